@@ -1,0 +1,49 @@
+# Two commands for a newcomer: `make run` and `make test`. Both work on a fresh machine.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+
+.PHONY: help run test unit check docs bench clean
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+# One stamp a requirements file: a changed file installs again, an unchanged one costs nothing.
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; Python 3.11 or later is needed (PYTHON=python3.12 make ...)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say which one to use: PYTHON=python3.12 make ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "make: the venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run: $(VENV)/bin/python requirements/base.txt setup.py
+	$(PY) -m pip install --quiet --editable . --config-settings editable_mode=compat
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements/test.txt
+	$(PY) -m pip install --quiet -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test requirements/check.txt requirements/docs.txt
+	$(PY) -m pip install --quiet -r requirements/check.txt
+	@touch $@
+
+run: $(VENV)/.run        ## send 329 real webhooks through the bus
+	@$(VENV)/bin/evbus demo
+
+test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that are started for it
+	@$(PY) -m tests.brokers install
+	@$(PY) -m pytest $(ARGS)
+
+unit: $(VENV)/.test      ## the tests that need no broker
+	@$(PY) -m pytest tests/unit $(ARGS)
+
+check: $(VENV)/.check    ## lint, types, docs
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy evbus_like/engine
+	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
+
+docs: $(VENV)/.check     ## the documentation, in docs/_build
+	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache

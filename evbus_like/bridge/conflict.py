@@ -1,0 +1,29 @@
+"""pop-evbus beside us: both merge into hub.evbus and hub.ingress, and neither would work."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+from evbus_like.engine.errors import LifecycleError
+
+
+@functools.cache
+def pop_evbus() -> str:
+    """Give the folder of an installed pop-evbus, or an empty string."""
+    spec = importlib.util.find_spec("evbus")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (Path(folder) / "evbus" / "broker.py").is_file():
+            return folder
+    return ""
+
+
+def refuse_pop_evbus() -> None:
+    """Raise LifecycleError where pop-evbus is installed beside us."""
+    if pop_evbus():
+        raise LifecycleError(
+            f"pop-evbus is installed beside evbus-like (in {pop_evbus()}), and both merge into hub.evbus."
+            " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
+            " pip uninstall pop-evbus evbus-pika evbus-kafka"
+        )

@@ -1,0 +1,49 @@
+"""A logging handler that puts records on the bus."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from evbus_like.engine.errors import PutError
+
+# What the bus and its client libraries log about a failing destination must not become an event for it.
+OWN = ("evbus_like", "aio_pika", "aiormq", "aiokafka", "asyncio")
+
+
+class BusHandler(logging.Handler):
+    """Puts each record as an event, with the profile `logger` unless told otherwise.
+
+    Records of the bus itself are left to the other handlers, and a failure to deliver a record is counted and not
+    logged: so no log line leads to another. A record that the full bus has no room for is dropped and counted.
+    """
+
+    def __init__(self, hub: Any, profile: str = "logger", routing_key: str = "") -> None:
+        super().__init__()
+        self._hub = hub
+        self._profile = profile
+        self._routing_key = routing_key
+        self._busy = threading.local()
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put one record."""
+        if record.name.split(".")[0] in OWN or getattr(self._busy, "now", False):
+            return
+        self._busy.now = True
+        try:
+            self.format(record)  # sets asctime
+            body = {
+                "message": record.getMessage(),
+                "module": record.module,
+                "level": record.levelname.strip(),
+                "timestamp": str(getattr(record, "asctime", "")).strip(),
+            }
+            self._hub.evbus.PUTTER.put_nowait(self._routing_key, body, self._profile, quiet=True)
+        except PutError:
+            self.dropped += 1
+        except Exception:
+            self.handleError(record)
+        finally:
+            self._busy.now = False

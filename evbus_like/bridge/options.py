@@ -1,0 +1,69 @@
+"""A profile's options: what each is called, which type it has, and what is said about a wrong one.
+
+An ingress plugin declares its own as OPTIONS, a mapping of the name to (type or types, help).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evbus_like.bridge.suggest import did_you_mean
+from evbus_like.engine.destination import LaneOptions
+
+Spec = Mapping[str, tuple[Any, str]]
+NUMBER = (int, float)
+
+COMMON: Spec = {
+    "serializer": (str, "how bodies become bytes: json, msgpack, yaml, str or a plugin's name"),
+    "when_full": (
+        str,
+        "what happens to events when the lane is full; only block for now: put waits, put_nowait raises",
+    ),
+    "max_events": (int, "how many events may wait for this destination"),
+    "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
+    "max_event_bytes": (int, "the largest body that is taken"),
+    "batch_events": (int, "how many events are sent at once, at most"),
+    "batch_bytes": (int, "how many bytes of bodies are sent at once, at most"),
+    "timeout": ((*NUMBER, type(None)), "seconds that connecting, or sending one batch, may take"),
+    "retry": (Mapping, "how often and how fast to try again"),
+}
+RETRY: Spec = {
+    "base": (NUMBER, "the first backoff is drawn between 0 and this many seconds; each further one doubles it"),
+    "cap": (NUMBER, "the longest backoff, in seconds"),
+    "refused_cap": (NUMBER, "the longest backoff after a refusal, in seconds"),
+    "attempts": ((int, type(None)), "give an event up after this many tries; without it, never"),
+}
+
+
+def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator[str]:
+    """Yield a sentence for every option that does not exist or has the wrong type."""
+    for name, value in data.items():
+        if name not in specs:
+            yield f"there is no option {prefix}{name}; {did_you_mean(str(name), specs)}"
+            continue
+        kinds = specs[name][0] if isinstance(specs[name][0], tuple) else (specs[name][0],)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and int in kinds):
+            names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}"
+        elif isinstance(value, NUMBER) and not isinstance(value, bool) and value <= 0 and name in (*COMMON, *RETRY):
+            yield f"option {prefix}{name} must be greater than 0, not {value}"
+
+
+def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the options that every profile may have."""
+    yield from problems({name: data[name] for name in data if name in COMMON}, COMMON)
+    if isinstance(data.get("retry"), Mapping):
+        yield from problems(data["retry"], RETRY, "retry.")
+    if data.get("when_full", "block") != "block":
+        yield f"when_full: {data['when_full']!r} is not available; only block is, for now"
+
+
+def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:
+    """Make the engine's options of a profile that has no problems."""
+    retry = data.get("retry") or {}
+    names = {"base": "retry_base", "cap": "retry_cap", "refused_cap": "refused_cap", "attempts": "attempts"}
+    chosen = {names[name]: value for name, value in retry.items()}
+    numbers = (name for name in COMMON if name not in ("serializer", "when_full", "retry"))
+    chosen.update({name: data[name] for name in numbers if data.get(name) is not None})
+    return LaneOptions(**{**plugin_defaults, **chosen})

@@ -1,0 +1,135 @@
+"""From the contexts that acct gives to the lanes that the engine runs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.bridge import defaults, options, plugins
+from evbus_like.bridge.destination import PluginDestination
+from evbus_like.bridge.secrets import redact
+from evbus_like.engine.destination import LaneOptions
+from evbus_like.engine.errors import EvbusError, ProfileError
+from evbus_like.engine.failure import Report
+from evbus_like.engine.lane import Lane
+from evbus_like.engine.router import Entry
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One profile, checked: what its lane will be made of, or the problem that stands in the way."""
+
+    name: str
+    provider: str
+    profile: str
+    plugin: str = ""
+    destination: PluginDestination | None = None
+    options: LaneOptions | None = None
+    serializer: str = ""
+    matches: Any = None
+    problem: str = ""
+
+
+def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
+    """Yield (provider, profile name, data) from contexts in dict or in list form."""
+    for provider, profiles in (contexts or {}).items():
+        if provider == "match_plugin":
+            continue
+        for group in profiles if isinstance(profiles, (list, tuple)) else [profiles]:
+            for name, data in (group or {}).items():
+                yield provider, str(name), data
+
+
+def takers(hub: Any) -> dict[str, list[Any]]:
+    """Give the ingress plugins that take each provider, by their ACCT lists."""
+    found: dict[str, list[Any]] = {}
+    for plugin in plugins.loaded(hub, "ingress").values():
+        accepted = getattr(plugin, "ACCT", None) or []
+        for provider in [accepted] if isinstance(accepted, str) else accepted:
+            found.setdefault(provider, []).append(plugin)
+    return found
+
+
+def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
+    """Check every profile; a wrong one is planned with its problem, and the others are not affected."""
+    by_provider = takers(hub)
+    compile_pattern = plugins.matcher(hub, defaults.matcher_name(hub, contexts))
+    planned: list[Planned] = []
+    seen: dict[str, int] = {}
+    for provider, profile, data in pairs(contexts):
+        for plugin in by_provider.get(provider) or by_provider.get(provider.split(".")[0]) or [None]:
+            name = f"{provider}:{profile}"
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                name = f"{name}#{seen[name]}"
+            try:
+                planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern))
+            except EvbusError as error:
+                planned.append(Planned(name, provider, profile, problem=redact(str(error))))
+    return planned
+
+
+def _plan_one(
+    hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any
+) -> Planned:
+    if plugin is None:
+        reason = hub.evbus.BROKEN.get("ingress", {}).get(provider)
+        raise ProfileError(
+            f"the ingress plugin {provider!r} could not be loaded: {reason}"
+            if reason
+            else f"no ingress plugin takes the provider {provider!r}"
+        )
+    if data is not None and not isinstance(data, Mapping):
+        raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
+    data = data or {}
+    for library in getattr(plugin, "REQUIRES", ()):
+        if importlib.util.find_spec(library) is None:
+            raise ProfileError(f"it needs the library {library}, which is not installed: pip install {library}")
+    specs = getattr(plugin, "OPTIONS", None)
+    wrong = list(options.common_problems(data))
+    if specs is not None:
+        wrong += [text for text in options.problems(data, {**options.COMMON, **specs}) if text not in wrong]
+    if wrong:
+        raise ProfileError("; ".join(wrong))
+    serializer = str(data.get("serializer") or defaults.serializer_name(hub))
+    plugins.plugin(hub, "serialize", serializer, "serializer")
+    try:
+        matches = compile_pattern(profile)
+    except Exception as error:
+        raise ProfileError(f"its name is no valid pattern: {error}") from error
+    destination = PluginDestination(plugin, provider, profile, data)
+    if "validate" in plugin._funcs:
+        plugin.validate(destination.ctx)
+    lane_defaults = dict(getattr(plugin, "LANE", None) or {})
+    if "limits" in plugin._funcs:
+        lane_defaults.update(plugin.limits(destination.ctx))
+    if not destination.takes_batches:
+        data = {**data, "batch_events": 1}
+    return Planned(
+        name,
+        provider,
+        profile,
+        plugin=destination.plugin,
+        destination=destination,
+        options=options.lane_options(data, lane_defaults),
+        serializer=serializer,
+        matches=matches,
+    )
+
+
+def entries(hub: Any, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
+    """Make the router's entries; raises one ProfileError that names every wrong profile."""
+    planned = plan(hub, contexts)
+    wrong = [f"profile {item.name}: {item.problem}" for item in planned if item.problem]
+    if wrong:
+        raise ProfileError("; ".join(wrong) if len(wrong) == 1 else "\n  ".join(["these profiles are wrong:", *wrong]))
+    serializers = {name: plugins.serializer(hub, name) for name in {item.serializer for item in planned}}
+    made = []
+    for item in planned:
+        assert item.destination is not None
+        assert item.options is not None
+        lane = Lane(item.name, item.destination, item.options, report)
+        made.append(Entry(item.matches, lane, serializers[item.serializer]))
+    return made

@@ -1,0 +1,53 @@
+"""Secrets: found in a profile, and kept out of every text that leaves the bus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+HIDDEN = "***"
+SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|passw|secret|token|api_?key|credential|private", re.IGNORECASE)
+USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s@]*)?@", re.IGNORECASE)
+
+
+def find(data: Any) -> frozenset[str]:
+    """Collect the secret strings of a profile: by the names of their keys, and the passwords in URLs."""
+    return frozenset(text for text in _walk(data, False) if len(text) > 2)
+
+
+def _walk(data: Any, secret: bool) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from _walk(value, secret or bool(SECRET_NAME.search(str(name))))
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            yield from _walk(value, secret)
+    elif isinstance(data, str):
+        if secret:
+            yield data
+        for match in USERINFO.finditer(data):
+            password = (match[3] or "")[1:]
+            yield from {password, unquote(password)}
+    elif secret and isinstance(data, int) and not isinstance(data, bool):
+        yield str(data)
+
+
+def redact(text: str, secrets: frozenset[str] = frozenset()) -> str:
+    """Give the text without the secrets, and without the password of any URL."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return USERINFO.sub(lambda match: f"{match[1]}{match[2]}{':' + HIDDEN if match[3] else ''}@", text)
+
+
+def leaks(error: BaseException | None, secrets: frozenset[str]) -> bool:
+    """Whether an exception, or one that led to it, holds a secret in its text or arguments."""
+    seen = 0
+    while error is not None and seen < 20:
+        text = f"{error} {error.args!r}"
+        if redact(text, secrets) != text:
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False

@@ -1,0 +1,15 @@
+"""Suggestions: the nearest right name for a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(wrong: str, right: Iterable[str]) -> str:
+    """Give "; did you mean 'x'?" or, where nothing is near, the list of what there is."""
+    names = sorted(right)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"there is: {', '.join(names)}" if names else "there is none"

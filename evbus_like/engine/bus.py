@@ -1,0 +1,213 @@
+"""The bus: takes events in, routes and serializes them, and owns the lanes that carry them out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from evbus_like.engine.account import Account
+from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
+from evbus_like.engine.event import Event
+from evbus_like.engine.failure import Failure, Report
+from evbus_like.engine.lane import Lane
+from evbus_like.engine.queue import Queue
+from evbus_like.engine.router import Entry, Router
+from evbus_like.engine.waiters import Waiters
+from evbus_like.engine.worker import Worker
+
+log = logging.getLogger("evbus_like.bus")
+
+State = Literal["new", "running", "stopping", "stopped"]
+PUMP = 1000  # events routed before the other tasks of the loop get their turn
+NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
+
+
+class Bus:
+    """Holds the intake queue, the router and the workers; `run` is the listener.
+
+    Putting is in `put.py`. All but the intake queue is touched in the listener's loop only.
+    """
+
+    def __init__(self, report: Report, max_events: int = 100_000) -> None:
+        self.report = report
+        self.intake: Queue[Event] = Queue(max_events, "the bus's intake queue")
+        self.router = Router(())
+        self.state: State = "new"
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._workers: list[Worker] = []
+        self._lanes: list[Lane] = []
+        self._taken = self._unmatched = self._rejected = 0
+        self._unmatched_names: set[str] = set()
+        self._changed = Waiters()  # of the state
+        self._start_error: BaseException | None = None
+        self._finishing: asyncio.Task[Account] | None = None
+
+    # ---- life cycle
+
+    def must_not_run(self) -> None:
+        """Raise LifecycleError where a listener runs already."""
+        if self.state in ("running", "stopping"):
+            raise LifecycleError(
+                f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
+            )
+
+    async def run(self, entries: Sequence[Entry]) -> None:
+        """Be the listener until `stop` is called; cancelling it stops the bus without draining."""
+        self.must_not_run()
+        self.loop = asyncio.get_running_loop()
+        self.router = Router(entries)
+        self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
+        self._workers = [Worker(lane) for lane in self._lanes]
+        self._taken = self._unmatched = self._rejected = 0
+        self._finishing = None
+        for worker in self._workers:
+            worker.start()
+        self._become("running")
+        try:
+            while self.state == "running":
+                if not self.intake.items:
+                    await self.intake.wait_filled()
+                self.pump(PUMP)
+                await asyncio.sleep(0)
+            while self.state == "stopping":
+                await self._changed.wait(lambda: self.state == "stopping")
+        finally:
+            if self.state == "running":
+                await self._finish(0.0)
+
+    def failed_to_start(self, error: BaseException) -> None:
+        """Tell those who wait in `join` that there will be no listener; what was put stays queued."""
+        self._start_error = error
+        self._changed.wake_all()
+
+    async def join(self, timeout: float | None = None) -> None:
+        """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while self.state == "new":
+                if self._start_error is not None:
+                    error, self._start_error = self._start_error, None
+                    raise error
+                await self._changed.wait(lambda: self.state == "new" and self._start_error is None)
+
+    async def stop(self, timeout: float) -> Account:
+        """Refuse new events, deliver what is queued, close every connection, and give the account.
+
+        It ends within about `timeout` seconds; what could not be delivered by then is the account's `remaining`.
+        """
+        if self.loop is None:
+            if self.intake.items:
+                log.warning("stop before start: %d events stay queued until a start", self.intake.qsize())
+            return self.account()
+        if self.loop.is_closed():
+            self.state = "stopped"
+            return self.account()
+        if asyncio.get_running_loop() is not self.loop:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(timeout), self.loop))
+        if self._finishing is None and self.state == "running":
+            self._become("stopping")
+            self._finishing = asyncio.create_task(self._finish(timeout), name="evbus_like stop")
+        if self._finishing is None:
+            return self.account()
+        return await asyncio.shield(self._finishing)
+
+    async def _finish(self, timeout: float) -> Account:
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout
+        self._become("stopping")
+        self.intake.wake()
+        while self.intake.items and now() < deadline:
+            self.pump(PUMP)
+            await asyncio.sleep(0)
+        drains = [asyncio.create_task(worker.drain()) for worker in self._workers]
+        if drains:
+            for_closing = min(2.0, timeout / 4)
+            _, late = await asyncio.wait(drains, timeout=max(0.0, deadline - now() - for_closing))
+            for task in late:
+                task.cancel()
+        await asyncio.gather(*(worker.close(max(0.5, deadline - now())) for worker in self._workers))
+        for event in self.intake.items:
+            if event.receipt is not None:
+                event.receipt.withdraw(BusStopped(stopped_text(event.profile)))
+        account = self.account()
+        self._become("stopped")
+        log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
+        return account
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._start_error = None
+        self._changed.wake_all()
+
+    # ---- the road of an event
+
+    def pump(self, most: int) -> None:
+        """Route and serialize the oldest events of the intake queue; failures are reported, never raised."""
+        events = self.intake.take(most)
+        for event in events:
+            receipt = event.receipt
+            if receipt is not None and receipt.withdrawn:
+                continue
+            try:
+                self.admit(event)
+            except PutError as error:
+                if receipt is not None:
+                    receipt.refuse(error)
+                else:
+                    self.report(Failure(error, event))
+        if events:
+            self.intake.task_done(len(events))
+
+    def admit(self, event: Event) -> tuple[str, ...]:
+        """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it."""
+        if self.state == "stopped":
+            raise BusStopped(stopped_text(event.profile))
+        route = self.router.cache.get(event.profile) or self.router.route(event.profile)
+        self._taken += 1
+        try:
+            parcels = [(serializer.pack(event, lanes), lanes) for serializer, lanes in route.groups]
+        except PutError:
+            self._rejected += 1
+            raise
+        if event.receipt is not None:
+            event.receipt.accept(route.names)
+        for parcel, lanes in parcels:
+            for lane in lanes:
+                lane.offer(parcel)
+        if not parcels:
+            self._no_match(event)
+        return route.names
+
+    def _no_match(self, event: Event) -> None:
+        self._unmatched += 1
+        if event.profile not in self._unmatched_names and not event.quiet:
+            if len(self._unmatched_names) < NAMES_REMEMBERED:
+                self._unmatched_names.add(event.profile)
+            names = ", ".join(lane.name for lane in self._lanes[:10]) or "none"
+            log.warning(
+                "no profile matches %r, so its events go nowhere (logged once); profiles: %s."
+                " Add a profile of that name, or a pattern that matches it, to the credentials",
+                event.profile,
+                names,
+            )
+
+    def account(self) -> Account:
+        """Give the account as it stands now."""
+        return Account(
+            put=self._taken + self.intake.qsize(),
+            unmatched=self._unmatched,
+            rejected=self._rejected,
+            queued=self.intake.qsize(),
+            lanes=[lane.account() for lane in self._lanes],
+        )
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """The lanes of the running, or of the last, listener."""
+        return self._lanes
+
+
+def stopped_text(profile: str) -> str:
+    """What somebody reads who puts into a stopped bus."""
+    return f"the bus is stopped and takes no events (profile {profile!r}); put before stop, or start it again"

@@ -1,0 +1,44 @@
+"""What the engine needs of a destination; the hub layer makes one from an ingress plugin and a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from evbus_like.engine.event import Event
+
+Outcomes = Sequence[Exception | None]
+
+
+class Destination(Protocol):
+    """Where a lane publishes; the lane calls one method at a time, never two at once."""
+
+    async def open(self) -> None:
+        """Connect; raises a DeliveryError."""
+
+    async def publish(self, events: Sequence[Event]) -> Outcomes | None:
+        """Publish in order and return when all is confirmed.
+
+        Returns None where every event was delivered, else one entry an event: None or what went wrong. Raises
+        where the whole batch failed; the lane then closes, opens and sends the batch again.
+        """
+
+    async def close(self) -> None:
+        """Let go of the connection; never waits for events."""
+
+
+@dataclass(frozen=True)
+class LaneOptions:
+    """How one lane works; what a profile may say, with the defaults (sizes in bytes, times in seconds)."""
+
+    max_events: int = 100_000
+    max_bytes: int = 64 * 1024 * 1024
+    max_event_bytes: int | None = None
+    batch_events: int = 1000
+    batch_bytes: int = 4 * 1024 * 1024
+    timeout: float = 30.0
+    retry_base: float = 0.1
+    retry_cap: float = 5.0
+    refused_cap: float = 30.0
+    attempts: int | None = None

@@ -1,0 +1,107 @@
+"""Every error that evbus_like raises.
+
+EvbusError
+├── PutError                 raised by put and put_nowait: the event was not taken
+│   ├── BadEvent             a routing key, header or option that no destination could use
+│   ├── SerializeError       the body holds something that the serializer has no form for
+│   ├── EventTooLarge        the serialized body is larger than a destination takes
+│   ├── QueueFull            the bus or a matching destination is full
+│   ├── PutTimeout           no room, or no acceptance, before the deadline
+│   ├── NotDelivered         confirm="delivered" could not be kept; carries the receipt
+│   └── BusStopped           put after stop
+├── DeliveryError            raised by ingress plugins: which of the four kinds a failure is
+│   ├── TransientError       try again soon (connection lost, broker restarting)
+│   ├── PoisonEvent          this event can never be delivered; carry on with the next
+│   ├── DestinationRefused   nothing can be delivered until somebody acts (password, missing exchange)
+│   └── UnknownOutcome       sent, but the answer never came: it is sent again and may repeat
+├── ProfileError             a profile, its options or its plugin cannot be used
+├── CredentialsError         the credentials file cannot be read
+└── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evbus_like.engine.receipt import Receipt
+
+
+class EvbusError(Exception):
+    """The root of all errors of evbus_like."""
+
+
+class PutError(EvbusError):
+    """The event was not taken; nothing of it is queued anywhere."""
+
+
+class BadEvent(PutError, ValueError):
+    """A routing key, header or option that no destination could use."""
+
+
+class SerializeError(PutError, TypeError):
+    """The body holds something that the serializer has no form for.
+
+    `path` says where (`body.items[3].price`).
+    """
+
+    def __init__(self, message: str, path: str = "body") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class EventTooLarge(PutError, ValueError):
+    """The serialized body is larger than a destination takes."""
+
+
+class QueueFull(PutError, asyncio.QueueFull):
+    """The bus, or a destination that matches, is full."""
+
+
+class PutTimeout(PutError, TimeoutError):
+    """There was no room, or no acceptance, before the deadline."""
+
+
+class BusStopped(PutError):
+    """The bus was stopped and takes no events."""
+
+
+class NotDelivered(PutError):
+    """`confirm="delivered"` could not be kept; `receipt` says which destination has the event and which has not."""
+
+    def __init__(self, message: str, receipt: Receipt) -> None:
+        super().__init__(message)
+        self.receipt = receipt
+
+
+class DeliveryError(EvbusError):
+    """What an ingress plugin raises; its four kinds decide what the lane does next."""
+
+
+class TransientError(DeliveryError):
+    """Try again soon: connection lost, broker restarting, broker busy."""
+
+
+class PoisonEvent(DeliveryError):
+    """This event can never be delivered; the lane dead-letters it and carries on with the next."""
+
+
+class DestinationRefused(DeliveryError):
+    """Nothing can be delivered until somebody acts; the lane holds its events and retries slowly."""
+
+
+class UnknownOutcome(DeliveryError):
+    """The event was sent and the answer never came; it is sent again and may repeat."""
+
+
+class ProfileError(EvbusError, ValueError):
+    """A profile, its options or its plugin cannot be used."""
+
+
+class CredentialsError(EvbusError, ValueError):
+    """The credentials file cannot be read."""
+
+
+class LifecycleError(EvbusError, RuntimeError):
+    """A call that the bus's state does not allow."""

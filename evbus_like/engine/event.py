@@ -1,0 +1,122 @@
+"""An event: what `put` takes in, and, once serialized, what destinations get."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Mapping
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.errors import BadEvent
+
+if TYPE_CHECKING:
+    from evbus_like.engine.receipt import Receipt
+
+MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
+SCALARS = (str, int, float, bool, bytes, type(None))
+
+
+class Event:
+    """One event on its way.
+
+    `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
+    stays the same through every retry. `timestamp` is in seconds since 1970. `quiet` events are those put by an
+    error callback or a log handler: their failures are counted but never reported, so no report feeds itself.
+    """
+
+    __slots__ = (
+        "body",
+        "content_type",
+        "headers",
+        "id",
+        "key",
+        "profile",
+        "quiet",
+        "receipt",
+        "routing_key",
+        "timestamp",
+    )
+
+    def __init__(
+        self,
+        routing_key: str,
+        body: Any,
+        profile: str,
+        headers: Mapping[str, Any] | None = None,
+        key: str | bytes | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.id = new_id()
+        self.routing_key = routing_key
+        self.body = body
+        self.profile = profile
+        self.headers = headers
+        self.key = key
+        self.quiet = quiet
+        self.timestamp = time()
+        self.content_type = ""
+        self.receipt: Receipt | None = None
+
+    def serialized(self, body: bytes, content_type: str) -> Event:
+        """Give a copy that carries the serialized body; all else is shared."""
+        twin = Event.__new__(Event)
+        for name in Event.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.body = body
+        twin.content_type = content_type
+        return twin
+
+    def __repr__(self) -> str:  # bodies and headers may hold secrets
+        return f"<Event {self.id} routing_key={self.routing_key!r} profile={self.profile!r}>"
+
+
+def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
+    """Raise BadEvent for what no destination could use; the cheap common case costs three type checks."""
+    if type(routing_key) is not str:
+        raise BadEvent(
+            f"routing_key must be a string, not {type(routing_key).__name__};"
+            " give the body by name: put(routing_key=..., body=...)"
+        )
+    if len(routing_key) > 63 and len(routing_key.encode("utf-8", "replace")) > MAX_ROUTING_KEY:
+        raise BadEvent(
+            f"routing_key is longer than {MAX_ROUTING_KEY} bytes: {routing_key[:40]!r}...; brokers take no longer ones"
+        )
+    if type(profile) is not str:
+        raise BadEvent(f"profile must be a string, not {type(profile).__name__}: it is matched against profile names")
+    if headers is not None:
+        _check_headers(headers)
+    if key is not None and not isinstance(key, (str, bytes)):
+        raise BadEvent(f"key must be a string or bytes, not {type(key).__name__}")
+
+
+def _check_headers(headers: Any) -> None:
+    if not isinstance(headers, Mapping):
+        raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) <= MAX_ROUTING_KEY:
+            raise BadEvent(f"header names are strings of 1 to {MAX_ROUTING_KEY} bytes, not {name!r:.60}")
+        if not isinstance(value, SCALARS):
+            raise BadEvent(
+                f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes, None"
+            )
+
+
+_counter = itertools.count(1)
+_prefix = ""
+
+
+def _renew_prefix() -> None:
+    """Draw a prefix for this process: a forked child must not repeat its parent's ids."""
+    global _prefix
+    _prefix = uuid.uuid4().hex[:20]
+
+
+_renew_prefix()
+os.register_at_fork(after_in_child=_renew_prefix)
+
+
+def new_id() -> str:
+    """Give a unique id: a random prefix of this process and a counter (uuid4 costs more than encoding a body)."""
+    return f"{_prefix}-{next(_counter):x}"

@@ -1,0 +1,190 @@
+"""Putting: the ways an event gets into the bus, from any thread and any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Literal
+
+from evbus_like.engine.bus import PUMP, Bus, stopped_text
+from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, PutTimeout, QueueFull
+from evbus_like.engine.event import Event, check
+from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.router import Route
+
+Confirm = Literal["queued", "accepted", "delivered"]
+PUTS_IN_A_ROW = 100  # accepted puts of tasks that never wait, before the lanes get their turn
+
+
+class Putter:
+    """Puts events into one bus; `timeout` is the deadline of a put that says none, in seconds."""
+
+    def __init__(self, bus: Bus, timeout: float = 30.0) -> None:
+        self.bus = bus
+        self.timeout = timeout
+        self._in_a_row = 0
+
+    def put_nowait(
+        self,
+        routing_key: str = "",
+        body: Any = None,
+        profile: str = "default",
+        headers: Mapping[str, Any] | None = None,
+        key: str | bytes | None = None,
+        quiet: bool = False,
+    ) -> str:
+        """Hand an event over and give its id; raises BadEvent, QueueFull or BusStopped.
+
+        The body is serialized later: it must not be changed, and if it cannot be serialized the error callback hears.
+        """
+        event = self._event(routing_key, body, profile, headers, key, quiet)
+        route = self.bus.router.cache.get(profile)
+        if route is not None:
+            for lane in route.lanes:
+                if lane.full:
+                    raise QueueFull(
+                        f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
+                        " use `await put(...)`, which waits for room"
+                    )
+        self.bus.intake.put_nowait(event)
+        return event.id
+
+    async def put(
+        self,
+        routing_key: str = "",
+        body: Any = None,
+        profile: str = "default",
+        headers: Mapping[str, Any] | None = None,
+        key: str | bytes | None = None,
+        confirm: Confirm = "accepted",
+        timeout: float | None = None,
+        quiet: bool = False,
+    ) -> Receipt:
+        """Put an event and return once it is queued, accepted or delivered, as `confirm` says.
+
+        Raises BadEvent, SerializeError, EventTooLarge, BusStopped; PutTimeout when there is no room in time; and
+        NotDelivered. After any of them but NotDelivered, no destination has the event or will get it.
+        """
+        if confirm not in ("queued", "accepted", "delivered"):
+            raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
+        event = self._event(routing_key, body, profile, headers, key, quiet)
+        timeout = self.timeout if timeout is None else timeout
+        bus = self.bus
+        if bus.state == "new":
+            return await self._queue(event, confirm, timeout)
+        if asyncio.get_running_loop() is not bus.loop:
+            return await self._elsewhere(
+                self.put(routing_key, body, profile, headers, key, confirm, timeout, quiet), profile, timeout
+            )
+        deadline = bus.loop.time() + timeout
+        route = bus.router.cache.get(profile) or bus.router.route(profile)
+        for lane in route.lanes:
+            if lane.full:
+                await self._room(route, deadline, timeout)
+        if bus.state != "running":  # it may have stopped while we waited
+            raise BusStopped(stopped_text(profile))
+        if confirm == "queued":
+            return await self._queue(event, confirm, timeout)
+        if bus.intake.items:  # what was put before goes first
+            bus.pump(PUMP)
+        if bus.intake.items or confirm == "delivered":
+            event.receipt = Receipt(event.id)
+        if bus.intake.items:
+            await self._in_turn(event, deadline, timeout)
+        else:
+            names = bus.admit(event)
+        self._in_a_row += 1
+        if self._in_a_row >= PUTS_IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        if event.receipt is None:
+            return Receipt(event.id, names)
+        if confirm == "delivered":
+            await self._delivered(event, event.receipt, deadline, timeout)
+        return event.receipt
+
+    def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any, quiet: bool) -> Event:
+        if self.bus.state in ("stopping", "stopped"):
+            raise BusStopped(stopped_text(profile))
+        check(routing_key, profile, headers, key)
+        return Event(routing_key, body, profile, headers, key, quiet)
+
+    async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
+        """Only queue the event, as before a listener runs."""
+        if confirm == "delivered":
+            raise BadEvent('confirm="delivered" needs a running bus: await hub.evbus.init.join() after starting it')
+        try:
+            self.bus.intake.put_nowait(event)
+        except QueueFull as full:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.bus.intake.put(event)
+            except TimeoutError:
+                raise PutTimeout(
+                    f"{full} and had no room for {timeout:g} s; is hub.evbus.init.start running?"
+                ) from None
+        return Receipt(event.id)
+
+    async def _room(self, route: Route, deadline: float, timeout: float) -> None:
+        """Wait until every lane of the route has room, or raise PutTimeout naming the one that has not."""
+        for lane in route.lanes:
+            while lane.full:
+                if self.bus.state != "running":
+                    raise BusStopped(stopped_text(lane.name))
+                lane.room.clear()
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await lane.room.wait()
+                except TimeoutError:
+                    raise PutTimeout(
+                        f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble})"
+                        f" and had no room for {timeout:g} s"
+                    ) from None
+
+    async def _in_turn(self, event: Event, deadline: float, timeout: float) -> None:
+        """Let the listener accept the event after those before it."""
+        assert event.receipt is not None
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.bus.intake.put(event)
+                await event.receipt.wait_accepted()
+        except TimeoutError:
+            raise PutTimeout(
+                f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
+            ) from None
+
+    async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await receipt.wait_delivered()
+        except TimeoutError:
+            waiting = [lane for lane in self.bus.lanes if lane.name in receipt.pending]
+            troubles = "; ".join(f"{lane.name}: {lane.trouble}" for lane in waiting)
+            raise NotDelivered(
+                f"no confirmation within {timeout:g} s; the event stays queued. {troubles}", receipt
+            ) from None
+        if not receipt.matched:
+            raise NotDelivered(f"no profile matches {event.profile!r}, so nobody gets the event", receipt)
+        if not receipt.delivered:
+            failed = "; ".join(f"{name}: {o}" for name, o in receipt.outcomes.items() if isinstance(o, Exception))
+            raise NotDelivered(f"not delivered to {failed}", receipt)
+
+    async def _elsewhere(self, put: Any, profile: str, timeout: float) -> Receipt:
+        """Run a put in the listener's loop, for a caller in another."""
+        assert self.bus.loop is not None
+        try:
+            future = asyncio.run_coroutine_threadsafe(put, self.bus.loop)
+        except RuntimeError:
+            put.close()
+            raise BusStopped(
+                f"the event loop of the listener is closed (profile {profile!r}); start the bus again"
+            ) from None
+        try:
+            async with asyncio.timeout(timeout + 1.0):
+                receipt: Receipt = await asyncio.wrap_future(future)
+                return receipt
+        except (TimeoutError, FutureTimeout) as error:
+            if isinstance(error, PutTimeout):
+                raise
+            raise PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?") from None

@@ -1,0 +1,118 @@
+"""A bounded queue with asyncio.Queue's interface that any thread and any event loop may use, before any loop runs too.
+
+asyncio.Queue belongs to one loop and is not thread-safe; queue.Queue blocks. Here a deque holds the items, its
+appends and pops being atomic, and those who wait are woken in their own loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+from evbus_like.engine.errors import QueueFull
+from evbus_like.engine.waiters import Waiters
+
+T = TypeVar("T")
+
+
+class Queue(Generic[T]):
+    """A first-in, first-out queue; `maxsize` 0 means no bound, `name` is what errors call it.
+
+    Threads that put at the very same moment can overshoot `maxsize` by one item each.
+    """
+
+    def __init__(self, maxsize: int = 0, name: str = "the queue") -> None:
+        self.maxsize = maxsize
+        self.name = name
+        self.items: deque[T] = deque()
+        self._taken = 0  # got, and not yet task_done
+        self._getters = Waiters()
+        self._putters = Waiters()
+        self._joiners = Waiters()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} qsize={len(self.items)} maxsize={self.maxsize}>"
+
+    def qsize(self) -> int:
+        """How many items wait."""
+        return len(self.items)
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self.items
+
+    def full(self) -> bool:
+        """Whether put_nowait would raise."""
+        return 0 < self.maxsize <= len(self.items)
+
+    def put_nowait(self, item: T) -> None:
+        """Append `item`; raises QueueFull."""
+        if 0 < self.maxsize <= len(self.items):
+            raise QueueFull(f"{self.name} is full ({self.maxsize} items)")
+        self.items.append(item)
+        if self._getters:
+            self._getters.wake_one()
+
+    async def put(self, item: T) -> None:
+        """Append `item`, waiting for room."""
+        while self.full():
+            await self._putters.wait(self.full)
+        self.put_nowait(item)
+
+    def get_nowait(self) -> T:
+        """Take the oldest item; raises asyncio.QueueEmpty."""
+        self._taken += 1
+        try:
+            item = self.items.popleft()
+        except IndexError:
+            self._taken -= 1
+            raise asyncio.QueueEmpty(f"{self.name} is empty") from None
+        if self._putters:
+            self._putters.wake_one()
+        return item
+
+    async def get(self) -> T:
+        """Take the oldest item, waiting for one."""
+        while True:
+            try:
+                return self.get_nowait()
+            except asyncio.QueueEmpty:
+                await self.wait_filled()
+
+    async def wait_filled(self) -> None:
+        """Wait until there is an item (another taker may still be faster), or until `wake` is called."""
+        await self._getters.wait(self.empty)
+
+    async def wait_room(self) -> None:
+        """Wait until there is room (another putter may still be faster)."""
+        await self._putters.wait(self.full)
+
+    def wake(self) -> None:
+        """Wake whoever waits for an item, though there may be none: for shutting down."""
+        self._getters.wake_all()
+
+    def take(self, most: int) -> list[T]:
+        """Take the oldest items, at most `most`, without waiting; each wants its task_done."""
+        popleft, count = self.items.popleft, min(most, len(self.items))
+        self._taken += count
+        taken = [popleft() for _ in range(count)]
+        for _ in range(min(count, len(self._putters))):
+            self._putters.wake_one()
+        return taken
+
+    def task_done(self, count: int = 1) -> None:
+        """Say that items which were taken are dealt with."""
+        if count > self._taken:
+            raise ValueError("task_done() called too many times")
+        self._taken -= count
+        if not self._unfinished():
+            self._joiners.wake_all()
+
+    async def join(self) -> None:
+        """Wait until every item put was taken and dealt with."""
+        while self._unfinished():
+            await self._joiners.wait(self._unfinished)
+
+    def _unfinished(self) -> bool:
+        return bool(self.items) or self._taken > 0

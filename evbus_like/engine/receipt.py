@@ -1,0 +1,91 @@
+"""A receipt: what `put` gives back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from evbus_like.engine.errors import PutError
+
+DELIVERED = "delivered"
+
+
+class Receipt:
+    """What became of one event.
+
+    `destinations` names those that matched: empty where no profile did, None while the event is only queued.
+    `outcomes` maps a destination to "delivered" or to the error that ended its tries. With `confirm="accepted"` it
+    is still empty, for the event is on its way.
+    """
+
+    __slots__ = ("_done", "destinations", "id", "outcomes", "withdrawn")
+
+    def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None) -> None:
+        self.id = event_id
+        self.destinations = destinations
+        self.outcomes: dict[str, str | Exception] = {}
+        self.withdrawn = False
+        self._done: asyncio.Future[None] | None = None
+
+    @property
+    def matched(self) -> bool:
+        """Whether any profile matched."""
+        return bool(self.destinations)
+
+    @property
+    def delivered(self) -> bool:
+        """Whether every matching destination confirmed the event."""
+        return self.matched and all(self.outcomes.get(name) == DELIVERED for name in self.destinations or ())
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The destinations that have not answered yet."""
+        return tuple(name for name in self.destinations or () if name not in self.outcomes)
+
+    # ---- the bus's side, all in the listener's loop
+
+    def accept(self, destinations: tuple[str, ...]) -> None:
+        """Note which destinations the event goes to."""
+        self.destinations = destinations
+        self._wake()
+
+    def refuse(self, error: PutError) -> None:
+        """Let `accepted` raise: the event was not taken."""
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+    def withdraw(self, error: PutError) -> None:
+        """Refuse an event that still stands in the intake queue: whoever takes it there must leave it."""
+        self.withdrawn = True
+        self.refuse(error)
+
+    def settle(self, destination: str, outcome: str | Exception) -> None:
+        """Note a destination's outcome."""
+        self.outcomes[destination] = outcome
+        if len(self.outcomes) == len(self.destinations or ()):
+            self._wake()
+
+    async def wait_accepted(self) -> None:
+        """Wait until the listener has taken the event; raises its PutError. A caller that leaves withdraws it."""
+        try:
+            while self.destinations is None:
+                await self._sleep()
+        except asyncio.CancelledError:
+            self.withdrawn = self.destinations is None
+            raise
+
+    async def wait_delivered(self) -> None:
+        """Wait until every matching destination has answered."""
+        while self.pending:
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        self._done = asyncio.get_running_loop().create_future()
+        await self._done
+
+    def _wake(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def __repr__(self) -> str:
+        outcomes = {name: o if isinstance(o, str) else type(o).__name__ for name, o in self.outcomes.items()}
+        return f"<Receipt {self.id} destinations={self.destinations} outcomes={outcomes}>"

@@ -1,0 +1,53 @@
+"""The router: which lanes an event's profile leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evbus_like.engine.lane import Lane
+from evbus_like.engine.serializer import Serializer
+
+Matches = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One profile: its lane, its serializer, and the test that an event's profile must pass."""
+
+    matches: Matches
+    lane: Lane
+    serializer: Serializer
+
+
+class Route:
+    """The lanes of one event profile, grouped by serializer so that each dumps a body once."""
+
+    __slots__ = ("groups", "lanes", "names")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.lanes = tuple(entry.lane for entry in entries)
+        self.names = tuple(lane.name for lane in self.lanes)
+        grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
+        for entry in entries:
+            grouped.setdefault(entry.serializer.name, (entry.serializer, []))[1].append(entry.lane)
+        self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
+
+
+class Router:
+    """Finds routes, and remembers them by name: 10,000 patterns are tried once for a name, not once for an event."""
+
+    def __init__(self, entries: Sequence[Entry], max_cached: int = 10_000) -> None:
+        self.entries = tuple(entries)
+        self.max_cached = max_cached
+        self.cache: dict[str, Route] = {}
+
+    def route(self, profile: str) -> Route:
+        """Give the route of an event profile."""
+        found = self.cache.get(profile)
+        if found is None:
+            found = Route([entry for entry in self.entries if entry.matches(profile)])
+            if len(self.cache) >= self.max_cached:
+                self.cache.clear()  # names made up by the thousand: start again rather than grow
+            self.cache[profile] = found
+        return found

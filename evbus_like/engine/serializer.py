@@ -1,0 +1,37 @@
+"""What the engine needs of a serializer; the hub layer makes one from a serialize plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine.errors import EventTooLarge, SerializeError
+from evbus_like.engine.event import Event
+from evbus_like.engine.lane import Lane
+
+
+@dataclass(frozen=True)
+class Serializer:
+    """A way to turn bodies into bytes; equal names mean the same bytes."""
+
+    name: str
+    content_type: str
+    dump: Callable[[Any], bytes]
+
+    def pack(self, event: Event, lanes: Sequence[Lane]) -> Event:
+        """Give the event with its body serialized, for these lanes; raises SerializeError or EventTooLarge."""
+        try:
+            body = self.dump(event.body)
+        except SerializeError:
+            raise
+        except Exception as error:
+            raise SerializeError(f"serializer {self.name} failed: {type(error).__name__}: {error}") from error
+        size = len(body)
+        for lane in lanes:
+            if size > lane.max_event_bytes:
+                raise EventTooLarge(
+                    f"the body is {size} bytes as {self.name}, and {lane.name} takes at most {lane.max_event_bytes}:"
+                    " send less, or a reference to it, or raise the profile's max_event_bytes if the broker takes more"
+                )
+        return event.serialized(body, self.content_type)

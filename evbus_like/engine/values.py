@@ -1,0 +1,181 @@
+"""The table of types: what every serializer makes of a value that its format has no form for.
+
+| value                     | json         | msgpack, yaml |
+|---------------------------|--------------|---------------|
+| datetime, date, time      | ISO 8601 text                ||
+| Decimal, UUID             | text                         ||
+| bytes, bytearray, memoryview | base64 text | native       |
+| Enum                      | its value                    ||
+| set, frozenset            | list, sorted where sortable  ||
+| dataclass, NamedTuple     | mapping                      ||
+| other mapping, tuple      | mapping, list                ||
+| object with `__to_bus__()`| what that returns            ||
+| key: int, float, bool, None | text as in JSON | native   |
+| NaN, infinities           | an error     | native        |
+| an int beyond 64 bits, a lone surrogate, a cycle, nesting beyond 200 levels, anything else | an error ||
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from evbus_like.engine.errors import SerializeError
+
+MAX_DEPTH = 200  # orjson stops at 254, msgpack at 511: one limit for all, reached before theirs
+MIN_INT, MAX_INT = -(2**63), 2**64 - 1
+TEXTS = (decimal.Decimal, uuid.UUID)
+TIMES = (datetime.datetime, datetime.date, datetime.time)
+PLAIN = frozenset((str, int, bool, type(None), bytes, decimal.Decimal, uuid.UUID, *TIMES))  # never a NaN in its text
+
+
+def convert(value: Any, native_bytes: bool) -> Any:
+    """Turn one value that a format does not know into one that it may, as the table says; raises TypeError.
+
+    The result may hold such values again. It is what serializers give their library as the `default` hook.
+    """
+    if isinstance(value, TIMES):
+        return value.isoformat()
+    if isinstance(value, TEXTS):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value) if native_bytes else base64.b64encode(value).decode("ascii")
+    if isinstance(value, enum.Enum):
+        return value.value
+    hook = getattr(type(value), "__to_bus__", None)
+    if hook is not None:
+        return hook(value)
+    if isinstance(value, (set, frozenset)):
+        return in_order(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (list, tuple)):  # subclasses of the builtins, here and below
+        return list(value)
+    for builtin in (str, int, float):
+        if isinstance(value, builtin):
+            return builtin(value)
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no form in an event")
+
+
+def in_order(value: set[Any] | frozenset[Any]) -> list[Any]:
+    """Give a set's items, sorted where they can be compared."""
+    try:
+        return sorted(value)
+    except TypeError:
+        return list(value)
+
+
+def plain(value: Any, native: bool, path: str = "body", depth: int = 0) -> Any:
+    """Rebuild a body from None, bool, int, float, str, bytes, list and dict alone; raises SerializeError with the path.
+
+    `native` tells that the format holds bytes, NaN and keys of any plain type (msgpack, yaml; not json). This is the
+    exact and slow way, for what a library's fast one has refused, and for naming the place of an error.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if depth > MAX_DEPTH:
+        fail(path, f"is nested deeper than {MAX_DEPTH} levels, or holds itself")
+    kind = type(value)
+    if kind is str:
+        return check_text(value, path)
+    if kind is int:
+        return value if MIN_INT <= value <= MAX_INT else fail(path, "is an int beyond 64 bits; send text or Decimal")
+    if kind is float:
+        if not native and not math.isfinite(value):
+            fail(path, f"is {value}, which JSON cannot hold; send None or text, or use msgpack or yaml")
+        return value
+    if kind is bytes and native:
+        return value
+    if kind is list or kind is tuple:
+        return [plain(item, native, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if kind is dict:
+        return plain_dict(value, native, path, depth)
+    try:
+        converted = convert(value, native)
+    except TypeError as error:
+        fail(path, f"cannot be serialized: {error}")
+    except Exception as error:
+        fail(path, f"cannot be serialized: __to_bus__ of {kind.__qualname__} raised {type(error).__name__}: {error}")
+    return plain(converted, native, path, depth + 1)
+
+
+def plain_dict(value: dict[Any, Any], native: bool, path: str, depth: int) -> dict[Any, Any]:
+    """Rebuild a mapping; two keys that become the same text are an error."""
+    result: dict[Any, Any] = {}
+    for key, item in value.items():
+        name = plain_key(key, native, path)
+        if name in result:
+            fail(path, f"has two keys that become {name!r}")
+        place = f"{path}.{name}" if isinstance(name, str) and name.isidentifier() else f"{path}[{name!r}]"
+        result[name] = plain(item, native, place, depth + 1)
+    return result
+
+
+def plain_key(key: Any, native: bool, path: str) -> Any:
+    """Give a mapping's key in its plain form."""
+    if type(key) is str:
+        return check_text(key, f"{path}: the key {key!r:.40}")
+    if isinstance(key, enum.Enum):
+        return plain_key(key.value, native, path)
+    if isinstance(key, (*TIMES, *TEXTS, str)):
+        return str(key) if not isinstance(key, TIMES) else key.isoformat()
+    if key is None or isinstance(key, (bool, int, float)):
+        number = plain(key, native, f"{path}: the key {key!r:.40}")
+        return number if native else json_key(number)
+    if native and isinstance(key, bytes):
+        return key
+    return fail(path, f"has a key of type {type(key).__qualname__}; keys are strings or numbers")
+
+
+def json_key(value: Any) -> str:
+    """Give the text that JSON has for a key which is no text, as the standard library writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def check_text(text: str, path: str) -> str:
+    """Give the text if it is UTF-8; a lone surrogate is not."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        fail(path, f"holds a lone surrogate ({error.object[error.start]!a}), which is not valid UTF-8 text")
+    return text
+
+
+def fail(path: str, what: str) -> NoReturn:
+    """Raise the SerializeError that names the place."""
+    raise SerializeError(f"{path} {what}", path)
+
+
+def finite(value: Any) -> bool:
+    """Whether a body of builtins holds no NaN and no infinity; False also where it holds anything but builtins."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is dict:
+            stack.extend(item.values())
+        elif kind is list or kind is tuple:
+            stack.extend(item)
+        elif kind is float:
+            if not math.isfinite(item):
+                return False
+        elif kind not in PLAIN:
+            return False
+    return True

@@ -1,0 +1,204 @@
+"""A worker: the one task that empties a lane, and what it does when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.destination import Outcomes
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
+from evbus_like.engine.event import Event
+from evbus_like.engine.failure import Failure, classify
+from evbus_like.engine.lane import Lane
+
+log = logging.getLogger("evbus_like.lane")
+
+UNKNOWN_KIND_ATTEMPTS = 3  # an exception whose kind nobody knows must not block a lane for ever
+REMIND = 60.0  # seconds between two log lines about the same trouble
+REFUSED_BASE = 1.0  # seconds; somebody has to act first, so there is no hurry
+
+
+class Worker:
+    """Carries a lane's events out: in order, one batch at a time, each retried until it is settled."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self._options = lane.options
+        self._destination = lane.destination
+        self._backoff = Backoff(lane.options.retry_base, lane.options.retry_cap)
+        self._refused = Backoff(REFUSED_BASE, lane.options.refused_cap)
+        self._opened = False
+        self._attempts = 0  # of the batch at the head
+        self._singles = 0  # how many events to send one by one, to find the one that spoils its batch
+        self._draining = asyncio.Event()
+        self._logged = -REMIND
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; the worker connects by itself, and as often as it takes."""
+        self._task = asyncio.create_task(self._run(), name=f"evbus_like lane {self.lane.name}")
+
+    async def drain(self) -> None:
+        """Return when the lane is empty, or when a destination that refuses has refused once more."""
+        self._draining.set()
+        self.lane.filled.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def close(self, timeout: float) -> None:
+        """End the task and close the connection, whatever the lane still holds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=timeout)
+        await self._close(timeout)
+        self.lane.close()
+
+    async def _run(self) -> None:
+        lane = self.lane
+        while not (self._draining.is_set() and lane.state == "refused" and self._attempts > 1):
+            if lane.queue and self._opened:
+                await self._attempt(self._publish)
+            elif not self._opened and not (self._draining.is_set() and not lane.queue):
+                await self._attempt(self._open)
+            elif self._draining.is_set():
+                return
+            else:
+                lane.filled.clear()
+                await lane.filled.wait()
+
+    async def _attempt(self, step: Callable[[list[Event]], Awaitable[None]]) -> None:
+        """Run one step for the batch at the head, under the deadline.
+
+        Client libraries cancel those who wait on a connection that dies (aio-pika does, when a heartbeat is missed),
+        so a CancelledError is ours only when this very task was cancelled.
+        """
+        batch = self.lane.head(1 if self._singles else self._options.batch_events)
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                await step(batch)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            await self._failed(batch, error)
+        except Exception as error:
+            await self._failed(batch, error)
+
+    async def _open(self, batch: list[Event]) -> None:
+        try:
+            await self._destination.open()
+        except TimeoutError as error:
+            raise TransientError(f"no connection within {self._options.timeout:g} s") from error
+        self._opened = True
+        if self.lane.state == "starting" or not batch:
+            self._healthy()
+
+    async def _publish(self, batch: list[Event]) -> None:
+        outcomes = await self._destination.publish(batch)
+        self._singles = max(0, self._singles - len(batch))
+        if outcomes is None:
+            self.lane.deliver(len(batch))
+            self._attempts = 0
+            self._healthy()
+        else:
+            await self._settle(batch, outcomes)
+
+    async def _settle(self, batch: list[Event], outcomes: Outcomes) -> None:
+        """Settle a batch event by event; what is tried again stays at the head, in its order."""
+        again: list[Event] = []
+        trouble: DeliveryError | None = None
+        for _, error in zip(batch, outcomes, strict=True):
+            if error is None:
+                self.lane.deliver()
+            elif self._spent(error):
+                self.lane.dead_letter(error, self._attempts + 1)
+            else:
+                again.append(self.lane.set_aside())
+                kind = classify(error) or TransientError(str(error))
+                trouble = trouble if isinstance(trouble, DestinationRefused) else kind
+        self.lane.put_back(again)
+        if trouble is None:
+            self._attempts = 0
+            self._healthy()
+        else:
+            await self._back_off(trouble, again)
+
+    async def _failed(self, batch: list[Event], error: BaseException) -> None:
+        """Deal with a step that failed as a whole."""
+        kind = classify(error)
+        one_spoils_all = kind is None or isinstance(kind, PoisonEvent)
+        if one_spoils_all and len(batch) > 1:
+            self._singles = len(batch)
+            return
+        spent = bool(batch) and self._spent(error)
+        if spent:
+            for _ in batch:
+                self.lane.dead_letter(kind or error, self._attempts + 1)
+            self._attempts = 0
+            self._singles = max(0, self._singles - len(batch))
+        if kind is not None and not one_spoils_all:
+            await self._close(self._options.timeout)
+            await self._back_off(kind, batch)
+        elif not spent:
+            await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
+
+    def _spent(self, error: BaseException) -> bool:
+        """Whether the batch at the head has had all its tries."""
+        kind = classify(error)
+        if isinstance(kind, PoisonEvent):
+            return True
+        limit = self._options.attempts
+        if kind is None:
+            limit = min(limit or UNKNOWN_KIND_ATTEMPTS, UNKNOWN_KIND_ATTEMPTS)
+        return limit is not None and self._attempts + 1 >= limit
+
+    async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
+        """Note the trouble and wait before the next try; stopping the bus ends the first such wait early."""
+        self._attempts += 1
+        self.lane.retried(len(batch))
+        refused = isinstance(trouble, DestinationRefused)
+        self._note(trouble, "refused" if refused else "retrying", batch)
+        wait = (self._refused if refused else self._backoff).next()
+        was_draining = self._draining.is_set()
+        try:
+            async with asyncio.timeout(wait):
+                await (asyncio.Event() if was_draining else self._draining).wait()
+        except TimeoutError:
+            pass
+
+    def _note(self, trouble: DeliveryError, state: str, batch: list[Event]) -> None:
+        """Log new trouble at once and lasting trouble now and then; report a refusal once."""
+        lane = self.lane
+        new = lane.state != state or str(trouble) != str(lane.error)
+        if batch and state == "refused" and lane.state != state:
+            lane.report(Failure(trouble, batch[0], lane.name, self._attempts, final=False))
+        if new or monotonic() - self._logged > REMIND:
+            self._logged = monotonic()
+            word = "refuses" if state == "refused" else "cannot be reached"
+            log.warning("%s %s, %d events wait, trying again: %s", lane.name, word, len(lane.queue), trouble)
+        lane.state, lane.error = state, trouble
+
+    def _healthy(self) -> None:
+        if self.lane.state == "open":
+            return
+        if self.lane.error is not None:
+            log.warning("%s is back, %d events wait", self.lane.name, len(self.lane.queue))
+        self.lane.state, self.lane.error = "open", None
+        self._backoff.reset()
+        self._refused.reset()
+
+    async def _close(self, timeout: float) -> None:
+        """Close the destination; a close that fails or hangs is no reason to stay."""
+        self._opened = False
+        try:
+            async with asyncio.timeout(timeout):
+                await self._destination.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except Exception as error:
+            log.info("%s: closing failed: %s: %s", self.lane.name, type(error).__name__, error)

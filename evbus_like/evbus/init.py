@@ -1,0 +1,86 @@
+"""hub.evbus: the bus on the hub. Start it, join it, stop it."""
+
+from evbus_like.bridge import conflict, defaults, plugins, profiles, reporter
+from evbus_like.engine import bus as engine_bus
+from evbus_like.engine import put as engine_put
+
+
+def __init__(hub):
+    """Bring the rest onto the hub, and make the bus: events may be put from here on."""
+    conflict.refuse_pop_evbus()
+    for dyne in ("log", "acct", "ingress", "serialize", "match"):
+        hub.pop.sub.add(dyne_name=dyne)
+    hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "serialize", "match")}
+    hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
+    hub.evbus.STARTED = False
+    hub.evbus.REPORTER = reporter.Reporter(hub)
+    hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
+    hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
+    hub.evbus.BUS = hub.evbus.ENGINE.intake
+
+
+async def start(hub, contexts=None):
+    """Be the listener until `stop`: run it as a task, and await `join` before relying on it.
+
+    `contexts` is what `hub.evbus.acct.profiles` gives, or a plain mapping {provider: {profile: data}}. Raises
+    ProfileError, which names every wrong profile, and LifecycleError where a listener runs already; `join` raises the
+    same. A broker that is absent is no error: its events wait.
+    """
+    engine = hub.evbus.ENGINE
+    engine.must_not_run()
+    try:
+        entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
+    except Exception as error:
+        engine.failed_to_start(error)
+        raise
+    engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
+    hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
+    hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
+    hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
+    hub.evbus.STARTED = True
+    try:
+        await engine.run(entries)
+    finally:
+        hub.evbus.STARTED = False
+        await hub.evbus.REPORTER.close(5.0)
+
+
+async def join(hub, timeout=30.0):
+    """Wait until the listener runs; raises what `start` raised, or TimeoutError after `timeout` seconds."""
+    await hub.evbus.ENGINE.join(timeout)
+
+
+async def stop(hub, timeout=None):
+    """Refuse new events, deliver what is queued, close every connection, and give the account.
+
+    It takes `timeout` seconds at most (None: the setting stop_timeout, 30). The account is an
+    `evbus_like.engine.account.Account`: accepted = delivered + spilled + dead_lettered + dropped + remaining.
+    """
+    if timeout is None:
+        timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+    return await hub.evbus.ENGINE.stop(timeout)
+
+
+def account(hub):
+    """Give the account as it stands now, without stopping."""
+    return hub.evbus.ENGINE.account()
+
+
+def status(hub):
+    """Give the state of the bus and of every destination, as plain data."""
+    engine = hub.evbus.ENGINE
+    return {
+        "state": engine.state,
+        "queued": engine.intake.qsize(),
+        "destinations": {
+            lane.name: {"state": lane.state, "waiting": len(lane.queue), "trouble": str(lane.error or "")}
+            for lane in engine.lanes
+        },
+    }
+
+
+def cli(hub):
+    """Run the `evbus` command and exit with its code."""
+    from evbus_like.cli import main
+
+    main.run(hub)

@@ -1,0 +1,57 @@
+"""In memory: a bounded queue per routing key, read in the same process with `hub.ingress.internal.get`.
+
+.. code-block:: yaml
+
+    internal:
+      default:                # no options: the event's routing key names the queue
+      audit:
+        routing_key: audit    # one queue, whatever the event's routing key
+        queue_events: 100000  # how many events a queue holds before its lane waits
+"""
+
+import asyncio
+
+from evbus_like.engine import errors
+from evbus_like.engine import mailbox as engine_mailbox
+
+ACCT = ["internal"]
+OPTIONS = {
+    "routing_key": ((str, type(None)), "the queue's name, for all events of the profile"),
+    "queue_events": (int, "how many events one queue holds"),
+}
+FULL_WAIT = 1.0  # seconds that a full queue is waited for before the lane hears of it
+
+
+def __init__(hub):
+    hub.ingress.internal.QUEUE = {}
+
+
+async def get(hub, routing_key=None):
+    """Give the queue of a routing key: `await queue.get()` gives the next body, `get_event()` the whole event."""
+    return _mailbox(hub, routing_key or "")
+
+
+def _mailbox(hub, routing_key):
+    queues = hub.ingress.internal.QUEUE
+    if routing_key not in queues:
+        queues[routing_key] = engine_mailbox.Mailbox(100_000, f"the in-memory queue {routing_key!r}")
+    return queues[routing_key]
+
+
+async def publish_batch(hub, ctx, events):
+    """Append each event to its queue; where one stays full for a second, the lane keeps the rest."""
+    fixed = ctx.acct.get("routing_key")
+    size = ctx.acct.get("queue_events")
+    for done, event in enumerate(events):
+        queue = _mailbox(hub, fixed or event.routing_key)
+        queue.maxsize = size or queue.maxsize
+        if queue.full():
+            try:
+                async with asyncio.timeout(FULL_WAIT):
+                    while queue.full():
+                        await queue.wait_room()
+            except TimeoutError:
+                full = errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")
+                return [None] * done + [full] * (len(events) - done)
+        queue.put_event(event)
+    return None

@@ -1,0 +1,26 @@
+"""The log plugin `queue`: log records as events on the bus, beside the console.
+
+`--log-plugin queue`; `--log-handler-options profile=audit` puts them under another profile than `logger`.
+"""
+
+import logging
+
+from evbus_like.bridge import log_handler
+
+
+def setup(hub, conf):
+    """Log to the console, and put every record on the bus: {message, module, level, timestamp}."""
+    root = logging.getLogger()
+    raw_level = str(conf["log_level"]).strip().lower()
+    hub.log.INT_LEVEL = int(raw_level) if raw_level.isdigit() else hub.log.LEVEL.get(raw_level, root.level)
+    root.setLevel(hub.log.INT_LEVEL)
+
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter(fmt=conf["log_fmt_console"], datefmt=conf["log_datefmt"]))
+    _, options = hub.render.cli.args(conf["log_handler_options"])
+    queue = log_handler.BusHandler(hub, **options)
+    queue.setFormatter(logging.Formatter(fmt=conf["log_fmt_logfile"], datefmt=conf["log_datefmt"]))
+    for handler in (console, queue):
+        handler.setLevel(hub.log.INT_LEVEL)
+        root.addHandler(handler)
+        hub.log.handlers.addHandler(handler)
