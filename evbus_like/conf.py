@@ -11,7 +11,7 @@ CONFIG = {
     },
     "error_callback_ref": {
         "default": None,
-        "help": "The function on the hub that is told of events that could not be delivered, such as my_app.errors.handle",
+        "help": "The function on the hub that hears of events that could not be delivered: my_app.errors.handle",
     },
     "max_queued": {
         "default": 100000,

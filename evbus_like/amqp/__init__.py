@@ -1,0 +1,1 @@
+"""RabbitMQ through aio-pika; imported when a profile needs it."""

@@ -1,4 +1,4 @@
-"""Credentials: a file read through acct, and checked, with errors that a person can act upon and that show no secret."""
+"""Credentials: a file read through acct, and checked, with errors that say what to do and show no secret."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _reason(error: Exception, key: str | None) -> str:
 
 
 async def contexts(hub: Any, data: Mapping[str, Any]) -> SafeNamespaceDict:
-    """Keep the providers that an ingress plugin takes, run through acct's own plugins, as lists of one-profile mappings."""
+    """Keep the providers that an ingress plugin takes, as lists of one-profile mappings, run through acct's plugins."""
     if not isinstance(data, Mapping):
         raise CredentialsError(f"credentials must be a mapping of providers to profiles, not a {type(data).__name__}")
     takers = set(profiles.takers(hub)) | set(hub.evbus.BROKEN.get("ingress", {}))

@@ -92,6 +92,10 @@ class Worker:
             await self._destination.open()
         except TimeoutError as error:
             raise TransientError(f"no connection within {self._options.timeout:g} s") from error
+        except Exception as error:
+            if classify(error) is None:  # no event is to blame for a connection that fails
+                raise TransientError(f"{type(error).__name__}: {error}") from error
+            raise
         self._opened = True
         if self.lane.state == "starting" or not batch:
             self._healthy()

@@ -1,0 +1,1 @@
+"""Kafka through aiokafka; imported when a profile needs it."""

@@ -1,0 +1,131 @@
+"""A profile's connection to RabbitMQ: where to, how, and with which certificates."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import aio_pika
+from yarl import URL
+
+from evbus_like import tls
+from evbus_like.bridge.options import problems
+from evbus_like.engine.errors import ProfileError
+
+NUMBER = (int, float)
+CONNECTION = {
+    "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS"),
+    "host": (str, "the broker's host name, localhost by default"),
+    "port": (int, "the broker's port, 5672 by default, 5671 with TLS"),
+    "login": (str, "the user, guest by default"),
+    "password": (str, "the user's password"),
+    "virtualhost": (str, "the virtual host, / by default"),
+    "ssl": (bool, "true: connect by TLS"),
+    "ssl_options": (Mapping, "cafile, capath, cadata, certfile, keyfile, no_verify_ssl, as aio-pika names them"),
+    "heartbeat": (NUMBER, "seconds between heartbeats, 60 by default"),
+    "timeout": ((*NUMBER, type(None)), "seconds that connecting may take"),
+    "client_properties": (Mapping, "what the broker shows of this client"),
+    "name": (str, "the connection's name in the broker's listings"),
+}
+# aio-pika's names of TLS options, in ssl_options and in URLs, and those of an ssl: block
+TLS_NAMES = {
+    "cafile": "ca_file",
+    "capath": "ca_path",
+    "cadata": "ca_data",
+    "certfile": "cert_file",
+    "keyfile": "key_file",
+    "no_verify_ssl": "verify",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect and how; `place` is what messages call it, `user` the login, and neither is a secret."""
+
+    url: URL
+    context: ssl.SSLContext | None
+    place: str
+    user: str
+    timeout: float
+
+    def __repr__(self) -> str:  # a URL's repr shows its password
+        return f"<Target {self.place} user={self.user!r} tls={self.context is not None}>"
+
+
+def target(acct: Mapping[str, Any]) -> Target:
+    """Work out the target of a profile; raises ProfileError."""
+    given = acct.get("connection") or {}
+    given = {"url": given} if isinstance(given, str) else dict(given)
+    wrong = list(problems(given, CONNECTION, "connection."))
+    if wrong:
+        raise ProfileError("; ".join(wrong))
+    url = _url(given)
+    block = {**_url_tls(url), **_translated(given.get("ssl_options") or {}), **(acct.get("ssl") or {})}
+    wants_tls = url.scheme == "amqps" or bool(given.get("ssl") or given.get("ssl_options") or acct.get("ssl"))
+    if wants_tls and given.get("url") and url.scheme == "amqp":
+        url = url.with_scheme("amqps")
+    if not url.explicit_port:
+        url = url.with_port(5671 if wants_tls else 5672)
+    query = {name: value for name, value in url.query.items() if name not in TLS_NAMES}
+    for name in ("heartbeat", "name"):
+        if given.get(name) is not None:
+            query[name] = str(int(given[name]) if name == "heartbeat" else given[name])
+    place = f"{url.host}:{url.port}{'' if url.path in ('', '/', '//') else ' virtual host ' + unquote(url.path[1:])}"
+    return Target(
+        url.with_query(query),
+        tls.context(block) if wants_tls else None,
+        place,
+        url.user or "guest",
+        float(given.get("timeout") or acct.get("timeout") or 30.0),
+    )
+
+
+def _url(given: Mapping[str, Any]) -> URL:
+    if given.get("url"):
+        both = sorted(set(given) & {"host", "port", "login", "password", "virtualhost"})
+        if both:
+            raise ProfileError(f"connection has a url and also {', '.join(both)}; give one or the other")
+        try:
+            url = URL(given["url"])
+            explicit = url.port, url.host  # an impossible port is found out here
+        except ValueError:
+            raise ProfileError("connection.url is no valid URL: amqp://user:password@host:port/vhost") from None
+        if url.scheme not in ("amqp", "amqps") or not explicit[1]:
+            raise ProfileError(f"connection.url must begin with amqp:// or amqps:// and a host, not {url.scheme!r}")
+        return url
+    secure = bool(given.get("ssl") or given.get("ssl_options"))
+    return URL.build(
+        scheme="amqps" if secure else "amqp",
+        host=given.get("host", "localhost"),
+        port=given.get("port"),
+        user=given.get("login", "guest"),
+        password=given.get("password", "guest"),
+        path="/" + given.get("virtualhost", "/"),
+    )
+
+
+def _translated(options: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in options if name not in TLS_NAMES]
+    if unknown:
+        raise ProfileError(f"there is no option connection.ssl_options.{unknown[0]}; there is: {', '.join(TLS_NAMES)}")
+    block = {TLS_NAMES[name]: value for name, value in options.items()}
+    if "verify" in block:
+        block["verify"] = str(block["verify"]).lower() in ("0", "false")
+    return block
+
+
+def _url_tls(url: URL) -> dict[str, Any]:
+    return _translated({name: value for name, value in url.query.items() if name in TLS_NAMES})
+
+
+async def connect(where: Target, properties: Mapping[str, Any]) -> aio_pika.abc.AbstractConnection:
+    """Connect once; raises what aio-pika raises, and TimeoutError."""
+    return await aio_pika.connect(
+        where.url,
+        ssl_context=where.context,
+        timeout=where.timeout,
+        client_properties=dict(properties) or None,
+    )

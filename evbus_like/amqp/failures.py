@@ -1,0 +1,81 @@
+"""What RabbitMQ's and aio-pika's errors mean: which of the four kinds, and what a person can do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import aiormq.exceptions as aiormq
+
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
+
+
+def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
+    """Classify what went wrong while connecting."""
+    reason = _text(error)
+    if isinstance(error, (aiormq.ProbableAuthenticationError, aiormq.AuthenticationError)):
+        return DestinationRefused(
+            f"RabbitMQ at {place} refused the login of user {user!r}: check login and password of the profile,"
+            " and the user's rights on the virtual host"
+        )
+    if isinstance(error, aiormq.ConnectionNotAllowed) and "is down" not in reason:
+        return DestinationRefused(f"RabbitMQ at {place} refused user {user!r}: {reason}")
+    trouble = _tls(error)
+    if isinstance(trouble, ssl.SSLCertVerificationError):
+        return DestinationRefused(
+            f"the certificate of RabbitMQ at {place} is not accepted: {trouble.verify_message};"
+            " check ssl.ca_file, and that the host name is the certificate's"
+        )
+    if isinstance(trouble, ssl.SSLError) and not isinstance(trouble, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return DestinationRefused(
+            f"TLS with RabbitMQ at {place} failed ({trouble.reason or trouble}); does that port speak TLS?"
+            " RabbitMQ's TLS port is usually 5671, the plain one 5672"
+        )
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return TransientError(f"RabbitMQ at {place} did not answer in time")
+    return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}")
+
+
+def publishing(error: BaseException, place: str, exchange: str) -> DeliveryError:
+    """Classify what went wrong with a channel that was open."""
+    reason = _text(error)
+    if isinstance(error, DeliveryError):
+        return error
+    if isinstance(error, aiormq.PublishError):
+        return unroutable(exchange, str(error.frame.routing_key))
+    if isinstance(error, aiormq.DeliveryError):
+        return TransientError(f"RabbitMQ at {place} did not take the event (basic.nack): its queue may be full")
+    if isinstance(error, aiormq.ChannelNotFoundEntity):
+        return DestinationRefused(
+            f"RabbitMQ at {place}: {reason}. Create the exchange, or have the profile do it: declare: {{type: topic}}"
+        )
+    if isinstance(error, aiormq.ChannelAccessRefused):
+        return DestinationRefused(f"RabbitMQ at {place}: {reason}. Grant the user the right, or change the profile")
+    if isinstance(error, aiormq.ChannelPreconditionFailed):
+        if "message size" in reason:
+            return PoisonEvent(f"RabbitMQ at {place}: {reason}")
+        return DestinationRefused(f"RabbitMQ at {place}: {reason}. Make the profile's declare fit what exists")
+    return TransientError(f"the connection to RabbitMQ at {place} was lost: {reason}")
+
+
+def unroutable(exchange: str, routing_key: str) -> PoisonEvent:
+    """The error for an event that no queue wanted."""
+    where = f"exchange {exchange!r}" if exchange else "the default exchange"
+    return PoisonEvent(
+        f"no queue is bound to {where} for routing key {routing_key!r}, so RabbitMQ returned the event;"
+        " declare and bind the queue first, or set mandatory: false to let such events vanish"
+    )
+
+
+def _tls(error: BaseException) -> BaseException | None:
+    """Find the TLS error that led to this one, if any."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return error
+
+
+def _text(error: BaseException) -> str:
+    """Give the broker's own words where there are any."""
+    if isinstance(error, aiormq.AMQPError) and error.args:
+        return " ".join(str(arg) for arg in error.args if arg is not None)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,175 @@
+"""A publisher: one connection and one channel to RabbitMQ, with confirms, that sends batches in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aio_pika
+
+from evbus_like.amqp import batch, failures
+from evbus_like.amqp.connect import Target, connect
+from evbus_like.amqp.frames import ID_HEADER, Encoder
+from evbus_like.engine.destination import Outcomes
+from evbus_like.engine.errors import DeliveryError, TransientError
+from evbus_like.engine.event import Event
+
+BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for before the lane hears of it
+
+# At DEBUG these log frames, with messages and passwords in them.
+for _name in ("aio_pika", "aiormq"):
+    logging.getLogger(_name).setLevel(max(logging.INFO, logging.getLogger(_name).level))
+
+
+class Publisher:
+    """Publishes for one profile.
+
+    A channel that failed is given up with its connection, and the next publish opens new ones; what was not confirmed
+    is the lane's to send again.
+    """
+
+    def __init__(self, target: Target, acct: Mapping[str, Any]) -> None:
+        exchange = acct.get("exchange") or "default"
+        self.target = target
+        self.exchange = "" if exchange == "default" else exchange
+        self.fixed_key = acct.get("routing_key") or None
+        self.declare: Mapping[str, Any] | None = acct.get("declare")
+        self.mandatory = acct.get("mandatory", True)
+        self.persistent = acct.get("persistent", True)
+        self.app_id = acct.get("app_id", "evbus_like")
+        self.batched = acct.get("batched", True)
+        self.properties = (
+            dict((acct.get("connection") or {}).get("client_properties") or {})
+            if isinstance(acct.get("connection"), Mapping)
+            else {}
+        )
+        self._connection: Any = None
+        self._channel: Any = None  # aiormq's
+        self._exchange: Any = None  # aio-pika's
+        self._encoder: Encoder | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the channel is open, as far as can be known without asking the broker."""
+        return self._channel is not None and not self._channel.is_closed
+
+    async def open(self) -> None:
+        """Connect, open a channel with confirms, and look the exchange up or declare it; raises DeliveryError."""
+        await self.close()
+        try:
+            self._connection = await connect(self.target, self.properties)
+        except Exception as error:
+            raise failures.connecting(error, self.target.place, self.target.user) from error
+        try:
+            channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            self._exchange = await self._look_up(channel)
+            self._channel = await channel.get_underlay_channel()
+        except Exception as error:
+            await self.close()
+            raise failures.publishing(error, self.target.place, self.exchange) from error
+        self._encoder = None
+        if self.batched and batch.usable(self._channel):
+            self._encoder = Encoder(
+                self._channel.number,
+                self._channel.max_content_size,
+                self.exchange,
+                self.mandatory,
+                self.persistent,
+                self.app_id,
+            )
+
+    async def _look_up(self, channel: Any) -> Any:
+        if not self.exchange:
+            return channel.default_exchange
+        if self.declare is None:
+            return await channel.get_exchange(self.exchange, ensure=True)
+        wanted = dict(self.declare)
+        return await channel.declare_exchange(
+            self.exchange,
+            wanted.get("type", "topic"),
+            durable=wanted.get("durable", True),
+            auto_delete=wanted.get("auto_delete", False),
+            internal=wanted.get("internal", False),
+            arguments=wanted.get("arguments"),
+        )
+
+    async def publish(self, events: Sequence[Event]) -> Outcomes | None:
+        """Send a batch and wait for all its confirms."""
+        if not self.ready:
+            await self.open()
+        if not await self._unblocked():
+            blocked = TransientError(f"RabbitMQ at {self.target.place} blocks publishers: memory or disk alarm")
+            return [blocked] * len(events)
+        send = self._send_batch if self._encoder is not None else self._send_singly
+        try:
+            outcomes = await send(events)
+        except BaseException:
+            self._channel = None  # its numbering is in doubt
+            raise
+        if not any(outcomes):
+            return None
+        if all(outcomes) and not self.ready:
+            raise next(error for error in outcomes if error)
+        return outcomes
+
+    async def _unblocked(self) -> bool:
+        try:
+            async with asyncio.timeout(BLOCKED_WAIT):
+                await self._connection.transport.connection.ready()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send_batch(self, events: Sequence[Event]) -> list[Exception | None]:
+        channel = self._channel
+        try:
+            confirms = await batch.publish(channel, self._encoder, events, self.fixed_key)
+        except Exception as error:
+            raise self._failure(error) from error
+        lost: Exception | None = None
+        try:
+            await confirms.done
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            lost = error
+        finally:
+            batch.forget(channel, events)
+        return [
+            self._failure(lost) if outcome is confirms else outcome and self._failure(outcome)
+            for outcome in confirms.outcomes
+        ]
+
+    async def _send_singly(self, events: Sequence[Event]) -> list[Exception | None]:
+        """Send by aio-pika's public interface: a task a message, started in order."""
+        answers = await asyncio.gather(*(self._send_one(event) for event in events), return_exceptions=True)
+        return [self._failure(answer) if isinstance(answer, BaseException) else None for answer in answers]
+
+    async def _send_one(self, event: Event) -> None:
+        message = aio_pika.Message(
+            event.body,
+            headers={**(event.headers or {}), ID_HEADER: event.id},
+            content_type=event.content_type,
+            delivery_mode=2 if self.persistent else 1,
+            message_id=event.id,
+            timestamp=event.timestamp,
+            app_id=self.app_id,
+        )
+        key = event.routing_key if self.fixed_key is None else self.fixed_key
+        await self._exchange.publish(message, routing_key=key, mandatory=self.mandatory)
+
+    def _failure(self, error: BaseException | None) -> DeliveryError:
+        return failures.publishing(error or ConnectionError(), self.target.place, self.exchange)
+
+    async def ping(self) -> None:
+        """Ask the broker for a sign of life: it answers the opening of another channel."""
+        channel = await self._connection.channel()
+        await channel.close()
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        if connection is not None:
+            await connection.close()

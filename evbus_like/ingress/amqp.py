@@ -1,0 +1,67 @@
+"""RabbitMQ, through aio-pika: confirmed, persistent, and an event that no queue wants is an error.
+
+.. code-block:: yaml
+
+    amqp:                     # or pika, or rabbitmq
+      default:
+        connection:
+          url: amqp://user:password@rabbit.example.com/
+        exchange: orders      # without it, the default exchange: the routing key is the queue's name
+        declare: {type: topic, durable: true}
+"""
+
+from collections.abc import Mapping
+
+ACCT = ["amqp", "pika", "rabbitmq"]
+REQUIRES = ["aio_pika"]
+OPTIONS = {
+    "connection": (
+        (str, Mapping),
+        "the broker: a URL, or url, host, port, login, password, virtualhost, heartbeat, ...",
+    ),
+    "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
+    "exchange": (str, "the exchange's name; default, or nothing, is the default exchange"),
+    "declare": (
+        Mapping,
+        "declare the exchange at the start: type (topic), durable (true), auto_delete, internal, arguments",
+    ),
+    "routing_key": ((str, type(None)), "the routing key of all events of the profile; without it, the event's"),
+    "mandatory": (bool, "false: an event that no queue wants vanishes, as if delivered; true by default"),
+    "persistent": (bool, "false: events need not survive a restart of the broker; true by default"),
+    "app_id": (str, "what messages say of their sender, evbus_like by default"),
+    "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
+}
+LANE = {"max_event_bytes": 16 * 1024 * 1024}  # what RabbitMQ 4 takes unless it is told otherwise
+
+
+def validate(hub, ctx):
+    """Check the profile without connecting; raises ProfileError."""
+    from evbus_like.amqp import connect, declare
+
+    connect.target(ctx.acct)
+    declare.check(ctx.acct)
+
+
+async def open(hub, ctx):
+    """Connect and look up the exchange."""
+    from evbus_like.amqp import connect, publisher
+
+    if "publisher" not in ctx:
+        ctx.publisher = publisher.Publisher(connect.target(ctx.acct), ctx.acct)
+    await ctx.publisher.open()
+
+
+async def publish_batch(hub, ctx, events):
+    """Send a batch in order and wait for the broker's confirms."""
+    return await ctx.publisher.publish(events)
+
+
+async def ping(hub, ctx):
+    """Ask the broker for a sign of life."""
+    await ctx.publisher.ping()
+
+
+async def close(hub, ctx):
+    """Close the connection."""
+    if "publisher" in ctx:
+        await ctx.publisher.close()

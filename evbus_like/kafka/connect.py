@@ -1,0 +1,90 @@
+"""A profile's connection to Kafka, as the keywords of aiokafka's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evbus_like import tls
+from evbus_like.bridge.options import problems
+from evbus_like.engine.errors import ProfileError
+
+NUMBER = (int, float)
+TEXTS = (str, list, tuple)
+CONNECTION = {
+    "bootstrap_servers": (TEXTS, "host:port, or a list of them; localhost:9092 by default"),
+    "client_id": ((str, type(None)), "the client's name in the broker's logs"),
+    "security_protocol": (str, "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; follows from ssl and sasl_mechanism"),
+    "sasl_mechanism": (str, "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, GSSAPI or OAUTHBEARER"),
+    "sasl_plain_username": ((str, type(None)), "the user, for PLAIN and SCRAM"),
+    "sasl_plain_password": ((str, type(None)), "the user's password, for PLAIN and SCRAM"),
+    "sasl_kerberos_service_name": (str, "for GSSAPI"),
+    "sasl_kerberos_domain_name": ((str, type(None)), "for GSSAPI"),
+    "ssl_context": (object, "a ready ssl.SSLContext, from an application's acct plugin"),
+    "acks": ((str, int), "all by default: confirmed when all in-sync replicas have the event"),
+    "enable_idempotence": (bool, "true by default: the broker drops the producer's own repeats"),
+    "compression_type": ((str, type(None)), "gzip, snappy, lz4, zstd, or none"),
+    "max_batch_size": (int, "bytes of one partition's batch, before compression"),
+    "linger_ms": (NUMBER, "milliseconds to wait for a batch to fill; 0 by default"),
+    "max_request_size": (int, "the largest request, and so the largest event, in bytes"),
+    "request_timeout_ms": (int, "milliseconds that one request may take"),
+    "retry_backoff_ms": (int, "milliseconds between the client's own tries"),
+    "metadata_max_age_ms": (int, "milliseconds until the client looks at the cluster anew"),
+    "connections_max_idle_ms": (int, "milliseconds until an idle connection is closed"),
+    "api_version": ((str, type(None)), "accepted for older profiles, and without effect"),
+}
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
+
+def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keywords of a profile's connection, TLS context included; raises ProfileError.
+
+    A block `ssl:` means TLS, or an error; so does a protocol that says SSL.
+    """
+    given = dict(acct.get("connection") or {})
+    wrong = list(problems(given, CONNECTION, "connection."))
+    if wrong:
+        raise ProfileError("; ".join(wrong))
+    given.pop("api_version", None)
+    protocol = given.get("security_protocol") or _protocol(acct, given)
+    if protocol not in PROTOCOLS:
+        raise ProfileError(f"connection.security_protocol is one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+    if acct.get("ssl") is not None and not protocol.endswith("SSL"):
+        raise ProfileError(
+            f"the profile has an ssl block, and security_protocol {protocol} has no TLS; drop one of them"
+        )
+    plain_password = given.get("sasl_mechanism", "PLAIN") == "PLAIN" and protocol == "SASL_PLAINTEXT"
+    if plain_password and not acct.get("allow_plaintext_password"):
+        raise ProfileError(
+            "SASL PLAIN without TLS sends the password readable over the network: use security_protocol SASL_SSL or"
+            " SCRAM, or say allow_plaintext_password: true"
+        )
+    if protocol.startswith("SASL") and given.get("sasl_mechanism", "PLAIN") in (
+        "PLAIN",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-512",
+    ):
+        missing = [n for n in ("sasl_plain_username", "sasl_plain_password") if not given.get(n)]
+        if missing:
+            raise ProfileError(f"{protocol} needs connection.{' and connection.'.join(missing)}")
+    given["security_protocol"] = protocol
+    if protocol.endswith("SSL") and given.get("ssl_context") is None:
+        given["ssl_context"] = tls.context(acct.get("ssl") or {})
+    given.setdefault("bootstrap_servers", "localhost:9092")
+    if isinstance(given["bootstrap_servers"], tuple):
+        given["bootstrap_servers"] = list(given["bootstrap_servers"])
+    return given
+
+
+def _protocol(acct: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Work out the protocol that the rest of the profile asks for."""
+    secure = acct.get("ssl") is not None or given.get("ssl_context") is not None
+    if given.get("sasl_mechanism") or given.get("sasl_plain_username"):
+        return "SASL_SSL" if secure else "SASL_PLAINTEXT"
+    return "SSL" if secure else "PLAINTEXT"
+
+
+def place(given: Mapping[str, Any]) -> str:
+    """Say where a connection leads, for messages."""
+    servers = given.get("bootstrap_servers") or "localhost:9092"
+    return servers if isinstance(servers, str) else ", ".join(servers)

@@ -1,0 +1,105 @@
+"""What Kafka's and aiokafka's errors mean: which of the four kinds, and what a person can do about it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import aiokafka.conn
+from aiokafka import errors as kafka
+
+from evbus_like.engine.errors import (
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    TransientError,
+    UnknownOutcome,
+)
+
+REFUSED = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+    kafka.InvalidRequiredAcksError,
+    kafka.PolicyViolationError,
+    kafka.UnsupportedVersionError,
+)
+LOGIN = (
+    kafka.AuthenticationFailedError,
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+)
+POISON = (
+    kafka.MessageSizeTooLargeError,
+    kafka.RecordListTooLargeError,
+    kafka.RecordTooLargeError,
+    kafka.InvalidTopicError,
+    kafka.InvalidTimestampError,
+)
+
+
+def publishing(error: BaseException, place: str) -> DeliveryError:
+    """Classify what went wrong with a record or a request."""
+    text = f"Kafka at {place}: {type(error).__name__}: {error}"
+    if isinstance(error, DeliveryError):
+        return error
+    if isinstance(error, LOGIN):
+        return login(place, error)
+    if isinstance(error, REFUSED):
+        return DestinationRefused(f"{text}. Grant the user the right, or change the profile")
+    if isinstance(error, POISON):
+        return PoisonEvent(f"{text}. The topic's max.message.bytes or the name of the topic stands in the way")
+    if isinstance(error, (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, TimeoutError)):
+        return UnknownOutcome(f"{text}; the event is sent again")
+    return TransientError(text)
+
+
+def login(place: str, error: BaseException) -> DestinationRefused:
+    """The error for a refused login."""
+    return DestinationRefused(
+        f"Kafka at {place} refused the login ({type(error).__name__}: {error}): check sasl_mechanism,"
+        " sasl_plain_username and sasl_plain_password"
+    )
+
+
+async def connecting(error: BaseException, place: str, client: Any) -> DeliveryError:
+    """Classify what went wrong while connecting; aiokafka only says that it did, so the first server is asked again."""
+    reason = await _ask_again(client) or error
+    if isinstance(reason, LOGIN):
+        return login(place, reason)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return DestinationRefused(
+            f"the certificate of Kafka at {place} is not accepted: {reason.verify_message};"
+            " check ssl.ca_file, and that the host name is the certificate's"
+        )
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return DestinationRefused(
+            f"TLS with Kafka at {place} failed ({reason.reason or reason}); does that port speak TLS?"
+        )
+    return TransientError(f"cannot connect to Kafka at {place}: {type(reason).__name__}: {reason}")
+
+
+async def _ask_again(client: Any) -> BaseException | None:
+    names: Mapping[str, str] = {
+        "ssl_context": "_ssl_context",
+        "security_protocol": "_security_protocol",
+        "sasl_mechanism": "_sasl_mechanism",
+        "sasl_plain_username": "_sasl_plain_username",
+        "sasl_plain_password": "_sasl_plain_password",
+    }
+    try:
+        host, port, _ = client.hosts[0]
+        known = {name: getattr(client, attribute) for name, attribute in names.items()}
+    except (AttributeError, IndexError):
+        return None  # another aiokafka: its own words must do
+    try:
+        connection = await aiokafka.conn.create_conn(host, port, request_timeout_ms=5000, **known)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ssl.SSLError):
+            cause = cause.__cause__ or cause.__context__
+        return cause or error
+    connection.close()
+    return None

@@ -1,0 +1,44 @@
+"""TLS that fails closed: what a profile asks for is set up, or it is an error; host names are verified."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from evbus_like.bridge.options import problems
+from evbus_like.engine.errors import ProfileError
+
+OPTIONS = {
+    "ca_file": (str, "the file with the certificates of the authorities to trust; without it, the system's"),
+    "ca_path": (str, "a folder of such certificates"),
+    "ca_data": (str, "such certificates themselves, as PEM text"),
+    "cert_file": ((str, type(None)), "the client's certificate, as PEM"),
+    "key_file": ((str, type(None)), "the client's private key, as PEM; without it, cert_file holds both"),
+    "password": ((str, type(None)), "the password of the private key"),
+    "check_hostname": (bool, "false: accept a certificate of another host name; leave it true"),
+    "verify": (bool, "false: accept any certificate at all; for trying things out"),
+}
+
+
+def context(block: Mapping[str, Any]) -> ssl.SSLContext:
+    """Make the TLS context of an `ssl:` block; raises ProfileError."""
+    wrong = list(problems(block, OPTIONS, "ssl."))
+    if wrong:
+        raise ProfileError("; ".join(wrong))
+    try:
+        made = ssl.create_default_context(
+            cafile=block.get("ca_file"), capath=block.get("ca_path"), cadata=block.get("ca_data")
+        )
+        if block.get("cert_file"):
+            made.load_cert_chain(block["cert_file"], block.get("key_file"), block.get("password") or "")
+        elif block.get("key_file"):
+            raise ProfileError("ssl.key_file is given without ssl.cert_file")
+    except (OSError, ValueError) as error:
+        files = ", ".join(f"{name} {block[name]}" for name in ("ca_file", "cert_file", "key_file") if block.get(name))
+        raise ProfileError(f"TLS cannot be set up ({files or 'system certificates'}): {error}") from None
+    if block.get("check_hostname") is False or block.get("verify") is False:
+        made.check_hostname = False
+    if block.get("verify") is False:
+        made.verify_mode = ssl.CERT_NONE
+    return made
