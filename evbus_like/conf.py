@@ -1,29 +1,52 @@
 """What pop reads: settings, command-line options and the folders that are merged onto the hub. No imports here."""
 
 CONFIG = {
+    "config": {
+        "default": None,
+        "os": "EVBUS_CONFIG",
+        "help": "A YAML file with these settings, under evbus_like:, and those of acct and pop_config",
+    },
+    "acct_file": {
+        "os": "ACCT_FILE",
+        "default": None,
+        "sensitive": True,
+        "help": "The credentials file: plain YAML, or encrypted by the acct command (environment: ACCT_FILE)",
+    },
+    "acct_key": {
+        "os": "ACCT_KEY",
+        "default": None,
+        "sensitive": True,
+        "help": "The key of an encrypted credentials file (better by the environment: ACCT_KEY)",
+    },
     "serial_plugin": {
+        "os": "EVBUS_SERIAL_PLUGIN",
         "default": "json",
         "help": "How bodies are serialized where a profile does not say: json, msgpack, yaml, str or a plugin's name",
     },
     "match_plugin": {
+        "os": "EVBUS_MATCH_PLUGIN",
         "default": "glob",
         "help": "How an event's profile is matched against profile names: glob, regex or exact",
     },
     "error_callback_ref": {
+        "os": "EVBUS_ERROR_CALLBACK_REF",
         "default": None,
         "help": "The function on the hub that hears of events that could not be delivered: my_app.errors.handle",
     },
     "max_queued": {
+        "os": "EVBUS_MAX_QUEUED",
         "default": 100000,
         "type": int,
         "help": "How many events may wait in the bus's intake queue",
     },
     "put_timeout": {
+        "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,
         "type": float,
         "help": "How many seconds a put waits for room before it raises",
     },
     "stop_timeout": {
+        "os": "EVBUS_STOP_TIMEOUT",
         "default": 30.0,
         "type": float,
         "help": "How many seconds a stop may take to deliver what is queued",
@@ -56,16 +79,9 @@ CONFIG = {
     },
 }
 CLI_CONFIG = {
-    "acct_file": {
-        "source": "acct",
-        "subcommands": ["demo", "pipe", "check", "explain"],
-        "help": "The credentials file: plain YAML, or encrypted by the acct command (environment: ACCT_FILE)",
-    },
-    "acct_key": {
-        "source": "acct",
-        "subcommands": ["demo", "pipe", "check", "explain"],
-        "help": "The key of an encrypted credentials file (environment: ACCT_KEY, which shows it to fewer people)",
-    },
+    "config": {"subcommands": ["demo", "pipe", "check", "explain"]},
+    "acct_file": {"subcommands": ["demo", "pipe", "check", "explain"]},
+    "acct_key": {"subcommands": ["demo", "pipe", "check", "explain"]},
     "json": {"action": "store_true", "subcommands": ["demo", "pipe", "check", "explain"]},
     "timeout": {"subcommands": ["demo", "pipe", "check"]},
     "serial_plugin": {"subcommands": ["demo", "pipe"]},

@@ -1,4 +1,4 @@
-"""A producer: one aiokafka producer that sends batches in order, confirmed by all replicas, without repeats of its own."""
+"""A producer: one aiokafka producer that sends batches in order, confirmed by all replicas."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The `evbus` command: plain modules, one a subcommand."""

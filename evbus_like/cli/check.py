@@ -1,0 +1,63 @@
+"""`evbus check`: whether the destination of every profile can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from evbus_like.bridge import credentials, profiles
+from evbus_like.bridge.destination import probe
+from evbus_like.bridge.secrets import redact
+from evbus_like.cli import common, console
+
+AT_ONCE = 20
+
+
+async def run(hub: Any) -> int:
+    """Open, ping and close every destination, and print what came of it."""
+    settings = hub.OPT.evbus_like
+    given = await common.contexts(hub, needed=True)
+    planned = profiles.plan(hub, given)
+    gate = asyncio.Semaphore(AT_ONCE)
+    with console.Progress("check") as progress:
+        progress.show(f"{len(planned)} profiles")
+        answers = await asyncio.gather(*(_check(item, float(settings.timeout), gate) for item in planned))
+    rows = [
+        {"profile": item.name, "plugin": item.plugin, "ok": not problem, "problem": problem}
+        for item, problem in zip(planned, answers, strict=True)
+    ]
+    for provider in await _unknown(hub, given):
+        rows.append(
+            {"profile": provider, "plugin": "", "ok": False, "problem": "no ingress plugin takes this provider"}
+        )
+    if settings.json:
+        console.document(rows)
+    else:
+        console.table(
+            f"{len(rows)} profiles",
+            ("profile", "plugin", "result"),
+            [(row["profile"], row["plugin"], "ok" if row["ok"] else row["problem"]) for row in rows],
+        )
+        if not rows:
+            print("the credentials have no profile that an ingress plugin takes, so no event would go anywhere")
+    return 0 if rows and all(row["ok"] for row in rows) else 1
+
+
+async def _check(item: profiles.Planned, timeout: float, gate: asyncio.Semaphore) -> str:
+    """Give what is wrong with one profile, or an empty string."""
+    if item.problem or item.destination is None:
+        return item.problem
+    try:
+        async with gate, asyncio.timeout(timeout):
+            await probe(item.destination)
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except Exception as error:
+        return redact(str(error) or type(error).__name__, item.destination.secrets)
+    return ""
+
+
+async def _unknown(hub: Any, given: Any) -> list[str]:
+    """Give the providers of the file that nobody takes."""
+    data = await credentials.read(hub, hub.OPT.evbus_like.acct_file, hub.OPT.evbus_like.acct_key or None)
+    return [str(p) for p in data if p not in given and p not in credentials.NOT_PROVIDERS]

@@ -1,0 +1,94 @@
+"""What the command writes: results on stdout, progress and log on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from evbus_like.engine.account import Account
+
+stderr = Console(stderr=True, highlight=False)
+LINE_EACH = 5.0  # seconds between two lines of progress where there is no terminal
+
+
+def set_up_logging(hub: Any) -> None:
+    """Log to stderr; a log plugin or file that the user asked for is set up as pop-config does."""
+    settings = hub.OPT.pop_config
+    if settings.log_plugin != "basic" or settings.log_file != "evbus.log":
+        hub.log[settings.log_plugin].setup(settings)
+        return
+    handler: logging.Handler
+    if stderr.is_terminal:
+        handler = RichHandler(console=stderr, show_time=False, show_path=False, markup=False)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    # acct says this of every plain credentials file, which is nothing to warn of
+    handler.addFilter(lambda record: not record.getMessage().startswith("No acct_key provided"))
+    level = str(settings.log_level).strip()
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(int(level) if level.isdigit() else level.upper() if level != "trace" else 5)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout; numbers stand to the right."""
+    made = Table(title=title, title_justify="left")
+    listed = [[str(cell) for cell in row] for row in rows]
+    for index, name in enumerate(columns):
+        numeric = bool(listed) and all(row[index].replace(",", "").isdigit() for row in listed)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        made.add_row(*row)
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(made, markup=False)
+
+
+def document(data: Any) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(data, indent=2, default=str))
+
+
+def account_table(title: str, account: Account) -> None:
+    """Print what became of the events, a row a destination."""
+    rows = [
+        (lane.destination, lane.accepted, lane.delivered, lane.dead_lettered, lane.dropped, lane.remaining, lane.error)
+        for lane in account.lanes
+    ]
+    table(title, ("destination", "in", "out", "dead-lettered", "dropped", "remaining", "last trouble"), rows)
+
+
+class Progress:
+    """Shows one changing line on a terminal, and a line now and then elsewhere; use it as a context manager."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._status: Any = None
+        self._started = time.monotonic()
+        self._shown = self._started
+
+    def __enter__(self) -> Progress:
+        if stderr.is_terminal:
+            self._status = stderr.status(f"{self._what} ...")
+            self._status.start()
+        return self
+
+    def show(self, text: str) -> None:
+        """Show how far it is."""
+        now = time.monotonic()
+        if self._status is not None:
+            self._status.update(f"{self._what}: {text}, {now - self._started:.0f} s")
+        elif now - self._shown >= LINE_EACH:
+            self._shown = now
+            print(f"{self._what}: {text}, {now - self._started:.0f} s", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()

@@ -1,0 +1,80 @@
+"""`evbus demo`: 329 real webhooks through the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from evbus_like.cli import common, console
+
+DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson"
+QUEUE = "demo"
+IN_MEMORY = {"internal": {"default": {"routing_key": QUEUE}}}
+
+
+async def run(hub: Any) -> int:
+    """Send the webhooks; without a credentials file to memory, where they are read back and compared."""
+    settings = hub.OPT.evbus_like
+    webhooks = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
+    events = webhooks * max(1, int(settings.repeat))
+    given = await common.contexts(hub, needed=False)
+    reader = Reader(hub, webhooks) if given is None else None
+    begun = time.perf_counter()
+    with console.Progress("demo") as progress:
+        async with common.running(hub, given or IN_MEMORY) as stopped:
+            reading = asyncio.create_task(reader.read(len(events))) if reader else None
+
+            def so_far() -> str:
+                account = hub.evbus.init.account()
+                return f"{account.put} of {len(events)} in, {account.delivered} out{common.troubles(hub)}"
+
+            for count, event in enumerate(events):
+                if stopped.is_set():
+                    break
+                await hub.evbus.broker.put(event["routing_key"], event["body"], confirm="accepted")
+                if count % 50 == 0:
+                    progress.show(so_far())
+                    await asyncio.sleep(0)
+            account = await common.drain(hub, float(settings.timeout), progress, so_far)
+            if reading is not None:
+                await asyncio.wait([reading], timeout=5.0)
+                reading.cancel()
+                if reading.done() and not reading.cancelled():
+                    reading.result()
+    seconds = time.perf_counter() - begun
+    received = reader.received if reader else None
+    well = account.complete and account.put == len(events) and (reader is None or reader.equal == len(events))
+    if settings.json:
+        result = {"events": len(events), "seconds": round(seconds, 3), "rate": round(account.delivered / seconds)}
+        result |= {"received": received, "equal": reader.equal if reader else None, "account": account.as_dict()}
+        console.document(result)
+    else:
+        console.account_table(
+            f"{len(events)} webhooks of {len({e['routing_key'].split('.')[1] for e in webhooks})} kinds", account
+        )
+        rate = account.delivered / seconds
+        print(f"{account.put} in, {account.delivered} out in {seconds:.2f} s: {rate:,.0f} events/s")
+        if reader:
+            print(f"{received} read back from memory, {reader.equal} with equal bodies")
+    return 0 if well else 1
+
+
+class Reader:
+    """Reads the in-memory queue back and compares each body with what was sent."""
+
+    def __init__(self, hub: Any, webhooks: list[Any]) -> None:
+        self._hub = hub
+        self._webhooks = webhooks
+        self.received = 0
+        self.equal = 0
+
+    async def read(self, count: int) -> None:
+        """Read `count` bodies."""
+        queue = await self._hub.ingress.internal.get(QUEUE)
+        for index in range(count):
+            body = self._hub.serialize.init.load(await queue.get())
+            self.received += 1
+            self.equal += body == self._webhooks[index % len(self._webhooks)]["body"]

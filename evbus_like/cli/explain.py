@@ -1,0 +1,40 @@
+"""`evbus explain`: which profiles an event reaches, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evbus_like.bridge import defaults, profiles
+from evbus_like.cli import common, console
+
+
+async def run(hub: Any) -> int:
+    """Print every profile with the reason why it matches the event profile or does not."""
+    settings = hub.OPT.evbus_like
+    wanted = settings.event_profile
+    given = await common.contexts(hub, needed=True)
+    matcher = defaults.matcher_name(hub, given)
+    rows = [_explain(item, wanted, matcher) for item in profiles.plan(hub, given)]
+    reached = [row for row in rows if row["matches"]]
+    if settings.json:
+        console.document({"event_profile": wanted, "matcher": matcher, "profiles": rows})
+    else:
+        console.table(
+            f"put(profile={wanted!r}) reaches {len(reached)} of {len(rows)} profiles",
+            ("profile", "plugin", "serializer", "reached", "why"),
+            [(r["profile"], r["plugin"], r["serializer"], "yes" if r["matches"] else "no", r["why"]) for r in rows],
+        )
+    return 0 if reached else 1
+
+
+def _explain(item: profiles.Planned, wanted: str, matcher: str) -> dict[str, Any]:
+    matches = item.matches is not None and bool(item.matches(wanted))
+    verb = "matches" if matches else "does not match"
+    why = f"{matcher} pattern {item.profile!r} {verb} {wanted!r}"
+    return {
+        "profile": item.name,
+        "plugin": item.plugin,
+        "serializer": item.serializer,
+        "matches": matches and not item.problem,
+        "why": f"the profile is wrong: {item.problem}" if item.problem else why,
+    }

@@ -1,0 +1,75 @@
+"""Lines: read from files and pipes without blocking the event loop and without reading ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+
+CHUNK = 256 * 1024
+MAX_LINE = 64 * 1024 * 1024
+
+
+async def read(path: str, stopped: asyncio.Event) -> AsyncIterator[tuple[int, bytes | None]]:
+    """Yield (number, line) until the end or until `stopped` is set; a line beyond 64 MiB is yielded as None.
+
+    `path` "-" is standard input. Raises OSError.
+    """
+    if path == "-":
+        async for numbered in _lines(sys.stdin.fileno(), stopped):
+            yield numbered
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        async for numbered in _lines(fd, stopped):
+            yield numbered
+    finally:
+        os.close(fd)
+
+
+async def _lines(fd: int, stopped: asyncio.Event) -> AsyncIterator[tuple[int, bytes | None]]:
+    number, rest, too_long = 0, b"", False
+    async for chunk in _chunks(fd, stopped):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            yield number, None if too_long else line
+            too_long = False
+        if len(rest) > MAX_LINE:
+            rest, too_long = b"", True
+    if rest or too_long:
+        yield number + 1, None if too_long else rest
+
+
+async def _chunks(fd: int, stopped: asyncio.Event) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(fd, readable.set)  # pipes, terminals
+        waits = True
+    except (PermissionError, NotImplementedError):
+        waits = False  # a regular file: always readable
+    try:
+        while not stopped.is_set():
+            if waits:
+                readable.clear()
+                await _first(readable, stopped)
+                if stopped.is_set():
+                    return
+            chunk = os.read(fd, CHUNK)
+            if not chunk:
+                return
+            yield chunk
+    finally:
+        if waits:
+            loop.remove_reader(fd)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

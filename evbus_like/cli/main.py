@@ -1,0 +1,41 @@
+"""From the command line to a subcommand, and from its result to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from evbus_like.bridge.secrets import redact
+from evbus_like.cli import check, console, demo, explain, pipe
+from evbus_like.engine.errors import EvbusError
+
+COMMANDS = {"demo": demo.run, "pipe": pipe.run, "check": check.run, "explain": explain.run}
+UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles
+
+
+def run(hub: Any) -> None:
+    """Read the options, run the subcommand, and exit: 0 all is well, 1 something was not delivered, 2 unusable."""
+    sys.argv[0] = "evbus"
+    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
+    console.set_up_logging(hub)
+    if hub.SUBPARSER is None:
+        print(hub.args.parser.help())
+        sys.exit(UNUSABLE)
+    try:
+        code = asyncio.run(COMMANDS[hub.SUBPARSER](hub))
+    except EvbusError as error:
+        code = fail(hub, error)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def fail(hub: Any, error: Exception) -> int:
+    """Say why nothing could be done, on stderr and, for machines, on stdout."""
+    text = redact(str(error))
+    print(f"evbus {hub.SUBPARSER}: {text}", file=sys.stderr)
+    if hub.OPT.evbus_like.json:
+        print(json.dumps({"error": text, "kind": type(error).__name__}))
+    return UNUSABLE
