@@ -1,10 +1,18 @@
 """The `evbus` command."""
 
+import sys
+
 import pop.hub
+
+from evbus_like.engine.errors import LifecycleError
 
 
 def start() -> None:
     """Run the command and exit with its code."""
     hub = pop.hub.Hub()
-    hub.pop.sub.add(dyne_name="evbus")
+    try:
+        hub.pop.sub.add(dyne_name="evbus")
+    except LifecycleError as error:
+        print(f"evbus: {error}", file=sys.stderr)
+        sys.exit(2)
     hub.evbus.init.cli()

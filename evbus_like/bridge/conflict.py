@@ -19,11 +19,20 @@ def pop_evbus() -> str:
     return ""
 
 
+def none() -> bool | tuple[bool, str]:
+    """Give what a plugin's __virtual__ returns: True, or False and the reason."""
+    return (False, _text()) if pop_evbus() else True
+
+
 def refuse_pop_evbus() -> None:
     """Raise LifecycleError where pop-evbus is installed beside us."""
     if pop_evbus():
-        raise LifecycleError(
-            f"pop-evbus is installed beside evbus-like (in {pop_evbus()}), and both merge into hub.evbus."
-            " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
-            " pip uninstall pop-evbus evbus-pika evbus-kafka"
-        )
+        raise LifecycleError(_text())
+
+
+def _text() -> str:
+    return (
+        f"pop-evbus is installed beside evbus-like (in {pop_evbus()}), and both merge into hub.evbus."
+        " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
+        " pip uninstall pop-evbus evbus-pika evbus-kafka"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from evbus_like.bridge import defaults, options, plugins
 from evbus_like.bridge.destination import PluginDestination
 from evbus_like.bridge.secrets import redact
+from evbus_like.bridge.suggest import did_you_mean
 from evbus_like.engine.destination import LaneOptions
 from evbus_like.engine.errors import EvbusError, ProfileError
 from evbus_like.engine.failure import Report
 from evbus_like.engine.lane import Lane
 from evbus_like.engine.router import Entry
+
+log = logging.getLogger("evbus_like.profiles")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Planned:
     serializer: str = ""
     matches: Any = None
     problem: str = ""
+    unknown: bool = False  # nobody takes the provider: it is named, and the others go on
 
 
 def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
@@ -64,6 +69,10 @@ def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
+            if plugin is None and provider not in hub.evbus.BROKEN.get("ingress", {}):
+                text = f"no ingress plugin takes the provider {provider!r}; {did_you_mean(provider, by_provider)}"
+                planned.append(Planned(name, provider, profile, problem=text, unknown=True))
+                continue
             try:
                 planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern))
             except EvbusError as error:
@@ -75,11 +84,8 @@ def _plan_one(
     hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any
 ) -> Planned:
     if plugin is None:
-        reason = hub.evbus.BROKEN.get("ingress", {}).get(provider)
         raise ProfileError(
-            f"the ingress plugin {provider!r} could not be loaded: {reason}"
-            if reason
-            else f"no ingress plugin takes the provider {provider!r}"
+            f"the ingress plugin {provider!r} could not be loaded: {hub.evbus.BROKEN['ingress'][provider]}"
         )
     if data is not None and not isinstance(data, Mapping):
         raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
@@ -120,8 +126,12 @@ def _plan_one(
 
 
 def entries(hub: Any, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
-    """Make the router's entries; raises one ProfileError that names every wrong profile."""
+    """Make the router's entries; raises one ProfileError that names every wrong one; unknown providers are left out."""
     planned = plan(hub, contexts)
+    for item in planned:
+        if item.unknown:
+            log.warning("profile %s gets no events: %s", item.name, item.problem)
+    planned = [item for item in planned if not item.unknown]
     wrong = [f"profile {item.name}: {item.problem}" for item in planned if item.problem]
     if wrong:
         raise ProfileError("; ".join(wrong) if len(wrong) == 1 else "\n  ".join(["these profiles are wrong:", *wrong]))

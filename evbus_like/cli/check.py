@@ -16,7 +16,8 @@ AT_ONCE = 20
 async def run(hub: Any) -> int:
     """Open, ping and close every destination, and print what came of it."""
     settings = hub.OPT.evbus_like
-    given = await common.contexts(hub, needed=True)
+    data = await common.read_credentials(hub)
+    given = await hub.evbus.acct.profiles(acct_data=data)
     planned = profiles.plan(hub, given)
     gate = asyncio.Semaphore(AT_ONCE)
     with console.Progress("check") as progress:
@@ -26,7 +27,7 @@ async def run(hub: Any) -> int:
         {"profile": item.name, "plugin": item.plugin, "ok": not problem, "problem": problem}
         for item, problem in zip(planned, answers, strict=True)
     ]
-    for provider in await _unknown(hub, given):
+    for provider in [str(p) for p in data if p not in given and p not in credentials.NOT_PROVIDERS]:
         rows.append(
             {"profile": provider, "plugin": "", "ok": False, "problem": "no ingress plugin takes this provider"}
         )
@@ -55,9 +56,3 @@ async def _check(item: profiles.Planned, timeout: float, gate: asyncio.Semaphore
     except Exception as error:
         return redact(str(error) or type(error).__name__, item.destination.secrets)
     return ""
-
-
-async def _unknown(hub: Any, given: Any) -> list[str]:
-    """Give the providers of the file that nobody takes."""
-    data = await credentials.read(hub, hub.OPT.evbus_like.acct_file, hub.OPT.evbus_like.acct_key or None)
-    return [str(p) for p in data if p not in given and p not in credentials.NOT_PROVIDERS]

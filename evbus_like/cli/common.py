@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from evbus_like.bridge import credentials
 from evbus_like.cli.console import Progress
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import CredentialsError
@@ -16,17 +17,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.1  # seconds between two looks at how far it is
 
 
-async def contexts(hub: Any, needed: bool) -> Any:
-    """Give the contexts of the credentials file; raises CredentialsError where one is needed and none was named."""
-    path = hub.OPT.evbus_like.acct_file
-    if not path:
-        if needed:
-            raise CredentialsError(
-                "no credentials file: name it with --acct-file FILE or ACCT_FILE; it maps providers to profiles:"
-                " amqp: {default: {connection: {url: amqp://user:password@host/}}}"
-            )
-        return None
-    return await hub.evbus.acct.profiles(path, hub.OPT.evbus_like.acct_key or None)
+async def read_credentials(hub: Any) -> Mapping[str, Any]:
+    """Read the credentials file; raises CredentialsError, also where none was named."""
+    settings = hub.OPT.evbus_like
+    if not settings.acct_file:
+        raise CredentialsError(
+            "no credentials file: name it with --acct-file FILE or ACCT_FILE; it maps providers to profiles:"
+            " amqp: {default: {connection: {url: amqp://host/}}}"
+        )
+    return await credentials.read(hub, settings.acct_file, settings.acct_key or None)
+
+
+async def contexts(hub: Any) -> Any:
+    """Give the contexts of the credentials file; raises CredentialsError."""
+    return await hub.evbus.acct.profiles(acct_data=await read_credentials(hub))
 
 
 @asynccontextmanager

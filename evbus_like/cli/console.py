@@ -16,6 +16,7 @@ from rich.table import Table
 from evbus_like.engine.account import Account
 
 stderr = Console(stderr=True, highlight=False)
+CLIENTS = ("aio_pika", "aiormq", "aiokafka")
 LINE_EACH = 5.0  # seconds between two lines of progress where there is no terminal
 
 
@@ -31,11 +32,21 @@ def set_up_logging(hub: Any) -> None:
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    # acct says this of every plain credentials file, which is nothing to warn of
-    handler.addFilter(lambda record: not record.getMessage().startswith("No acct_key provided"))
+    handler.addFilter(worth_showing)
     level = str(settings.log_level).strip()
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(int(level) if level.isdigit() else level.upper() if level != "trace" else 5)
+
+
+def worth_showing(record: logging.LogRecord) -> bool:
+    """Leave out what the bus says itself in one line, and client libraries in many.
+
+    Whoever wants to see it asks for it: --log-level info.
+    """
+    if logging.getLogger().level <= logging.INFO:
+        return True
+    # acct warns so of every plain credentials file
+    return record.name.split(".")[0] not in CLIENTS and not record.getMessage().startswith("No acct_key provided")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from evbus_like.bridge import defaults
 from evbus_like.cli import common, console
 
 DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson"
@@ -20,7 +21,7 @@ async def run(hub: Any) -> int:
     settings = hub.OPT.evbus_like
     webhooks = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     events = webhooks * max(1, int(settings.repeat))
-    given = await common.contexts(hub, needed=False)
+    given = await common.contexts(hub) if settings.acct_file else None
     reader = Reader(hub, webhooks) if given is None else None
     begun = time.perf_counter()
     with console.Progress("demo") as progress:
@@ -67,6 +68,7 @@ class Reader:
 
     def __init__(self, hub: Any, webhooks: list[Any]) -> None:
         self._hub = hub
+        self._load = hub.serialize[defaults.serializer_name(hub)].load
         self._webhooks = webhooks
         self.received = 0
         self.equal = 0
@@ -75,6 +77,6 @@ class Reader:
         """Read `count` bodies."""
         queue = await self._hub.ingress.internal.get(QUEUE)
         for index in range(count):
-            body = self._hub.serialize.init.load(await queue.get())
+            body = self._load(await queue.get())
             self.received += 1
             self.equal += body == self._webhooks[index % len(self._webhooks)]["body"]

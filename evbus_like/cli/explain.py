@@ -12,7 +12,7 @@ async def run(hub: Any) -> int:
     """Print every profile with the reason why it matches the event profile or does not."""
     settings = hub.OPT.evbus_like
     wanted = settings.event_profile
-    given = await common.contexts(hub, needed=True)
+    given = await common.contexts(hub)
     matcher = defaults.matcher_name(hub, given)
     rows = [_explain(item, wanted, matcher) for item in profiles.plan(hub, given)]
     reached = [row for row in rows if row["matches"]]

@@ -104,7 +104,7 @@ def _no_constant(name: str) -> NoReturn:
 async def run(hub: Any) -> int:
     """Send all lines, deliver what is queued, and print the account."""
     settings = hub.OPT.evbus_like
-    given = await common.contexts(hub, needed=True)
+    given = await common.contexts(hub)
     pipe = Pipe(hub, settings.default_profile)
     with console.Progress("pipe") as progress:
         async with common.running(hub, given) as stopped:

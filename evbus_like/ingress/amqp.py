@@ -12,6 +12,8 @@
 
 from collections.abc import Mapping
 
+from evbus_like.bridge import conflict
+
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
 OPTIONS = {
@@ -32,6 +34,10 @@ OPTIONS = {
     "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
 }
 LANE = {"max_event_bytes": 16 * 1024 * 1024}  # what RabbitMQ 4 takes unless it is told otherwise
+
+
+def __virtual__(hub):
+    return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
 def validate(hub, ctx):

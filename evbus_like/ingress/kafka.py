@@ -11,6 +11,8 @@
 
 from collections.abc import Mapping
 
+from evbus_like.bridge import conflict
+
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]
 OPTIONS = {
@@ -22,6 +24,10 @@ OPTIONS = {
     "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
 }
 OVERHEAD = 4096  # bytes left for the record's key and headers
+
+
+def __virtual__(hub):
+    return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
 def validate(hub, ctx):
