@@ -1,0 +1,20 @@
+"""Where the Kafka broker's jars are: a cache folder that `install` fills once for a version."""
+
+import os
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+POM = Path(__file__).with_name("kafka-pom.xml")
+
+
+def kafka_version() -> str:
+    """The pinned version of the Kafka broker."""
+    version = ElementTree.parse(POM).findtext(".//{*}kafka.version")
+    assert version, f"{POM} names no kafka.version"
+    return version
+
+
+def jar_folder() -> Path:
+    """The folder with every jar of the broker; it exists only when it is complete."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "evbus_like" / f"kafka-{kafka_version()}"

@@ -1,0 +1,52 @@
+"""What has to be on the machine before a broker can be started, and in one sentence what to do about it."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from .kafka_jars import jar_folder
+from .rabbitmq import BIN
+
+AMQP_URL = "EVBUS_TEST_AMQP_URL"
+KAFKA_BOOTSTRAP = "EVBUS_TEST_KAFKA"
+JAVA_VERSION = 17
+
+_INSTALL = "run `python -m tests.brokers install`"
+
+
+def in_ci() -> bool:
+    """Whether this is a CI run, where a test that cannot run is a failure."""
+    return os.environ.get("CI", "").lower() == "true"
+
+
+def rabbitmq_missing() -> str | None:
+    """Why RabbitMQ cannot be started here, or None if it can."""
+    if not has_rabbitmq():
+        return f"RabbitMQ is not installed: {_INSTALL}, or set {AMQP_URL} to the address of a running one."
+    return None
+
+
+def kafka_missing() -> str | None:
+    """Why Kafka cannot be started here, or None if it can."""
+    other = f"or set {KAFKA_BOOTSTRAP} to the host:port of a running one."
+    if not has_java():
+        return f"Kafka needs Java {JAVA_VERSION} or later: {_INSTALL}, {other}"
+    if not jar_folder().exists():
+        return f"Kafka is not in {jar_folder()}: {_INSTALL}, {other}"
+    return None
+
+
+def has_rabbitmq() -> bool:
+    """Whether Debian's RabbitMQ is installed."""
+    return Path(BIN, "rabbitmq-server").exists()
+
+
+def has_java() -> bool:
+    """Whether `java` is there and new enough for Kafka."""
+    if not shutil.which("java"):
+        return False
+    ran = subprocess.run(["java", "-version"], capture_output=True, text=True)
+    version = re.search(r'version "(\d+)', ran.stderr)
+    return bool(version) and int(version[1]) >= JAVA_VERSION

@@ -1,0 +1,88 @@
+"""A RabbitMQ of our own: Debian's program, but our ports, data, settings and epmd."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from .ports import free_port
+from .process import BrokerError, BrokerProcess
+
+BIN = Path("/usr/lib/rabbitmq/bin")  # the plain scripts; those in /usr/sbin insist on the system's rabbitmq user
+
+
+class RabbitMQ(BrokerProcess):
+    """A broker on 127.0.0.1 with the user guest, over plain TCP and TLS."""
+
+    name = "RabbitMQ"
+    program = "beam.smp"
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port, self.tls_port = free_port(), free_port()
+        self._dist_port, self._epmd_port = free_port(), free_port()
+        self.url = f"amqp://guest:guest@{self.host}:{self.port}/"
+        self.tls_url = f"amqps://guest:guest@localhost:{self.tls_port}/"
+        self._write_settings()
+
+    def command(self) -> list[str]:
+        """The start script, which stays in the foreground."""
+        return [str(BIN / "rabbitmq-server")]
+
+    def environment(self) -> dict[str, str]:
+        """Everything that the scripts would otherwise take from the system's installation."""
+        local = "-kernel inet_dist_use_interface {127,0,0,1}"
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        return own | {
+            "HOME": str(self.scratch),  # where the Erlang cookie is made
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"evbus{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": local,
+            # The command line tool must not leave an epmd behind: it would be nobody's child.
+            "RABBITMQ_CTL_ERL_ARGS": f"{local} -start_epmd false",
+            "RABBITMQ_CONF_ENV_FILE": str(self.scratch / "none.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self.scratch / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.scratch / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.scratch / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.scratch / "data"),
+            "RABBITMQ_LOG_BASE": str(self.scratch / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(self.scratch / "pid"),
+        }
+
+    def ready(self) -> bool:
+        """Whether the broker answers an AMQP greeting."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout=5) as sock:
+                sock.sendall(b"AMQP\x00\x00\x09\x01")
+                return sock.recv(1) == b"\x01"  # a method frame: Connection.Start
+        except OSError:
+            return False
+
+    def ctl(self, *arguments: str, seconds: float = 60) -> str:
+        """Run rabbitmqctl against this node and return what it printed; BrokerError if it failed."""
+        command = [str(BIN / "rabbitmqctl"), "--quiet", *arguments]
+        ran = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=seconds)
+        if ran.returncode:
+            raise BrokerError(f"rabbitmqctl {' '.join(arguments)} failed: {ran.stderr.strip() or ran.stdout.strip()}")
+        return ran.stdout
+
+    def _write_settings(self) -> None:
+        settings = f"""
+            listeners.tcp.1 = 127.0.0.1:{self.port}
+            listeners.ssl.1 = 127.0.0.1:{self.tls_port}
+            ssl_options.cacertfile = {self.certs.ca}
+            ssl_options.certfile = {self.certs.server_cert}
+            ssl_options.keyfile = {self.certs.server_key}
+            ssl_options.verify = verify_peer
+            ssl_options.fail_if_no_peer_cert = false
+            log.console.level = info
+            disk_free_limit.absolute = 50MB
+        """
+        (self.scratch / "rabbitmq.conf").write_text("\n".join(line.strip() for line in settings.splitlines()))
+        (self.scratch / "advanced.config").write_text("[].\n")
+        (self.scratch / "enabled_plugins").write_text("[].\n")
+        (self.scratch / "none.conf").write_text("")

@@ -1,0 +1,52 @@
+"""Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
+
+import uuid
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from tests.brokers.fleet import Fleet, Unavailable
+from tests.brokers.kafka import Kafka
+from tests.brokers.needs import in_ci
+from tests.brokers.rabbitmq import RabbitMQ
+
+_BROKERS = ("rabbitmq", "kafka")
+
+
+@pytest.fixture(scope="session")
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """The brokers that this session's tests name: started together when the first of them is used."""
+    wanted = {name for item in request.session.items for name in _BROKERS if name in getattr(item, "fixturenames", ())}
+    with Fleet(wanted) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(fleet: Fleet) -> RabbitMQ:
+    """A running RabbitMQ; without one the test is skipped, and fails in CI."""
+    try:
+        return fleet.get("rabbitmq")
+    except Unavailable as reason:
+        _cannot_run(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka(fleet: Fleet) -> Kafka:
+    """A running Kafka; without one the test is skipped, and fails in CI."""
+    try:
+        return fleet.get("kafka")
+    except Unavailable as reason:
+        _cannot_run(reason)
+
+
+@pytest.fixture
+def fresh_name() -> str:
+    """A name for a queue, topic or exchange that nothing else has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+def _cannot_run(reason: Unavailable) -> NoReturn:
+    if in_ci():
+        pytest.fail(str(reason), pytrace=False)
+    pytest.skip(str(reason))
