@@ -6,6 +6,7 @@ imported comes back half executed at the second look-up. So what failed is noted
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -61,5 +62,4 @@ def unwrapped(hub: Any, function: Any) -> Any:
     """Give the plain function behind the hub's wrapper, bound to the hub, where no contract is wrapped around it."""
     if getattr(function, "_has_contracts", True) or not getattr(function, "implicit_hub", False):
         return function
-    plain = function.func
-    return lambda *args: plain(hub, *args)
+    return functools.partial(function.func, hub)

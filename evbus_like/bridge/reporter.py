@@ -6,16 +6,15 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from contextvars import ContextVar
 from typing import Any
 
 from evbus_like.bridge.secrets import redact
+from evbus_like.engine.event import in_callback
 from evbus_like.engine.failure import Failure
 from evbus_like.engine.lane import Lane
 
 log = logging.getLogger("evbus_like.failures")
 
-in_callback: ContextVar[bool] = ContextVar("evbus_like_in_callback", default=False)
 MAX_WAITING = 1000  # failures that wait for a slow callback; more are only logged and counted
 LOGGED_EACH = 10  # of one kind at one destination, before only every thousandth is logged
 CALLBACK_DEADLINE = 30.0  # seconds

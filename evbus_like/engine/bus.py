@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from time import time
 from typing import Literal
 
 from evbus_like.engine.account import Account
@@ -13,7 +14,7 @@ from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.lane import Lane
 from evbus_like.engine.queue import Queue
-from evbus_like.engine.router import Entry, Router
+from evbus_like.engine.router import Entry, Route, Router
 from evbus_like.engine.waiters import Waiters
 from evbus_like.engine.worker import Worker
 
@@ -35,6 +36,7 @@ class Bus:
         self.intake: Queue[Event] = Queue(max_events, "the bus's intake queue")
         self.router = Router(())
         self.state: State = "new"
+        self.closed = False  # whether puts are refused
         self.loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
@@ -101,7 +103,7 @@ class Bus:
                 log.warning("stop before start: %d events stay queued until a start", self.intake.qsize())
             return self.account()
         if self.loop.is_closed():
-            self.state = "stopped"
+            self._become("stopped")
             return self.account()
         if asyncio.get_running_loop() is not self.loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(timeout), self.loop))
@@ -137,27 +139,69 @@ class Bus:
 
     def _become(self, state: State) -> None:
         self.state = state
+        self.closed = state in ("stopping", "stopped")
         self._start_error = None
         self._changed.wake_all()
 
     # ---- the road of an event
 
     def pump(self, most: int) -> None:
-        """Route and serialize the oldest events of the intake queue; failures are reported, never raised."""
+        """Route and serialize the oldest events of the intake queue; failures are reported, never raised.
+
+        Runs of events for the same lanes are handed over together: what is done once a run costs an event nothing.
+        """
         events = self.intake.take(most)
+        if not events:
+            return
+        routes = self.router.cache
+        now = time()
+        route: Route | None = None
+        run: list[Event] = []
+        size = 0
         for event in events:
-            receipt = event.receipt
-            if receipt is not None and receipt.withdrawn:
-                continue
+            found = routes.get(event.profile)
+            if found is not route or found is None or found.sole is None or event.receipt is not None:
+                self._hand_over(route, run, size)
+                run, size = [], 0
+                route = found
+                if found is None or found.sole is None or event.receipt is not None:
+                    route = None
+                    self._admit_quietly(event)
+                    continue
             try:
-                self.admit(event)
+                body = route.sole.pack(event.body, route.lanes)  # type: ignore[union-attr]
             except PutError as error:
-                if receipt is not None:
-                    receipt.refuse(error)
-                else:
-                    self.report(Failure(error, event))
-        if events:
-            self.intake.task_done(len(events))
+                self._taken += 1
+                self._rejected += 1
+                self.report(Failure(error, event))
+                continue
+            event.body = body
+            event.content_type = route.sole.content_type  # type: ignore[union-attr]
+            event.timestamp = now
+            size += len(body)
+            run.append(event)
+        self._hand_over(route, run, size)
+        self.intake.task_done(len(events))
+
+    def _hand_over(self, route: Route | None, run: list[Event], size: int) -> None:
+        """Give a run of serialized events to the lanes of one route."""
+        if route is not None and run:
+            self._taken += len(run)
+            for lane in route.lanes:
+                lane.offer(run, size)
+
+    def _admit_quietly(self, event: Event) -> None:
+        """Admit one event of the intake queue; whoever waits for it, or else the reporter, hears of a failure."""
+        receipt = event.receipt
+        if receipt is not None and receipt.withdrawn:
+            return
+        try:
+            self.admit(event)
+        except PutError as error:
+            if receipt is not None:
+                receipt.refuse(error)
+            else:
+                self.report(Failure(error, event))
 
     def admit(self, event: Event) -> tuple[str, ...]:
         """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it."""
@@ -165,17 +209,22 @@ class Bus:
             raise BusStopped(stopped_text(event.profile))
         route = self.router.cache.get(event.profile) or self.router.route(event.profile)
         self._taken += 1
+        raw = event.body
         try:
-            parcels = [(serializer.pack(event, lanes), lanes) for serializer, lanes in route.groups]
+            bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
         except PutError:
             self._rejected += 1
             raise
+        event.timestamp = time()
         if event.receipt is not None:
             event.receipt.accept(route.names)
-        for parcel, lanes in parcels:
+        for index, (serializer, lanes) in enumerate(route.groups):
+            parcel = event.twin() if index else event
+            parcel.body = bodies[index]
+            parcel.content_type = serializer.content_type
             for lane in lanes:
-                lane.offer(parcel)
-        if not parcels:
+                lane.offer((parcel,), len(parcel.body))
+        if not bodies:
             self._no_match(event)
         return route.names
 

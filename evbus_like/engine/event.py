@@ -6,7 +6,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Mapping
-from time import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import BadEvent
@@ -22,8 +22,9 @@ class Event:
     """One event on its way.
 
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
-    stays the same through every retry. `timestamp` is in seconds since 1970. `quiet` events are those put by an
-    error callback or a log handler: their failures are counted but never reported, so no report feeds itself.
+    stays the same through every retry. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events are
+    those put by an error callback or a log handler: their failures are counted and never reported, so that no report
+    feeds itself.
     """
 
     __slots__ = (
@@ -48,28 +49,31 @@ class Event:
         key: str | bytes | None = None,
         quiet: bool = False,
     ) -> None:
-        self.id = new_id()
+        self.id = f"{_prefix}-{_count():x}"
         self.routing_key = routing_key
         self.body = body
         self.profile = profile
         self.headers = headers
         self.key = key
         self.quiet = quiet
-        self.timestamp = time()
+        self.timestamp = 0.0
         self.content_type = ""
         self.receipt: Receipt | None = None
 
-    def serialized(self, body: bytes, content_type: str) -> Event:
-        """Give a copy that carries the serialized body; all else is shared."""
+    def twin(self) -> Event:
+        """Give a copy, for lanes with another serializer; the id is the same."""
         twin = Event.__new__(Event)
         for name in Event.__slots__:
             setattr(twin, name, getattr(self, name))
-        twin.body = body
-        twin.content_type = content_type
         return twin
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<Event {self.id} routing_key={self.routing_key!r} profile={self.profile!r}>"
+
+
+# Set while an error callback runs: what it puts is quiet.
+in_callback: ContextVar[bool] = ContextVar("evbus_like_in_callback", default=False)
+quiet_context = in_callback.get
 
 
 def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
@@ -103,7 +107,8 @@ def _check_headers(headers: Any) -> None:
             )
 
 
-_counter = itertools.count(1)
+# uuid4 costs more than encoding a small body: a random prefix of this process and a counter
+_count = itertools.count(1).__next__
 _prefix = ""
 
 
@@ -115,8 +120,3 @@ def _renew_prefix() -> None:
 
 _renew_prefix()
 os.register_at_fork(after_in_child=_renew_prefix)
-
-
-def new_id() -> str:
-    """Give a unique id: a random prefix of this process and a counter (uuid4 costs more than encoding a body)."""
-    return f"{_prefix}-{next(_counter):x}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 
 from evbus_like.engine.account import LaneAccount
@@ -30,36 +31,34 @@ class Lane:
         self.error: BaseException | None = None
         self.queue: deque[Event] = deque()
         self.bytes = 0
+        self.full = False  # whether new events must wait; those that the bus has taken already still come in
         self.filled = asyncio.Event()
         self.room = asyncio.Event()
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
         self._account = LaneAccount(name)
 
     @property
-    def full(self) -> bool:
-        """Whether new events must wait; those that the bus has taken already still come in."""
-        return len(self.queue) >= self.options.max_events or self.bytes >= self.options.max_bytes
-
-    @property
     def trouble(self) -> str:
         """What keeps the lane from delivering, for people."""
         return f"{self.state}: {self.error}" if self.error is not None else self.state
 
-    def offer(self, event: Event) -> None:
-        """Take in a serialized event."""
-        self.queue.append(event)
-        self.bytes += len(event.body)
-        self._account.accepted += 1
+    def offer(self, events: Sequence[Event], size: int) -> None:
+        """Take in serialized events, whose bodies have `size` bytes together."""
+        self.queue.extend(events)
+        self.bytes += size
+        self.full = len(self.queue) >= self.options.max_events or self.bytes >= self.options.max_bytes
+        self._account.accepted += len(events)
         self.filled.set()
 
     def head(self, most: int) -> list[Event]:
         """Give the oldest events, without taking them off: at most `most`, and a batch's bytes."""
         batch = list(islice(self.queue, min(most, self.options.batch_events)))
-        size = 0
-        for index, event in enumerate(batch):
-            size += len(event.body)
-            if size > self.options.batch_bytes and index:
-                return batch[:index]
+        if self.bytes > self.options.batch_bytes:
+            size = 0
+            for index, event in enumerate(batch):
+                size += len(event.body)
+                if size > self.options.batch_bytes and index:
+                    return batch[:index]
         return batch
 
     def deliver(self, count: int = 1) -> None:
@@ -112,4 +111,5 @@ class Lane:
 
     def _free(self, size: int) -> None:
         self.bytes -= size
+        self.full = len(self.queue) >= self.options.max_events or self.bytes >= self.options.max_bytes
         self.room.set()

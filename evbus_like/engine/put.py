@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evbus_like.engine.bus import PUMP, Bus, stopped_text
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, PutTimeout, QueueFull
-from evbus_like.engine.event import Event, check
+from evbus_like.engine.event import Event, check, quiet_context
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Route
 
@@ -38,8 +38,18 @@ class Putter:
 
         The body is serialized later: it must not be changed, and if it cannot be serialized the error callback hears.
         """
-        event = self._event(routing_key, body, profile, headers, key, quiet)
-        route = self.bus.router.cache.get(profile)
+        bus = self.bus
+        if bus.closed:
+            raise BusStopped(stopped_text(profile))
+        if (
+            type(routing_key) is not str
+            or len(routing_key) > 63
+            or type(profile) is not str
+            or headers is not None
+            or key is not None
+        ):
+            check(routing_key, profile, headers, key)
+        route = bus.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
                 if lane.full:
@@ -47,6 +57,7 @@ class Putter:
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
+        event = Event(routing_key, body, profile, headers, key, quiet or quiet_context())
         self.bus.intake.put_nowait(event)
         return event.id
 
@@ -105,10 +116,10 @@ class Putter:
         return event.receipt
 
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any, quiet: bool) -> Event:
-        if self.bus.state in ("stopping", "stopped"):
+        if self.bus.closed:
             raise BusStopped(stopped_text(profile))
         check(routing_key, profile, headers, key)
-        return Event(routing_key, body, profile, headers, key, quiet)
+        return Event(routing_key, body, profile, headers, key, quiet or quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
         """Only queue the event, as before a listener runs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from evbus_like.engine.errors import QueueFull
@@ -52,6 +53,12 @@ class Queue(Generic[T]):
             raise QueueFull(f"{self.name} is full ({self.maxsize} items)")
         self.items.append(item)
         if self._getters:
+            self._getters.wake_one()
+
+    def extend(self, items: Sequence[T]) -> None:
+        """Append many items at once; the caller has looked whether there is room."""
+        self.items.extend(items)
+        for _ in range(min(len(items), len(self._getters))):
             self._getters.wake_one()
 
     async def put(self, item: T) -> None:

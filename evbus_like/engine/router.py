@@ -23,7 +23,7 @@ class Entry:
 class Route:
     """The lanes of one event profile, grouped by serializer so that each dumps a body once."""
 
-    __slots__ = ("groups", "lanes", "names")
+    __slots__ = ("groups", "lanes", "names", "sole")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
@@ -32,6 +32,7 @@ class Route:
         for entry in entries:
             grouped.setdefault(entry.serializer.name, (entry.serializer, []))[1].append(entry.lane)
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
+        self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the serializer, where there is but one
 
 
 class Router:

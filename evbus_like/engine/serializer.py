@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.errors import EventTooLarge, SerializeError
-from evbus_like.engine.event import Event
 from evbus_like.engine.lane import Lane
 
 
@@ -19,19 +18,19 @@ class Serializer:
     content_type: str
     dump: Callable[[Any], bytes]
 
-    def pack(self, event: Event, lanes: Sequence[Lane]) -> Event:
-        """Give the event with its body serialized, for these lanes; raises SerializeError or EventTooLarge."""
+    def pack(self, body: Any, lanes: Sequence[Lane]) -> bytes:
+        """Serialize a body for these lanes; raises SerializeError or EventTooLarge."""
         try:
-            body = self.dump(event.body)
+            packed = self.dump(body)
         except SerializeError:
             raise
         except Exception as error:
             raise SerializeError(f"serializer {self.name} failed: {type(error).__name__}: {error}") from error
-        size = len(body)
+        size = len(packed)
         for lane in lanes:
             if size > lane.max_event_bytes:
                 raise EventTooLarge(
                     f"the body is {size} bytes as {self.name}, and {lane.name} takes at most {lane.max_event_bytes}:"
                     " send less, or a reference to it, or raise the profile's max_event_bytes if the broker takes more"
                 )
-        return event.serialized(body, self.content_type)
+        return packed

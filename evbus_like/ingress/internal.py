@@ -44,19 +44,31 @@ def _mailbox(hub, routing_key):
 
 
 async def publish_batch(hub, ctx, events):
-    """Append each event to its queue; where one stays full for a second, the lane keeps the rest."""
+    """Append events to their queues, run by run; where one stays full for a second, the lane keeps the rest."""
     fixed = ctx.acct.get("routing_key")
     size = ctx.acct.get("queue_events")
-    for done, event in enumerate(events):
-        queue = _mailbox(hub, fixed or event.routing_key)
+    done = 0
+    while done < len(events):
+        key = fixed or events[done].routing_key
+        queue = _mailbox(hub, key)
         queue.maxsize = size or queue.maxsize
-        if queue.full():
-            try:
-                async with asyncio.timeout(FULL_WAIT):
-                    while queue.full():
-                        await queue.wait_room()
-            except TimeoutError:
-                full = errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")
-                return [None] * done + [full] * (len(events) - done)
-        queue.put_event(event)
+        if queue.full() and not await _room(queue):
+            full = errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")
+            return [None] * done + [full] * (len(events) - done)
+        end = min(len(events), done + queue.maxsize - queue.qsize())
+        if fixed is None:
+            end = next((index for index in range(done, end) if events[index].routing_key != key), end)
+        queue.extend(events[done:end])
+        done = end
     return None
+
+
+async def _room(queue):
+    """Wait a while for room; whether there is some."""
+    try:
+        async with asyncio.timeout(FULL_WAIT):
+            while queue.full():
+                await queue.wait_room()
+    except TimeoutError:
+        return False
+    return True
