@@ -89,7 +89,6 @@ def serve(scratch: str, program: str) -> None:
     """Answer the parent's commands until its end of the pipe closes."""
     broker = None
     for line in sys.stdin:
-        reap()
         word, _, rest = line.strip().partition(" ")
         answer = "ok"
         if word == "start":
@@ -109,6 +108,7 @@ def main() -> None:
     """Serve, and clean up whatever happens."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)  # our parent decides when this ends, by closing the pipe
+    signal.signal(signal.SIGCHLD, lambda *_: reap())
     # Daemons that a broker leaves behind (Erlang's epmd) become our children, so that they can be found and killed.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:

@@ -1,0 +1,1 @@
+"""The bus with real brokers, other packages and other processes."""
