@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.kafka import failures
+from evbus_like.kafka.batches import Batch, Partitioner, Stack, in_rounds
 from evbus_like.kafka.connect import keywords, place
 
 ID_HEADER = "evbus-id"
@@ -25,6 +27,15 @@ CLOSE_WAIT = 3.0  # seconds; aiokafka's own stop waits for ever while the broker
 
 # At DEBUG it logs records and logins.
 logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger("aiokafka").level))
+
+
+@dataclass
+class Plan:
+    """Where events of one routing key and one key go, within one call of publish."""
+
+    key: bytes | None
+    stacks: list[Stack] = field(default_factory=list)
+    problem: Exception | None = None
 
 
 class Producer:
@@ -46,6 +57,7 @@ class Producer:
         self.key = _bytes(acct.get("key"))
         self.partition = acct.get("partition")
         self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._partitioner = Partitioner()
         self._missing: dict[str, float] = {}
 
     async def open(self) -> None:
@@ -66,23 +78,69 @@ class Producer:
         """Send a batch to its topics and wait for all confirms."""
         if self._producer is None:
             await self.open()
-        problems = await self._look_up({topic for event in events for topic in self._topics(event)})
-        sent = [await self._send(event, problems) for event in events]
-        answers = [future for futures in sent if isinstance(futures, list) for future in futures]
-        if answers:
-            await asyncio.wait(answers)
-        outcomes = [self._outcome(futures) for futures in sent]
+        assert self._producer is not None
+        topics = await self._look_up({topic for event in events for topic in self._topics(event)})
+        outcomes: list[Exception | None] = [None] * len(events)
+        stacks: dict[tuple[str, int], Stack] = {}
+        plans: dict[Any, Plan] = {}
+        for position, event in enumerate(events):
+            names = (event.routing_key, event.key)
+            plan = plans.get(names)
+            if plan is None:
+                plan = plans[names] = self._plan(event, topics, stacks)
+            outcomes[position] = plan.problem
+            headers = _headers(event)
+            for stack in plan.stacks:
+                stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
+        sent = []
+        for batch in in_rounds(stacks.values()):
+            try:
+                sent.append((batch, await self._send(batch)))
+            except failures.kafka.KafkaError as error:
+                self._blame(batch, error, outcomes)
+        if sent:
+            await asyncio.wait([future for _, future in sent])
+        for batch, future in sent:
+            error = ConnectionError("cancelled") if future.cancelled() else future.exception()
+            if error is not None:
+                self._blame(batch, error, outcomes)
         return outcomes if any(outcomes) else None
+
+    async def _send(self, batch: Batch) -> asyncio.Future[Any]:
+        assert self._producer is not None
+        return await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
+
+    def _blame(self, batch: Batch, error: BaseException, outcomes: list[Exception | None]) -> None:
+        """Note what went wrong with a batch, for each of its events."""
+        kind = failures.publishing(error, self.place)
+        for position in batch.positions:
+            outcomes[position] = outcomes[position] or kind
+
+    def _plan(
+        self, event: Event, topics: Mapping[str, Sequence[int] | Exception], stacks: dict[tuple[str, int], Stack]
+    ) -> Plan:
+        """Work out where events of this routing key and key go; what one topic cannot take goes to none."""
+        key = self.key or _bytes(event.key) or event.routing_key.encode() or None
+        plan = Plan(key)
+        for topic in self._topics(event):
+            partitions = topics[topic]
+            if isinstance(partitions, Exception):
+                return Plan(key, problem=partitions)
+            place = (topic, self._partitioner.partition(key, partitions) if self.partition is None else self.partition)
+            if place not in stacks:
+                stacks[place] = Stack(self._producer, *place)
+            plan.stacks.append(stacks[place])
+        return plan
 
     def _topics(self, event: Event) -> tuple[str, ...]:
         return self.topics or (event.routing_key,)
 
-    async def _look_up(self, topics: set[str]) -> dict[str, Exception]:
-        """Make sure of the topics' metadata, all at once, and say which topics cannot be sent to."""
-        problems = dict(zip(topics, await asyncio.gather(*map(self._problem, topics)), strict=True))
-        return {topic: problem for topic, problem in problems.items() if problem is not None}
+    async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
+        """Give every topic's partitions, or why it cannot be sent to; all topics are asked for at once."""
+        answers = await asyncio.gather(*map(self._partitions, topics))
+        return dict(zip(topics, answers, strict=True))
 
-    async def _problem(self, topic: str) -> Exception | None:
+    async def _partitions(self, topic: str) -> Sequence[int] | Exception:
         assert self._producer is not None
         if not TOPIC_NAME.fullmatch(topic):
             return PoisonEvent(
@@ -96,7 +154,7 @@ class Producer:
                 self._missing.pop(topic, None)
                 if self.partition is not None and self.partition not in partitions:
                     return DestinationRefused(f"topic {topic!r} has no partition {self.partition}; it has {partitions}")
-                return None
+                return sorted(partitions)
             except (TimeoutError, failures.kafka.UnknownTopicOrPartitionError):
                 if not self._producer.client.cluster.brokers():
                     return TransientError(f"Kafka at {self.place} tells nothing of its topics")
@@ -109,45 +167,13 @@ class Producer:
         )
         return DestinationRefused(text) if self.topics else PoisonEvent(text)
 
-    async def _send(self, event: Event, problems: Mapping[str, Exception]) -> list[asyncio.Future[Any]] | Exception:
-        """Hand one event to the producer's batches; gives what will hold the confirms."""
-        assert self._producer is not None
-        topics = self._topics(event)
-        for topic in topics:
-            if topic in problems:
-                return problems[topic]
-        key = self.key or _bytes(event.key) or event.routing_key.encode() or None
-        headers = _headers(event)
-        try:
-            return [
-                await self._producer.send(
-                    topic,
-                    event.body,
-                    key=key,
-                    partition=self.partition,
-                    timestamp_ms=int(event.timestamp * 1000),
-                    headers=headers,
-                )
-                for topic in topics
-            ]
-        except failures.kafka.KafkaError as error:
-            return failures.publishing(error, self.place)
-
-    def _outcome(self, futures: list[asyncio.Future[Any]] | Exception) -> Exception | None:
-        if isinstance(futures, Exception):
-            return futures
-        for future in futures:
-            error = ConnectionError("cancelled") if future.cancelled() else future.exception()
-            if error is not None:
-                return failures.publishing(error, self.place)
-        return None
-
     async def ping(self) -> None:
         """Ask the cluster for its metadata, and look at the profile's topics."""
         assert self._producer is not None
         await self._producer.client.force_metadata_update()
-        for problem in (await self._look_up(set(self.topics))).values():
-            raise problem
+        for answer in (await self._look_up(set(self.topics))).values():
+            if isinstance(answer, Exception):
+                raise answer
 
     async def close(self) -> None:
         """Stop the producer, in bounded time."""
@@ -172,6 +198,7 @@ def _bytes(value: Any) -> bytes | None:
 def _headers(event: Event) -> list[tuple[str, bytes]]:
     """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
     headers = [(ID_HEADER, event.id.encode()), ("content-type", event.content_type.encode())]
-    for name, value in (event.headers or {}).items():
-        headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
+    if event.headers:
+        for name, value in event.headers.items():
+            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
     return headers

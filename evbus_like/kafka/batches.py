@@ -1,0 +1,79 @@
+"""Batches: records put together by topic and partition, through aiokafka's own batch interface.
+
+`AIOKafkaProducer.send` makes a future a record; a batch makes one for thousands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka.partitioner import DefaultPartitioner
+
+KEYS_REMEMBERED = 10_000
+Headers = list[tuple[str, bytes]]
+
+
+class Batch:
+    """Records for one partition, and the positions of their events in the lane's batch."""
+
+    def __init__(self, topic: str, partition: int, builder: Any) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.builder = builder
+        self.positions: list[int] = []
+
+
+class Stack:
+    """The batches of one partition, filled in order."""
+
+    def __init__(self, producer: Any, topic: str, partition: int) -> None:
+        self._producer = producer
+        self.topic = topic
+        self.partition = partition
+        self.batches: list[Batch] = []
+        self._next()
+
+    def _next(self) -> None:
+        batch = Batch(self.topic, self.partition, self._producer.create_batch())
+        self.batches.append(batch)
+        self._append = batch.builder.append
+        self._note = batch.positions.append
+
+    def add(self, position: int, timestamp: int, key: bytes | None, value: bytes, headers: Headers) -> None:
+        """Append one event's record (timestamp in milliseconds) to the last batch, or to a new one."""
+        if self._append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+            self._next()
+            self._append(timestamp=timestamp, key=key, value=value, headers=headers)  # the first is taken in any case
+        self._note(position)
+
+
+def in_rounds(stacks: Iterable[Stack]) -> list[Batch]:
+    """Give the first batch of every partition, then the second ones, and so on.
+
+    The producer holds a partition's next batch back until the one before has gone: so no partition waits for another.
+    """
+    rounds = itertools.zip_longest(*(stack.batches for stack in stacks))
+    return [batch for batches in rounds for batch in batches if batch is not None]
+
+
+class Partitioner:
+    """Chooses partitions as Kafka's own clients do (murmur2 of the key), and remembers the choice: hashing is slow."""
+
+    def __init__(self) -> None:
+        self._choose = DefaultPartitioner()
+        self._remembered: dict[tuple[bytes, int], int] = {}
+
+    def partition(self, key: bytes | None, partitions: Sequence[int]) -> int:
+        """Give the partition of a key among the sorted `partitions` of a topic; without a key, any."""
+        if key is None:
+            return random.choice(partitions)
+        place = (key, len(partitions))
+        index = self._remembered.get(place)
+        if index is None:
+            if len(self._remembered) >= KEYS_REMEMBERED:
+                self._remembered.clear()
+            index = self._remembered[place] = partitions.index(self._choose(key, partitions, partitions))
+        return partitions[index]
