@@ -64,9 +64,10 @@ def target(acct: Mapping[str, Any]) -> Target:
         raise ProfileError("; ".join(wrong))
     url = _url(given)
     block = {**_url_tls(url), **_translated(given.get("ssl_options") or {}), **(acct.get("ssl") or {})}
-    wants_tls = url.scheme == "amqps" or bool(given.get("ssl") or given.get("ssl_options") or acct.get("ssl"))
-    if wants_tls and given.get("url") and url.scheme == "amqp":
-        url = url.with_scheme("amqps")
+    asked = (given.get("ssl_options"), acct.get("ssl"))
+    wants_tls = url.scheme == "amqps" or bool(given.get("ssl") or block) or any(part is not None for part in asked)
+    if wants_tls:
+        url = url.with_scheme("amqps")  # aiormq speaks TLS for this scheme alone, whatever else it is told
     if not url.explicit_port:
         url = url.with_port(5671 if wants_tls else 5672)
     query = {name: value for name, value in url.query.items() if name not in TLS_NAMES}
@@ -90,15 +91,18 @@ def _url(given: Mapping[str, Any]) -> URL:
             raise ProfileError(f"connection has a url and also {', '.join(both)}; give one or the other")
         try:
             url = URL(given["url"])
-            explicit = url.port, url.host  # an impossible port is found out here
+            host = url.host if url.port != 0 else None  # an impossible port is found out here
         except ValueError:
             raise ProfileError("connection.url is no valid URL: amqp://user:password@host:port/vhost") from None
-        if url.scheme not in ("amqp", "amqps") or not explicit[1]:
+        if url.scheme not in ("amqp", "amqps") or not host:
             raise ProfileError(f"connection.url must begin with amqp:// or amqps:// and a host, not {url.scheme!r}")
         return url
-    secure = bool(given.get("ssl") or given.get("ssl_options"))
+    if not given.get("host", "localhost"):
+        raise ProfileError("connection.host is empty")
+    if not 0 < given.get("port", 1) < 65536:
+        raise ProfileError(f"connection.port must be between 1 and 65535, not {given['port']}")
     return URL.build(
-        scheme="amqps" if secure else "amqp",
+        scheme="amqp",
         host=given.get("host", "localhost"),
         port=given.get("port"),
         user=given.get("login", "guest"),
@@ -113,7 +117,7 @@ def _translated(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ProfileError(f"there is no option connection.ssl_options.{unknown[0]}; there is: {', '.join(TLS_NAMES)}")
     block = {TLS_NAMES[name]: value for name, value in options.items()}
     if "verify" in block:
-        block["verify"] = str(block["verify"]).lower() in ("0", "false")
+        block["verify"] = str(block["verify"]).lower() not in ("1", "true", "yes", "on")
     return block
 
 

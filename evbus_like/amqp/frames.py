@@ -7,8 +7,7 @@ RabbitMQ's errata for the types of header values.
 from __future__ import annotations
 
 from struct import Struct
-
-from pamqp import encode
+from typing import Any
 
 from evbus_like.engine.event import Event
 
@@ -24,6 +23,8 @@ _frame = Struct(">BHI").pack  # type, channel, size
 _header = Struct(">HHQH").pack  # class, weight, body size, property flags
 _long = Struct(">I").pack
 _longlong = Struct(">Q").pack
+_signed = Struct(">q").pack
+_double = Struct(">d").pack
 _id_entry = bytes([len(ID_HEADER)]) + ID_HEADER.encode() + b"S"
 
 
@@ -39,8 +40,24 @@ def headers_table(event: Event) -> bytes:
     own = _id_entry + _long(len(event_id)) + event_id
     if not event.headers:
         return _long(len(own)) + own
-    table = encode.field_table(dict(event.headers))[4:] + own
+    table = b"".join(shortstr(name) + value_of(value) for name, value in event.headers.items()) + own
     return _long(len(table)) + table
+
+
+def value_of(value: Any) -> bytes:
+    """Encode one header value with its type; ints are 64 bits wide and floats double, so that none loses anything."""
+    if isinstance(value, str):
+        data = value.encode()
+        return b"S" + _long(len(data)) + data
+    if isinstance(value, bool):
+        return b"t\x01" if value else b"t\x00"
+    if isinstance(value, int):
+        return b"l" + _signed(value)
+    if isinstance(value, float):
+        return b"d" + _double(value)
+    if isinstance(value, bytes):
+        return b"x" + _long(len(value)) + value
+    return b"V"
 
 
 class Encoder:

@@ -74,10 +74,12 @@ def _reason(error: Exception, key: str | None) -> str:
     while chain is not None:
         mark = getattr(chain, "problem_mark", None)
         if mark is not None:
-            problem = getattr(chain, "problem", None) or "it is not valid YAML"
-            return f"is malformed at line {mark.line + 1}, column {mark.column + 1}: {problem}"
+            # YAML's own words may quote the line
+            return f"is malformed at line {mark.line + 1}, column {mark.column + 1}: it is not valid YAML"
         chain = chain.__cause__ or chain.__context__
     kind = type(error).__name__
+    if isinstance(error, AttributeError):
+        return "is not a mapping of providers to profiles: internal: {default: }"
     if kind in ("InvalidToken", "InvalidTag"):
         return "cannot be decrypted: the key does not fit the file, or the file is not encrypted (ACCT_KEY)"
     if key is not None and isinstance(error, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 SECTIONS = ("evbus_like", "evbus")  # pop-config keys settings by import name; pop-evbus apps use the second
@@ -39,7 +40,7 @@ def serializer_name(hub: Any) -> str:
 
 def matcher_name(hub: Any, contexts: Any) -> str:
     """Give the name of the match plugin: the contexts' own, else hub.match.PLUGIN if set, else the configuration's."""
-    chosen = (contexts or {}).get("match_plugin")
+    chosen = contexts.get("match_plugin") if isinstance(contexts, Mapping) else None
     if chosen:
         return str(chosen)
     if not isinstance(hub.match.PLUGIN, Default):

@@ -10,7 +10,14 @@ from dict_tools.data import SafeNamespaceDict
 
 from evbus_like.bridge import secrets
 from evbus_like.engine.destination import Outcomes
-from evbus_like.engine.errors import DeliveryError, ProfileError, TransientError
+from evbus_like.engine.errors import (
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    ProfileError,
+    TransientError,
+    UnknownOutcome,
+)
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import classify
 
@@ -79,17 +86,18 @@ class PluginDestination:
             clean = self._clean(error)
             if clean is error:
                 raise
-            raise clean from None
+        raise clean  # out here, so that the exception with the secret is not its context
 
     def _clean(self, error: Exception) -> Exception:
         """Give the exception, or one of the same kind without the secrets that it would show."""
         if not secrets.leaks(error, self.secrets):
             return error
         text = secrets.redact(str(error), self.secrets)
-        if isinstance(error, DeliveryError):
-            return type(error)(text)
         kind = classify(error)
-        return type(kind)(text) if kind is not None else _Redacted(f"{type(error).__name__}: {text}")
+        for known in (TransientError, PoisonEvent, DestinationRefused, UnknownOutcome, DeliveryError):
+            if isinstance(kind, known):
+                return known(text)
+        return _Redacted(f"{type(error).__name__}: {text}")
 
 
 class _Redacted(Exception):

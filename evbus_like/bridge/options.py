@@ -36,6 +36,9 @@ RETRY: Spec = {
 }
 
 
+POSITIVE = (*COMMON, *RETRY, "queue_events")
+
+
 def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator[str]:
     """Yield a sentence for every option that does not exist or has the wrong type."""
     for name, value in data.items():
@@ -46,7 +49,7 @@ def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and int in kinds):
             names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
             yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}"
-        elif isinstance(value, NUMBER) and not isinstance(value, bool) and value <= 0 and name in (*COMMON, *RETRY):
+        elif isinstance(value, NUMBER) and not isinstance(value, bool) and not value > 0 and name in POSITIVE:
             yield f"option {prefix}{name} must be greater than 0, not {value}"
 
 

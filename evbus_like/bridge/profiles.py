@@ -38,11 +38,17 @@ class Planned:
 
 
 def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
-    """Yield (provider, profile name, data) from contexts in dict or in list form."""
+    """Yield (provider, profile name, data) from contexts in dict or in list form; raises ProfileError."""
+    if contexts is not None and not isinstance(contexts, Mapping):
+        raise ProfileError(f"contexts must map providers to profiles, not be a {type(contexts).__name__}")
     for provider, profiles in (contexts or {}).items():
         if provider == "match_plugin":
             continue
         for group in profiles if isinstance(profiles, (list, tuple)) else [profiles]:
+            if group is not None and not isinstance(group, Mapping):
+                raise ProfileError(
+                    f"provider {provider!r} must map profile names to their options, not hold a {type(group).__name__}"
+                )
             for name, data in (group or {}).items():
                 yield provider, str(name), data
 

@@ -101,7 +101,10 @@ class Reporter:
             try:
                 async with asyncio.timeout(CALLBACK_DEADLINE):
                     await self._call(failure)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
                 # The callback's own trouble: an error in it, a slow one, or a reference to nothing.
                 log.error("error callback %s failed: %s: %s", self._ref, type(error).__name__, redact(str(error)))
             finally:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 HIDDEN = "***"
-SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|passw|secret|token|api_?key|credential|private", re.IGNORECASE)
-USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s@]*)?@", re.IGNORECASE)
+SECRET_NAME = re.compile(r"pass$|passw|passphrase|pwd|secret|token|api_?key|credential|private", re.IGNORECASE)
+USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s]*)?@", re.IGNORECASE)
 
 
 def find(data: Any) -> frozenset[str]:
     """Collect the secret strings of a profile: by the names of their keys, and the passwords in URLs."""
-    return frozenset(text for text in _walk(data, False) if len(text) > 2)
+    found = {text for text in _walk(data, False) if len(text) > 2}
+    # as they look in a repr, in JSON, in a URL
+    escaped = {form for text in found for form in (repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe=""))}
+    return frozenset(found | escaped)
 
 
 def _walk(data: Any, secret: bool) -> Iterator[str]:
@@ -30,6 +34,8 @@ def _walk(data: Any, secret: bool) -> Iterator[str]:
         for match in USERINFO.finditer(data):
             password = (match[3] or "")[1:]
             yield from {password, unquote(password)}
+    elif secret and isinstance(data, bytes):
+        yield data.decode("utf-8", "replace")
     elif secret and isinstance(data, int) and not isinstance(data, bool):
         yield str(data)
 

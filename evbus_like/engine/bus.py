@@ -44,6 +44,8 @@ class Bus:
         self._unmatched_names: set[str] = set()
         self._changed = Waiters()  # of the state
         self._start_error: BaseException | None = None
+        self._failed_starts = 0
+        self._told = False  # whether a join has raised the error already
         self._finishing: asyncio.Task[Account] | None = None
 
     # ---- life cycle
@@ -80,18 +82,21 @@ class Bus:
                 await self._finish(0.0)
 
     def failed_to_start(self, error: BaseException) -> None:
-        """Tell those who wait in `join` that there will be no listener; what was put stays queued."""
-        self._start_error = error
+        """Tell those who wait in `join`, or the next who comes, that this start failed; what was put stays queued."""
+        self._failed_starts += 1
+        self._start_error, self._told = error, False
         self._changed.wake_all()
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
+        seen = self._failed_starts - (self._start_error is not None and not self._told)
+        await asyncio.sleep(0)  # a start that was only just made a task begins first
         async with asyncio.timeout(timeout):
-            while self.state == "new":
-                if self._start_error is not None:
-                    error, self._start_error = self._start_error, None
-                    raise error
-                await self._changed.wait(lambda: self.state == "new" and self._start_error is None)
+            while self.state != "running":
+                if self._failed_starts != seen and self._start_error is not None:
+                    self._told = True
+                    raise self._start_error
+                await self._changed.wait(lambda: self.state != "running" and self._failed_starts == seen)
 
     async def stop(self, timeout: float) -> Account:
         """Refuse new events, deliver what is queued, close every connection, and give the account.
@@ -203,11 +208,20 @@ class Bus:
             else:
                 self.report(Failure(error, event))
 
+    def route(self, profile: str) -> Route:
+        """Give the route of an event profile; an event whose route cannot be told is rejected: raises BadEvent."""
+        try:
+            return self.router.cache.get(profile) or self.router.route(profile)
+        except PutError:
+            self._taken += 1
+            self._rejected += 1
+            raise
+
     def admit(self, event: Event) -> tuple[str, ...]:
         """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it."""
         if self.state == "stopped":
             raise BusStopped(stopped_text(event.profile))
-        route = self.router.cache.get(event.profile) or self.router.route(event.profile)
+        route = self.route(event.profile)
         self._taken += 1
         raw = event.body
         try:

@@ -20,7 +20,8 @@ class Destination(Protocol):
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
         """Publish in order and return when all is confirmed.
 
-        Returns None where every event was delivered, else one entry an event: None or what went wrong. Raises
+        Returns None where every event was delivered, else one entry an event, in order: None or what went wrong;
+        fewer entries than events mean that the rest was not tried and is offered again at once. Raises
         where the whole batch failed; the lane then closes, opens and sends the batch again.
         """
 

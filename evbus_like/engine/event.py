@@ -53,7 +53,7 @@ class Event:
         self.routing_key = routing_key
         self.body = body
         self.profile = profile
-        self.headers = headers
+        self.headers = dict(headers) if headers else None  # the caller may change his
         self.key = key
         self.quiet = quiet
         self.timestamp = 0.0
@@ -83,10 +83,12 @@ def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
             f"routing_key must be a string, not {type(routing_key).__name__};"
             " give the body by name: put(routing_key=..., body=...)"
         )
-    if len(routing_key) > 63 and len(routing_key.encode("utf-8", "replace")) > MAX_ROUTING_KEY:
-        raise BadEvent(
-            f"routing_key is longer than {MAX_ROUTING_KEY} bytes: {routing_key[:40]!r}...; brokers take no longer ones"
-        )
+    if not routing_key.isascii() or len(routing_key) > MAX_ROUTING_KEY:
+        size = _size(routing_key)
+        if size is None:
+            raise BadEvent(f"routing_key {routing_key!a:.60} holds a lone surrogate, which is not valid UTF-8 text")
+        if size > MAX_ROUTING_KEY:
+            raise BadEvent(f"routing_key is longer than {MAX_ROUTING_KEY} bytes: {routing_key[:40]!r}...")
     if type(profile) is not str:
         raise BadEvent(f"profile must be a string, not {type(profile).__name__}: it is matched against profile names")
     if headers is not None:
@@ -99,12 +101,24 @@ def _check_headers(headers: Any) -> None:
     if not isinstance(headers, Mapping):
         raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
     for name, value in headers.items():
-        if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) <= MAX_ROUTING_KEY:
-            raise BadEvent(f"header names are strings of 1 to {MAX_ROUTING_KEY} bytes, not {name!r:.60}")
+        if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_ROUTING_KEY:
+            raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_ROUTING_KEY} bytes, not {name!a:.60}")
         if not isinstance(value, SCALARS):
             raise BadEvent(
-                f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes, None"
+                f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes or None"
             )
+        if isinstance(value, str) and _size(value) is None:
+            raise BadEvent(f"header {name!r} holds a lone surrogate, which is not valid UTF-8 text")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise BadEvent(f"header {name!r} is an int beyond 64 bits; send it as text")
+
+
+def _size(text: str) -> int | None:
+    """Give the length of a text in bytes, or None if it has none."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return None
 
 
 # uuid4 costs more than encoding a small body: a random prefix of this process and a counter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from evbus_like.engine.account import LaneAccount
@@ -107,7 +108,7 @@ class Lane:
         """Give the account as it stands now."""
         self._account.remaining = len(self.queue)
         self._account.error = str(self.error) if self.error is not None else ""
-        return self._account
+        return replace(self._account)
 
     def _free(self, size: int) -> None:
         self.bytes -= size

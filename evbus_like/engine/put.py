@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evbus_like.engine.bus import PUMP, Bus, stopped_text
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, PutTimeout, QueueFull
-from evbus_like.engine.event import Event, check, quiet_context
+from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Route
 
@@ -43,7 +43,8 @@ class Putter:
             raise BusStopped(stopped_text(profile))
         if (
             type(routing_key) is not str
-            or len(routing_key) > 63
+            or not routing_key.isascii()
+            or len(routing_key) > MAX_ROUTING_KEY
             or type(profile) is not str
             or headers is not None
             or key is not None
@@ -89,7 +90,7 @@ class Putter:
                 self.put(routing_key, body, profile, headers, key, confirm, timeout, quiet), profile, timeout
             )
         deadline = bus.loop.time() + timeout
-        route = bus.router.cache.get(profile) or bus.router.route(profile)
+        route = bus.route(profile)
         for lane in route.lanes:
             if lane.full:
                 await self._room(route, deadline, timeout)
@@ -161,6 +162,8 @@ class Putter:
                 await self.bus.intake.put(event)
                 await event.receipt.wait_accepted()
         except TimeoutError:
+            if event.receipt.destinations is not None:
+                return  # accepted in that very moment
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None

@@ -63,9 +63,11 @@ class Queue(Generic[T]):
 
     async def put(self, item: T) -> None:
         """Append `item`, waiting for room."""
-        while self.full():
-            await self._putters.wait(self.full)
-        self.put_nowait(item)
+        while True:
+            try:
+                return self.put_nowait(item)
+            except QueueFull:  # others may be faster each time there is room
+                await self._putters.wait(self.full)
 
     def get_nowait(self) -> T:
         """Take the oldest item; raises asyncio.QueueEmpty."""
@@ -101,10 +103,15 @@ class Queue(Generic[T]):
 
     def take(self, most: int) -> list[T]:
         """Take the oldest items, at most `most`, without waiting; each wants its task_done."""
-        popleft, count = self.items.popleft, min(most, len(self.items))
-        self._taken += count
-        taken = [popleft() for _ in range(count)]
-        for _ in range(min(count, len(self._putters))):
+        taken: list[T] = []
+        popleft, append = self.items.popleft, taken.append
+        try:
+            for _ in range(min(most, len(self.items))):
+                append(popleft())
+        except IndexError:  # another thread was faster
+            pass
+        self._taken += len(taken)
+        for _ in range(min(len(taken), len(self._putters))):
             self._putters.wake_one()
         return taken
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.lane import Lane
 from evbus_like.engine.serializer import Serializer
 
@@ -44,11 +45,20 @@ class Router:
         self.cache: dict[str, Route] = {}
 
     def route(self, profile: str) -> Route:
-        """Give the route of an event profile."""
+        """Give the route of an event profile; raises BadEvent where a match plugin fails."""
         found = self.cache.get(profile)
         if found is None:
-            found = Route([entry for entry in self.entries if entry.matches(profile)])
+            found = Route([entry for entry in self.entries if _matches(entry, profile)])
             if len(self.cache) >= self.max_cached:
                 self.cache.clear()  # names made up by the thousand: start again rather than grow
             self.cache[profile] = found
         return found
+
+
+def _matches(entry: Entry, profile: str) -> bool:
+    try:
+        return entry.matches(profile)
+    except Exception as error:
+        raise BadEvent(
+            f"{entry.lane.name} cannot say whether it matches {profile!r}: {type(error).__name__}: {error}"
+        ) from error

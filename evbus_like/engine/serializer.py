@@ -26,6 +26,8 @@ class Serializer:
             raise
         except Exception as error:
             raise SerializeError(f"serializer {self.name} failed: {type(error).__name__}: {error}") from error
+        if type(packed) is not bytes:
+            raise SerializeError(f"serializer {self.name} gave a {type(packed).__name__}; dump must give bytes")
         size = len(packed)
         for lane in lanes:
             if size > lane.max_event_bytes:

@@ -129,7 +129,7 @@ def plain_key(key: Any, native: bool, path: str) -> Any:
     if isinstance(key, enum.Enum):
         return plain_key(key.value, native, path)
     if isinstance(key, (*TIMES, *TEXTS, str)):
-        return str(key) if not isinstance(key, TIMES) else key.isoformat()
+        return key.isoformat() if isinstance(key, TIMES) else check_text(str(key), f"{path}: the key {key!r:.40}")
     if key is None or isinstance(key, (bool, int, float)):
         number = plain(key, native, f"{path}: the key {key!r:.40}")
         return number if native else json_key(number)
@@ -163,19 +163,28 @@ def fail(path: str, what: str) -> NoReturn:
     raise SerializeError(f"{path} {what}", path)
 
 
-def finite(value: Any) -> bool:
-    """Whether a body of builtins holds no NaN and no infinity; False also where it holds anything but builtins."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        kind = type(item)
-        if kind is dict:
-            stack.extend(item.values())
-        elif kind is list or kind is tuple:
-            stack.extend(item)
-        elif kind is float:
-            if not math.isfinite(item):
+def simple(value: Any, native: bool) -> bool:
+    """Whether a library may serialize this body by itself: builtins with text for keys, finite, and not too deep.
+
+    It looks at a level at a time. False does not mean wrong, only that `plain` must decide.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                if not all(type(key) is str for key in item):
+                    return False
+                inner.extend(item.values())
+            elif kind is list or kind is tuple:
+                inner.extend(item)
+            elif kind is float:
+                if not native and not math.isfinite(item):
+                    return False
+            elif kind not in PLAIN:
                 return False
-        elif kind not in PLAIN:
-            return False
-    return True
+        if not inner:
+            return True
+        level = inner
+    return False

@@ -48,10 +48,17 @@ class Waiters:
                 future.set_result(None)
                 return
             try:
-                loop.call_soon_threadsafe(_wake, future)
+                loop.call_soon_threadsafe(self._arrive, future)
             except RuntimeError:  # that loop is closed, and its waiter with it
                 continue
             return
+
+    def _arrive(self, future: asyncio.Future[None]) -> None:
+        """End a wake-up that came from another thread; one that comes too late goes to the next who waits."""
+        if future.done():
+            self.wake_one()
+        else:
+            future.set_result(None)
 
     def wake_all(self) -> None:
         """Wake all that wait now."""
@@ -61,8 +68,3 @@ class Waiters:
     def _forget(self, waiter: Waiter) -> None:
         with suppress(ValueError):
             self._waiters.remove(waiter)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

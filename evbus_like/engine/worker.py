@@ -19,6 +19,7 @@ log = logging.getLogger("evbus_like.lane")
 UNKNOWN_KIND_ATTEMPTS = 3  # an exception whose kind nobody knows must not block a lane for ever
 REMIND = 60.0  # seconds between two log lines about the same trouble
 REFUSED_BASE = 1.0  # seconds; somebody has to act first, so there is no hurry
+CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is left to itself
 
 
 class Worker:
@@ -31,8 +32,10 @@ class Worker:
         self._backoff = Backoff(lane.options.retry_base, lane.options.retry_cap)
         self._refused = Backoff(REFUSED_BASE, lane.options.refused_cap)
         self._opened = False
-        self._attempts = 0  # of the batch at the head
+        self._attempts = 0  # of the events at the head
+        self._tried = 0  # how many those are; others do not join them, for each has tries of its own
         self._singles = 0  # how many events to send one by one, to find the one that spoils its batch
+        self._reported = False  # whether this refusal was told already
         self._draining = asyncio.Event()
         self._logged = -REMIND
         self._task: asyncio.Task[None] | None = None
@@ -45,7 +48,7 @@ class Worker:
         """Return when the lane is empty, or when a destination that refuses has refused once more."""
         self._draining.set()
         self.lane.filled.set()
-        if self._task is not None:
+        if self._task is not None and self.lane.queue:
             await asyncio.wait([self._task])
 
     async def close(self, timeout: float) -> None:
@@ -58,74 +61,75 @@ class Worker:
 
     async def _run(self) -> None:
         lane = self.lane
-        while not (self._draining.is_set() and lane.state == "refused" and self._attempts > 1):
-            if lane.queue and self._opened:
-                await self._attempt(self._publish)
-            elif not self._opened and not (self._draining.is_set() and not lane.queue):
+        while not (self._draining.is_set() and (not lane.queue or self._refused_again())):
+            if not self._opened:
                 await self._attempt(self._open)
-            elif self._draining.is_set():
-                return
+            elif lane.queue:
+                await self._attempt(self._publish)
             else:
                 lane.filled.clear()
                 await lane.filled.wait()
 
+    def _refused_again(self) -> bool:
+        return self.lane.state == "refused" and self._attempts > 1
+
     async def _attempt(self, step: Callable[[list[Event]], Awaitable[None]]) -> None:
-        """Run one step for the batch at the head, under the deadline.
+        """Run one step for the batch at the head.
 
         Client libraries cancel those who wait on a connection that dies (aio-pika does, when a heartbeat is missed),
-        so a CancelledError is ours only when this very task was cancelled.
+        and turn a cancellation of ours into errors of theirs: whether this task was cancelled, only the task knows.
         """
-        batch = self.lane.head(1 if self._singles else self._options.batch_events)
+        batch = self.lane.head(1 if self._singles else self._tried or self._options.batch_events)
         try:
-            async with asyncio.timeout(self._options.timeout):
-                await step(batch)
-        except asyncio.CancelledError as error:
+            await step(batch)
+        except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise
-            await self._failed(batch, error)
-        except Exception as error:
+                raise asyncio.CancelledError from error
             await self._failed(batch, error)
 
     async def _open(self, batch: list[Event]) -> None:
         try:
-            await self._destination.open()
+            async with asyncio.timeout(self._options.timeout):
+                await self._destination.open()
+        except DeliveryError:
+            raise
         except TimeoutError as error:
             raise TransientError(f"no connection within {self._options.timeout:g} s") from error
-        except Exception as error:
-            if classify(error) is None:  # no event is to blame for a connection that fails
-                raise TransientError(f"{type(error).__name__}: {error}") from error
-            raise
+        except Exception as error:  # no event is to blame for a connection that fails
+            raise classify(error, sent=False) or TransientError(f"{type(error).__name__}: {error}") from error
         self._opened = True
         if self.lane.state == "starting" or not batch:
             self._healthy()
 
     async def _publish(self, batch: list[Event]) -> None:
-        outcomes = await self._destination.publish(batch)
-        self._singles = max(0, self._singles - len(batch))
+        async with asyncio.timeout(self._options.timeout):
+            outcomes = await self._destination.publish(batch)
         if outcomes is None:
+            self._singles = max(0, self._singles - len(batch))
             self.lane.deliver(len(batch))
-            self._attempts = 0
             self._healthy()
-        else:
+        elif 0 < len(outcomes) <= len(batch):
             await self._settle(batch, outcomes)
+        else:
+            raise ValueError(f"the plugin gave {len(outcomes)} outcomes for {len(batch)} events")
 
     async def _settle(self, batch: list[Event], outcomes: Outcomes) -> None:
         """Settle a batch event by event; what is tried again stays at the head, in its order."""
         again: list[Event] = []
         trouble: DeliveryError | None = None
-        for _, error in zip(batch, outcomes, strict=True):
+        for error in outcomes:
             if error is None:
                 self.lane.deliver()
             elif self._spent(error):
                 self.lane.dead_letter(error, self._attempts + 1)
             else:
                 again.append(self.lane.set_aside())
-                kind = classify(error) or TransientError(str(error))
+                kind = classify(error) or TransientError(f"{type(error).__name__}: {error}")
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(again)
+        self._singles = max(0, self._singles - len(outcomes) + len(again))
         if trouble is None:
-            self._attempts = 0
             self._healthy()
         else:
             await self._back_off(trouble, again)
@@ -141,16 +145,16 @@ class Worker:
         if spent:
             for _ in batch:
                 self.lane.dead_letter(kind or error, self._attempts + 1)
-            self._attempts = 0
             self._singles = max(0, self._singles - len(batch))
+            self._attempts = self._tried = 0
         if kind is not None and not one_spoils_all:
-            await self._close(self._options.timeout)
-            await self._back_off(kind, batch)
+            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+            await self._back_off(kind, [] if spent else batch)
         elif not spent:
             await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
 
     def _spent(self, error: BaseException) -> bool:
-        """Whether the batch at the head has had all its tries."""
+        """Whether the events at the head have had all their tries."""
         kind = classify(error)
         if isinstance(kind, PoisonEvent):
             return True
@@ -162,6 +166,7 @@ class Worker:
     async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
         """Note the trouble and wait before the next try; stopping the bus ends the first such wait early."""
         self._attempts += 1
+        self._tried = len(batch)
         self.lane.retried(len(batch))
         refused = isinstance(trouble, DestinationRefused)
         self._note(trouble, "refused" if refused else "retrying", batch)
@@ -176,9 +181,10 @@ class Worker:
     def _note(self, trouble: DeliveryError, state: str, batch: list[Event]) -> None:
         """Log new trouble at once and lasting trouble now and then; report a refusal once."""
         lane = self.lane
-        new = lane.state != state or str(trouble) != str(lane.error)
-        if batch and state == "refused" and lane.state != state:
+        if batch and state == "refused" and not self._reported:
+            self._reported = True
             lane.report(Failure(trouble, batch[0], lane.name, self._attempts, final=False))
+        new = lane.state != state or str(trouble) != str(lane.error)
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
             word = "refuses" if state == "refused" else "cannot be reached"
@@ -186,11 +192,14 @@ class Worker:
         lane.state, lane.error = state, trouble
 
     def _healthy(self) -> None:
+        """Note that the destination works, and begin the next trouble anew."""
+        self._attempts = self._tried = 0
         if self.lane.state == "open":
             return
         if self.lane.error is not None:
             log.warning("%s is back, %d events wait", self.lane.name, len(self.lane.queue))
         self.lane.state, self.lane.error = "open", None
+        self._reported = False
         self._backoff.reset()
         self._refused.reset()
 
@@ -200,9 +209,8 @@ class Worker:
         try:
             async with asyncio.timeout(timeout):
                 await self._destination.close()
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise
-        except Exception as error:
+                raise asyncio.CancelledError from error
             log.info("%s: closing failed: %s: %s", self.lane.name, type(error).__name__, error)

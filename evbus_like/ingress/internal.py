@@ -20,7 +20,7 @@ OPTIONS = {
     "routing_key": ((str, type(None)), "the queue's name, for all events of the profile"),
     "queue_events": (int, "how many events one queue holds"),
 }
-FULL_WAIT = 1.0  # seconds that a full queue is waited for before the lane hears of it
+FULL_WAIT = 10.0  # seconds that a full queue is waited for before the lane hears of it
 
 
 def __virtual__(hub):
@@ -44,17 +44,18 @@ def _mailbox(hub, routing_key):
 
 
 async def publish_batch(hub, ctx, events):
-    """Append events to their queues, run by run; where one stays full for a second, the lane keeps the rest."""
-    fixed = ctx.acct.get("routing_key")
+    """Append events to their queues, run by run; what finds no room stays in the lane."""
+    fixed = ctx.acct.get("routing_key") or None
     size = ctx.acct.get("queue_events")
     done = 0
     while done < len(events):
         key = fixed or events[done].routing_key
         queue = _mailbox(hub, key)
         queue.maxsize = size or queue.maxsize
+        if queue.full() and done:
+            return [None] * done  # the rest is offered again; waiting now could be cut off, and repeat what is done
         if queue.full() and not await _room(queue):
-            full = errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")
-            return [None] * done + [full] * (len(events) - done)
+            return [errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")]
         end = min(len(events), done + queue.maxsize - queue.qsize())
         if fixed is None:
             end = next((index for index in range(done, end) if events[index].routing_key != key), end)

@@ -49,10 +49,9 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     protocol = given.get("security_protocol") or _protocol(acct, given)
     if protocol not in PROTOCOLS:
         raise ProfileError(f"connection.security_protocol is one of {', '.join(PROTOCOLS)}, not {protocol!r}")
-    if acct.get("ssl") is not None and not protocol.endswith("SSL"):
-        raise ProfileError(
-            f"the profile has an ssl block, and security_protocol {protocol} has no TLS; drop one of them"
-        )
+    asked = "an ssl block" if acct.get("ssl") is not None else "an ssl_context" if given.get("ssl_context") else ""
+    if asked and not protocol.endswith("SSL"):
+        raise ProfileError(f"the profile has {asked}, and security_protocol {protocol} has no TLS; drop one of them")
     plain_password = given.get("sasl_mechanism", "PLAIN") == "PLAIN" and protocol == "SASL_PLAINTEXT"
     if plain_password and not acct.get("allow_plaintext_password"):
         raise ProfileError(

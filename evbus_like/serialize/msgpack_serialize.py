@@ -10,11 +10,12 @@ CONTENT_TYPE = "application/msgpack"
 
 def dump(hub, data) -> bytes:
     """Serialize a body; raises SerializeError, which names the place in the body."""
-    try:
-        # strict_types: a NamedTuple is a mapping, not a list, and the table decides about every subclass
-        return msgpack.packb(data, default=_default, strict_types=True)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return msgpack.packb(values.plain(data, True))
+    if values.simple(data, True):
+        try:
+            return msgpack.packb(data, default=_default, strict_types=True)
+        except (TypeError, ValueError, OverflowError):
+            pass  # a huge int, a lone surrogate: said with the place below
+    return msgpack.packb(values.plain(data, True))
 
 
 def load(hub, data: bytes):
