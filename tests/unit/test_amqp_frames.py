@@ -1,0 +1,129 @@
+"""amqp/frames.py: what it writes by hand, pamqp reads as it was meant."""
+
+import datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pamqp import body as pamqp_body
+from pamqp import commands, frame, header
+
+from evbus_like.amqp.frames import ID_HEADER, Encoder
+from evbus_like.engine.event import Event
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+short = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+values = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.none() | st.binary()
+
+
+def decode(data):
+    """Take frames off until the bytes are at their end."""
+    frames = []
+    while data:
+        size, channel, made = frame.unmarshal(data)
+        frames.append((channel, made))
+        data = data[size:]
+    return frames
+
+
+def event(body=b"{}", routing_key="k", headers=None, content_type="application/json"):
+    made = Event(routing_key, body, "p", headers)
+    made.content_type, made.timestamp = content_type, 1_700_000_000.9
+    return made
+
+
+def encoder(frame_size=100, **options):
+    settings = {"exchange": "orders", "mandatory": True, "persistent": True, "app_id": "app", **options}
+    return Encoder(3, frame_size, **settings)
+
+
+def first_header(made):
+    return next(f for _, f in decode(made) if isinstance(f, header.ContentHeader))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    body=st.binary(max_size=350),
+    routing_key=short,
+    exchange=short,
+    headers=st.none() | st.dictionaries(names, values, max_size=5),
+    flags=st.tuples(st.booleans(), st.booleans()),
+)
+def test_pamqp_reads_back_every_part_of_a_publish(body, routing_key, exchange, headers, flags):
+    mandatory, persistent = flags
+    made = event(body, routing_key, headers)
+
+    frames = decode(encoder(exchange=exchange, mandatory=mandatory, persistent=persistent).publish(made, routing_key))
+
+    (_, method), (_, head), *rest = frames
+    assert {channel for channel, _ in frames} == {3}
+    assert isinstance(method, commands.Basic.Publish)
+    assert (method.exchange, method.routing_key, method.mandatory, method.immediate) == (
+        exchange,
+        routing_key,
+        mandatory,
+        False,
+    )
+    properties = head.properties
+    assert head.body_size == len(body)
+    assert properties.content_type == "application/json"
+    assert properties.delivery_mode == (2 if persistent else 1)
+    assert properties.message_id == made.id
+    assert properties.app_id == "app"
+    assert properties.timestamp == datetime.datetime.fromtimestamp(1_700_000_000, datetime.UTC)
+    assert properties.headers[ID_HEADER] == made.id
+    assert alike(
+        {name: properties.headers[name] for name in headers or {} if name != ID_HEADER},
+        {n: v for n, v in (headers or {}).items() if n != ID_HEADER},
+    )
+    assert all(isinstance(piece, pamqp_body.ContentBody) for _, piece in rest)
+    assert b"".join(piece.value for _, piece in rest) == body
+    assert all(len(piece.value) <= 100 for _, piece in rest)
+
+
+def alike(got, given):
+    """Whether headers came back; AMQP's readers may take bytes for text."""
+    return all(
+        got[name] == value or (isinstance(value, bytes) and str(got[name]).encode() == value)
+        for name, value in given.items()
+    )
+
+
+@pytest.mark.parametrize(("size", "frames"), [(0, 0), (1, 1), (100, 1), (101, 2), (200, 2), (201, 3)])
+def test_a_body_is_cut_at_the_frame_size(size, frames):
+    made = decode(encoder().publish(event(b"x" * size), "k"))
+
+    assert len(made) == 2 + frames
+    assert sum(len(piece.value) for _, piece in made[2:]) == size
+
+
+def test_publishes_follow_each_other_without_a_gap():
+    codec = encoder()
+
+    frames = decode(codec.publish(event(b"1"), "a") + codec.publish(event(b"2"), "b") + codec.publish(event(b"3"), "a"))
+
+    assert [f.routing_key for _, f in frames if isinstance(f, commands.Basic.Publish)] == ["a", "b", "a"]
+    assert [f.value for _, f in frames if isinstance(f, pamqp_body.ContentBody)] == [b"1", b"2", b"3"]
+
+
+def test_a_header_of_the_user_cannot_pass_for_the_event_s_id():
+    made = event(headers={ID_HEADER: "mine"})
+
+    assert first_header(encoder().publish(made, "k")).properties.headers[ID_HEADER] == made.id
+
+
+def test_each_event_has_its_own_content_type():
+    codec = encoder()
+
+    assert first_header(codec.publish(event(content_type="a/b"), "k")).properties.content_type == "a/b"
+    assert first_header(codec.publish(event(content_type="c/d"), "k")).properties.content_type == "c/d"
+
+
+def test_the_cache_of_routing_keys_is_bounded():
+    codec = encoder()
+
+    for n in range(10_050):
+        codec.publish(event(b""), str(n))
+
+    assert len(codec._methods) <= 10_001

@@ -1,0 +1,52 @@
+"""bridge/defaults.py: where a setting comes from."""
+
+import pytest
+
+from evbus_like.bridge import defaults
+
+
+@pytest.mark.parametrize(
+    ("evbus", "serialize", "config", "chosen"),
+    [
+        (None, None, None, "json"),
+        (None, None, "yaml", "yaml"),
+        (None, "msgpack", "yaml", "msgpack"),
+        ("str", "msgpack", "yaml", "str"),
+        ("json", "msgpack", "yaml", "json"),
+        (None, "json", "yaml", "json"),
+    ],
+)
+def test_evbus_goes_before_serialize_and_both_before_the_configuration(hub, evbus, serialize, config, chosen):
+    if config:
+        hub.OPT = {"evbus_like": {"serial_plugin": config}}
+    if serialize:
+        hub.serialize.PLUGIN = serialize
+    if evbus:
+        hub.evbus.SERIAL_PLUGIN = evbus
+
+    assert defaults.serializer_name(hub) == chosen
+
+
+@pytest.mark.parametrize(
+    ("contexts", "plugin", "config", "chosen"),
+    [
+        ({}, None, None, "glob"),
+        (None, None, "exact", "exact"),
+        ({}, "regex", "exact", "regex"),
+        ({"match_plugin": "exact"}, "regex", "glob", "exact"),
+    ],
+)
+def test_the_contexts_choose_the_matcher_before_the_hub_and_the_configuration(hub, contexts, plugin, config, chosen):
+    if config:
+        hub.OPT = {"evbus_like": {"match_plugin": config}}
+    if plugin:
+        hub.match.PLUGIN = plugin
+
+    assert defaults.matcher_name(hub, contexts) == chosen
+
+
+def test_settings_of_pop_evbus_apps_are_read_too(hub):
+    assert defaults.config(hub, "error_callback_ref", "nothing") == "nothing"
+    hub.OPT = {"evbus": {"error_callback_ref": "app.errors"}}
+
+    assert defaults.config(hub, "error_callback_ref") == "app.errors"

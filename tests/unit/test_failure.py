@@ -1,0 +1,43 @@
+"""engine/failure.py: which of the four kinds a failure is."""
+
+import asyncio
+
+import pytest
+
+from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
+from evbus_like.engine.failure import classify, verdict
+
+
+@pytest.mark.parametrize("kind", [TransientError, PoisonEvent, DestinationRefused, UnknownOutcome])
+def test_a_plugin_s_own_word_is_kept(kind):
+    error = kind("why")
+
+    assert classify(error) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TimeoutError("slow"), UnknownOutcome),
+        (asyncio.CancelledError(), TransientError),
+        (ConnectionResetError("gone"), TransientError),
+        (OSError(111, "refused"), TransientError),
+    ],
+)
+def test_connection_errors_time_outs_and_a_library_s_cancellations_are_told(error, kind):
+    assert type(classify(error)) is kind
+
+
+def test_a_time_out_before_anything_was_sent_is_transient():
+    assert type(classify(TimeoutError(), sent=False)) is TransientError
+
+
+def test_the_kind_of_any_other_error_is_not_known():
+    assert classify(ValueError("?")) is None
+
+
+def test_each_kind_has_a_word_for_people():
+    words = {verdict(kind("")) for kind in (TransientError, PoisonEvent, DestinationRefused, UnknownOutcome)}
+
+    assert len(words) == 4
+    assert verdict(ValueError()) == "failed"

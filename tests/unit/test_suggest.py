@@ -1,0 +1,15 @@
+"""bridge/suggest.py: the nearest right name for a wrong one."""
+
+import pytest
+
+from evbus_like.bridge.suggest import did_you_mean
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("jsn", "json"), ("mesgpack", "msgpack"), ("Yaml", "yaml")])
+def test_the_nearest_name_is_suggested(wrong, right):
+    assert did_you_mean(wrong, ["json", "msgpack", "yaml"]) == f"did you mean {right!r}?"
+
+
+def test_where_nothing_is_near_all_names_are_given():
+    assert did_you_mean("protobuf", ["yaml", "json"]) == "there is: json, yaml"
+    assert did_you_mean("x", []) == "there is none"
