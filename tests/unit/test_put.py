@@ -425,6 +425,15 @@ async def test_a_put_cancelled_while_it_waits_for_its_turn_is_out():
     assert account.put == 3 * PUMP
 
 
+async def test_a_put_that_waits_for_its_turn_hears_of_a_body_that_cannot_be_serialized():
+    async with running(entry()) as bus:
+        await crowded(bus)
+        with pytest.raises(SerializeError):
+            await bus.putter.put(body=object(), timeout=1)
+
+    assert bus.failures == []
+
+
 async def test_a_put_cancelled_while_it_waits_for_room_is_out():
     destination = Destination(open=[TransientError("down")] * 30)
     async with running(entry(destination, max_events=1)) as bus:

@@ -1,0 +1,94 @@
+"""Every example runs by itself and prints what it shows."""
+
+import re
+import sys
+
+import pytest
+
+from tests.docs.blocks import ROOT, matches, run
+
+EXAMPLES = ROOT / "examples"
+ACCOUNT = "put {}, accepted {}, delivered {}, spilled 0, dead-lettered 0, dropped 0, remaining 0"
+
+# What each prints on stdout and stderr, in this order; `...` stands for anything.
+IN_MEMORY = {
+    "01_first_event.py": ['got b\'{"id":1,"paid":true}\'', ACCOUNT.format(1, 1, 1)],
+    "02_credentials_file.py": [
+        "...profile='audit.login' goes to ('internal:audit*',)",
+        "...profile='nobody' goes to nobody",
+        'users queue: b\'{"user":"ann"}\'',
+        "audit queue: {'user': 'ann'}...",
+    ],
+    "05_error_callback/run.py": [
+        "...failed: SerializeError: body.price cannot be serialized...",
+        "...failed: EventTooLarge: the body is 111 bytes as json...",
+        '...put by the callback: b\'{"routing_key":"orders","error":"SerializeError"}\'...',
+        "...rejected 2, delivered 3",
+    ],
+    "06_own_ingress/run.py": [
+        'heard orders {"id":0}...',
+        ACCOUNT.format(3, 6, 6),
+        "3 lines in the file",
+        "profile jsonl:default: there is no option paht; did you mean 'path'?",
+    ],
+    "07_own_serializer/run.py": [
+        "('internal:default', 'internal:d*')",
+        'json b\'["ann",3,"9.90"]\'',
+        "csv b'ann,3,9.90\\r\\n'",
+        "refused: body is a dict; a line of CSV is made of a list",
+        "...put 2, accepted 2, delivered 2, ..., rejected 1",
+    ],
+    "08_delivered_receipts.py": [
+        "delivered: {'internal:orders': 'delivered', 'internal:order?': 'delivered'}",
+        "...NotDelivered: no profile matches 'nobody', so nobody gets the event",
+        "...NotDelivered: no confirmation within 1 s; the event stays queued. amqp:far away: retrying: cannot ...",
+        "  still pending: ('amqp:far away',)",
+        "...put 3, accepted 3, delivered 2, spilled 0, dead-lettered 0, dropped 0, remaining 1, unmatched 1",
+    ],
+    "09_put_from_threads.py": [
+        "accepted for ('internal:default',)",
+        ACCOUNT.format(202, 202, 202),
+        "202 events; the first: before any loop",
+        "thread a in its order: True",
+        "thread b in its order: True",
+    ],
+    "10_log_queue.py": [
+        "[INFO    ] the shop is open",
+        "[WARNING ] the shop closes",
+        "event: {'message': 'the shop is open', 'module': '10_log_queue', 'level': 'INFO', 'timestamp': '...'}",
+        "event: {'message': 'the shop closes', ...",
+        ACCOUNT.format(2, 2, 2),
+    ],
+}
+
+
+@pytest.mark.parametrize("example", IN_MEMORY)
+def test_an_example_in_memory_prints_what_it_shows(example, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / example)], tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    assert matches(IN_MEMORY[example], ran.stdout), ran.stdout
+
+
+def test_the_rabbitmq_example_reads_back_what_it_sent(rabbitmq, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / "03_rabbitmq.py")], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
+    assert ran.returncode == 0, ran.stdout
+    shown = ["confirmed: {'amqp:default': 'delivered'}", "received: b'{\"id\":1}' orders.new application/json", "..."]
+    assert matches([*shown, "headers: ['evbus-id', 'shop']", ACCOUNT.format(1, 1, 1)], ran.stdout), ran.stdout
+
+
+def test_the_kafka_example_reads_back_what_it_sent(kafka, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / "04_kafka.py")], tmp_path, EVBUS_TEST_KAFKA=kafka.bootstrap)
+    assert ran.returncode == 0, ran.stdout
+    shown = ["...confirmed: ['delivered']", "received: b'{\"id\":1}' key b'customer-7'", "..."]
+    assert matches([*shown, "the event's id is a header: True", "delivered 1 of 1"], ran.stdout), ran.stdout
+
+
+def test_every_example_is_listed_and_run_here():
+    there = {str(path.relative_to(EXAMPLES)) for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]}
+    assert there == {*IN_MEMORY, "03_rabbitmq.py", "04_kafka.py"}
+    listed = re.findall(r"\]\(([^)]+\.py)\)", (EXAMPLES / "README.md").read_text())
+    assert set(listed) == there
+
+
+def test_the_first_example_has_fewer_than_twenty_lines():
+    assert len((EXAMPLES / "01_first_event.py").read_text().splitlines()) < 20

@@ -1,0 +1,148 @@
+"""An option, setting, error or dependency that is not documented is a failing test."""
+
+import re
+
+import pytest
+
+from evbus_like import conf, tls
+from evbus_like.amqp import connect as amqp_connect
+from evbus_like.amqp import declare as amqp_declare
+from evbus_like.bridge import options
+from evbus_like.cli import main
+from evbus_like.engine import account, destination, errors, receipt
+from evbus_like.kafka import connect as kafka_connect
+from evbus_like.testing import new_hub
+from evbus_like.testing.conformance import Features
+from tests.docs.blocks import DOCS, ROOT
+
+CONTRACT = ROOT / "evbus_like/ingress/contracts/init.py"
+
+
+def page(name):
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(text, heading):
+    """The text under one heading of the second level."""
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+
+
+def rows(text, prefix=""):
+    """What stands in backquotes in the first cell of a table's rows, without the prefix."""
+    cells = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+    names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+
+def plugins():
+    ingress = new_hub().ingress._loaded
+    return {name: dict(mod.OPTIONS) for name, mod in ingress.items() if name != "init"}
+
+
+PROFILES = page("reference/profiles.md")
+BLOCKS = {
+    "common": (PROFILES, "Every profile", "", options.COMMON),
+    "retry": (PROFILES, "Every profile", "retry.", options.RETRY),
+    "amqp connection": (PROFILES, "amqp", "connection.", amqp_connect.CONNECTION),
+    "amqp declare": (PROFILES, "amqp", "declare.", amqp_declare.DECLARE),
+    "kafka connection": (PROFILES, "kafka", "connection.", kafka_connect.CONNECTION),
+    "tls": (PROFILES, "TLS", "ssl.", tls.OPTIONS),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_option_of_a_block_is_documented_and_no_other_is(name):
+    text, heading, prefix, specs = BLOCKS[name]
+    documented = rows(section(text, heading), prefix)
+    if not prefix:
+        documented = {option for option in documented if "." not in option}
+    assert documented == set(specs)
+
+
+def test_every_option_of_every_ingress_plugin_is_documented_and_no_other_is():
+    for plugin, specs in plugins().items():
+        documented = {option for option in rows(section(PROFILES, plugin)) if "." not in option}
+        assert documented == set(specs), plugin
+
+
+def test_the_defaults_of_common_options_are_those_of_the_engine():
+    lane = destination.LaneOptions()
+    text = section(PROFILES, "Every profile")
+    for name in ("max_events", "max_bytes", "batch_events", "batch_bytes", "timeout"):
+        assert re.search(rf"\| `{name}` \| \w+ \| {int(getattr(lane, name))}\b", text), name
+    for option, name in (("base", "retry_base"), ("cap", "retry_cap"), ("refused_cap", "refused_cap")):
+        assert f"| `retry.{option}` | seconds | {getattr(lane, name):g} |" in text
+
+
+def test_every_setting_is_documented_with_its_environment_variable():
+    text = page("reference/configuration.md")
+    assert set(conf.CONFIG) <= rows(text)
+    for name, spec in conf.CONFIG.items():
+        if "os" in spec:
+            assert f"| `{name}` | `{spec['os']}` |" in text
+
+
+def test_every_setting_shows_its_default():
+    text = page("reference/configuration.md")
+    for name, spec in conf.CONFIG.items():
+        default = spec["default"]
+        if default not in (None, [], False):
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert re.search(rf"^\| `{name}` \|(.*\|)? {shown} \|", text, re.MULTILINE), name
+
+
+def test_every_error_class_is_documented():
+    text = page("reference/errors.md")
+    for name, thing in vars(errors).items():
+        if isinstance(thing, type) and issubclass(thing, errors.EvbusError):
+            assert text.count(name) >= 2, f"{name} must stand in the tree and be explained"
+
+
+def test_every_subcommand_and_its_options_are_documented():
+    text = page("reference/command.md")
+    for command in main.COMMANDS:
+        assert f"## evbus {command}\n" in text
+    for name, spec in conf.CLI_CONFIG.items():
+        flags = [] if spec.get("positional") else [f"--{name.replace('_', '-')}", *spec.get("options", [])]
+        for flag in flags:
+            assert flag in text, flag
+
+
+def test_every_field_of_the_account_and_of_receipts_is_documented():
+    text = page("reference/account.md")
+    fields = {*account.SUMMED, "put", "unmatched", "rejected", "queued", "lanes", "balanced", "complete", "as_dict"}
+    fields |= {"id", "destinations", "matched", "outcomes", "delivered", "pending"}
+    assert {name for name in fields if not re.search(rf"`(account\.)?{name}\b", text)} == set()
+    assert {"delivered", "pending", "matched"} <= set(dir(receipt.Receipt))
+
+
+def test_every_function_on_hub_evbus_is_documented():
+    text = page("reference/hub.md")
+    hub = new_hub()
+    for mod in ("broker", "init", "acct"):
+        for name in hub.evbus._loaded[mod]._funcs:
+            if not name.startswith("_") and name != "cli":
+                assert f"{name}(" in section(text, rf"hub\.evbus\.{mod}"), f"hub.evbus.{mod}.{name}"
+
+
+def test_every_dependency_has_its_reason():
+    needed = re.findall(r"^([A-Za-z][\w-]*)", (ROOT / "requirements/base.txt").read_text(), re.MULTILINE)
+    assert set(needed) == rows(page("dependencies.md"))
+
+
+def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for():
+    contract = CONTRACT.read_text(encoding="utf-8")
+    bridge = "".join(path.read_text() for path in (ROOT / "evbus_like/bridge").glob("*.py"))
+    looked_for = re.findall(r'functions\.get\("(\w+)"\)|"(\w+)" in plugin\._funcs|getattr\(plugin, "(\w+)"', bridge)
+    names = {name for found in looked_for for name in found if name}
+    assert len(names) >= 10
+    assert {name for name in names if name not in contract} == set()
+
+
+def test_the_contract_has_no_functions_for_they_would_shut_plugins_out():
+    assert not re.search(r"^(async )?def ", CONTRACT.read_text(encoding="utf-8").split('"""')[2], re.MULTILINE)
+
+
+def test_the_page_on_plugins_declares_features_that_exist():
+    declared = re.search(r"Features\((.*?)\)", page("plugins.md"), re.DOTALL)[1]
+    assert set(re.findall(r"(\w+)=", declared)) <= set(Features.__dataclass_fields__)

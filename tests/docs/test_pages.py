@@ -1,0 +1,123 @@
+"""What the pages show is run, and what they point at is there."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import DOCS, ROOT, blocks, matches, replaced, run, session
+
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "examples/README.md"])
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+README = ROOT / "README.md"
+
+
+def named(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_python_block_is_python(page):
+    for block in blocks(page):
+        if block.language == "python":
+            compile(block.text, named(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_to_a_file_leads_to_one(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_page_names_places_of_one_machine(page):
+    assert not re.search(r"/(work|root|tmp|home)/", page.read_text(encoding="utf-8"))
+
+
+def test_the_python_of_the_readme_prints_what_it_shows(tmp_path):
+    text = README.read_text(encoding="utf-8")
+    programs = [block.text for block in blocks(README) if block.language == "python"]
+    assert len(programs) == 1
+    shown = [line[4:] for line in re.search(r"^```\n\n((?:    .*\n)+)", text, re.MULTILINE)[1].splitlines()]
+    ran = run([sys.executable, "-c", programs[0]], tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    assert matches(shown, ran.stdout), ran.stdout
+
+
+def test_the_evbus_commands_of_the_readme_work_with_its_credentials_file(tmp_path, rabbitmq, kafka):
+    # Given the file of the README, with this session's brokers
+    (profiles,) = [block.text for block in blocks(README) if block.language == "yaml"]
+    addresses = {"amqp://user:password@rabbit.example.com/": rabbitmq.url, "kafka1.example.com:9092": kafka.bootstrap}
+    (tmp_path / "credentials.yml").write_text(replaced(profiles, addresses))
+    (tmp_path / "credentials.yml").chmod(0o600)
+    (tmp_path / "events.ndjson").write_text('{"routing_key": "orders.new", "body": {"id": 1}}\n')
+    # When every evbus command of the README is run
+    commands = [line for block in blocks(README) for line in block.text.splitlines() if line.startswith("evbus ")]
+    assert len(commands) == 3
+    for command in commands:
+        ran = run(command, tmp_path)
+        # Then each is well
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}"
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=named)
+def test_every_make_target_that_a_page_names_exists(page):
+    targets = {target for block in blocks(page) for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE)}
+    assert targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
+
+
+def test_make_run_ends_with_the_table(tmp_path):
+    # Given an environment that is installed already, so that make has nothing to fetch
+    environment = tmp_path / "venv"
+    (environment / "bin").mkdir(parents=True)
+    for name in ("python", "evbus"):
+        (environment / "bin" / name).symlink_to(Path(sys.executable).parent / name)
+    os.utime(environment / "bin" / "python", (0, 0), follow_symlinks=False)
+    (environment / ".run").touch()
+    # When
+    ran = run(["make", "run", f"VENV={environment}"], ROOT)
+    # Then
+    assert ran.returncode == 0, ran.stdout
+    assert "329 read back from memory, 329 with equal bodies" in ran.stdout
+
+
+def test_the_plugin_of_the_page_on_plugins_passes_the_conformance_suite(tmp_path):
+    (suite,) = [block.text for block in blocks(DOCS / "plugins.md") if "IngressConformance" in block.text]
+    (tmp_path / "test_jsonl.py").write_text(suite)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    ran = run([sys.executable, "-m", "pytest", "-q"], tmp_path, PYTHONPATH=str(ROOT / "examples/06_own_ingress"))
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_test_that_the_page_on_the_hub_shows_passes(tmp_path):
+    (test,) = [block.text for block in blocks(DOCS / "reference/hub.md") if "async with running" in block.text]
+    (tmp_path / "test_sale.py").write_text(test)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    ran = run([sys.executable, "-m", "pytest", "-q"], tmp_path)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_sphinx_configuration_does_not_hold_the_word_that_pop_scans_for():
+    assert "DY" + "NE" not in (ROOT / "conf.py").read_text(encoding="utf-8")
+
+
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx", reason="make check installs sphinx, and builds the pages, too")
+    pytest.importorskip("furo")
+    ran = run([sys.executable, "-m", "sphinx", "-W", "-q", "-c", ".", "docs", str(tmp_path)], ROOT)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_consoles_are_compared_line_by_line():
+    assert session("$ a\nx\n$ b\n") == [("a", ["x"]), ("b", [])]
+    assert matches(["one ...", "..."], "one two\nthree\n")
+    assert not matches(["one"], "one\ntwo\n")
+    assert shutil.which("make")
