@@ -16,6 +16,7 @@ from evbus_like.bridge.options import problems
 from evbus_like.engine.errors import ProfileError
 
 NUMBER = (int, float)
+CONNECT_TIMEOUT = 10.0  # seconds
 CONNECTION = {
     "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS"),
     "host": (str, "the broker's host name, localhost by default"),
@@ -26,7 +27,7 @@ CONNECTION = {
     "ssl": (bool, "true: connect by TLS"),
     "ssl_options": (Mapping, "cafile, capath, cadata, certfile, keyfile, no_verify_ssl, as aio-pika names them"),
     "heartbeat": (NUMBER, "seconds between heartbeats, 60 by default"),
-    "timeout": ((*NUMBER, type(None)), "seconds that connecting may take"),
+    "timeout": ((*NUMBER, type(None)), "seconds that connecting may take, 10 by default"),
     "client_properties": (Mapping, "what the broker shows of this client"),
     "name": (str, "the connection's name in the broker's listings"),
 }
@@ -80,7 +81,7 @@ def target(acct: Mapping[str, Any]) -> Target:
         tls.context(block) if wants_tls else None,
         place,
         url.user or "guest",
-        float(given.get("timeout") or acct.get("timeout") or 30.0),
+        float(given.get("timeout") or acct.get("timeout") or CONNECT_TIMEOUT),
     )
 
 

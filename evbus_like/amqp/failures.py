@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 import aiormq.exceptions as aiormq
+from pamqp import commands
 
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
 
@@ -18,7 +19,10 @@ def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
             f"RabbitMQ at {place} refused the login of user {user!r}: check login and password of the profile,"
             " and the user's rights on the virtual host"
         )
-    if isinstance(error, aiormq.ConnectionNotAllowed) and "is down" not in reason:
+    closed = _close_frame(error)
+    if closed is not None:
+        reason = str(closed.reply_text)
+    if (closed is not None or isinstance(error, aiormq.ConnectionNotAllowed)) and "is down" not in reason:
         return DestinationRefused(f"RabbitMQ at {place} refused user {user!r}: {reason}")
     trouble = _tls(error)
     if isinstance(trouble, ssl.SSLCertVerificationError):
@@ -32,7 +36,9 @@ def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
             " RabbitMQ's TLS port is usually 5671, the plain one 5672"
         )
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
-        return TransientError(f"RabbitMQ at {place} did not answer in time")
+        return TransientError(
+            f"RabbitMQ at {place} did not answer in time; is that its AMQP port, and plain or TLS as the profile says?"
+        )
     return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}")
 
 
@@ -65,6 +71,21 @@ def unroutable(exchange: str, routing_key: str) -> PoisonEvent:
         f"no queue is bound to {where} for routing key {routing_key!r}, so RabbitMQ returned the event;"
         " declare and bind the queue first, or set mandatory: false to let such events vanish"
     )
+
+
+def _close_frame(error: BaseException) -> commands.Connection.Close | None:
+    """Find the broker's reason for closing a connection that it would not open (a virtual host that is not there).
+
+    aiormq 7 raises an InvalidFrameError that only says that the answer was no OpenOk; the answer itself is in a local
+    variable of its traceback.
+    """
+    traceback = error.__traceback__ if isinstance(error, aiormq.InvalidFrameError) else None
+    while traceback is not None:
+        frame = traceback.tb_frame.f_locals.get("frame")
+        if isinstance(frame, commands.Connection.Close):
+            return frame
+        traceback = traceback.tb_next
+    return None
 
 
 def _tls(error: BaseException) -> BaseException | None:

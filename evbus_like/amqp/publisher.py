@@ -150,7 +150,7 @@ class Publisher:
     async def _send_one(self, event: Event) -> None:
         message = aio_pika.Message(
             event.body,
-            headers={**(event.headers or {}), ID_HEADER: event.id},
+            headers={**_headers(event), ID_HEADER: event.id},
             content_type=event.content_type,
             delivery_mode=2 if self.persistent else 1,
             message_id=event.id,
@@ -173,3 +173,9 @@ class Publisher:
         connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
         if connection is not None:
             await connection.close()
+
+
+def _headers(event: Event) -> dict[str, Any]:
+    """Give the event's headers as pamqp takes them: its bytes are bytearrays."""
+    headers = event.headers or {}
+    return {name: bytearray(value) if isinstance(value, bytes) else value for name, value in headers.items()}

@@ -58,7 +58,7 @@ def _look_at(path: str) -> bytes:
         raise CredentialsError(
             f"credentials file {path} is empty; it maps providers to profiles: internal: {{default: }}"
         )
-    if stat.S_IMODE(status.st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o077 and not start.startswith(FERNET):
         log.warning(
             "CREDENTIALS FILE %s CAN BE READ BY OTHERS (mode %o); make it yours alone: chmod 600 %s",
             path,

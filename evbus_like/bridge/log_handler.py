@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from evbus_like.engine.errors import PutError
+from evbus_like.engine.event import quietly
 
 # What the bus and its client libraries log about a failing destination must not become an event for it.
 OWN = ("evbus_like", "aio_pika", "aiormq", "aiokafka", "asyncio")
@@ -32,6 +33,7 @@ class BusHandler(logging.Handler):
         if record.name.split(".")[0] in OWN or getattr(self._busy, "now", False):
             return
         self._busy.now = True
+        token = quietly.set(True)
         try:
             self.format(record)  # sets asctime
             body = {
@@ -40,10 +42,11 @@ class BusHandler(logging.Handler):
                 "level": record.levelname.strip(),
                 "timestamp": str(getattr(record, "asctime", "")).strip(),
             }
-            self._hub.evbus.PUTTER.put_nowait(self._routing_key, body, self._profile, quiet=True)
+            self._hub.evbus.PUTTER.put_nowait(self._routing_key, body, self._profile)
         except PutError:
             self.dropped += 1
         except Exception:
             self.handleError(record)
         finally:
+            quietly.reset(token)
             self._busy.now = False

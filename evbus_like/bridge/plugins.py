@@ -45,6 +45,8 @@ def plugin(hub: Any, sub_name: str, name: str, what: str) -> Any:
 def serializer(hub: Any, name: str) -> Serializer:
     """Give the serializer of a name; raises ProfileError."""
     mod = plugin(hub, "serialize", name, "serializer")
+    if "dump" not in mod._funcs:
+        raise ProfileError(f"serializer {name!r} has no function dump(hub, data)")
     content_type = getattr(mod, "CONTENT_TYPE", "application/octet-stream")
     return Serializer(name, content_type, unwrapped(hub, mod.dump))
 

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from evbus_like.bridge.secrets import redact
-from evbus_like.engine.event import in_callback
+from evbus_like.engine.event import quietly
 from evbus_like.engine.failure import Failure
 from evbus_like.engine.lane import Lane
 
@@ -78,8 +78,8 @@ class Reporter:
             return
         plugin, _ = self._where(failure)
         log.error(
-            "Event failed to propagate on plugin %s with profile %s: %s: %s [event %s, routing key %r%s]%s",
-            plugin,
+            "Event failed to propagate %s with profile %s: %s: %s [event %s, routing key %r%s]%s",
+            f"on plugin {plugin}" if plugin else "to any plugin",
             failure.event.profile,
             type(error).__name__,
             redact(str(error)),
@@ -130,7 +130,7 @@ class Reporter:
                 "final": failure.final,
             },
         }
-        in_callback.set(True)
+        quietly.set(True)
         if inspect.iscoroutinefunction(getattr(callback, "func", callback)):
             await callback(data)
         else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evbus_like.engine.receipt import Receipt
 
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
+MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
 SCALARS = (str, int, float, bool, bytes, type(None))
 
 
@@ -71,14 +72,14 @@ class Event:
         return f"<Event {self.id} routing_key={self.routing_key!r} profile={self.profile!r}>"
 
 
-# Set while an error callback runs: what it puts is quiet.
-in_callback: ContextVar[bool] = ContextVar("evbus_like_in_callback", default=False)
-quiet_context = in_callback.get
+# Set while an error callback or a log handler puts: its events are quiet.
+quietly: ContextVar[bool] = ContextVar("evbus_like_quietly", default=False)
+quiet_context = quietly.get
 
 
 def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
     """Raise BadEvent for what no destination could use; the cheap common case costs three type checks."""
-    if type(routing_key) is not str:
+    if not isinstance(routing_key, str):
         raise BadEvent(
             f"routing_key must be a string, not {type(routing_key).__name__};"
             " give the body by name: put(routing_key=..., body=...)"
@@ -89,7 +90,7 @@ def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
             raise BadEvent(f"routing_key {routing_key!a:.60} holds a lone surrogate, which is not valid UTF-8 text")
         if size > MAX_ROUTING_KEY:
             raise BadEvent(f"routing_key is longer than {MAX_ROUTING_KEY} bytes: {routing_key[:40]!r}...")
-    if type(profile) is not str:
+    if not isinstance(profile, str):
         raise BadEvent(f"profile must be a string, not {type(profile).__name__}: it is matched against profile names")
     if headers is not None:
         _check_headers(headers)
@@ -101,8 +102,8 @@ def _check_headers(headers: Any) -> None:
     if not isinstance(headers, Mapping):
         raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
     for name, value in headers.items():
-        if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_ROUTING_KEY:
-            raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_ROUTING_KEY} bytes, not {name!a:.60}")
+        if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_HEADER_NAME:
+            raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_HEADER_NAME} bytes, not {name!a:.60}")
         if not isinstance(value, SCALARS):
             raise BadEvent(
                 f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes or None"

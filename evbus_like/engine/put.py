@@ -32,7 +32,6 @@ class Putter:
         profile: str = "default",
         headers: Mapping[str, Any] | None = None,
         key: str | bytes | None = None,
-        quiet: bool = False,
     ) -> str:
         """Hand an event over and give its id; raises BadEvent, QueueFull or BusStopped.
 
@@ -58,7 +57,7 @@ class Putter:
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
-        event = Event(routing_key, body, profile, headers, key, quiet or quiet_context())
+        event = Event(routing_key, body, profile, headers, key, quiet_context())
         self.bus.intake.put_nowait(event)
         return event.id
 
@@ -71,7 +70,6 @@ class Putter:
         key: str | bytes | None = None,
         confirm: Confirm = "accepted",
         timeout: float | None = None,
-        quiet: bool = False,
     ) -> Receipt:
         """Put an event and return once it is queued, accepted or delivered, as `confirm` says.
 
@@ -80,14 +78,14 @@ class Putter:
         """
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
-        event = self._event(routing_key, body, profile, headers, key, quiet)
+        event = self._event(routing_key, body, profile, headers, key)
         timeout = self.timeout if timeout is None else timeout
         bus = self.bus
         if bus.state == "new":
             return await self._queue(event, confirm, timeout)
         if asyncio.get_running_loop() is not bus.loop:
             return await self._elsewhere(
-                self.put(routing_key, body, profile, headers, key, confirm, timeout, quiet), profile, timeout
+                self.put(routing_key, body, profile, headers, key, confirm, timeout), profile, timeout
             )
         deadline = bus.loop.time() + timeout
         route = bus.route(profile)
@@ -116,11 +114,11 @@ class Putter:
             await self._delivered(event, event.receipt, deadline, timeout)
         return event.receipt
 
-    def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any, quiet: bool) -> Event:
+    def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
         if self.bus.closed:
             raise BusStopped(stopped_text(profile))
         check(routing_key, profile, headers, key)
-        return Event(routing_key, body, profile, headers, key, quiet or quiet_context())
+        return Event(routing_key, body, profile, headers, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
         """Only queue the event, as before a listener runs."""

@@ -160,7 +160,8 @@ def check_text(text: str, path: str) -> str:
 
 def fail(path: str, what: str) -> NoReturn:
     """Raise the SerializeError that names the place."""
-    raise SerializeError(f"{path} {what}", path)
+    shown = path if len(path) <= 200 else f"{path[:80]}...{path[-40:]}"
+    raise SerializeError(f"{shown} {what}", path)
 
 
 def simple(value: Any, native: bool) -> bool:

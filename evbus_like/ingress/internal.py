@@ -56,7 +56,8 @@ async def publish_batch(hub, ctx, events):
             return [None] * done  # the rest is offered again; waiting now could be cut off, and repeat what is done
         if queue.full() and not await _room(queue):
             return [errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")]
-        end = min(len(events), done + queue.maxsize - queue.qsize())
+        room = queue.maxsize - queue.qsize() if queue.maxsize > 0 else len(events)
+        end = min(len(events), done + room)
         if fixed is None:
             end = next((index for index in range(done, end) if events[index].routing_key != key), end)
         queue.extend(events[done:end])

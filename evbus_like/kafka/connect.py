@@ -33,6 +33,7 @@ CONNECTION = {
     "connections_max_idle_ms": (int, "milliseconds until an idle connection is closed"),
     "api_version": ((str, type(None)), "accepted for older profiles, and without effect"),
 }
+CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -52,6 +53,7 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     asked = "an ssl block" if acct.get("ssl") is not None else "an ssl_context" if given.get("ssl_context") else ""
     if asked and not protocol.endswith("SSL"):
         raise ProfileError(f"the profile has {asked}, and security_protocol {protocol} has no TLS; drop one of them")
+    _check_values(given)
     plain_password = given.get("sasl_mechanism", "PLAIN") == "PLAIN" and protocol == "SASL_PLAINTEXT"
     if plain_password and not acct.get("allow_plaintext_password"):
         raise ProfileError(
@@ -73,6 +75,18 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given["bootstrap_servers"], tuple):
         given["bootstrap_servers"] = list(given["bootstrap_servers"])
     return given
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    """Refuse now what aiokafka would refuse when it connects."""
+    codec = given.get("compression_type")
+    if codec not in CODECS:
+        raise ProfileError(f"connection.compression_type is one of gzip, snappy, lz4, zstd, not {codec!r}")
+    acks = given.get("acks", "all")
+    if acks not in ("all", -1, 0, 1):
+        raise ProfileError(f"connection.acks is all, 1 or 0, not {acks!r}")
+    if given.get("enable_idempotence") and acks not in ("all", -1):
+        raise ProfileError(f"connection.enable_idempotence needs acks: all, not {acks!r}")
 
 
 def _protocol(acct: Mapping[str, Any], given: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ def publishing(error: BaseException, place: str) -> DeliveryError:
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, LOGIN):
-        return login(place, error)
+        return login(place, error, "")
     if isinstance(error, REFUSED):
         return DestinationRefused(f"{text}. Grant the user the right, or change the profile")
     if isinstance(error, POISON):
@@ -56,11 +56,14 @@ def publishing(error: BaseException, place: str) -> DeliveryError:
     return TransientError(text)
 
 
-def login(place: str, error: BaseException) -> DestinationRefused:
+def login(place: str, error: BaseException, user: str) -> DestinationRefused:
     """The error for a refused login."""
+    if isinstance(error, (kafka.IllegalSaslStateError, kafka.UnsupportedSaslMechanismError)):
+        advice = "does that listener speak this SASL mechanism? Check the port, security_protocol and sasl_mechanism"
+    else:
+        advice = "check sasl_plain_username, sasl_plain_password and sasl_mechanism"
     return DestinationRefused(
-        f"Kafka at {place} refused the login ({type(error).__name__}: {error}): check sasl_mechanism,"
-        " sasl_plain_username and sasl_plain_password"
+        f"Kafka at {place} refused the login of user {user!r} ({type(error).__name__}: {error}): {advice}"
     )
 
 
@@ -68,7 +71,7 @@ async def connecting(error: BaseException, place: str, client: Any) -> DeliveryE
     """Classify what went wrong while connecting; aiokafka only says that it did, so the first server is asked again."""
     reason = await _ask_again(client) or error
     if isinstance(reason, LOGIN):
-        return login(place, reason)
+        return login(place, reason, getattr(client, "_sasl_plain_username", None) or "")
     if isinstance(reason, ssl.SSLCertVerificationError):
         return DestinationRefused(
             f"the certificate of Kafka at {place} is not accepted: {reason.verify_message};"
@@ -78,7 +81,13 @@ async def connecting(error: BaseException, place: str, client: Any) -> DeliveryE
         return DestinationRefused(
             f"TLS with Kafka at {place} failed ({reason.reason or reason}); does that port speak TLS?"
         )
-    return TransientError(f"cannot connect to Kafka at {place}: {type(reason).__name__}: {reason}")
+    hint = ""
+    if isinstance(reason, (ConnectionResetError, EOFError, ssl.SSLError, kafka.KafkaConnectionError)):
+        secure = "SSL" in str(getattr(client, "_security_protocol", ""))
+        hint = (
+            "; TLS is asked for: does that port speak it?" if secure else "; does that port expect TLS? Then add ssl:"
+        )
+    return TransientError(f"cannot connect to Kafka at {place}: {type(reason).__name__} {reason}{hint}")
 
 
 async def _ask_again(client: Any) -> BaseException | None:

@@ -11,9 +11,3 @@ A plugin is one file with two functions and a constant::
 block. It may raise anything; `evbus_like.engine.errors.SerializeError` lets it name the place in the body.
 `evbus_like.engine.values.plain` turns a body into builtins by the same table that json, msgpack and yaml keep.
 """
-
-
-def sig_dump(hub, data): ...
-
-
-def sig_load(hub, data): ...
