@@ -45,5 +45,9 @@ check: $(VENV)/.check    ## lint, types, docs
 docs: $(VENV)/.check     ## the documentation, in docs/_build
 	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
 
+bench: $(VENV)/.test     ## the bus beside its peers and its limits (ARGS=--quick: within three minutes)
+	@$(PY) -m tests.brokers install
+	@$(PY) -m benchmarks $(ARGS)
+
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache

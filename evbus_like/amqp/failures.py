@@ -9,6 +9,7 @@ import aiormq.exceptions as aiormq
 from pamqp import commands
 
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
+from evbus_like.engine.failure import chain
 
 
 def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
@@ -39,7 +40,12 @@ def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
         return TransientError(
             f"RabbitMQ at {place} did not answer in time; is that its AMQP port, and plain or TLS as the profile says?"
         )
-    return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}")
+    hint = (
+        "; does that port expect TLS? Then the URL begins with amqps://"
+        if "reset" in reason or "closed" in reason
+        else ""
+    )
+    return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}{hint}")
 
 
 def publishing(error: BaseException, place: str, exchange: str) -> DeliveryError:
@@ -88,11 +94,9 @@ def _close_frame(error: BaseException) -> commands.Connection.Close | None:
     return None
 
 
-def _tls(error: BaseException) -> BaseException | None:
+def _tls(error: BaseException) -> ssl.SSLError | None:
     """Find the TLS error that led to this one, if any."""
-    while error is not None and not isinstance(error, ssl.SSLError):
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return error
+    return next((cause for cause in chain(error) if isinstance(cause, ssl.SSLError)), None)
 
 
 def _text(error: BaseException) -> str:

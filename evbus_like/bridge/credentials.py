@@ -13,6 +13,7 @@ from dict_tools.data import SafeNamespaceDict
 from evbus_like.bridge import profiles
 from evbus_like.bridge.suggest import did_you_mean
 from evbus_like.engine.errors import CredentialsError
+from evbus_like.engine.failure import chain
 
 log = logging.getLogger("evbus_like.credentials")
 
@@ -70,13 +71,11 @@ def _look_at(path: str) -> bytes:
 
 def _reason(error: Exception, key: str | None) -> str:
     """Say what is wrong with a file, without quoting it."""
-    chain: BaseException | None = error
-    while chain is not None:
-        mark = getattr(chain, "problem_mark", None)
+    for cause in chain(error):
+        mark = getattr(cause, "problem_mark", None)
         if mark is not None:
             # YAML's own words may quote the line
             return f"is malformed at line {mark.line + 1}, column {mark.column + 1}: it is not valid YAML"
-        chain = chain.__cause__ or chain.__context__
     kind = type(error).__name__
     if isinstance(error, AttributeError):
         return "is not a mapping of providers to profiles: internal: {default: }"

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from evbus_like.engine.failure import chain
+
 HIDDEN = "***"
 SECRET_NAME = re.compile(r"pass$|passw|passphrase|pwd|secret|token|api_?key|credential|private", re.IGNORECASE)
 USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s]*)?@", re.IGNORECASE)
@@ -49,11 +51,5 @@ def redact(text: str, secrets: frozenset[str] = frozenset()) -> str:
 
 def leaks(error: BaseException | None, secrets: frozenset[str]) -> bool:
     """Whether an exception, or one that led to it, holds a secret in its text or arguments."""
-    seen = 0
-    while error is not None and seen < 20:
-        text = f"{error} {error.args!r}"
-        if redact(text, secrets) != text:
-            return True
-        error = error.__cause__ or error.__context__
-        seen += 1
-    return False
+    texts = (f"{cause} {cause.args!r}" for cause in chain(error))
+    return any(redact(text, secrets) != text for text in texts)

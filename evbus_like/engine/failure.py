@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from evbus_like.engine.errors import (
-    DeliveryError,
-    DestinationRefused,
-    PoisonEvent,
-    TransientError,
-    UnknownOutcome,
-)
+from evbus_like.engine.errors import DeliveryError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 
 
@@ -47,12 +41,10 @@ def classify(error: BaseException, sent: bool = True) -> DeliveryError | None:
     return None
 
 
-def verdict(error: BaseException) -> str:
-    """Say in two words what a kind of error means for the events of its lane."""
-    kinds = {
-        DestinationRefused: "refused, held",
-        PoisonEvent: "dead-lettered",
-        UnknownOutcome: "unknown, sent again",
-        TransientError: "unreachable, retried",
-    }
-    return next((text for kind, text in kinds.items() if isinstance(error, kind)), "failed")
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it; libraries make chains that end in themselves."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -29,8 +29,9 @@ class Batch:
 class Stack:
     """The batches of one partition, filled in order."""
 
-    def __init__(self, producer: Any, topic: str, partition: int) -> None:
+    def __init__(self, producer: Any, topic: str, partition: int, most: int | None = None) -> None:
         self._producer = producer
+        self._most = most  # records a batch, where the topic's limit is tighter than a batch's bytes
         self.topic = topic
         self.partition = partition
         self.batches: list[Batch] = []
@@ -44,6 +45,8 @@ class Stack:
 
     def add(self, position: int, timestamp: int, key: bytes | None, value: bytes, headers: Headers) -> None:
         """Append one event's record (timestamp in milliseconds) to the last batch, or to a new one."""
+        if self._most is not None and len(self.batches[-1].positions) >= self._most:
+            self._next()
         if self._append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
             self._next()
             self._append(timestamp=timestamp, key=key, value=value, headers=headers)  # the first is taken in any case

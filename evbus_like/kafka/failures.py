@@ -16,6 +16,7 @@ from evbus_like.engine.errors import (
     TransientError,
     UnknownOutcome,
 )
+from evbus_like.engine.failure import chain
 
 REFUSED = (
     kafka.TopicAuthorizationFailedError,
@@ -106,9 +107,6 @@ async def _ask_again(client: Any) -> BaseException | None:
     try:
         connection = await aiokafka.conn.create_conn(host, port, request_timeout_ms=5000, **known)
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ssl.SSLError):
-            cause = cause.__cause__ or cause.__context__
-        return cause or error
+        return next((cause for cause in chain(error) if isinstance(cause, ssl.SSLError)), error)
     connection.close()
     return None

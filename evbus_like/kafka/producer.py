@@ -13,7 +13,7 @@ from typing import Any
 import aiokafka
 
 from evbus_like.engine.destination import Outcomes
-from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError
+from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 from evbus_like.kafka import failures
 from evbus_like.kafka.batches import Batch, Partitioner, Stack, in_rounds
@@ -58,6 +58,7 @@ class Producer:
         self.partition = acct.get("partition")
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._partitioner = Partitioner()
+        self._one_a_batch = False
         self._missing: dict[str, float] = {}
 
     async def open(self) -> None:
@@ -104,6 +105,10 @@ class Producer:
             error = ConnectionError("cancelled") if future.cancelled() else future.exception()
             if error is not None:
                 self._blame(batch, error, outcomes)
+        if any(isinstance(error, (TransientError, UnknownOutcome)) for error in outcomes):
+            # An idempotent producer counts its batches by partition: one that was lost leaves a gap, and the broker
+            # then refuses all that follow it (OutOfOrderSequenceNumber). The next publish makes a new one.
+            await self.close()
         return outcomes if any(outcomes) else None
 
     async def _send(self, batch: Batch) -> asyncio.Future[Any]:
@@ -113,6 +118,9 @@ class Producer:
     def _blame(self, batch: Batch, error: BaseException, outcomes: list[Exception | None]) -> None:
         """Note what went wrong with a batch, for each of its events."""
         kind = failures.publishing(error, self.place)
+        if isinstance(kind, PoisonEvent) and len(batch.positions) > 1:
+            self._one_a_batch = True  # the topic takes smaller batches than we send: its events are tried one by one
+            kind = TransientError(f"{kind}; sent again in smaller batches")
         for position in batch.positions:
             outcomes[position] = outcomes[position] or kind
 
@@ -128,7 +136,7 @@ class Producer:
                 return Plan(key, problem=partitions)
             place = (topic, self._partitioner.partition(key, partitions) if self.partition is None else self.partition)
             if place not in stacks:
-                stacks[place] = Stack(self._producer, *place)
+                stacks[place] = Stack(self._producer, *place, 1 if self._one_a_batch else None)
             plan.stacks.append(stacks[place])
         return plan
 
@@ -180,6 +188,10 @@ class Producer:
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        # aiokafka leaks the socket of a connection that is cancelled while it is made, as close does to its look-ups
+        looking_up = getattr(producer.client, "_md_update_fut", None)
+        if looking_up is not None and not looking_up.done():
+            await asyncio.wait([looking_up], timeout=CLOSE_WAIT / 3)
         try:
             async with asyncio.timeout(CLOSE_WAIT):
                 await producer.stop()
@@ -187,6 +199,7 @@ class Producer:
             sender = getattr(getattr(producer, "_sender", None), "sender_task", None)
             if sender is not None:
                 sender.cancel()
+                await asyncio.wait([sender], timeout=CLOSE_WAIT)
             async with asyncio.timeout(CLOSE_WAIT):
                 await producer.client.close()
 

@@ -1,0 +1,218 @@
+"""The legs and the rows: what is measured, beside what, and what is to be reached."""
+
+from __future__ import annotations
+
+from benchmarks.model import Group, Leg, Row
+
+WEBHOOKS = {"body": "webhooks"}
+
+BOUND, FULL, AWAIT, TASKS = ({"way": way} for way in ("bound", "full", "await", "tasks"))
+POP = "pop-evbus-brokers"  # with evbus-pika and evbus-kafka, as we have both
+POP_ALONE = "pop-evbus"
+
+MEMORY = Group(
+    "in memory",
+    (
+        Leg("put_nowait", "memory_ours", 100_000, 300_000, options=BOUND),
+        Leg("put_nowait, full call", "memory_ours", 100_000, 300_000, options=FULL),
+        Leg("await put", "memory_ours", 60_000, 200_000, options=AWAIT),
+        Leg("await put, 100 tasks", "memory_ours", 60_000, 200_000, options=TASKS),
+        Leg("bare loop", "memory_bare", 100_000, 300_000),
+        Leg("pop-evbus put_nowait", "memory_pop_evbus", 5_000, 20_000, POP, options=BOUND),
+        Leg("pop-evbus await put", "memory_pop_evbus", 5_000, 20_000, POP, options=AWAIT),
+        Leg("pop-evbus await put, 100 tasks", "memory_pop_evbus", 5_000, 20_000, POP, options=TASKS),
+        Leg("pop-evbus without broker plugins", "memory_pop_evbus", 5_000, 20_000, POP_ALONE, options=BOUND),
+    ),
+    (
+        Row("put_nowait bound once / bare loop", "put_nowait", ("bare loop",), at_least=1.0),
+        Row("put_nowait bound once / pop-evbus", "put_nowait", ("pop-evbus put_nowait",), at_least=20),
+        Row("put_nowait bound once / pop-evbus alone", "put_nowait", ("pop-evbus without broker plugins",)),
+        Row("hub.evbus.broker.put_nowait(...) / bare loop", "put_nowait, full call", ("bare loop",), at_least=0.45),
+        Row("await put / pop-evbus", "await put", ("pop-evbus await put",), at_least=5),
+        Row("100 tasks / pop-evbus", "await put, 100 tasks", ("pop-evbus await put, 100 tasks",), at_least=12),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+)
+
+MEMORY_WEBHOOKS = Group(
+    "in memory, webhooks",
+    (
+        Leg("put_nowait", "memory_ours", 5_000, 30_000, options=BOUND | WEBHOOKS),
+        Leg("bare loop", "memory_bare", 3_000, 10_000, options=WEBHOOKS),
+        Leg("pop-evbus put_nowait", "memory_pop_evbus", 2_000, 8_000, POP, options=BOUND | WEBHOOKS),
+    ),
+    (
+        Row("put_nowait bound once / bare loop", "put_nowait", ("bare loop",), at_least=1.0),
+        Row("put_nowait bound once / pop-evbus", "put_nowait", ("pop-evbus put_nowait",)),
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+)
+
+RABBITMQ = Group(
+    "RabbitMQ",
+    (
+        Leg("one profile", "deliver_ours", 25_000, 60_000, queues=1),
+        Leg("wire limit", "rabbit_wire", 25_000, 60_000, "peers", queues=1),
+        Leg("FastStream, 500 in flight", "rabbit_faststream", 4_000, 20_000, "peers", queues=1),
+        Leg("aio-pika, 1000 in flight", "rabbit_aio_pika", 5_000, 30_000, "peers", queues=1),
+        Leg("pop-evbus + evbus-pika", "rabbit_pop_evbus", 100, 400, POP, queues=1),
+        Leg("kombu, confirm_publish", "rabbit_kombu", 1_000, 5_000, "peers", queues=1),
+    ),
+    (
+        Row("one profile / wire limit", "one profile", ("wire limit",), at_least=0.8),
+        Row("one profile / FastStream", "one profile", ("FastStream, 500 in flight",), at_least=5),
+        Row("one profile / aio-pika", "one profile", ("aio-pika, 1000 in flight",), at_least=5),
+        Row("one profile / pop-evbus", "one profile", ("pop-evbus + evbus-pika",), at_least=100),
+        Row("one profile / kombu", "one profile", ("kombu, confirm_publish",)),
+        Row("wire limit / aio-pika: what is possible", "wire limit", ("aio-pika, 1000 in flight",)),
+        Row("wire limit / FastStream: what is possible", "wire limit", ("FastStream, 500 in flight",)),
+        Row("wire limit / pop-evbus: what is possible", "wire limit", ("pop-evbus + evbus-pika",)),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+    brokers=("rabbitmq",),
+)
+
+RABBITMQ_WEBHOOKS = Group(
+    "RabbitMQ, webhooks",
+    (
+        Leg("one profile", "deliver_ours", 3_000, 12_000, queues=1, options=WEBHOOKS),
+        Leg("wire limit", "rabbit_wire", 3_000, 12_000, "peers", queues=1, options=WEBHOOKS),
+        Leg("aio-pika, 1000 in flight", "rabbit_aio_pika", 2_000, 8_000, "peers", queues=1, options=WEBHOOKS),
+    ),
+    (
+        Row("one profile / wire limit", "one profile", ("wire limit",), at_least=0.8),
+        Row("one profile / aio-pika", "one profile", ("aio-pika, 1000 in flight",)),
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+    brokers=("rabbitmq",),
+)
+
+KAFKA = Group(
+    "Kafka",
+    (
+        Leg("one profile", "deliver_ours", 80_000, 300_000, topics=1),
+        Leg("aiokafka send", "kafka_aiokafka", 50_000, 150_000, "peers", topics=1),
+        Leg("confluent-kafka produce", "kafka_confluent", 100_000, 400_000, "peers", topics=1),
+        Leg("confluent-kafka, linger 0", "kafka_confluent", 80_000, 200_000, "peers", topics=1, options={"linger": 0}),
+    ),
+    (
+        Row("one profile / aiokafka", "one profile", ("aiokafka send",), at_least=1.5),
+        Row("one profile / confluent-kafka", "one profile", ("confluent-kafka produce",), at_least=0.8),
+        Row("one profile / confluent-kafka, linger 0", "one profile", ("confluent-kafka, linger 0",), at_least=0.8),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+    brokers=("kafka",),
+)
+
+KAFKA_WEBHOOKS = Group(
+    "Kafka, webhooks",
+    (
+        Leg("one profile", "deliver_ours", 4_000, 12_000, topics=1, options=WEBHOOKS),
+        Leg("aiokafka send", "kafka_aiokafka", 4_000, 12_000, "peers", topics=1, options=WEBHOOKS),
+        Leg("confluent-kafka produce", "kafka_confluent", 4_000, 12_000, "peers", topics=1, options=WEBHOOKS),
+    ),
+    (
+        Row("one profile / aiokafka", "one profile", ("aiokafka send",)),
+        Row("one profile / confluent-kafka", "one profile", ("confluent-kafka produce",), at_least=0.8),
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+    brokers=("kafka",),
+)
+
+ONCE, TWICE, THRICE = "RabbitMQ alone", "RabbitMQ and Kafka", "three on RabbitMQ"
+FAN_OUT = Group(
+    "fan-out",
+    (
+        Leg(ONCE, "deliver_ours", 20_000, 60_000, queues=1),
+        Leg("Kafka alone", "deliver_ours", 80_000, 300_000, topics=1),
+        Leg(TWICE, "deliver_ours", 20_000, 60_000, queues=1, topics=1),
+        Leg(THRICE, "deliver_ours", 8_000, 30_000, queues=3),
+    ),
+    (
+        Row("RabbitMQ and Kafka at once / RabbitMQ alone", TWICE, (ONCE,), at_least=0.8),
+        Row("RabbitMQ and Kafka at once / one after the other", TWICE, (ONCE, "Kafka alone"), at_least=0.8),
+        Row("three profiles on one RabbitMQ / one", THRICE, (ONCE,), at_least=0.8),
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+    brokers=("rabbitmq", "kafka"),
+)
+
+LATENCY = Group(
+    "latency",
+    (
+        Leg("confirm=delivered", "latency_ours", 1_000, 3_000, queues=1),
+        Leg("aio-pika", "latency_aio_pika", 1_000, 3_000, "peers", queues=1),
+    ),
+    (
+        Row("p50, one event at a time to RabbitMQ / aio-pika", "confirm=delivered", ("aio-pika",), "p50", at_most=1.3),
+        Row("p99, one event at a time to RabbitMQ / aio-pika", "confirm=delivered", ("aio-pika",), "p99", at_most=1.3),
+    ),
+    quick_rounds=3,
+    full_rounds=15,
+    brokers=("rabbitmq",),
+)
+
+FEW, MANY, MANY_HIT = "10 profiles", "10,000 profiles", "10,000 profiles, 100 hit"
+PROFILES = Group(
+    "profiles",
+    (
+        Leg(FEW, "profiles_ours", 120_000, 400_000, options={"profiles": 10}),
+        Leg(MANY, "profiles_ours", 120_000, 400_000, options={"profiles": 10_000}),
+        Leg(MANY_HIT, "profiles_ours", 120_000, 400_000, options={"profiles": 10_000, "spread": True}),
+        Leg("100 profiles, 100 hit", "profiles_ours", 120_000, 400_000, options={"profiles": 100, "spread": True}),
+    ),
+    (
+        Row("10,000 profiles / 10, the same lanes", MANY, (FEW,), at_least=0.9),
+        Row("10,000 profiles / 10, a lane for each event profile", MANY_HIT, (FEW,), at_least=0.9),
+        Row("10,000 profiles / 100, a lane for each event profile", MANY_HIT, ("100 profiles, 100 hit",)),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+)
+
+START = Group(
+    "start",
+    (
+        Leg("start", "start_ours", 0, 0),
+        Leg("pop-evbus start", "start_pop_evbus", 0, 0, POP_ALONE),
+    ),
+    (
+        Row("sub.add and start, in-memory profile / pop-evbus", "start", ("pop-evbus start",), "seconds", at_most=1.5),
+        Row("client libraries imported", "start", (), "heavy", at_most=0),
+    ),
+    quick_rounds=5,
+    full_rounds=15,
+)
+
+BOUNDS = Group(
+    "memory",
+    (Leg("slow lane", "memory_bounds", 200_000, 1_000_000),),
+    (
+        Row("most events queued, of the bounds", "slow lane", (), "filled", at_most=1.05),
+        Row("growth once full", "slow lane", (), "growth", at_most=0.05),
+        Row("bytes for a queued small event", "slow lane", (), "per_event", at_most=1024),
+    ),
+    quick_rounds=1,
+    full_rounds=3,
+)
+
+GROUPS = (
+    MEMORY,
+    MEMORY_WEBHOOKS,
+    RABBITMQ,
+    RABBITMQ_WEBHOOKS,
+    KAFKA,
+    KAFKA_WEBHOOKS,
+    FAN_OUT,
+    LATENCY,
+    PROFILES,
+    START,
+    BOUNDS,
+)

@@ -1,0 +1,119 @@
+"""Conformance, part one: what an event holds arrives as it was put."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from evbus_like.engine.errors import BadEvent, EventTooLarge
+from evbus_like.testing.running import eventually
+from evbus_like.testing.suite import Suite
+from evbus_like.testing.target import Target
+
+TEXT = "žluťoučký 🐎 \u0000 \x7f 日本語"
+BYTES = bytes(range(256))
+TYPES = {
+    "json": "application/json",
+    "msgpack": "application/msgpack",
+    "yaml": "application/yaml",
+    "str": "text/plain",
+}
+
+
+class Bodies(Suite):
+    """Bodies, headers, content types and sizes."""
+
+    @pytest.mark.parametrize("serializer", TYPES)
+    @pytest.mark.parametrize(
+        "body", [TEXT, BYTES, {"a": [1, None, True, 0.5, {"é": "ö"}]}], ids=["text", "bytes", "map"]
+    )
+    async def test_a_body_arrives_as_the_serializer_wrote_it(self, target: Target, serializer: str, body: Any) -> None:
+        async with self.bus(target, serializer=serializer) as hub:
+            await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
+            written = hub.serialize[serializer].dump(body)
+            (record,) = await target.read(1)
+            assert record.body == written
+            native = BYTES if serializer != "json" else base64.b64encode(BYTES).decode()
+            if not (serializer == "str" and body is BYTES):  # plain bytes need not be text
+                assert hub.serialize[serializer].load(record.body) == (native if body is BYTES else body)
+
+    @pytest.mark.parametrize(("serializer", "content_type"), TYPES.items(), ids=TYPES)
+    async def test_the_serializers_content_type_travels_with_the_event(
+        self, target: Target, serializer: str, content_type: str
+    ) -> None:
+        self.needs("content_type")
+        async with self.bus(target, serializer=serializer) as hub:
+            await hub.evbus.broker.put(target.keys[0], {"n": 1}, confirm="delivered")
+            (record,) = await target.read(1)
+        assert record.content_type == content_type
+
+    async def test_an_empty_body_arrives_empty(self, target: Target) -> None:
+        async with self.bus(target) as hub:
+            await hub.evbus.broker.put(target.keys[0], b"", confirm="delivered")
+            (record,) = await target.read(1)
+        assert record.body == b""
+
+    async def test_the_id_of_the_receipt_travels_as_header_evbus_id(self, target: Target) -> None:
+        self.needs("headers")
+        async with self.bus(target) as hub:
+            receipts = [await hub.evbus.broker.put(target.keys[0], b"x") for _ in range(100)]
+            await hub.evbus.init.stop()
+            records = await target.read(100)
+        assert [record.id for record in records] == [receipt.id for receipt in receipts]
+        assert all(record.headers["evbus-id"] == record.id for record in records)
+        assert len({record.id for record in records}) == 100
+
+    async def test_headers_arrive_with_the_event(self, target: Target) -> None:
+        self.needs("headers")
+        headers = {"text": "žába", "number": 7, "fraction": 0.5, "bytes": b"\x00\xff", "empty": "", "x" * 128: "long"}
+        async with self.bus(target) as hub:
+            await hub.evbus.broker.put(target.keys[0], b"x", headers=headers, confirm="delivered", timeout=10.0)
+            (record,) = await target.read(1)
+        typed = self.features.typed_headers
+        expected = headers if typed else {n: v if isinstance(v, bytes) else str(v) for n, v in headers.items()}
+        arrived = {name: value for name, value in record.headers.items() if name in headers}
+        assert arrived == expected
+        assert not typed or type(arrived["number"]) is int
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"routing_key": "\ud800"},
+            {"headers": {"huge": 2**70}},
+            {"headers": {"surrogate": "\ud800"}},
+            {"key": "\ud800"},
+        ],
+        ids=["surrogate routing key", "huge header", "surrogate header", "surrogate key"],
+    )
+    async def test_an_event_that_no_wire_can_hold_is_refused_or_given_up_and_the_rest_goes_on(
+        self, target: Target, odd: dict[str, Any]
+    ) -> None:
+        async with self.bus(target) as hub:
+            hub.evbus.broker.put_nowait(target.keys[0], b"before")
+            with suppress(BadEvent):
+                hub.evbus.broker.put_nowait(**{"routing_key": target.keys[0], "body": b"odd", **odd})
+            hub.evbus.broker.put_nowait(target.keys[0], b"after")
+            await eventually(lambda: hub.evbus.init.account().delivered >= 2, timeout=10.0)
+            account = await hub.evbus.init.stop(5.0)
+            arrived = [record.body for record in await target.read(2)]
+        assert account.remaining == 0
+        assert [body for body in arrived if body != b"odd"] == self.in_order([b"before", b"after"])
+
+    async def test_a_body_of_the_largest_size_arrives(self, target: Target) -> None:
+        body = os.urandom(self.features.max_event_bytes)
+        async with self.bus(target) as hub:
+            await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
+            (record,) = await target.read(1)
+        assert record.body == body
+
+    async def test_a_body_beyond_the_largest_size_is_refused_by_put_and_the_next_goes_on(self, target: Target) -> None:
+        async with self.bus(target) as hub:
+            with pytest.raises(EventTooLarge, match=str(self.features.max_event_bytes)):
+                await hub.evbus.broker.put(target.keys[0], bytes(self.features.max_event_bytes + 1))
+            await hub.evbus.broker.put(target.keys[0], b"next", confirm="delivered")
+            (record,) = await target.read(1)
+        assert record.body == b"next"

@@ -1,0 +1,169 @@
+"""Conformance, part two: every event arrives once, where it should, and is accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from evbus_like.bridge.destination import probe
+from evbus_like.bridge.profiles import plan
+from evbus_like.engine.errors import NotDelivered
+from evbus_like.testing.running import eventually
+from evbus_like.testing.suite import DEADLINE, Suite, numbered
+from evbus_like.testing.target import Target
+
+
+class Delivery(Suite):
+    """Order, receipts, the account, and what is left after a stop."""
+
+    async def test_every_event_arrives_once_in_order_with_equal_bytes(self, target: Target) -> None:
+        sent = numbered(target.keys, 90)
+        async with self.bus(target) as hub:
+            for key, body in sent:
+                await hub.evbus.broker.put(key, body)
+            await hub.evbus.init.stop(DEADLINE)
+            arrived = await target.read(90)
+        assert self.by_key(arrived) == self.by_key(sent)
+
+    async def test_a_burst_of_5000_events_arrives_in_order(self, target: Target) -> None:
+        sent = numbered(target.keys, 5000)
+        async with self.bus(target) as hub:
+            for key, body in sent:
+                hub.evbus.broker.put_nowait(key, body)
+            account = await hub.evbus.init.stop(DEADLINE)
+            arrived = await target.read(5000)
+        assert account.complete
+        assert self.by_key(arrived) == self.by_key(sent)
+
+    async def test_events_put_before_the_bus_runs_arrive_first(self, target: Target) -> None:
+        sent = numbered(target.keys[:1], 20)
+        target.hub = hub = self.hub()
+        for key, body in sent[:10]:
+            hub.evbus.broker.put_nowait(key, body)
+        contexts = await hub.evbus.acct.profiles(
+            acct_data={target.provider: {"default": {**target.profile(), "serializer": "str"}}}
+        )
+        listener = asyncio.create_task(hub.evbus.init.start(contexts))
+        await hub.evbus.init.join()
+        for key, body in sent[10:]:
+            await hub.evbus.broker.put(key, body)
+        await hub.evbus.init.stop(DEADLINE)
+        await listener
+        assert self.by_key(await target.read(20)) == self.by_key(sent)
+
+    async def test_a_receipt_of_a_delivered_event_means_that_it_is_there(self, target: Target) -> None:
+        async with self.bus(target) as hub:
+            receipt = await hub.evbus.broker.put(target.keys[0], b"there", confirm="delivered")
+            assert receipt.delivered
+            assert receipt.outcomes == {f"{target.provider}:default": "delivered"}
+            assert [record.body for record in await target.read(1)] == [b"there"]
+
+    async def test_stop_delivers_what_is_queued_and_the_account_balances(self, target: Target) -> None:
+        async with self.bus(target) as hub:
+            for number in range(500):
+                hub.evbus.broker.put_nowait(target.keys[0], b"%d" % number)
+            account = await hub.evbus.init.stop(DEADLINE)
+        assert account.balanced
+        assert (account.put, account.accepted, account.delivered, account.remaining) == (500, 500, 500, 0)
+        assert len(await target.read(500)) == 500
+
+    async def test_a_bus_that_is_started_again_delivers_again(self, target: Target) -> None:
+        for body in (b"first", b"second"):
+            async with self.bus(target) as hub:
+                await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
+                assert [record.body for record in await target.read(1)] == [body]
+
+    async def test_two_profiles_that_match_are_two_sends(self, target: Target) -> None:
+        profile = {**target.profile(), "serializer": "str"}
+        async with self.profiles(target, {"orders": profile, "ord*": profile, "other": profile}) as hub:
+            receipt = await hub.evbus.broker.put(target.keys[0], b"twice", "orders", confirm="delivered")
+            arrived = await target.read(2)
+        assert receipt.destinations == (f"{target.provider}:orders", f"{target.provider}:ord*")
+        assert [record.body for record in arrived] == [b"twice", b"twice"]
+        if self.features.headers:
+            assert {record.id for record in arrived} == {receipt.id}
+
+    async def test_a_profile_can_fix_the_routing_key(self, target: Target) -> None:
+        self.needs("fixed_key")
+        async with self.bus(target, target.fixed_profile()) as hub:
+            for key, body in numbered(target.keys, 6):
+                await hub.evbus.broker.put(key, body)
+            await hub.evbus.init.stop(DEADLINE)
+            arrived = await target.read(6)
+        assert {record.routing_key for record in arrived} == {target.keys[0]}
+        assert sorted(record.body for record in arrived) == [b"event %d" % number for number in range(6)]
+
+    async def test_events_put_from_other_threads_arrive_in_each_threads_order(self, target: Target) -> None:
+        async with self.bus(target) as hub:
+
+            async def put_all(key: str) -> None:
+                for number in range(100):
+                    await hub.evbus.broker.put(key, b"%d" % number)
+
+            def put_all_nowait(key: str) -> None:
+                for number in range(100):
+                    hub.evbus.broker.put_nowait(key, b"%d" % number)
+
+            one, two, three = target.keys
+            await asyncio.gather(
+                asyncio.to_thread(put_all_nowait, one),
+                asyncio.to_thread(put_all_nowait, two),
+                asyncio.to_thread(asyncio.run, put_all(three)),
+            )
+            await hub.evbus.init.stop(DEADLINE)
+            arrived = await target.read(300)
+        expected = self.in_order(b"%d" % number for number in range(100))
+        assert self.by_key(arrived) == dict.fromkeys((one, two, three), expected)
+
+    async def test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on(
+        self, target: Target, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.needs("refuses_missing_target")
+        sent = numbered(target.keys, 60)
+        async with self.bus(target) as hub:
+            for number, (key, body) in enumerate(sent):
+                hub.evbus.broker.put_nowait(key, body)
+                if number == 30:
+                    hub.evbus.broker.put_nowait(target.missing_key, b"lost")
+            with pytest.raises(NotDelivered, match=target.missing_key):
+                await hub.evbus.broker.put(target.missing_key, b"lost too", confirm="delivered")
+            account = await hub.evbus.init.stop(DEADLINE)
+            arrived = await target.read(60)
+        assert self.by_key(arrived) == self.by_key(sent)
+        assert (account.delivered, account.dead_lettered, account.remaining) == (60, 2, 0)
+        assert target.missing_key in caplog.text
+
+    async def test_stop_leaves_no_task_and_no_connection_behind(self, target: Target) -> None:
+        tasks, sockets = asyncio.all_tasks(), open_sockets()
+        async with self.bus(target) as hub:
+            await hub.evbus.broker.put(target.keys[0], b"x", confirm="delivered")
+        await eventually(lambda: not asyncio.all_tasks() - tasks and open_sockets() <= sockets, timeout=10.0)
+        assert len(await target.read(1)) == 1
+
+    async def test_a_destination_that_is_there_answers_a_ping(self, target: Target) -> None:
+        await ping(self.hub(), target)
+
+
+def open_sockets() -> set[str]:
+    """Give the sockets that this process has open; none where the system does not tell."""
+    found = set()
+    for entry in Path("/proc/self/fd").glob("*"):
+        try:
+            name = os.readlink(entry)
+        except OSError:  # closed since
+            continue
+        if name.startswith("socket:"):
+            found.add(name)
+    return found
+
+
+async def ping(hub: object, target: Target) -> None:
+    """Open, ping and close the target's destination, as `evbus check` does; raises what is wrong."""
+    target.hub = hub
+    (planned,) = plan(hub, {target.provider: {"default": target.profile()}})
+    assert planned.destination is not None, planned.problem
+    async with asyncio.timeout(DEADLINE):
+        await probe(planned.destination)

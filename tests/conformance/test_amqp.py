@@ -1,0 +1,86 @@
+"""The conformance suite on RabbitMQ, both ways of publishing, read by plain aio-pika."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+
+from evbus_like.testing.conformance import Features, IngressConformance, Record, Target
+
+
+class RabbitTarget(Target):
+    """Three durable queues on the default exchange."""
+
+    provider = "amqp"
+
+    def __init__(self, rabbitmq, name, batched):
+        self.rabbitmq = rabbitmq
+        self.batched = batched
+        self.keys = tuple(f"{name}-{number}" for number in range(3))
+        self.missing_key = f"{name}-missing"
+
+    def profile(self):
+        return {"connection": {"url": self.rabbitmq.url}, "batched": self.batched}
+
+    def fixed_profile(self):
+        return {**self.profile(), "routing_key": self.keys[0]}
+
+    def refused_profile(self):
+        place = urlsplit(self.rabbitmq.url).netloc.rpartition("@")[2]
+        return {**self.profile(), "connection": {"url": f"amqp://guest:not-this-one@{place}/"}}, "not-this-one"
+
+    async def declare(self):
+        async with await aio_pika.connect(self.rabbitmq.url) as connection:
+            channel = await connection.channel()
+            for key in self.keys:
+                await channel.declare_queue(key, durable=True)
+
+    async def delete(self):
+        async with await aio_pika.connect(self.rabbitmq.url) as connection:
+            channel = await connection.channel()
+            for key in self.keys:
+                await channel.queue_delete(key)
+
+    async def read(self, count):
+        records = []
+        async with asyncio.timeout(60), await aio_pika.connect(self.rabbitmq.url) as connection:
+            channel = await connection.channel()
+            while (ready := await self.ready(channel)) or len(records) < count:
+                for key, messages in ready.items():
+                    records += [await self.take(channel, key) for _ in range(messages)]
+                await asyncio.sleep(0 if ready else 0.05)
+        return records
+
+    async def ready(self, channel):
+        queues = [await channel.declare_queue(key, passive=True) for key in self.keys]
+        return {q.name: q.declaration_result.message_count for q in queues if q.declaration_result.message_count}
+
+    async def take(self, channel, key):
+        message = await (await channel.get_queue(key, ensure=False)).get(no_ack=True)
+        headers = dict(message.headers)
+        return Record(message.routing_key, message.body, headers["evbus-id"], headers, message.content_type)
+
+    async def kill(self):
+        # A queue made a moment ago may not be on RabbitMQ's disk yet, and would be gone; messages are, once confirmed.
+        await asyncio.to_thread(self.rabbitmq.ctl, "eval", "mnesia:dump_log().")
+        await asyncio.to_thread(self.rabbitmq.kill)
+
+    async def start(self):
+        await asyncio.to_thread(self.rabbitmq.start)
+
+
+class TestBatched(IngressConformance):
+    features = Features(max_event_bytes=16 * 1024 * 1024)
+    batched = True
+
+    @pytest.fixture
+    async def target(self, rabbitmq, fresh_name):
+        target = RabbitTarget(rabbitmq, fresh_name, self.batched)
+        await target.declare()
+        yield target
+        await target.delete()
+
+
+class TestOneByOne(TestBatched):
+    batched = False

@@ -1,0 +1,67 @@
+"""A Kafka that makes no topics by itself, and bad TLS servers."""
+
+import asyncio
+import gc
+import signal
+import ssl
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.brokers.kafka import Kafka
+from tests.brokers.needs import in_ci, kafka_missing
+
+
+@pytest.fixture(scope="session")
+def strict_kafka():
+    """A Kafka of our own where a topic must be made before it can be sent to."""
+    if reason := kafka_missing():
+        (pytest.fail if in_ci() else pytest.skip)(reason)
+    broker = Kafka(auto_create_topics=False)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture
+def tls_server():
+    """Make a TLS server with a certificate; it gives its port, and counts whoever got through the handshake."""
+
+    @asynccontextmanager
+    async def serve(pem):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pem)
+        accepted = []
+
+        async def accept(reader, writer):
+            accepted.append(writer)
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+        async with server:
+            yield server.sockets[0].getsockname()[1], accepted
+
+    return serve
+
+
+@pytest.fixture
+def no_endless_loop():
+    """Break an endless loop of the code under test, which no deadline of the event loop could end."""
+
+    def break_it(_signal, frame):
+        pytest.fail(f"the event loop was blocked in {frame.f_code.co_qualname}, {frame.f_code.co_filename}")
+
+    before = signal.signal(signal.SIGALRM, break_it)
+    signal.setitimer(signal.ITIMER_REAL, 30.0)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def no_leak():
+    """Let a connection that a test left open fail that very test, and not whichever runs when it is collected."""
+    yield
+    gc.collect()

@@ -1,0 +1,100 @@
+"""Plain readers of the brokers, and short ways to ask a bus how it is."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import aio_pika
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from evbus_like.testing import eventually, running
+
+DEADLINE = 60.0  # seconds: only stops a hang
+QUICK = {"refused_cap": 0.2}  # a retry: block, so that a mended destination is found soon
+
+
+@asynccontextmanager
+async def channel(url):
+    """Give a plain aio-pika channel."""
+    async with await aio_pika.connect(url) as connection:
+        yield await connection.channel()
+
+
+@asynccontextmanager
+async def queue(url, name, exchange=None, **binding):
+    """Make a durable queue, bound to an exchange if one is named, and give it; it is deleted at the end."""
+    async with channel(url) as opened:
+        made = await opened.declare_queue(name, durable=True)
+        if exchange is not None:
+            await made.bind(exchange, **binding)
+        yield made
+        await made.delete(if_unused=False, if_empty=False)
+
+
+async def take(made, count):
+    """Take `count` messages off an aio-pika queue, and whatever else is there."""
+    taken = []
+    async with asyncio.timeout(DEADLINE):
+        while (message := await made.get(no_ack=True, fail=False)) or len(taken) < count:
+            if message is None:
+                await asyncio.sleep(0.05)
+            else:
+                taken.append(message)
+    return taken
+
+
+async def read(bootstrap, topic, count, **settings):
+    """Read a Kafka topic from its beginning: `count` records, and whatever else is there."""
+    records = []
+    async with (
+        asyncio.timeout(DEADLINE),
+        AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", **settings) as consumer,
+    ):
+        while len(records) < count or any((await lags(consumer)).values()):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                records += batch
+    return records
+
+
+async def lags(consumer):
+    """Give how many records of each partition a consumer has not read yet."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    return {partition: end - await consumer.position(partition) for partition, end in ends.items()}
+
+
+async def create_topic(bootstrap, name, partitions=2):
+    """Make a Kafka topic."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, partitions, 1)])
+    finally:
+        await admin.close()
+
+
+def status(hub, name):
+    """Give a destination's state and trouble."""
+    return hub.evbus.init.status()["destinations"][name]
+
+
+async def until(hub, name, state):
+    """Wait for a destination's state and give its trouble."""
+    await eventually(lambda: status(hub, name)["state"] == state)
+    return status(hub, name)["trouble"]
+
+
+async def trouble_with(profiles, *states):
+    """Put one event towards a destination that cannot take it; gives what is said of it.
+
+    The event must still be there when the bus is stopped, and the stop must end.
+    """
+    async with running(profiles) as hub:
+        (name,) = hub.evbus.init.status()["destinations"]
+        await hub.evbus.broker.put("nowhere", {"n": 1})
+        await eventually(lambda: status(hub, name)["state"] in states, timeout=20.0)
+        trouble = status(hub, name)["trouble"]
+        async with asyncio.timeout(DEADLINE):
+            account = await hub.evbus.init.stop(5.0)
+    assert account.balanced
+    assert (account.accepted, account.delivered, account.dead_lettered, account.remaining) == (1, 0, 0, 1)
+    return trouble

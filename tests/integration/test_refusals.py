@@ -1,0 +1,106 @@
+"""RabbitMQ refuses: the events wait, the error says who and where and what to do, and mending it lets them go."""
+
+import aio_pika
+import pytest
+
+from evbus_like.testing import running
+from tests.integration.support import QUICK, channel, queue, take, trouble_with, until
+
+
+@pytest.fixture
+def user(rabbitmq, fresh_name):
+    """A user of RabbitMQ without any rights on exchanges."""
+    rabbitmq.ctl("add_user", fresh_name, "the-right-one")
+    rabbitmq.ctl("set_permissions", fresh_name, "", "", "")
+    yield fresh_name
+    rabbitmq.ctl("delete_user", fresh_name)
+
+
+def profile(rabbitmq, login="guest", password="guest", **options):
+    connection = {"host": rabbitmq.host, "port": rabbitmq.port, "login": login, "password": password}
+    return {"amqp": {"default": {"connection": connection, "retry": QUICK, **options}}}
+
+
+async def test_a_wrong_password_names_user_and_place_and_never_the_password(rabbitmq, caplog):
+    trouble = await trouble_with(profile(rabbitmq, password="not-this-one"), "refused")
+    assert "'guest'" in trouble
+    assert f"{rabbitmq.host}:{rabbitmq.port}" in trouble
+    assert "password" in trouble
+    assert "not-this-one" not in caplog.text + trouble
+
+
+async def test_a_wrong_password_in_a_url_is_never_shown(rabbitmq, caplog):
+    url = f"amqp://guest:not%2Fthis%40one@{rabbitmq.host}:{rabbitmq.port}/"
+    trouble = await trouble_with({"amqp": {"default": {"connection": {"url": url}}}}, "refused")
+    for form in ("not%2Fthis%40one", "not/this@one"):
+        assert form not in caplog.text + trouble
+
+
+async def test_a_virtual_host_that_is_not_there_is_named(rabbitmq):
+    profiles = profile(rabbitmq)
+    profiles["amqp"]["default"]["connection"]["virtualhost"] = "no-such-place"
+    assert "no-such-place" in await trouble_with(profiles, "refused")
+
+
+async def test_events_held_for_a_wrong_password_arrive_once_it_is_right(rabbitmq, user, fresh_name):
+    rabbitmq.ctl("set_permissions", user, "", ".*", "")
+    async with queue(rabbitmq.url, fresh_name) as made, running(profile(rabbitmq, user, "the-new-one")) as hub:
+        for number in range(10):
+            await hub.evbus.broker.put(fresh_name, number)
+        await until(hub, "amqp:default", "refused")
+        rabbitmq.ctl("change_password", user, "the-new-one")
+        await until(hub, "amqp:default", "open")
+        account = await hub.evbus.init.stop()
+        assert [int(message.body) for message in await take(made, 10)] == list(range(10))
+    assert account.complete
+
+
+async def test_events_held_for_a_missing_right_arrive_once_it_is_granted(rabbitmq, user, fresh_name):
+    async with queue(rabbitmq.url, fresh_name) as made, running(profile(rabbitmq, user, "the-right-one")) as hub:
+        await hub.evbus.broker.put(fresh_name, 1)
+        trouble = await until(hub, "amqp:default", "refused")
+        assert "ACCESS_REFUSED" in trouble
+        assert "right" in trouble
+        rabbitmq.ctl("set_permissions", user, "", ".*", "")
+        await until(hub, "amqp:default", "open")
+        assert (await hub.evbus.init.stop()).complete
+        assert len(await take(made, 1)) == 1
+
+
+async def test_events_for_a_missing_exchange_wait_and_arrive_once_it_is_made(rabbitmq, fresh_name):
+    async with running(profile(rabbitmq, exchange=fresh_name)) as hub:
+        await hub.evbus.broker.put("key", "held")
+        trouble = await until(hub, "amqp:default", "refused")
+        assert fresh_name in trouble
+        assert "declare" in trouble
+        async with channel(rabbitmq.url) as opened:
+            made = await opened.declare_queue(fresh_name, durable=True)
+            exchange = await opened.declare_exchange(f"{fresh_name}-x", aio_pika.ExchangeType.FANOUT)
+            await made.bind(exchange)
+            # Bound before the exchange of the profile exists, so that its first event finds the queue.
+            real = await opened.declare_exchange(
+                fresh_name, aio_pika.ExchangeType.FANOUT, arguments={"alternate-exchange": f"{fresh_name}-x"}
+            )
+            assert [message.body for message in await take(made, 1)] == [b'"held"']
+            for thing in (real, exchange, made):
+                await thing.delete()
+
+
+async def test_a_declared_exchange_that_exists_otherwise_is_refused_and_named(rabbitmq, fresh_name):
+    async with channel(rabbitmq.url) as opened:
+        exchange = await opened.declare_exchange(fresh_name, aio_pika.ExchangeType.FANOUT)
+        trouble = await trouble_with(profile(rabbitmq, exchange=fresh_name, declare={"type": "topic"}), "refused")
+        await exchange.delete()
+    assert fresh_name in trouble
+    assert "declare" in trouble
+
+
+async def test_a_broker_that_refuses_does_not_stop_another_profile_of_the_same_broker(rabbitmq, fresh_name):
+    profiles = profile(rabbitmq)
+    profiles["amqp"]["def*"] = profile(rabbitmq, exchange=fresh_name)["amqp"]["default"]
+    async with queue(rabbitmq.url, fresh_name) as made, running(profiles) as hub:
+        await hub.evbus.broker.put(fresh_name, "both")
+        await until(hub, "amqp:def*", "refused")
+        assert len(await take(made, 1)) == 1
+        account = await hub.evbus.init.stop(5.0)
+    assert (account.delivered, account.remaining) == (1, 1)
