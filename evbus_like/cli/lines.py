@@ -43,27 +43,28 @@ async def _lines(fd: int, stopped: asyncio.Event) -> AsyncIterator[tuple[int, by
 
 
 async def _chunks(fd: int, stopped: asyncio.Event) -> AsyncIterator[bytes]:
+    while not stopped.is_set():
+        await _readable(fd, stopped)
+        if stopped.is_set():
+            return
+        chunk = os.read(fd, CHUNK)
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _readable(fd: int, stopped: asyncio.Event) -> None:
+    """Wait until a read would not block, or until stopped; the watch is new each time, so that none is out of date."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:
         loop.add_reader(fd, readable.set)  # pipes, terminals
-        waits = True
-    except (PermissionError, NotImplementedError):
-        waits = False  # a regular file: always readable
+    except PermissionError:
+        return  # a regular file: always readable
     try:
-        while not stopped.is_set():
-            if waits:
-                readable.clear()
-                await _first(readable, stopped)
-                if stopped.is_set():
-                    return
-            chunk = os.read(fd, CHUNK)
-            if not chunk:
-                return
-            yield chunk
+        await _first(readable, stopped)
     finally:
-        if waits:
-            loop.remove_reader(fd)
+        loop.remove_reader(fd)
 
 
 async def _first(*events: asyncio.Event) -> None:
