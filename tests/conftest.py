@@ -16,7 +16,7 @@ _BROKERS = ("rabbitmq", "kafka")
 
 @pytest.fixture(scope="session")
 def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """The brokers that this session's tests name: started together when the first of them is used."""
+    """The brokers that the tests of this run name: started together when the first of them is used."""
     wanted = {name for item in request.session.items for name in _BROKERS if name in getattr(item, "fixturenames", ())}
     with Fleet(wanted) as fleet:
         yield fleet

@@ -51,7 +51,7 @@ def test_the_python_of_the_readme_prints_what_it_shows(tmp_path):
 
 
 def test_the_evbus_commands_of_the_readme_work_with_its_credentials_file(tmp_path, rabbitmq, kafka):
-    # Given the file of the README, with this session's brokers
+    # Given the file of the README, with the brokers of this run
     (profiles,) = [block.text for block in blocks(README) if block.language == "yaml"]
     addresses = {"amqp://user:password@rabbit.example.com/": rabbitmq.url, "kafka1.example.com:9092": kafka.bootstrap}
     (tmp_path / "credentials.yml").write_text(replaced(profiles, addresses))
