@@ -33,7 +33,7 @@ setup(
     packages=find_namespace_packages(include=["evbus_like", "evbus_like.*"]),
     package_data={"evbus_like": ["py.typed", "data/*"]},
     install_requires=requirements("base"),
-    extras_require={"uvloop": ["uvloop>=0.19"]},
+    extras_require={"uvloop": ["uvloop>=0.19"], "testing": ["pytest>=8.3", "pytest-asyncio>=1.0"]},
     entry_points={"console_scripts": ["evbus = evbus_like.scripts:start"]},
     classifiers=[
         "Development Status :: 4 - Beta",
