@@ -22,6 +22,7 @@ log = logging.getLogger("evbus_like.bus")
 
 State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 1000  # events routed before the other tasks of the loop get their turn
+GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
 NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
 
 
@@ -111,13 +112,24 @@ class Bus:
             self._become("stopped")
             return self.account()
         if asyncio.get_running_loop() is not self.loop:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(timeout), self.loop))
+            return await self._stop_elsewhere(self.loop, timeout)
         if self._finishing is None and self.state == "running":
             self._become("stopping")
             self._finishing = asyncio.create_task(self._finish(timeout), name="evbus_like stop")
         if self._finishing is None:
             return self.account()
         return await asyncio.shield(self._finishing)
+
+    async def _stop_elsewhere(self, loop: asyncio.AbstractEventLoop, timeout: float) -> Account:
+        """Stop the bus for a caller in another loop; raises LifecycleError where the listener's loop is blocked."""
+        stopping = asyncio.run_coroutine_threadsafe(self.stop(timeout), loop)
+        try:
+            async with asyncio.timeout(timeout + GRACE):
+                return await asyncio.wrap_future(stopping)
+        except TimeoutError:
+            raise LifecycleError(
+                f"the listener's event loop did not answer for {timeout + GRACE:g} s; is it blocked?"
+            ) from None
 
     async def _finish(self, timeout: float) -> Account:
         now = asyncio.get_running_loop().time

@@ -1,9 +1,11 @@
 """engine/bus.py: start, join, stop, and the account at the end."""
 
 import asyncio
+import threading
 
 import pytest
 
+from evbus_like.engine import bus as bus_module
 from evbus_like.engine.bus import NAMES_REMEMBERED, Bus
 from evbus_like.engine.errors import LifecycleError, ProfileError, TransientError
 from evbus_like.engine.put import Putter
@@ -191,3 +193,26 @@ async def test_the_listener_shares_its_loop_with_others_under_load():
             turns += 1
 
     assert turns > 5
+
+
+def test_a_stop_from_another_loop_does_not_wait_for_ever_for_a_blocked_one(monkeypatch):
+    monkeypatch.setattr(bus_module, "GRACE", 0.1)
+    bus = Bus(lambda failure: None)
+    running, gate = threading.Event(), threading.Event()
+
+    async def listen():
+        task = await start(bus)
+        running.set()
+        gate.wait(HANG)  # the loop is blocked: it answers nobody
+        await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(listen()), daemon=True)
+    thread.start()
+    assert running.wait(HANG)
+    try:
+        with pytest.raises(LifecycleError, match="is it blocked"):
+            asyncio.run(bus.stop(0.1))
+    finally:
+        gate.set()
+        asyncio.run_coroutine_threadsafe(bus.stop(1.0), bus.loop).result(HANG)
+        thread.join(HANG)
