@@ -36,7 +36,8 @@ def _amqp(asked: dict[str, Any], queues: list[str]) -> list[dict[str, Any]]:
 
 
 def _kafka(asked: dict[str, Any], topics: list[str]) -> list[dict[str, Any]]:
-    return [{"connection": {"bootstrap_servers": asked["bootstrap"]}, "topics": [topic]} for topic in topics]
+    more = asked.get("kafka", {})
+    return [{"connection": {"bootstrap_servers": asked["bootstrap"]}, "topics": [topic], **more} for topic in topics]
 
 
 asyncio.run(main())

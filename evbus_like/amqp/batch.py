@@ -84,12 +84,12 @@ async def publish(channel: Any, encoder: Encoder, events: Sequence[Event], fixed
         confirms = Confirms(channel, len(events))
         confirmations, returned = channel.confirmations, channel.message_id_delivery_tag
         tag = channel.delivery_tag
-        frames = []
+        frames: list[bytes] = []
         for position, event in enumerate(events):
             tag += 1
             confirmations[tag] = Slot(confirms, position)
             returned[event.id] = tag  # a returned message is known by its message id
-            frames.append(encode(event, event.routing_key if fixed_key is None else fixed_key))
+            encode(event, event.routing_key if fixed_key is None else fixed_key, frames)
         channel.delivery_tag = tag
         await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None))
     return confirms

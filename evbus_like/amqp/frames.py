@@ -14,10 +14,13 @@ from evbus_like.engine.event import Event
 ID_HEADER = "evbus-id"
 END = b"\xce"
 METHOD, HEADER, BODY = 1, 2, 3
+SMALL = 1024  # bytes of body; above it, a copy saved is worth more than a shorter list
 BASIC = 60
 PUBLISH = 40
-# content type, headers, delivery mode, message id, timestamp, app id are present, and nothing else
-FLAGS = 1 << 15 | 1 << 13 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 3
+# Which properties are present (the specification's 4.2.6.1): always the content type, delivery mode and message id,
+MINIMAL = 1 << 15 | 1 << 12 | 1 << 7
+HEADERS = 1 << 13
+FULL = MINIMAL | HEADERS | 1 << 6 | 1 << 3  # and, unless the profile wants less, headers, the timestamp and the app id
 
 _frame = Struct(">BHI").pack  # type, channel, size
 _header = Struct(">HHQH").pack  # class, weight, body size, property flags
@@ -38,10 +41,12 @@ def headers_table(event: Event) -> bytes:
     """Encode the event's headers and its id."""
     event_id = event.id.encode()
     own = _id_entry + _long(len(event_id)) + event_id
-    if not event.headers:
-        return _long(len(own)) + own
-    table = b"".join(shortstr(name) + value_of(value) for name, value in event.headers.items()) + own
+    table = _entries(event) + own if event.headers else own
     return _long(len(table)) + table
+
+
+def _entries(event: Event) -> bytes:
+    return b"".join(shortstr(name) + value_of(value) for name, value in (event.headers or {}).items())
 
 
 def value_of(value: Any) -> bytes:
@@ -64,7 +69,14 @@ class Encoder:
     """Encodes publishes for one channel, one exchange and one set of fixed properties."""
 
     def __init__(
-        self, channel: int, frame_size: int, exchange: str, mandatory: bool, persistent: bool, app_id: str
+        self,
+        channel: int,
+        frame_size: int,
+        exchange: str,
+        mandatory: bool,
+        persistent: bool,
+        app_id: str,
+        minimal: bool = False,
     ) -> None:
         self._channel = channel
         self._max_body = frame_size
@@ -72,6 +84,7 @@ class Encoder:
         self._mandatory = b"\x01" if mandatory else b"\x00"
         self._delivery_mode = b"\x02" if persistent else b"\x01"
         self._app_id = shortstr(app_id)
+        self._minimal = minimal
         self._methods: dict[str, bytes] = {}
         self._content_types: dict[str, bytes] = {}
 
@@ -83,35 +96,38 @@ class Encoder:
         self._methods[routing_key] = made
         return made
 
-    def publish(self, event: Event, routing_key: str) -> bytes:
-        """Encode one event: the method, the header and the body frames."""
+    def _properties(self, event: Event, size: int, content_type: bytes) -> bytes:
+        if self._minimal:
+            table = _entries(event)
+            flags, headers = (MINIMAL | HEADERS, _long(len(table)) + table) if table else (MINIMAL, b"")
+            rest = b""
+        else:
+            flags, headers = FULL, headers_table(event)
+            rest = _longlong(int(event.timestamp)) + self._app_id
+        parts = (_header(BASIC, 0, size, flags), content_type, headers, self._delivery_mode, shortstr(event.id), rest)
+        return b"".join(parts)
+
+    def publish(self, event: Event, routing_key: str, frames: list[bytes]) -> None:
+        """Encode one event, the method, the header and the body frames, and append the pieces to `frames`."""
         body = event.body
         size = len(body)
         content_type = self._content_types.get(event.content_type)
         if content_type is None:
             content_type = self._content_types[event.content_type] = shortstr(event.content_type)
-        properties = b"".join(
-            (
-                _header(BASIC, 0, size, FLAGS),
-                content_type,
-                headers_table(event),
-                self._delivery_mode,
-                shortstr(event.id),
-                _longlong(int(event.timestamp)),
-                self._app_id,
-            )
-        )
+        properties = self._properties(event, size, content_type)
         start = (
             (self._methods.get(routing_key) or self._method(routing_key))
             + _frame(HEADER, self._channel, len(properties))
             + properties
             + END
         )
-        if size <= self._max_body:
-            return start + _frame(BODY, self._channel, size) + body + END if size else start
         most = self._max_body
-        parts = [start]
-        for offset in range(0, size, most):
-            piece = body[offset : offset + most]
-            parts += (_frame(BODY, self._channel, len(piece)), piece, END)
-        return b"".join(parts)
+        if size <= SMALL:
+            frames.append(start + _frame(BODY, self._channel, size) + body + END if size else start)
+        elif size <= most:
+            frames += (start + _frame(BODY, self._channel, size), body, END)
+        else:
+            frames.append(start)
+            for offset in range(0, size, most):
+                piece = body[offset : offset + most]
+                frames += (_frame(BODY, self._channel, len(piece)), piece, END)

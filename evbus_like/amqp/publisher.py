@@ -39,6 +39,7 @@ class Publisher:
         self.mandatory = acct.get("mandatory", True)
         self.persistent = acct.get("persistent", True)
         self.app_id = acct.get("app_id", "evbus_like")
+        self.minimal = acct.get("properties") == "minimal"
         self.batched = acct.get("batched", True)
         self.properties = (
             dict((acct.get("connection") or {}).get("client_properties") or {})
@@ -78,6 +79,7 @@ class Publisher:
                 self.mandatory,
                 self.persistent,
                 self.app_id,
+                self.minimal,
             )
 
     async def _look_up(self, channel: Any) -> Any:
@@ -148,14 +150,13 @@ class Publisher:
         return [self._failure(answer) if isinstance(answer, BaseException) else None for answer in answers]
 
     async def _send_one(self, event: Event) -> None:
+        own = {"headers": {**_headers(event), ID_HEADER: event.id}, "timestamp": event.timestamp, "app_id": self.app_id}
         message = aio_pika.Message(
             event.body,
-            headers={**_headers(event), ID_HEADER: event.id},
             content_type=event.content_type,
             delivery_mode=2 if self.persistent else 1,
             message_id=event.id,
-            timestamp=event.timestamp,
-            app_id=self.app_id,
+            **({"headers": _headers(event)} if self.minimal else own),
         )
         key = event.routing_key if self.fixed_key is None else self.fixed_key
         await self._exchange.publish(message, routing_key=key, mandatory=self.mandatory)

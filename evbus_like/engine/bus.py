@@ -21,7 +21,8 @@ from evbus_like.engine.worker import Worker
 log = logging.getLogger("evbus_like.bus")
 
 State = Literal["new", "running", "stopping", "stopped"]
-PUMP = 1000  # events routed before the other tasks of the loop get their turn
+PUMP = 100  # events routed and serialized in one go
+TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
 GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
 NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
 
@@ -74,7 +75,7 @@ class Bus:
             while self.state == "running":
                 if not self.intake.items:
                     await self.intake.wait_filled()
-                self.pump(PUMP)
+                self.take_turn()
                 await asyncio.sleep(0)
             while self.state == "stopping":
                 await self._changed.wait(lambda: self.state == "stopping")
@@ -137,7 +138,7 @@ class Bus:
         self._become("stopping")
         self.intake.wake()
         while self.intake.items and now() < deadline:
-            self.pump(PUMP)
+            self.take_turn()
             await asyncio.sleep(0)
         drains = [asyncio.create_task(worker.drain()) for worker in self._workers]
         if drains:
@@ -162,23 +163,29 @@ class Bus:
 
     # ---- the road of an event
 
-    def pump(self, most: int) -> None:
-        """Route and serialize the oldest events of the intake queue; failures are reported, never raised.
+    def take_turn(self) -> None:
+        """Route and serialize what the intake queue holds, as much as is fair to the other tasks of the loop."""
+        events = size = 0
+        while self.intake.items and events < TURN_EVENTS and size < TURN_BYTES:
+            size += self.pump(PUMP)
+            events += PUMP
 
-        Runs of events for the same lanes are handed over together: what is done once a run costs an event nothing.
+    def pump(self, most: int) -> int:
+        """Route and serialize the oldest events of the intake queue, and give the bytes that they came to.
+
+        Failures are reported, never raised. Runs of events for the same lanes are handed over together: what is done
+        once a run costs an event nothing.
         """
         events = self.intake.take(most)
-        if not events:
-            return
         routes = self.router.cache
         now = time()
         route: Route | None = None
         run: list[Event] = []
-        size = 0
+        size = total = 0
         for event in events:
             found = routes.get(event.profile)
             if found is not route or found is None or found.sole is None or event.receipt is not None:
-                self._hand_over(route, run, size)
+                total += self._hand_over(route, run, size)
                 run, size = [], 0
                 route = found
                 if found is None or found.sole is None or event.receipt is not None:
@@ -197,15 +204,17 @@ class Bus:
             event.timestamp = now
             size += len(body)
             run.append(event)
-        self._hand_over(route, run, size)
+        total += self._hand_over(route, run, size)
         self.intake.task_done(len(events))
+        return total
 
-    def _hand_over(self, route: Route | None, run: list[Event], size: int) -> None:
-        """Give a run of serialized events to the lanes of one route."""
+    def _hand_over(self, route: Route | None, run: list[Event], size: int) -> int:
+        """Give a run of serialized events to the lanes of one route, and give its bytes."""
         if route is not None and run:
             self._taken += len(run)
             for lane in route.lanes:
                 lane.offer(run, size)
+        return size
 
     def _admit_quietly(self, event: Event) -> None:
         """Admit one event of the intake queue; whoever waits for it, or else the reporter, hears of a failure."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal
 
-from evbus_like.engine.bus import PUMP, Bus, stopped_text
+from evbus_like.engine.bus import Bus, stopped_text
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.receipt import Receipt
@@ -97,7 +97,7 @@ class Putter:
         if confirm == "queued":
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
-            bus.pump(PUMP)
+            bus.take_turn()
         if bus.intake.items or confirm == "delivered":
             event.receipt = Receipt(event.id)
         if bus.intake.items:

@@ -23,6 +23,7 @@ OPTIONS = {
     "partition": ((int, type(None)), "the partition of all events; else the record key decides"),
     "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
 }
+LANE = {"batch_events": 4000}  # four record batches of small events, or so
 OVERHEAD = 4096  # bytes left for the record's key and headers
 
 

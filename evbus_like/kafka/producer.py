@@ -16,7 +16,7 @@ from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 from evbus_like.kafka import failures
-from evbus_like.kafka.batches import Batch, Partitioner, Stack, in_rounds
+from evbus_like.kafka.batches import Batch, Headers, Partitioner, Stack, in_rounds
 from evbus_like.kafka.connect import keywords, place
 
 ID_HEADER = "evbus-id"
@@ -59,6 +59,7 @@ class Producer:
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._partitioner = Partitioner()
         self._one_a_batch = False
+        self._content_types: dict[str, tuple[str, bytes]] = {}
         self._missing: dict[str, float] = {}
 
     async def open(self) -> None:
@@ -80,7 +81,7 @@ class Producer:
         if self._producer is None:
             await self.open()
         assert self._producer is not None
-        topics = await self._look_up({topic for event in events for topic in self._topics(event)})
+        topics = await self._look_up(set(self.topics) or {event.routing_key for event in events})
         outcomes: list[Exception | None] = [None] * len(events)
         stacks: dict[tuple[str, int], Stack] = {}
         plans: dict[Any, Plan] = {}
@@ -90,7 +91,7 @@ class Producer:
             if plan is None:
                 plan = plans[names] = self._plan(event, topics, stacks)
             outcomes[position] = plan.problem
-            headers = _headers(event)
+            headers = self._headers(event)
             for stack in plan.stacks:
                 stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
         sent = []
@@ -105,11 +106,13 @@ class Producer:
             error = ConnectionError("cancelled") if future.cancelled() else future.exception()
             if error is not None:
                 self._blame(batch, error, outcomes)
+        if not any(outcomes):
+            return None
         if any(isinstance(error, (TransientError, UnknownOutcome)) for error in outcomes):
             # An idempotent producer counts its batches by partition: one that was lost leaves a gap, and the broker
             # then refuses all that follow it (OutOfOrderSequenceNumber). The next publish makes a new one.
             await self.close()
-        return outcomes if any(outcomes) else None
+        return outcomes
 
     async def _send(self, batch: Batch) -> asyncio.Future[Any]:
         assert self._producer is not None
@@ -142,6 +145,16 @@ class Producer:
 
     def _topics(self, event: Event) -> tuple[str, ...]:
         return self.topics or (event.routing_key,)
+
+    def _headers(self, event: Event) -> Headers:
+        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
+        content_type = self._content_types.get(event.content_type)
+        if content_type is None:
+            content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
+        headers = [(ID_HEADER, event.id.encode()), content_type]
+        for name, value in event.headers.items() if event.headers else ():
+            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
+        return headers
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
         """Give every topic's partitions, or why it cannot be sent to; all topics are asked for at once."""
@@ -206,12 +219,3 @@ class Producer:
 
 def _bytes(value: Any) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-def _headers(event: Event) -> list[tuple[str, bytes]]:
-    """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
-    headers = [(ID_HEADER, event.id.encode()), ("content-type", event.content_type.encode())]
-    if event.headers:
-        for name, value in event.headers.items():
-            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
-    return headers

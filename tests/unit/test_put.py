@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from evbus_like.engine.bus import PUMP, Bus
+from evbus_like.engine.bus import TURN_EVENTS, Bus
 from evbus_like.engine.errors import (
     BadEvent,
     BusStopped,
@@ -133,12 +133,12 @@ async def test_order_is_kept_when_put_and_put_nowait_mix():
             bus.putter.put_nowait(body=n)
             bus.putter.put_nowait(body=n + 1)
             await bus.putter.put(body=n + 2)
-        for n in range(3000, 3000 + 2 * PUMP):
+        for n in range(3000, 3000 + 2 * TURN_EVENTS):
             bus.putter.put_nowait(body=n)
-        await bus.putter.put(body=3000 + 2 * PUMP)
+        await bus.putter.put(body=3000 + 2 * TURN_EVENTS)
         await bus.stop()
 
-    assert numbers(destination) == list(range(3001 + 2 * PUMP))
+    assert numbers(destination) == list(range(3001 + 2 * TURN_EVENTS))
 
 
 # ---- confirm
@@ -405,7 +405,7 @@ async def test_puts_that_wait_for_room_end_when_the_bus_stops():
 
 async def crowded(bus):
     """Put more than two pumps take, so that the next put must wait for its turn."""
-    for _ in range(3 * PUMP):
+    for _ in range(3 * TURN_EVENTS):
         bus.putter.put_nowait(body="before")
 
 
@@ -422,7 +422,7 @@ async def test_a_put_cancelled_while_it_waits_for_its_turn_is_out():
 
     assert destination.received.count(b'"mine"') == 0
     assert account.complete
-    assert account.put == 3 * PUMP
+    assert account.put == 3 * TURN_EVENTS
 
 
 async def test_a_put_that_waits_for_its_turn_hears_of_a_body_that_cannot_be_serialized():
@@ -484,11 +484,11 @@ async def test_a_put_that_raises_put_timeout_is_out_even_when_the_listener_comes
     bus = Bus(lambda failure: None)
     putter, lane = Putter(bus), entry(destination).lane
     bus.loop, bus.state, bus.router = asyncio.get_running_loop(), "running", Router([Entry(lambda p: True, lane, JSON)])
-    for _ in range(PUMP + 1):
+    for _ in range(TURN_EVENTS + 1):
         putter.put_nowait(body="before")
     put = asyncio.create_task(putter.put(body="mine", timeout=0.01))
     await asyncio.sleep(0)
-    bus.loop.call_later(0.011, bus.pump, PUMP)
+    bus.loop.call_later(0.011, bus.take_turn)
     deadline = bus.loop.time() + 0.03
     while bus.loop.time() < deadline:  # both timers are due when the loop goes on
         pass
