@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
@@ -40,11 +41,19 @@ class PluginDestination:
         self._close = functions.get("close")
         self._ping = functions.get("ping")
         self._publish = functions.get("publish")
+        self.publish_now = self._immediate(functions.get("publish_now"))
         self._parameters: list[str] = []
         if self._batch is None:
             if self._publish is None:
                 raise ProfileError(f"ingress plugin {self.plugin!r} has neither publish nor publish_batch")
             self._parameters = _parameters(self.plugin, self._publish)
+
+    def _immediate(self, function: Any) -> Any:
+        """Bind publish_now, past pop's wrapper where no contract needs it: the wrapper costs more than the function."""
+        if function is None or self._open is not None:
+            return None
+        wrapped = function._has_contracts
+        return partial(function, self.ctx) if wrapped else partial(function.func, function.hub, self.ctx)
 
     @property
     def takes_batches(self) -> bool:

@@ -42,6 +42,7 @@ class Bus:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
+        self._due: list[Worker] = []  # those with events that can be delivered at once
         self._taken = self._unmatched = self._rejected = 0
         self._unmatched_names: set[str] = set()
         self._changed = Waiters()  # of the state
@@ -65,7 +66,7 @@ class Bus:
         self.loop = asyncio.get_running_loop()
         self.router = Router(entries)
         self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
-        self._workers = [Worker(lane) for lane in self._lanes]
+        self._workers = [Worker(lane, self._due) for lane in self._lanes]
         self._taken = self._unmatched = self._rejected = 0
         self._finishing = None
         for worker in self._workers:
@@ -169,6 +170,12 @@ class Bus:
         while self.intake.items and events < TURN_EVENTS and size < TURN_BYTES:
             size += self.pump(PUMP)
             events += PUMP
+        self.deliver_due()
+
+    def deliver_due(self) -> None:
+        """Deliver at once what need not wait."""
+        while self._due:
+            self._due.pop().deliver_now()
 
     def pump(self, most: int) -> int:
         """Route and serialize the oldest events of the intake queue, and give the bytes that they came to.

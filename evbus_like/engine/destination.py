@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,13 @@ Outcomes = Sequence[Exception | None]
 
 
 class Destination(Protocol):
-    """Where a lane publishes; the lane calls one method at a time, never two at once."""
+    """Where a lane publishes; the lane calls one method at a time, never two at once.
+
+    `publish_now` is for destinations that have nothing to connect and seldom wait, None for all others: it delivers
+    the first of the events that can be delivered without waiting, and gives their number.
+    """
+
+    publish_now: Callable[[Sequence[Event]], int] | None
 
     async def open(self) -> None:
         """Connect; raises a DeliveryError."""

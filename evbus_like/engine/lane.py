@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -34,7 +34,9 @@ class Lane:
         self.bytes = 0
         self.full = False  # whether new events must wait; those that the bus has taken already still come in
         self.filled = asyncio.Event()
+        self.wake: Callable[[], object] = self.filled.set  # called when the first event comes into an empty queue
         self.room = asyncio.Event()
+        self._max_events, self._max_bytes = options.max_events, options.max_bytes
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
         self._account = LaneAccount(name)
 
@@ -45,11 +47,13 @@ class Lane:
 
     def offer(self, events: Sequence[Event], size: int) -> None:
         """Take in serialized events, whose bodies have `size` bytes together."""
+        idle = not self.queue
         self.queue.extend(events)
         self.bytes += size
-        self.full = len(self.queue) >= self.options.max_events or self.bytes >= self.options.max_bytes
+        self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
         self._account.accepted += len(events)
-        self.filled.set()
+        if idle:
+            self.wake()
 
     def head(self, most: int) -> list[Event]:
         """Give the oldest events, without taking them off: at most `most`, and a batch's bytes."""
@@ -64,10 +68,14 @@ class Lane:
 
     def deliver(self, count: int = 1) -> None:
         """Take the oldest `count` events off: they were delivered."""
-        popleft, size = self.queue.popleft, 0
-        for _ in range(count):
-            event = popleft()
-            size += len(event.body)
+        queue = self.queue
+        if count == len(queue):  # all of them, as a rule
+            gone, size = list(queue), self.bytes
+            queue.clear()
+        else:
+            gone = [queue.popleft() for _ in range(count)]
+            size = sum([len(event.body) for event in gone])
+        for event in gone:
             if event.receipt is not None:
                 event.receipt.settle(self.name, DELIVERED)
         self._account.delivered += count
@@ -112,5 +120,5 @@ class Lane:
 
     def _free(self, size: int) -> None:
         self.bytes -= size
-        self.full = len(self.queue) >= self.options.max_events or self.bytes >= self.options.max_bytes
+        self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
         self.room.set()

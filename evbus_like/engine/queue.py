@@ -58,8 +58,9 @@ class Queue(Generic[T]):
     def extend(self, items: Sequence[T]) -> None:
         """Append many items at once; the caller has looked whether there is room."""
         self.items.extend(items)
-        for _ in range(min(len(items), len(self._getters))):
-            self._getters.wake_one()
+        if self._getters:
+            for _ in range(min(len(items), len(self._getters))):
+                self._getters.wake_one()
 
     async def put(self, item: T) -> None:
         """Append `item`, waiting for room."""

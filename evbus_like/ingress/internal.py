@@ -43,26 +43,35 @@ def _mailbox(hub, routing_key):
     return queues[routing_key]
 
 
-async def publish_batch(hub, ctx, events):
-    """Append events to their queues, run by run; what finds no room stays in the lane."""
-    fixed = ctx.acct.get("routing_key") or None
-    size = ctx.acct.get("queue_events")
+def publish_now(hub, ctx, events):
+    """Append events to their queues, run by run, until one has no room; gives how many had."""
+    acct = ctx.acct
+    fixed, size = acct.get("routing_key") or None, acct.get("queue_events")
     done = 0
     while done < len(events):
         key = fixed or events[done].routing_key
         queue = _mailbox(hub, key)
         queue.maxsize = size or queue.maxsize
-        if queue.full() and done:
-            return [None] * done  # the rest is offered again; waiting now could be cut off, and repeat what is done
-        if queue.full() and not await _room(queue):
-            return [errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")]
         room = queue.maxsize - queue.qsize() if queue.maxsize > 0 else len(events)
+        if room <= 0:
+            break
         end = min(len(events), done + room)
         if fixed is None:
             end = next((index for index in range(done, end) if events[index].routing_key != key), end)
         queue.extend(events[done:end])
         done = end
-    return None
+    return done
+
+
+async def publish_batch(hub, ctx, events):
+    """Append events to their queues, waiting for room; what finds none stays in the lane."""
+    done = publish_now(hub, ctx, events)
+    if not done:
+        queue = _mailbox(hub, ctx.acct.get("routing_key") or events[0].routing_key)
+        if not await _room(queue):
+            return [errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")]
+        done = publish_now(hub, ctx, events)
+    return [None] * done  # the rest is offered again; waiting for it now could be cut off, and repeat what is done
 
 
 async def _room(queue):

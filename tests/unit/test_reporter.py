@@ -49,7 +49,7 @@ async def test_a_callback_of_a_dead_letter_names_plugin_destination_and_pattern(
     async def publish(events):
         raise PoisonEvent("never")
 
-    destination.publish = publish
+    destination.publish, destination.publish_now = publish, lambda events: 0
     await hub.evbus.broker.put(routing_key="k", body=1)
     await until(lambda: calls)
 

@@ -23,6 +23,8 @@ Functions, all optional but one of the first two. Those with `async` may be plai
     async def publish(hub, ctx, routing_key, body)
     async def publish_batch(hub, ctx, events)  # goes before publish; events have id, routing_key, body (bytes),
                                                # headers (or None), key (or None), timestamp, content_type, profile
+    def publish_now(hub, ctx, events)          # beside publish_batch, where nothing is connected: delivers the first
+                                               # events that need no waiting, gives their number; the rest goes there
     async def open(hub, ctx)                   # connect; called before the first publish and after every close
     async def close(hub, ctx)                  # let go of the connection; may be called when nothing is open
     async def ping(hub, ctx)                   # for `evbus check`, after open; returns if the destination answers
