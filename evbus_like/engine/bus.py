@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time
 from typing import Literal
 
@@ -42,7 +42,8 @@ class Bus:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
-        self._due: list[Worker] = []  # those with events that can be delivered at once
+        self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
+        self._due_soon = False  # whether the loop was asked to do so
         self._taken = self._unmatched = self._rejected = 0
         self._unmatched_names: set[str] = set()
         self._changed = Waiters()  # of the state
@@ -170,12 +171,14 @@ class Bus:
         while self.intake.items and events < TURN_EVENTS and size < TURN_BYTES:
             size += self.pump(PUMP)
             events += PUMP
-        self.deliver_due()
+        self._deliver_due()
 
-    def deliver_due(self) -> None:
-        """Deliver at once what need not wait."""
-        while self._due:
-            self._due.pop().deliver_now()
+    def _deliver_due(self) -> None:
+        """Deliver what need not wait."""
+        self._due_soon = False
+        due = self._due
+        while due:
+            due.pop()()
 
     def pump(self, most: int) -> int:
         """Route and serialize the oldest events of the intake queue, and give the bytes that they came to.
@@ -268,6 +271,9 @@ class Bus:
                 lane.offer((parcel,), len(parcel.body))
         if not bodies:
             self._no_match(event)
+        if self._due and not self._due_soon and self.loop is not None:
+            self._due_soon = True
+            self.loop.call_soon(self._deliver_due)
         return route.names
 
     def _no_match(self, event: Event) -> None:

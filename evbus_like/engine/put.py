@@ -104,7 +104,6 @@ class Putter:
             await self._in_turn(event, deadline, timeout)
         else:
             names = bus.admit(event)
-            bus.deliver_due()
         self._in_a_row += 1
         if self._in_a_row >= PUTS_IN_A_ROW:
             self._in_a_row = 0

@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is 
 class Worker:
     """Carries a lane's events out: in order, one batch at a time, each retried until it is settled."""
 
-    def __init__(self, lane: Lane, due: list[Worker]) -> None:
+    def __init__(self, lane: Lane, due: list[Callable[[], None]]) -> None:
         self.lane = lane
         self._options = lane.options
         self._destination = lane.destination
@@ -44,7 +44,7 @@ class Worker:
         if lane.destination.publish_now is not None:
             self._opened = True
             lane.state = "open"
-            lane.wake = partial(due.append, self)
+            lane.wake = partial(due.append, self.deliver_now)
 
     def start(self) -> None:
         """Begin; the worker connects by itself, and as often as it takes.
