@@ -110,7 +110,8 @@ def test_a_body_is_cut_at_the_frame_size(frame_size, size, frames):
 def test_publishes_follow_each_other_without_a_gap():
     codec = encoder()
 
-    frames = decode(written(codec, event(b"1"), "a") + written(codec, event(b"2"), "b") + written(codec, event(b"3"), "a"))
+    sent = [written(codec, event(body), key) for body, key in ((b"1", "a"), (b"2", "b"), (b"3", "a"))]
+    frames = decode(b"".join(sent))
 
     assert [f.routing_key for _, f in frames if isinstance(f, commands.Basic.Publish)] == ["a", "b", "a"]
     assert [f.value for _, f in frames if isinstance(f, pamqp_body.ContentBody)] == [b"1", b"2", b"3"]
