@@ -14,8 +14,7 @@ from benchmarks.rows import GROUPS
 from benchmarks.runner import BenchmarkError, Runner
 
 HERE = Path(__file__).parent
-LATEST = HERE / "results" / "latest.json"
-QUICK_CHART = HERE / "results" / "quick.svg"
+RESULTS = HERE / "results"
 CHART = HERE.parent / "docs" / "performance.svg"
 
 
@@ -36,16 +35,23 @@ def main() -> int:
         print(f"the benchmark is void: {error}", file=sys.stderr)
         return 1
     seconds = perf_counter() - start
-    print(f"{table.legs(found)}\n\n{table.rows(found)}\n\n{len(found)} groups in {seconds:.0f} s")
+    text = f"{table.legs(found)}\n\n{table.rows(found)}\n\n{len(found)} groups in {seconds:.0f} s"
+    print(text)
     if not asked.only:
-        LATEST.parent.mkdir(exist_ok=True)
-        LATEST.write_text(
-            json.dumps({**results.facts(asked.quick), "seconds": seconds, "groups": found}, indent=1) + "\n"
-        )
-        drawing = QUICK_CHART if asked.quick else CHART
-        drawing.write_text(chart.draw(found))
-        print(f"written: {LATEST.relative_to(HERE.parent)}, {drawing.relative_to(HERE.parent)}")
+        facts = {**results.facts(asked.quick), "seconds": seconds, "groups": found}
+        name = "quick" if asked.quick else "latest"
+        chart_file = RESULTS / "quick.svg" if asked.quick else CHART
+        write(RESULTS / f"{name}.json", json.dumps(facts, indent=1))
+        write(RESULTS / f"{name}.txt", text)
+        write(chart_file, chart.draw(found))
     return 0
+
+
+def write(path: Path, text: str) -> None:
+    """Write a result and say where."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(f"written: {path.relative_to(HERE.parent)}")
 
 
 def arguments() -> argparse.Namespace:

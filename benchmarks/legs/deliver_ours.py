@@ -36,8 +36,9 @@ def _amqp(asked: dict[str, Any], queues: list[str]) -> list[dict[str, Any]]:
 
 
 def _kafka(asked: dict[str, Any], topics: list[str]) -> list[dict[str, Any]]:
-    more = asked.get("kafka", {})
-    return [{"connection": {"bootstrap_servers": asked["bootstrap"]}, "topics": [topic], **more} for topic in topics]
+    more = dict(asked.get("kafka", {}))
+    connection = {"bootstrap_servers": asked.get("bootstrap"), **more.pop("connection", {})}
+    return [{"connection": connection, "topics": [topic], **more} for topic in topics]
 
 
 asyncio.run(main())

@@ -176,9 +176,10 @@ class Bus:
     def _deliver_due(self) -> None:
         """Deliver what need not wait."""
         self._due_soon = False
-        due = self._due
-        while due:
-            due.pop()()
+        due = self._due[:]
+        self._due.clear()
+        for deliver_now in due:
+            deliver_now()
 
     def pump(self, most: int) -> int:
         """Route and serialize the oldest events of the intake queue, and give the bytes that they came to.

@@ -44,6 +44,26 @@ async def test_a_profile_can_name_the_application_and_give_up_persistence(rabbit
     assert message.delivery_mode == aio_pika.DeliveryMode.NOT_PERSISTENT
 
 
+@BOTH_WAYS
+async def test_minimal_properties_leave_out_what_a_reader_can_do_without(rabbitmq, fresh_name, batched):
+    options = {"properties": "minimal", "batched": batched}
+    async with queue(rabbitmq.url, fresh_name) as made, running(profile(rabbitmq, **options)) as hub:
+        receipt = await hub.evbus.broker.put(fresh_name, 1, headers={"tenant": "blue"}, confirm="delivered")
+        (message,) = await take(made, 1)
+    assert message.message_id == receipt.id
+    assert message.content_type == "application/json"
+    assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+    assert message.headers == {"tenant": "blue"}
+    assert (message.timestamp, message.app_id) == (None, None)
+
+
+@BOTH_WAYS
+async def test_an_unroutable_event_with_minimal_properties_is_still_an_error(rabbitmq, fresh_name, batched):
+    async with running(profile(rabbitmq, properties="minimal", batched=batched)) as hub:
+        with pytest.raises(NotDelivered, match="no queue"):
+            await hub.evbus.broker.put(fresh_name, 1, confirm="delivered", timeout=10)
+
+
 BINDINGS = {
     "topic": {"routing_key": "order.*"},
     "direct": {"routing_key": "order.paid"},

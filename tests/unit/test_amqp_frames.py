@@ -137,3 +137,24 @@ def test_the_cache_of_routing_keys_is_bounded():
         written(codec, event(b""), str(n))
 
     assert len(codec._methods) <= 10_001
+
+
+def test_minimal_properties_are_the_content_type_the_delivery_mode_and_the_message_id():
+    made = event()
+
+    properties = first_header(written(encoder(minimal=True), made)).properties
+
+    assert (properties.content_type, properties.delivery_mode, properties.message_id) == (
+        "application/json",
+        2,
+        made.id,
+    )
+    assert not properties.headers
+    assert properties.timestamp is None
+    assert not properties.app_id
+
+
+def test_minimal_properties_keep_the_event_s_own_headers():
+    made = event(headers={"tenant": "blue"})
+
+    assert first_header(written(encoder(minimal=True), made)).properties.headers == {"tenant": "blue"}

@@ -216,3 +216,19 @@ def test_a_stop_from_another_loop_does_not_wait_for_ever_for_a_blocked_one(monke
         gate.set()
         asyncio.run_coroutine_threadsafe(bus.stop(1.0), bus.loop).result(HANG)
         thread.join(HANG)
+
+
+async def test_a_turn_of_the_listener_ends_after_half_a_megabyte():
+    async with running(entry()) as bus:
+        for _ in range(1000):
+            bus.putter.put_nowait(body="x" * 10_000)
+        bus.bus.take_turn()
+        assert 50 <= 1000 - bus.bus.intake.qsize() <= 200
+
+
+async def test_a_turn_of_the_listener_ends_after_a_thousand_events():
+    async with running(entry()) as bus:
+        for number in range(3000):
+            bus.putter.put_nowait(body=number)
+        bus.bus.take_turn()
+        assert bus.bus.intake.qsize() == 2000

@@ -175,3 +175,36 @@ async def test_probe_opens_pings_and_closes_and_closes_after_a_failure_too():
         await probe(made(ping=note("ping", fail=True), **parts))
     assert calls == ["open", "ping", "close"]
     assert asyncio.get_running_loop()
+
+
+class Wrapped:
+    """A function as pop wraps it: `seen` says that the wrapper was called."""
+
+    def __init__(self, func, contracts=False):
+        self.func, self.hub, self._has_contracts, self.seen = func, "the hub", contracts, False
+
+    def __call__(self, *args):
+        self.seen = True
+        return self.func(self.hub, *args)
+
+
+@pytest.mark.parametrize("contracts", [False, True])
+def test_publish_now_is_called_with_hub_and_ctx_and_past_the_wrapper_only_where_no_contract_needs_it(contracts):
+    function = Wrapped(lambda hub, ctx, events: len(events) if hub == "the hub" and ctx.acct.x == 7 else 0, contracts)
+
+    destination = PluginDestination(bare(publish_batch=None, publish_now=function), "fake", "default", {"x": 7})
+
+    assert destination.publish_now(EVENTS) == 2
+    assert function.seen is contracts
+
+
+def test_a_plugin_that_connects_is_never_served_at_once():
+    function = Wrapped(lambda hub, ctx, events: len(events))
+    functions = bare(publish_batch=None, publish_now=function, open=lambda ctx: None)
+
+    assert PluginDestination(functions, "fake", "default", {}).publish_now is None
+
+
+def bare(**functions):
+    functions["publish_batch"] = lambda ctx, events: None
+    return SimpleNamespace(__name__="fake", _funcs=functions)

@@ -4,11 +4,14 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import math
 import uuid
 from collections import OrderedDict, UserDict, namedtuple
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evbus_like.engine import values
 from evbus_like.engine.errors import SerializeError
@@ -192,3 +195,27 @@ def test_only_plain_bodies_are_left_to_a_library():
     assert values.simple({"a": [1.0, {"b": (float("nan"),)}]}, True)
     assert not values.simple([object()], False)
     assert not values.simple({1: "a"}, True)
+
+
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def floats(value):
+    if isinstance(value, float):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for each in inner:
+        yield from floats(each)
+
+
+@given(plain_values)
+def test_finite_finds_every_nan_and_every_infinity_and_nothing_else(value):
+    assert values.finite(value) == all(math.isfinite(number) for number in floats(value))
+
+
+@pytest.mark.parametrize("value", [Item(1.0), Colour.RED, {1.0}, Hooked(1), uuid.uuid4(), Point(1, 2)], ids=repr)
+def test_finite_says_nothing_of_what_is_no_builtin(value):
+    assert not values.finite([value])
