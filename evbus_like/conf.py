@@ -39,6 +39,18 @@ CONFIG = {
         "type": int,
         "help": "How many events may wait in the bus's intake queue",
     },
+    "outbox_path": {
+        "os": "EVBUS_OUTBOX",
+        "default": None,
+        "help": "The outbox file, for profiles with outbox: always or when_full: spill, and for dead letters"
+        " (default: evbus_like/outbox.sqlite in the XDG state folder, where a profile needs one)",
+    },
+    "outbox_max_bytes": {
+        "os": "EVBUS_OUTBOX_MAX_BYTES",
+        "default": 1024 * 1024 * 1024,
+        "type": int,
+        "help": "How many bytes of events and dead letters the outbox may hold",
+    },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,

@@ -13,7 +13,7 @@ from evbus_like.amqp import batch, failures
 from evbus_like.amqp.connect import Target, connect
 from evbus_like.amqp.frames import ID_HEADER, Encoder
 from evbus_like.engine.destination import Outcomes
-from evbus_like.engine.errors import DeliveryError, TransientError
+from evbus_like.engine.errors import Blocked, DeliveryError
 from evbus_like.engine.event import Event
 
 BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for before the lane hears of it
@@ -102,7 +102,7 @@ class Publisher:
         if not self.ready:
             await self.open()
         if not await self._unblocked():
-            blocked = TransientError(f"RabbitMQ at {self.target.place} blocks publishers: memory or disk alarm")
+            blocked = Blocked(f"RabbitMQ at {self.target.place} blocks publishers: memory or disk alarm")
             return [blocked] * len(events)
         send = self._send_batch if self._encoder is not None else self._send_singly
         try:

@@ -16,9 +16,10 @@ NUMBER = (int, float)
 
 COMMON: Spec = {
     "serializer": (str, "how bodies become bytes: json, msgpack, yaml, str or a plugin's name"),
+    "outbox": (str, "always: an event is on the disk before it is accepted; never is the default"),
     "when_full": (
         str,
-        "what happens to events when the lane is full; only block for now: put waits, put_nowait raises",
+        "what happens to events when the lane is full: block (put waits, put_nowait raises), drop_new, drop_old, spill",
     ),
     "max_events": (int, "how many events may wait for this destination"),
     "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
@@ -29,13 +30,24 @@ COMMON: Spec = {
     "retry": (Mapping, "how often and how fast to try again"),
 }
 RETRY: Spec = {
-    "base": (NUMBER, "the first backoff is drawn between 0 and this many seconds; each further one doubles it"),
-    "cap": (NUMBER, "the longest backoff, in seconds"),
+    "first": (NUMBER, "the first backoff is drawn between 0 and this many seconds; each further one doubles it"),
+    "max": (NUMBER, "the longest backoff, in seconds"),
+    "base": (NUMBER, "an older name of first"),
+    "cap": (NUMBER, "an older name of max"),
     "refused_cap": (NUMBER, "the longest backoff after a refusal, in seconds"),
     "attempts": ((int, type(None)), "give an event up after this many tries; without it, never"),
+    "deadline": ((*NUMBER, type(None)), "give an event up so many seconds after its first failure; without it, never"),
 }
 
 
+RETRY_FIELDS = {
+    "first": "retry_base",
+    "base": "retry_base",
+    "max": "retry_cap",
+    "cap": "retry_cap",
+    "deadline": "retry_deadline",
+}
+CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 POSITIVE = (*COMMON, *RETRY, "queue_events")
 
 
@@ -58,15 +70,16 @@ def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from problems({name: data[name] for name in data if name in COMMON}, COMMON)
     if isinstance(data.get("retry"), Mapping):
         yield from problems(data["retry"], RETRY, "retry.")
-    if data.get("when_full", "block") != "block":
-        yield f"when_full: {data['when_full']!r} is not available; only block is, for now"
+    for name, choices in CHOICES.items():
+        if isinstance(data.get(name), str) and data[name] not in choices:
+            yield f"option {name} must be {', '.join(choices)}, not {data[name]!r}"
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:
     """Make the engine's options of a profile that has no problems."""
     retry = data.get("retry") or {}
-    names = {"base": "retry_base", "cap": "retry_cap", "refused_cap": "refused_cap", "attempts": "attempts"}
-    chosen = {names[name]: value for name, value in retry.items()}
-    numbers = (name for name in COMMON if name not in ("serializer", "when_full", "retry"))
-    chosen.update({name: data[name] for name in numbers if data.get(name) is not None})
+    chosen = {RETRY_FIELDS.get(name, name): value for name, value in retry.items()}
+    fields = (name for name in COMMON if name not in ("serializer", "outbox", "retry"))
+    chosen.update({name: data[name] for name in fields if data.get(name) is not None})
+    chosen["durable"] = data.get("outbox") == "always"
     return LaneOptions(**{**plugin_defaults, **chosen})

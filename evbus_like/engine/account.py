@@ -10,7 +10,8 @@ from typing import Any
 class LaneAccount:
     """The account of one destination; counts are events.
 
-    At every moment accepted = delivered + spilled + dead_lettered + dropped + remaining.
+    `drops` says why events were dropped, by policy. At every moment
+    accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
 
     destination: str
@@ -22,6 +23,7 @@ class LaneAccount:
     remaining: int = 0
     retries: int = 0
     error: str = ""
+    drops: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from evbus_like.engine.account import Account
-from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
+from evbus_like.engine.commits import Commits, Parcel
+from evbus_like.engine.errors import BusStopped, LifecycleError, OutboxFull, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.lane import Lane
@@ -17,6 +19,9 @@ from evbus_like.engine.queue import Queue
 from evbus_like.engine.router import Entry, Route, Router
 from evbus_like.engine.waiters import Waiters
 from evbus_like.engine.worker import Worker
+
+if TYPE_CHECKING:
+    from evbus_like.engine.outbox import Outbox
 
 log = logging.getLogger("evbus_like.bus")
 
@@ -42,6 +47,8 @@ class Bus:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
+        self.outbox: Outbox | None = None
+        self.commits = Commits(None)
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
         self._taken = self._unmatched = self._rejected = 0
@@ -61,12 +68,19 @@ class Bus:
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
             )
 
-    async def run(self, entries: Sequence[Entry]) -> None:
-        """Be the listener until `stop` is called; cancelling it stops the bus without draining."""
+    async def run(self, entries: Sequence[Entry], outbox: Outbox | None = None) -> None:
+        """Be the listener until `stop` is called; cancelling it stops the bus without draining.
+
+        `outbox` is open, and is closed in the end.
+        """
         self.must_not_run()
+        self.outbox = outbox
+        self.commits = Commits(outbox)
         self.loop = asyncio.get_running_loop()
         self.router = Router(entries)
         self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
+        for lane in self._lanes:
+            lane.open(outbox)
         self._workers = [Worker(lane, self._due) for lane in self._lanes]
         self._taken = self._unmatched = self._rejected = 0
         self._finishing = None
@@ -139,9 +153,9 @@ class Bus:
         deadline = now() + timeout
         self._become("stopping")
         self.intake.wake()
-        while self.intake.items and now() < deadline:
+        while (self.intake.items or self.commits) and now() < deadline:
             self.take_turn()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if self.intake.items else 0.001)
         drains = [asyncio.create_task(worker.drain()) for worker in self._workers]
         if drains:
             for_closing = min(2.0, timeout / 4)
@@ -152,10 +166,18 @@ class Bus:
         for event in self.intake.items:
             if event.receipt is not None:
                 event.receipt.withdraw(BusStopped(stopped_text(event.profile)))
+        await self._close_outbox(max(1.0, deadline - now()))
         account = self.account()
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
         return account
+
+    async def _close_outbox(self, timeout: float) -> None:
+        if self.outbox is not None:
+            try:
+                await self.outbox.close(timeout)
+            except PutError as error:
+                log.error("%s", error)
 
     def _become(self, state: State) -> None:
         self.state = state
@@ -188,30 +210,30 @@ class Bus:
         once a run costs an event nothing.
         """
         events = self.intake.take(most)
-        routes = self.router.cache
+        routes, commits = self.router.cache, self.commits
         now = time()
         route: Route | None = None
         run: list[Event] = []
         size = total = 0
         for event in events:
             found = routes.get(event.profile)
-            if found is not route or found is None or found.sole is None or event.receipt is not None:
+            if found is not route or found is None or not found.quick or event.receipt is not None or commits:
                 total += self._hand_over(route, run, size)
                 run, size = [], 0
                 route = found
-                if found is None or found.sole is None or event.receipt is not None:
+                if found is None or not found.quick or event.receipt is not None or commits.concerns(found.lanes):
                     route = None
                     self._admit_quietly(event)
                     continue
             try:
-                body = route.sole.pack(event.body, route.lanes)  # type: ignore[union-attr]
+                body = found.sole.pack(event.body, found.lanes)  # type: ignore[union-attr]
             except PutError as error:
                 self._taken += 1
                 self._rejected += 1
                 self.report(Failure(error, event))
                 continue
             event.body = body
-            event.content_type = route.sole.content_type  # type: ignore[union-attr]
+            event.content_type = found.sole.content_type  # type: ignore[union-attr]
             event.timestamp = now
             size += len(body)
             run.append(event)
@@ -235,6 +257,9 @@ class Bus:
         try:
             self.admit(event)
         except PutError as error:
+            if isinstance(error, OutboxFull):
+                self._taken += 1
+                self._rejected += 1
             if receipt is not None:
                 receipt.refuse(error)
             else:
@@ -250,32 +275,62 @@ class Bus:
             raise
 
     def admit(self, event: Event) -> tuple[str, ...]:
-        """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it."""
+        """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it.
+
+        Where it must be stored first, its receipt says when the lanes have it. OutboxFull leaves the event as it was.
+        """
         if self.state == "stopped":
             raise BusStopped(stopped_text(event.profile))
         route = self.route(event.profile)
-        self._taken += 1
         raw = event.body
         try:
             bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
         except PutError:
+            self._taken += 1
             self._rejected += 1
             raise
         event.timestamp = time()
-        if event.receipt is not None:
-            event.receipt.accept(route.names)
+        parcels = []
         for index, (serializer, lanes) in enumerate(route.groups):
             parcel = event.twin() if index else event
             parcel.body = bodies[index]
             parcel.content_type = serializer.content_type
-            for lane in lanes:
-                lane.offer((parcel,), len(parcel.body))
-        if not bodies:
-            self._no_match(event)
+            parcels.append(Parcel(parcel, lanes))
+        if route.plain and not self.commits.concerns(route.lanes):
+            self._accept(event, route, parcels)
+        else:
+            try:
+                self.commits.add(parcels, partial(self._stored, event, route))
+            except OutboxFull:
+                event.body = raw
+                raise
+            self._taken += 1
         if self._due and not self._due_soon and self.loop is not None:
             self._due_soon = True
             self.loop.call_soon(self._deliver_due)
         return route.names
+
+    def _accept(self, event: Event, route: Route, parcels: Sequence[Parcel]) -> None:
+        self._taken += 1
+        if event.receipt is not None:
+            event.receipt.accept(route.names)
+        for parcel in parcels:
+            for lane in parcel.lanes:
+                lane.offer((parcel.event,), len(parcel.event.body))
+        if not parcels:
+            self._no_match(event)
+
+    def _stored(self, event: Event, route: Route, error: PutError | None) -> None:
+        """Say that the lanes have an event, or why they have not."""
+        if error is None:
+            if event.receipt is not None:
+                event.receipt.accept(route.names)
+            return
+        self._rejected += 1
+        if event.receipt is not None and not event.receipt.withdrawn:
+            event.receipt.refuse(error)
+        else:
+            self.report(Failure(error, event))
 
     def _no_match(self, event: Event) -> None:
         self._unmatched += 1

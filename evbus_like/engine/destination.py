@@ -37,7 +37,11 @@ class Destination(Protocol):
 
 @dataclass(frozen=True)
 class LaneOptions:
-    """How one lane works; what a profile may say, with the defaults (sizes in bytes, times in seconds)."""
+    """How one lane works; what a profile may say, with the defaults (sizes in bytes, times in seconds).
+
+    `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are in the outbox before they are
+    accepted.
+    """
 
     max_events: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
@@ -49,3 +53,6 @@ class LaneOptions:
     retry_cap: float = 5.0
     refused_cap: float = 30.0
     attempts: int | None = None
+    retry_deadline: float | None = None
+    when_full: str = "block"
+    durable: bool = False

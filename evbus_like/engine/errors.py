@@ -6,14 +6,18 @@ EvbusError
 │   ├── SerializeError       the body holds something that the serializer has no form for
 │   ├── EventTooLarge        the serialized body is larger than a destination takes
 │   ├── QueueFull            the bus or a matching destination is full
+│   │   └── OutboxFull       the outbox holds as many bytes as it may
+│   ├── StorageError         the outbox cannot be read or written
 │   ├── PutTimeout           no room, or no acceptance, before the deadline
 │   ├── NotDelivered         confirm="delivered" could not be kept; carries the receipt
 │   └── BusStopped           put after stop
 ├── DeliveryError            raised by ingress plugins: which of the four kinds a failure is
 │   ├── TransientError       try again soon (connection lost, broker restarting)
+│   │   └── Blocked          the broker is there and takes nothing for now (RabbitMQ's memory or disk alarm)
 │   ├── PoisonEvent          this event can never be delivered; carry on with the next
 │   ├── DestinationRefused   nothing can be delivered until somebody acts (password, missing exchange)
 │   └── UnknownOutcome       sent, but the answer never came: it is sent again and may repeat
+├── Dropped                  an outcome: a full lane dropped the event, as its profile's when_full says
 ├── ProfileError             a profile, its options or its plugin cannot be used
 ├── CredentialsError         the credentials file cannot be read
 └── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
@@ -59,6 +63,14 @@ class QueueFull(PutError, asyncio.QueueFull):
     """The bus, or a destination that matches, is full."""
 
 
+class OutboxFull(QueueFull):
+    """The outbox holds as many bytes as it may."""
+
+
+class StorageError(PutError):
+    """The outbox cannot be read or written; what was asked for did not happen."""
+
+
 class PutTimeout(PutError, TimeoutError):
     """There was no room, or no acceptance, before the deadline."""
 
@@ -83,6 +95,10 @@ class TransientError(DeliveryError):
     """Try again soon: connection lost, broker restarting, broker busy."""
 
 
+class Blocked(TransientError):
+    """The broker is there and takes nothing for now: RabbitMQ's memory or disk alarm."""
+
+
 class PoisonEvent(DeliveryError):
     """This event can never be delivered; the lane dead-letters it and carries on with the next."""
 
@@ -93,6 +109,10 @@ class DestinationRefused(DeliveryError):
 
 class UnknownOutcome(DeliveryError):
     """The event was sent and the answer never came; it is sent again and may repeat."""
+
+
+class Dropped(EvbusError):
+    """The outcome of an event that a full lane dropped, as its profile's `when_full` says."""
 
 
 class ProfileError(EvbusError, ValueError):

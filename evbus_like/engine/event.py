@@ -25,7 +25,7 @@ class Event:
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
     stays the same through every retry. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events are
     those put by an error callback or a log handler: their failures are counted and never reported, so that no report
-    feeds itself.
+    feeds itself. `seq` is its number in the outbox, 0 if it is not there.
     """
 
     __slots__ = (
@@ -38,6 +38,7 @@ class Event:
         "quiet",
         "receipt",
         "routing_key",
+        "seq",
         "timestamp",
     )
 
@@ -60,6 +61,7 @@ class Event:
         self.timestamp = 0.0
         self.content_type = ""
         self.receipt: Receipt | None = None
+        self.seq = 0
 
     def twin(self) -> Event:
         """Give a copy, for lanes with another serializer; the id is the same."""

@@ -7,20 +7,29 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.account import LaneAccount
 from evbus_like.engine.destination import Destination, LaneOptions
-from evbus_like.engine.errors import PoisonEvent, TransientError
+from evbus_like.engine.errors import Dropped, PoisonEvent, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
-from evbus_like.engine.receipt import DELIVERED
+from evbus_like.engine.overflow import Overflow
+from evbus_like.engine.receipt import DELIVERED, Receipt
+
+if TYPE_CHECKING:
+    from evbus_like.engine.outbox import Outbox
 
 
 class Lane:
     """Holds the events on their way to one destination, in order.
 
-    An event leaves the queue when it is delivered or dead-lettered, never before, so what the queue holds is what
-    remains. `state` is "starting", "open", "retrying" or "refused"; "closed" at the end. `error` is the latest trouble.
+    An event leaves the queue when it is delivered or dead-lettered, or dropped as `when_full` says, so what the queue
+    holds is what remains. `state` is "starting", "open", "retrying", "blocked" or "refused"; "closed" at the end.
+    `error` is the latest trouble.
+
+    Events that are stored in the outbox and have no room here are `behind`: they are read in their turn. While there
+    are any, every further event goes behind them.
     """
 
     def __init__(self, name: str, destination: Destination, options: LaneOptions, report: Report) -> None:
@@ -32,28 +41,90 @@ class Lane:
         self.error: BaseException | None = None
         self.queue: deque[Event] = deque()
         self.bytes = 0
-        self.full = False  # whether new events must wait; those that the bus has taken already still come in
+        self.full = False
+        self.shut = False  # whether new events must wait; those that the bus has taken already still come in
         self.filled = asyncio.Event()
-        self.wake: Callable[[], object] = self.filled.set  # called when the first event comes into an empty queue
         self.room = asyncio.Event()
+        self.wake: Callable[[], object] = self.filled.set  # called when the first event comes into an empty queue
+        self.in_flight = 0  # of the events at the head
+        self.outbox: Outbox | None = None
+        self.behind = 0
+        self.last_seq = 0  # of the stored events that the queue holds or held
+        self.keeps = False  # whether any of its events may be stored
+        self._awaited: dict[int, Receipt] = {}  # receipts of events that are behind
         self._max_events, self._max_bytes = options.max_events, options.max_bytes
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
+        self.blocks = options.when_full == "block" and not options.durable
+        self.plain = self.blocks  # whether events are simply taken in, and wait where there is no room
         self._account = LaneAccount(name)
+        self._overflow = Overflow(name)
 
     @property
     def trouble(self) -> str:
         """What keeps the lane from delivering, for people."""
         return f"{self.state}: {self.error}" if self.error is not None else self.state
 
+    # ---- in
+
+    def open(self, outbox: Outbox | None) -> None:
+        """Take over what an earlier run left in the outbox."""
+        self.outbox = outbox
+        if outbox is not None:
+            self.behind = outbox.counts().pending.get(self.name, 0)
+            self.keeps = bool(self.behind) or self.options.durable or self.options.when_full == "spill"
+            self.plain = self.plain and not self.behind
+            self._account.accepted += self.behind
+
     def offer(self, events: Sequence[Event], size: int) -> None:
         """Take in serialized events, whose bodies have `size` bytes together."""
         idle = not self.queue
         self.queue.extend(events)
         self.bytes += size
-        self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
+        self._measure()
         self._account.accepted += len(events)
         if idle:
             self.wake()
+
+    def stores(self, storing: int) -> bool:
+        """Whether the next event must be stored; `storing` are being stored for this lane now."""
+        if self.options.durable or self.behind or storing:
+            return self.outbox is not None
+        return self.full and self.options.when_full == "spill"
+
+    def take(self, event: Event, stored: bool) -> None:
+        """Take in one event, or drop one, as `when_full` says."""
+        if stored and (self.behind or self.full or not self.options.durable):
+            self.behind += 1
+            if event.receipt is not None:
+                self._awaited[event.seq] = event.receipt
+            self._account.accepted += 1
+            self.wake()
+        elif self.full and not stored and self.options.when_full == "drop_new":
+            self.drop(event)
+        else:
+            if stored:
+                self.last_seq = event.seq
+            elif self.full and self.options.when_full == "drop_old":
+                self._drop_old()
+            self.offer((event,), len(event.body))
+
+    def drop(self, event: Event) -> None:
+        """Drop a new event."""
+        self._account.accepted += 1
+        self._drop(event, "drop_new")
+
+    def load(self, rows: Sequence[tuple[int, Event]]) -> None:
+        """Take in the oldest of the events that are behind."""
+        self.behind = max(0, self.behind - len(rows)) if rows else 0
+        for seq, event in rows:
+            event.seq = self.last_seq = seq
+            event.receipt = self._awaited.pop(seq, None)
+            self.bytes += len(event.body)
+            self.queue.append(event)
+        self._measure()
+        self.plain = self.blocks and not self.behind
+
+    # ---- out
 
     def head(self, most: int) -> list[Event]:
         """Give the oldest events, without taking them off: at most `most`, and a batch's bytes."""
@@ -66,8 +137,8 @@ class Lane:
                     return batch[:index]
         return batch
 
-    def deliver(self, count: int = 1) -> None:
-        """Take the oldest `count` events off: they were delivered."""
+    def deliver(self, count: int = 1, answers: Sequence[Any] = (), attempts: int = 1) -> None:
+        """Take the oldest `count` events off: they were delivered; `answers` are what the destination said of them."""
         queue = self.queue
         if count == len(queue):  # all of them, as a rule
             gone, size = list(queue), self.bytes
@@ -75,9 +146,11 @@ class Lane:
         else:
             gone = [queue.popleft() for _ in range(count)]
             size = sum([len(event.body) for event in gone])
-        for event in gone:
+        for index, event in enumerate(gone):
             if event.receipt is not None:
-                event.receipt.settle(self.name, DELIVERED)
+                event.receipt.settle(self.name, DELIVERED, attempts, answers[index] if answers else None)
+        if self.keeps and self.outbox is not None:
+            self.outbox.settle(self.name, [event.seq for event in gone if event.seq])
         self._account.delivered += count
         self._free(size)
 
@@ -87,7 +160,8 @@ class Lane:
         self._account.dead_lettered += 1
         self._free(len(event.body))
         if event.receipt is not None:
-            event.receipt.settle(self.name, error if isinstance(error, Exception) else PoisonEvent(str(error)))
+            final = error if isinstance(error, Exception) else PoisonEvent(str(error))
+            event.receipt.settle(self.name, final, attempts)
         self.report(Failure(error, event, self.name, attempts))
 
     def set_aside(self) -> Event:
@@ -102,23 +176,59 @@ class Lane:
         """Count events that are sent again."""
         self._account.retries += count
 
+    # ---- the end
+
+    def unstored(self) -> list[Event]:
+        """Give the events of the queue that are in this process alone."""
+        return [event for event in self.queue if not event.seq]
+
+    def stored(self, seqs: Sequence[int]) -> None:
+        """Note that the events which `unstored` gave are stored now."""
+        numbers = iter(seqs)
+        for index, event in enumerate(self.queue):
+            if not event.seq:
+                self.queue[index] = event = event.twin()  # other lanes may share the event
+                event.seq = next(numbers)
+
     def close(self) -> None:
-        """Tell those who wait that no more will be delivered."""
+        """Tell those who wait that no more will be delivered; what is stored counts as spilled from here on."""
         self.state = "closed"
-        for event in self.queue:
-            if event.receipt is not None:
-                event.receipt.settle(
-                    self.name, TransientError(f"the bus was stopped first; last trouble: {self.error}")
-                )
+        self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
+        stopped = TransientError(f"the bus was stopped first; last trouble: {self.error}")
+        for receipt in (*(event.receipt for event in self.queue), *self._awaited.values()):
+            if receipt is not None:
+                receipt.settle(self.name, stopped)
+        self._awaited.clear()
         self.room.set()
 
     def account(self) -> LaneAccount:
         """Give the account as it stands now."""
-        self._account.remaining = len(self.queue)
+        self._account.remaining = len(self.queue) + self.behind - self._account.spilled
         self._account.error = str(self.error) if self.error is not None else ""
+        self._account.drops = dict(self._overflow.counts)
         return replace(self._account)
+
+    # ---- within
+
+    def _drop_old(self) -> None:
+        """Drop the oldest event that is not on its way already, or none if all are."""
+        if self.in_flight < len(self.queue):
+            event = self.queue[self.in_flight]
+            del self.queue[self.in_flight]
+            self._free(len(event.body))
+            self._drop(event, "drop_old")
+
+    def _drop(self, event: Event, policy: str) -> None:
+        self._account.dropped += 1
+        self._overflow.note(policy, self.trouble)
+        if event.receipt is not None:
+            event.receipt.settle(self.name, Dropped(f"{self.name} was full ({policy}; {self.trouble})"))
 
     def _free(self, size: int) -> None:
         self.bytes -= size
-        self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
+        self._measure()
         self.room.set()
+
+    def _measure(self) -> None:
+        self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
+        self.shut = self.full and self.blocks

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal
 
 from evbus_like.engine.bus import Bus, stopped_text
-from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, PutTimeout, QueueFull
+from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Route
@@ -52,11 +52,13 @@ class Putter:
         route = bus.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
-                if lane.full:
+                if lane.shut:
                     raise QueueFull(
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
+            if not route.plain and bus.outbox is not None and bus.outbox.full and bus.commits.blocks(route.lanes):
+                raise QueueFull(f"the outbox {bus.outbox.path} is full; use `await put(...)`, which waits for room")
         event = Event(routing_key, body, profile, headers, key, quiet_context())
         self.bus.intake.put_nowait(event)
         return event.id
@@ -90,7 +92,7 @@ class Putter:
         deadline = bus.loop.time() + timeout
         route = bus.route(profile)
         for lane in route.lanes:
-            if lane.full:
+            if lane.shut:
                 await self._room(route, deadline, timeout)
         if bus.state != "running":  # it may have stopped while we waited
             raise BusStopped(stopped_text(profile))
@@ -98,10 +100,13 @@ class Putter:
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
             bus.take_turn()
-        if bus.intake.items or confirm == "delivered":
+        stored = not route.plain or bus.commits.concerns(route.lanes)
+        if bus.intake.items or stored or confirm == "delivered":
             event.receipt = Receipt(event.id)
         if bus.intake.items:
             await self._in_turn(event, deadline, timeout)
+        elif stored:
+            await self._stored(event, deadline, timeout)
         else:
             names = bus.admit(event)
         self._in_a_row += 1
@@ -139,7 +144,7 @@ class Putter:
     async def _room(self, route: Route, deadline: float, timeout: float) -> None:
         """Wait until every lane of the route has room, or raise PutTimeout naming the one that has not."""
         for lane in route.lanes:
-            while lane.full:
+            while lane.shut:
                 if self.bus.state != "running":
                     raise BusStopped(stopped_text(lane.name))
                 lane.room.clear()
@@ -165,6 +170,32 @@ class Putter:
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None
+
+    async def _stored(self, event: Event, deadline: float, timeout: float) -> None:
+        """Let an event be accepted that must be on the disk first, waiting for room there."""
+        assert event.receipt is not None
+        bus = self.bus
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    try:
+                        bus.admit(event)
+                        break
+                    except OutboxFull:
+                        assert bus.outbox is not None
+                        if bus.state != "running":
+                            raise
+                        await bus.outbox.some_room()
+                await event.receipt.wait_accepted()
+        except TimeoutError:
+            if event.receipt.destinations is not None:
+                return  # accepted in that very moment
+            if type(event.body) is bytes and event.timestamp:
+                raise PutTimeout(
+                    f"the outbox {bus.outbox.path} did not answer for {timeout:g} s: whether the event is stored is not"  # type: ignore[union-attr]
+                    " known; if it is, it will be delivered. Is the disk slow or gone?"
+                ) from None
+            raise PutTimeout(f"the outbox {bus.outbox.path} had no room for {timeout:g} s") from None  # type: ignore[union-attr]
 
     async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         try:

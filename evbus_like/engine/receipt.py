@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from evbus_like.engine.errors import PutError
 
@@ -14,15 +15,18 @@ class Receipt:
 
     `destinations` names those that matched: empty where no profile did, None while the event is only queued.
     `outcomes` maps a destination to "delivered" or to the error that ended its tries. With `confirm="accepted"` it
-    is still empty, for the event is on its way.
+    is still empty, for the event is on its way. `attempts` says how many tries a destination took, and `answers` what
+    it said of the event, where it says something (Kafka: partition and offset).
     """
 
-    __slots__ = ("_done", "destinations", "id", "outcomes", "withdrawn")
+    __slots__ = ("_done", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
 
     def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None) -> None:
         self.id = event_id
         self.destinations = destinations
         self.outcomes: dict[str, str | Exception] = {}
+        self.attempts: dict[str, int] = {}
+        self.answers: dict[str, Any] = {}
         self.withdrawn = False
         self._done: asyncio.Future[None] | None = None
 
@@ -58,9 +62,12 @@ class Receipt:
         self.withdrawn = True
         self.refuse(error)
 
-    def settle(self, destination: str, outcome: str | Exception) -> None:
+    def settle(self, destination: str, outcome: str | Exception, attempts: int = 1, answer: Any = None) -> None:
         """Note a destination's outcome."""
         self.outcomes[destination] = outcome
+        self.attempts[destination] = attempts
+        if answer is not None:
+            self.answers[destination] = answer
         if len(self.outcomes) == len(self.destinations or ()):
             self._wake()
 

@@ -24,16 +24,18 @@ class Entry:
 class Route:
     """The lanes of one event profile, grouped by serializer so that each dumps a body once."""
 
-    __slots__ = ("groups", "lanes", "names", "sole")
+    __slots__ = ("groups", "lanes", "names", "plain", "quick", "sole")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
         self.names = tuple(lane.name for lane in self.lanes)
+        self.plain = all(lane.plain for lane in self.lanes)  # whether every lane simply takes events in
         grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
         for entry in entries:
             grouped.setdefault(entry.serializer.name, (entry.serializer, []))[1].append(entry.lane)
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
         self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the serializer, where there is but one
+        self.quick = self.sole is not None and self.plain  # whether runs of its events can be handed over together
 
 
 class Router:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.destination import Outcomes
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
+from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused, PoisonEvent, PutError, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, classify
 from evbus_like.engine.lane import Lane
@@ -36,6 +36,8 @@ class Worker:
         self._attempts = 0  # of the events at the head
         self._tried = 0  # how many those are; others do not join them, for each has tries of its own
         self._singles = 0  # how many events to send one by one, to find the one that spoils its batch
+        self._first_failed: float | None = None  # when the events at the head failed first, by the wall clock
+        self._give_up_at = float("inf")  # when they have had their time, by the monotonic clock
         self._reported = False  # whether this refusal was told already
         self._draining = asyncio.Event()
         self._logged = -REMIND
@@ -69,12 +71,14 @@ class Worker:
             self.lane.deliver(done)
             if done < len(batch):
                 self._start()
+        if self.lane.behind and self._task is None:
+            self._start()
 
     async def drain(self) -> None:
         """Return when the lane is empty, or when a destination that refuses has refused once more."""
         self._draining.set()
         self.lane.filled.set()
-        if self._task is not None and self.lane.queue:
+        if self._task is not None and (self.lane.queue or self.lane.behind):
             await asyncio.wait([self._task])
 
     async def close(self, timeout: float) -> None:
@@ -82,14 +86,29 @@ class Worker:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=timeout)
+        await self._spill(timeout)
         await self._close(timeout)
         self.lane.close()
 
+    async def _spill(self, timeout: float) -> None:
+        """Store what the lane holds in memory alone, where its profile says so."""
+        lane = self.lane
+        left = lane.unstored() if lane.options.when_full == "spill" and lane.outbox is not None else []
+        if not left or lane.outbox is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                lane.stored(await lane.outbox.append_many([(event, (lane.name,)) for event in left]))
+        except (PutError, TimeoutError) as error:
+            log.error("%s: %d events could not be spilled to the outbox and are lost: %s", lane.name, len(left), error)
+
     async def _run(self) -> None:
         lane = self.lane
-        while not (self._draining.is_set() and (not lane.queue or self._refused_again())):
+        while not (self._draining.is_set() and (not (lane.queue or lane.behind) or self._refused_again())):
             if not self._opened:
                 await self._attempt(self._open)
+            elif lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
+                await self._attempt(self._refill)
             elif lane.queue:
                 await self._attempt(self._publish)
             elif self._destination.publish_now is not None:
@@ -110,6 +129,7 @@ class Worker:
         and turn a cancellation of ours into errors of theirs: whether this task was cancelled, only the task knows.
         """
         batch = self.lane.head(1 if self._singles else self._tried or self._options.batch_events)
+        self.lane.in_flight = len(batch) if step == self._publish else 0
         try:
             await step(batch)
         except (Exception, asyncio.CancelledError) as error:
@@ -117,6 +137,20 @@ class Worker:
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError from error
             await self._failed(batch, error)
+        finally:
+            self.lane.in_flight = 0
+
+    async def _refill(self, batch: list[Event]) -> None:
+        """Read on in the outbox."""
+        lane, options = self.lane, self._options
+        assert lane.outbox is not None
+        try:
+            async with asyncio.timeout(options.timeout):
+                rows = await lane.outbox.page(lane.name, lane.last_seq, 4 * options.batch_events, options.batch_bytes)
+        except (PutError, TimeoutError) as error:
+            await self._back_off(TransientError(f"the outbox cannot be read: {error}"), [])
+        else:
+            lane.load(rows)
 
     async def _open(self, batch: list[Event]) -> None:
         try:
@@ -137,7 +171,7 @@ class Worker:
             outcomes = await self._destination.publish(batch)
         if outcomes is None:
             self._singles = max(0, self._singles - len(batch))
-            self.lane.deliver(len(batch))
+            self.lane.deliver(len(batch), attempts=self._attempts + 1)
             self._healthy()
         elif 0 < len(outcomes) <= len(batch):
             await self._settle(batch, outcomes)
@@ -146,16 +180,23 @@ class Worker:
 
     async def _settle(self, batch: list[Event], outcomes: Outcomes) -> None:
         """Settle a batch event by event; what is tried again stays at the head, in its order."""
+        dead: set[int] = set()
         again: list[Event] = []
         trouble: DeliveryError | None = None
-        for error in outcomes:
-            if error is None:
-                self.lane.deliver()
-            elif self._spent(error):
-                self.lane.dead_letter(error, self._attempts + 1)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, BaseException) and self._spent(outcome):
+                trouble = await self._bury(batch[index], outcome)
+                if trouble is not None:
+                    break
+                dead.add(index)
+        for index, outcome in enumerate(outcomes):
+            if not isinstance(outcome, BaseException):
+                self.lane.deliver(answers=(outcome,), attempts=self._attempts + 1)
+            elif index in dead:
+                self.lane.dead_letter(outcome, self._attempts + 1)
             else:
                 again.append(self.lane.set_aside())
-                kind = classify(error) or TransientError(f"{type(error).__name__}: {error}")
+                kind = classify(outcome) or TransientError(f"{type(outcome).__name__}: {outcome}")
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(again)
         self._singles = max(0, self._singles - len(outcomes) + len(again))
@@ -164,29 +205,58 @@ class Worker:
         else:
             await self._back_off(trouble, again)
 
+    async def _bury(self, event: Event, error: BaseException) -> DeliveryError | None:
+        """Write a dead letter before the event is let go; gives the trouble if that is not possible now."""
+        lane, outbox = self.lane, self.lane.outbox
+        if outbox is None or event.quiet:
+            return None
+        why = (str(error), type(error).__name__, self._attempts + 1, self._first_failed or time())
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                if lane.keeps and event.seq:
+                    await outbox.bury(lane.name, event.seq, *why)
+                else:
+                    await outbox.bury_event(lane.name, event, *why)
+        except (PutError, TimeoutError) as trouble:
+            return TransientError(f"an event cannot be delivered ({error}), nor its dead letter be stored: {trouble}")
+        except LookupError:  # it was buried before, and the answer was lost
+            pass
+        return None
+
     async def _failed(self, batch: list[Event], error: BaseException) -> None:
         """Deal with a step that failed as a whole."""
         kind = classify(error)
         one_spoils_all = kind is None or isinstance(kind, PoisonEvent)
         if one_spoils_all and len(batch) > 1:
             self._singles = len(batch)
-            return
+            return None
         spent = bool(batch) and self._spent(error)
+        for event in batch if spent else ():
+            trouble = await self._bury(event, kind or error)
+            if trouble is not None:
+                return await self._back_off(trouble, self.lane.head(len(batch)))
+            self.lane.dead_letter(kind or error, self._attempts + 1)
         if spent:
-            for _ in batch:
-                self.lane.dead_letter(kind or error, self._attempts + 1)
             self._singles = max(0, self._singles - len(batch))
-            self._attempts = self._tried = 0
+            self._forget()
         if kind is not None and not one_spoils_all:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             await self._back_off(kind, [] if spent else batch)
         elif not spent:
             await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
+        return None
+
+    def _forget(self) -> None:
+        """Begin the next events' tries anew."""
+        self._attempts = self._tried = 0
+        self._first_failed, self._give_up_at = None, float("inf")
 
     def _spent(self, error: BaseException) -> bool:
         """Whether the events at the head have had all their tries."""
         kind = classify(error)
         if isinstance(kind, PoisonEvent):
+            return True
+        if monotonic() >= self._give_up_at:
             return True
         limit = self._options.attempts
         if kind is None:
@@ -197,9 +267,14 @@ class Worker:
         """Note the trouble and wait before the next try; stopping the bus ends the first such wait early."""
         self._attempts += 1
         self._tried = len(batch)
+        if batch and self._first_failed is None:
+            self._first_failed = time()
+            if self._options.retry_deadline is not None:
+                self._give_up_at = monotonic() + self._options.retry_deadline
         self.lane.retried(len(batch))
         refused = isinstance(trouble, DestinationRefused)
-        self._note(trouble, "refused" if refused else "retrying", batch)
+        state = "refused" if refused else "blocked" if isinstance(trouble, Blocked) else "retrying"
+        self._note(trouble, state, batch)
         wait = (self._refused if refused else self._backoff).next()
         was_draining = self._draining.is_set()
         try:
@@ -217,13 +292,14 @@ class Worker:
         new = lane.state != state or str(trouble) != str(lane.error)
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
-            word = "refuses" if state == "refused" else "cannot be reached"
+            word = {"refused": "refuses", "blocked": "blocks publishers"}.get(state, "cannot be reached")
             log.warning("%s %s, %d events wait, trying again: %s", lane.name, word, len(lane.queue), trouble)
         lane.state, lane.error = state, trouble
 
     def _healthy(self) -> None:
         """Note that the destination works, and begin the next trouble anew."""
-        self._attempts = self._tried = 0
+        if self._attempts:
+            self._forget()
         if self.lane.state == "open":
             return
         if self.lane.error is not None:

@@ -1,6 +1,6 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
-from evbus_like.bridge import conflict, defaults, plugins, profiles, reporter
+from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import put as engine_put
 
@@ -33,13 +33,18 @@ async def start(hub, contexts=None):
     except Exception as error:
         engine.failed_to_start(error)
         raise
+    try:
+        box = await outbox.opened(hub, entries)
+    except Exception as error:
+        engine.failed_to_start(error)
+        raise
     engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
     hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
     hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
     hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
     try:
-        await engine.run(entries)
+        await engine.run(entries, box)
     finally:
         hub.evbus.STARTED = False
         await hub.evbus.REPORTER.close(5.0)

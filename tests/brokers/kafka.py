@@ -18,7 +18,8 @@ JVM = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.he
 class Kafka(BrokerProcess):
     """A broker on 127.0.0.1, over plain TCP, TLS, and TLS with SCRAM.
 
-    `auto_create_topics` says whether a topic comes into being when it is first named.
+    `auto_create_topics` says whether a topic comes into being when it is first named. Clients that connect to
+    `proxied_port` are told to go on at `proxy_port`, where a test may put a proxy that leads back to `proxied_port`.
     """
 
     name = "Kafka"
@@ -28,13 +29,21 @@ class Kafka(BrokerProcess):
         super().__init__()
         self.host = "127.0.0.1"
         self.port, ssl_port, sasl_port, controller_port = (free_port() for _ in range(4))
+        self.proxied_port, self.proxy_port = free_port(), free_port()
         self.bootstrap = f"{self.host}:{self.port}"
         self.ssl_bootstrap = f"localhost:{ssl_port}"
         self.sasl_bootstrap = f"localhost:{sasl_port}"
         self.sasl_user, self.sasl_password = "evbus", uuid.uuid4().hex
-        ports = {"PLAINTEXT": self.port, "SSL": ssl_port, "SASL_SSL": sasl_port, "CONTROLLER": controller_port}
+        ports = {
+            "PLAINTEXT": self.port,
+            "SSL": ssl_port,
+            "SASL_SSL": sasl_port,
+            "PROXIED": self.proxied_port,
+            "CONTROLLER": controller_port,
+        }
         self._settings = self.scratch / "server.properties"
-        self._settings.write_text(server_settings(self.scratch / "data", ports, self.certs, auto_create_topics))
+        data = self.scratch / "data"
+        self._settings.write_text(server_settings(data, ports, self.certs, auto_create_topics, self.proxy_port))
         (self.scratch / "log4j2.properties").write_text(LOG_SETTINGS)
 
     def command(self) -> list[str]:

@@ -18,12 +18,18 @@ rootLogger.appenderRef.console.ref = console
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
-def server_settings(data: Path, ports: Mapping[str, int], certs: Certs, auto_create_topics: bool) -> str:
-    """The text of server.properties for one node with its data in `data` and a listener on each of `ports`."""
+def server_settings(
+    data: Path, ports: Mapping[str, int], certs: Certs, auto_create_topics: bool, proxy_port: int
+) -> str:
+    """The text of server.properties for one node with its data in `data` and a listener on each of `ports`.
+
+    Whoever comes to the listener PROXIED is told to go on at `proxy_port`.
+    """
     listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
     # TLS clients are told "localhost" and plain ones the number: the certificate holds both.
     hosts = {"PLAINTEXT": "127.0.0.1", "SSL": "localhost", "SASL_SSL": "localhost"}
     advertised = ",".join(f"{name}://{host}:{ports[name]}" for name, host in hosts.items())
+    advertised += f",PROXIED://127.0.0.1:{proxy_port}"
     return f"""\
 process.roles=broker,controller
 node.id=1
@@ -31,7 +37,7 @@ controller.quorum.voters=1@127.0.0.1:{ports["CONTROLLER"]}
 controller.listener.names=CONTROLLER
 listeners={listeners}
 advertised.listeners={advertised}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 

@@ -127,13 +127,15 @@ def entry(
 
 
 @asynccontextmanager
-async def running(*entries: Entry, max_events: int = 100_000, timeout: float = 5.0) -> AsyncIterator[Running]:
+async def running(
+    *entries: Entry, max_events: int = 100_000, timeout: float = 5.0, outbox: Any = None
+) -> AsyncIterator[Running]:
     """A running bus over these entries; it is stopped at the end, whatever it still holds."""
     failures: list[Failure] = []
     bus = Bus(failures.append, max_events)
     for each in entries:
         each.lane.report = failures.append
-    task = asyncio.create_task(bus.run(entries))
+    task = asyncio.create_task(bus.run(entries, outbox))
     async with asyncio.timeout(HANG):
         await bus.join()
     try:

@@ -1,0 +1,30 @@
+"""The outbox: events that must not be lost, on disk until every destination has them."""
+
+from evbus_like.engine.outbox.dead import DeadFilter, DeadLetter
+from evbus_like.engine.outbox.errors import (
+    NewerOutbox,
+    NotInOutbox,
+    OutboxClosed,
+    OutboxForked,
+    OutboxFull,
+    OutboxLocked,
+    StorageError,
+)
+from evbus_like.engine.outbox.outbox import Outbox
+from evbus_like.engine.outbox.recovery import Recovered
+from evbus_like.engine.outbox.tally import Counts
+
+__all__ = [
+    "Counts",
+    "DeadFilter",
+    "DeadLetter",
+    "NewerOutbox",
+    "NotInOutbox",
+    "Outbox",
+    "OutboxClosed",
+    "OutboxForked",
+    "OutboxFull",
+    "OutboxLocked",
+    "Recovered",
+    "StorageError",
+]

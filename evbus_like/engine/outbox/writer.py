@@ -1,0 +1,210 @@
+"""The writer: the one thread that uses the file, many jobs to a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from evbus_like.engine.errors import BadEvent, EvbusError
+from evbus_like.engine.outbox.errors import OutboxClosed, StorageError, is_storage, is_suspect, storage_error
+from evbus_like.engine.outbox.job import Job, answer
+from evbus_like.engine.outbox.settled import Settled
+from evbus_like.engine.outbox.store import Parcel, Store
+from evbus_like.engine.waiters import Waiters
+
+log = logging.getLogger("evbus_like.outbox")
+
+GROUP_JOBS, GROUP_BYTES = 2000, 4 * 1024 * 1024  # what one commit takes together; the first job goes in at any size
+
+
+class Writer:
+    """Does jobs in the order in which they come, as many to a commit as have come meanwhile.
+
+    There is no bound on the jobs that wait: each has a caller who awaits it and holds its body anyway, and the bytes
+    of all count against the outbox's `max_bytes`.
+    """
+
+    def __init__(self, store: Store, at_end: Callable[[], None]) -> None:
+        self.store = store
+        self.commits = 0
+        self._at_end = at_end
+        self._jobs: deque[Job] = deque()
+        self._doing: Sequence[Job] = ()
+        self._settled = Settled()
+        self._idle = False
+        self._bell = threading.Lock()  # locked: nobody rang; a Condition would do the same, and more, in Python
+        self._bell.acquire()
+        self._closing = self._swept = self._over = False
+        self._deadline = float("inf")
+        self._end = Waiters()
+        self._failing = False
+        self._thread = threading.Thread(target=self._main, name="evbus_like outbox", daemon=True)
+
+    # ---- any thread
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> asyncio.Future[Any]:
+        """Queue a job of the running loop."""
+        self._jobs.append(job)
+        if (
+            self._idle
+        ):  # the tasks that are ready now will be faster than the thread: their jobs go into the same commit
+            self._idle = False
+            self._ring()
+        if self._swept:
+            self._sweep()
+        return job.future
+
+    def settle(self, destination: str, seqs: Sequence[int]) -> None:
+        """Note that events were delivered; it goes to the disk with the next commit, or soon."""
+        if self._settled.add(destination, seqs):
+            self._ring()
+
+    async def close(self, timeout: float) -> None:
+        """Do what was asked for, close the file, and end; raises StorageError if that takes too long."""
+        self._deadline = monotonic() + timeout
+        self._closing = True
+        self._ring()
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._over:
+                    await self._end.wait(lambda: not self._over)
+        except TimeoutError:
+            error = f"the outbox {self.store.path} did not close within {timeout:g} s: its disk does not answer"
+            answer([(job, None, StorageError(error)) for job in (*self._doing, *self._jobs)])
+            raise StorageError(f"{error}; what was committed is safe, the lock goes with this process") from None
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # rung already
+            self._bell.release()
+
+    def _sweep(self) -> None:
+        """Refuse the jobs that came too late, or that the thread did not finish."""
+        doing, self._doing = self._doing, ()
+        jobs = deque(doing)
+        with suppress(IndexError):
+            while True:
+                jobs.append(self._jobs.popleft())
+        for job in jobs:
+            self._fail(job, OutboxClosed(f"the outbox {self.store.path} is closed"))
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        if job.size:
+            self.store.tally.free(job.size)
+        answer([(job, None, error)])
+
+    # ---- the thread
+
+    def _main(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            log.exception("the outbox %s stops", self.store.path)
+        finally:
+            self._swept = True
+            self._sweep()
+            self.store.close()
+            self._at_end()
+            self._over = True
+            self._end.wake_all()
+
+    def _work(self) -> None:
+        while True:
+            jobs = self._take()
+            if jobs or self._settled.due():
+                self._doing = jobs
+                self._group(jobs, self._settled.take())
+                self._doing = ()
+            elif self._closing:
+                return self._group((), self._settled.take())
+            else:
+                self._wait()
+            if monotonic() > self._deadline:
+                return None
+
+    def _wait(self) -> None:
+        self._idle = True
+        if not self._jobs and not self._closing:  # what came before `_idle` was set did not ring
+            self._bell.acquire(timeout=self._settled.patience())
+        self._idle = False
+
+    def _take(self) -> list[Job]:
+        jobs: list[Job] = []
+        popleft, size = self._jobs.popleft, 0
+        while self._jobs and len(jobs) < GROUP_JOBS and size < GROUP_BYTES:
+            job = popleft()
+            if job.future.cancelled():
+                self.store.tally.free(job.size)
+            else:
+                jobs.append(job)
+                size += job.size
+        return jobs
+
+    def _group(self, jobs: Sequence[Job], settled: dict[str, list[int]]) -> None:
+        """Do jobs in one transaction; if one of them spoils it, each in its own."""
+        if not jobs and not settled:
+            return
+        try:
+            results = self._transaction(jobs, settled)
+        except Exception as error:
+            self.store.rollback(is_suspect(error))
+            if is_storage(error):
+                self._storage_failed(jobs, settled, error)
+            elif len(jobs) + bool(settled) > 1:
+                self._group((), settled)
+                for job in jobs:
+                    self._group((job,), {})
+            elif jobs:
+                self._fail(jobs[0], _blame(jobs[0], error))
+            else:
+                log.error("the outbox %s cannot settle: %s", self.store.path, error)
+            return
+        self.commits += 1
+        if self._failing:
+            self._failing = False
+            log.warning("the outbox %s works again", self.store.path)
+        if jobs:
+            answer([(job, result, None) for job, result in zip(jobs, results, strict=True)])
+
+    def _transaction(self, jobs: Sequence[Job], settled: dict[str, list[int]]) -> list[Any]:
+        store = self.store
+        store.begin()
+        for destination, seqs in settled.items():
+            store.settle(destination, seqs)
+        results: list[Any] = []
+        parcels: list[Parcel] = []
+        for job in jobs:
+            if job.work is None:
+                first = store.next_seq + len(parcels)
+                results.append(list(range(first, first + len(job.parcels))) if job.many else first)
+                parcels += job.parcels
+            else:
+                store.append(parcels)
+                parcels = []
+                results.append(job.work(store))
+        store.append(parcels)
+        store.commit()
+        return results
+
+    def _storage_failed(self, jobs: Sequence[Job], settled: dict[str, list[int]], error: Exception) -> None:
+        self._settled.put_back(settled)
+        if not self._failing:
+            self._failing = True
+            log.error("%s", storage_error(self.store.path, error))
+        for job in jobs:
+            self._fail(job, storage_error(self.store.path, error))
+
+
+def _blame(job: Job, error: Exception) -> Exception:
+    if isinstance(error, EvbusError) or job.work is not None:
+        return error
+    return BadEvent(f"the outbox cannot hold this event: {type(error).__name__}: {error}")

@@ -1,0 +1,36 @@
+"""Overflow: drops of a full lane, counted by policy and logged now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from time import monotonic
+
+log = logging.getLogger("evbus_like.lane")
+
+REMIND = 60.0  # seconds between two log lines about the same lane
+
+
+class Overflow:
+    """What a lane dropped: never silent, and never a log line for each event."""
+
+    def __init__(self, lane: str) -> None:
+        self.lane = lane
+        self.counts: Counter[str] = Counter()
+        self._logged = -REMIND
+
+    def note(self, policy: str, trouble: str) -> None:
+        """Count a drop."""
+        self.counts[policy] += 1
+        if monotonic() - self._logged > REMIND:
+            self._logged = monotonic()
+            which = "the new ones" if policy == "drop_new" else "the oldest ones"
+            log.warning(
+                "%s is full and drops %s (when_full: %s), %d so far: %s. Raise max_events or max_bytes, or use"
+                " when_full: spill to keep them on disk",
+                self.lane,
+                which,
+                policy,
+                self.counts[policy],
+                trouble,
+            )

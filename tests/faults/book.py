@@ -1,0 +1,112 @@
+"""The sender's book: what was put, and what must be true of it in the end."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.sites import Arrived
+
+KEYS = ("orders.eu", "orders.us", "stock")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a fault has cost: how many events were put, arrived, arrived again, and did not arrive."""
+
+    put: int
+    arrived: int
+    repeats: int
+    missing: int
+
+
+class Book:
+    """Puts numbered events, in order for each routing key, and remembers those that were accepted."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, tuple[str, int]] = {}  # id: key, number
+        self.put_count = 0
+        self._numbers = {key: itertools.count() for key in KEYS}
+        self._keys = itertools.cycle(KEYS)
+
+    def note(self, event_id: str, key: str, number: int) -> None:
+        """Remember an event whose put returned."""
+        assert event_id not in self.events, "two events have one id"
+        self.events[event_id] = (key, number)
+
+    async def put(self, hub: Any, key: str | None = None, size: int = 0, **options: Any) -> Any:
+        """Put the next event of a key, of the next key if none is given."""
+        key = key or next(self._keys)
+        number = next(self._numbers[key])
+        receipt = await hub.evbus.broker.put(key, body(key, number, size), **options)
+        self.note(receipt.id, key, number)
+        return receipt
+
+    def put_nowait(self, hub: Any, key: str | None = None, size: int = 0, **options: Any) -> str:
+        """Put the next event of a key without waiting."""
+        key = key or next(self._keys)
+        number = next(self._numbers[key])
+        event_id = hub.evbus.broker.put_nowait(key, body(key, number, size), **options)
+        self.note(event_id, key, number)
+        return event_id
+
+    @asynccontextmanager
+    async def streaming(self, hub: Any, size: int = 0, **options: Any) -> AsyncIterator[None]:
+        """Put one event after another meanwhile, and look at the account now and then; raises what a put raised."""
+
+        async def stream() -> None:
+            for count in itertools.count():
+                await self.put(hub, size=size, **options)
+                await asyncio.sleep(0.002)
+                if count % 50 == 0:
+                    assert hub.evbus.init.account().balanced
+
+        task = asyncio.create_task(stream())
+        try:
+            yield
+        finally:
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if not isinstance(outcome, asyncio.CancelledError):
+            raise outcome
+
+    def check(self, account: Any, arrived: Iterable[Arrived], at_most: int | None = None) -> Verdict:
+        """Hold what arrived against the book and the account; gives the costs, `at_most` bounds the repeats.
+
+        The account is that of a bus with one lane, to which all events of this book went.
+        """
+        arrived = list(arrived)
+        (lane,) = account.lanes
+        given_up = lane.dead_lettered + lane.dropped + lane.spilled + lane.remaining
+        assert lane.accepted == lane.delivered + given_up, "the account does not balance"
+        # A put that was cancelled at the end of the stream may be in, and is not in the book.
+        assert 0 <= account.put - len(self.events) <= 1
+        first = {message.id: (message.key, message.number) for message in reversed(arrived)}
+        strangers = first.keys() - self.events.keys()
+        assert len(strangers) <= account.put - len(self.events), f"nobody has put {sorted(strangers)[:3]}"
+        missing = self.events.keys() - first.keys()
+        assert len(missing) <= given_up, f"{len(missing)} are missing and the account admits {given_up}"
+        assert len(first) >= lane.delivered, f"the account says {lane.delivered} delivered, {len(first)} arrived"
+        in_order(arrived)
+        repeats = len(arrived) - len(first)
+        assert repeats <= account.retries, f"{repeats} repeats, {account.retries} were sent again"
+        assert at_most is None or repeats <= at_most, f"{repeats} repeats, {at_most} could be in flight"
+        return Verdict(len(self.events), len(first), repeats, len(missing))
+
+
+def body(key: str, number: int, size: int = 0) -> dict[str, Any]:
+    """Make the body of an event, of at least `size` bytes."""
+    return {"key": key, "number": number, **({"filler": "x" * size} if size else {})}
+
+
+def in_order(arrived: Iterable[Arrived]) -> None:
+    """Raise AssertionError where the first arrivals of a key are not in the order in which they were put."""
+    latest: dict[str, int] = {}
+    seen: set[str] = set()
+    for message in arrived:
+        if message.id not in seen:
+            seen.add(message.id)
+            assert message.number > latest.get(message.key, -1), f"{message} came after {latest[message.key]}"
+            latest[message.key] = message.number

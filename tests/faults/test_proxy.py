@@ -1,0 +1,174 @@
+"""The proxy does what the fault tests believe that it does."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from tests.faults.proxy import DOWN, UP, Proxy
+
+
+@pytest.fixture
+def echo():
+    """A server that says everything back; gives its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    served = []
+
+    def answer(sock):
+        with sock:
+            try:
+                while data := sock.recv(65536):
+                    sock.sendall(data)
+            except OSError:
+                pass
+
+    def serve():
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            served.append(threading.Thread(target=answer, args=(sock,), daemon=True))
+            served[-1].start()
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in (serving, *served):
+        thread.join(10.0)
+
+
+@pytest.fixture
+def proxy(echo):
+    with Proxy(echo) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(proxy):
+    with connected(proxy) as client:
+        yield client
+
+
+def connected(proxy):
+    with contextlib.ExitStack() as closing:
+        client = closing.enter_context(socket.create_connection(("127.0.0.1", proxy.port), timeout=10.0))
+        client.sendall(b"hello")
+        if client.recv(5, socket.MSG_WAITALL) != b"hello":
+            raise ConnectionResetError
+        closing.pop_all()
+    return client
+
+
+def received(client, left):
+    while left:
+        data = client.recv(left)
+        left -= len(data)
+        yield data
+
+
+def silent(client):
+    client.settimeout(0.2)
+    try:
+        return not client.recv(1)
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(10.0)
+
+
+def test_what_goes_in_comes_back(proxy, client):
+    sent = bytes(range(256)) * 1000
+    sending = threading.Thread(target=client.sendall, args=(sent,))
+    sending.start()
+    assert b"".join(received(client, len(sent))) == sent
+    sending.join()
+    assert (proxy.tried, proxy.open) == (1, 1)
+
+
+def test_a_reset_is_a_reset_and_the_next_connection_works(proxy, client):
+    proxy.reset()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    connected(proxy).close()
+
+
+def test_nobody_connects_to_a_proxy_that_refuses_until_it_is_healed(proxy, client):
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connected(proxy)
+    proxy.heal()
+    connected(proxy).close()
+
+
+def test_hanging_up_counts_whoever_tries(proxy, client):
+    proxy.hang_up()
+    for _ in range(3):
+        with pytest.raises(ConnectionResetError):
+            connected(proxy)
+    assert proxy.tried == 4
+
+
+def test_a_black_hole_swallows_and_what_it_has_bitten_is_reset_by_healing(proxy, client):
+    proxy.black_hole()
+    client.sendall(b"gone")
+    assert silent(client)
+    proxy.heal()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+
+def test_what_was_frozen_goes_on_where_it_stopped(proxy, client):
+    proxy.freeze()
+    client.sendall(b"later")
+    assert silent(client)
+    proxy.heal()
+    assert client.recv(5, socket.MSG_WAITALL) == b"later"
+
+
+@pytest.mark.parametrize(("direction", "at_the_broker"), [(UP, 5), (DOWN, 10)])
+def test_a_half_open_connection_carries_one_direction(proxy, client, direction, at_the_broker):
+    proxy.freeze(direction)
+    client.sendall(b"later")
+    assert silent(client)
+    assert proxy.carried[UP] == at_the_broker
+
+
+def test_delayed_bytes_come_and_come_at_once_when_healed(proxy, client):
+    proxy.delay(60.0, DOWN)
+    client.sendall(b"later")
+    assert silent(client)
+    proxy.heal()
+    assert client.recv(5, socket.MSG_WAITALL) == b"later"
+
+
+def test_a_cut_lets_just_so_many_bytes_through(proxy, client):
+    proxy.cut_after(7, DOWN, hang_up=True)
+    client.sendall(b"0123456789")
+    assert client.recv(7, socket.MSG_WAITALL) == b"0123456"
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert proxy.was_cut.is_set()
+    with pytest.raises(ConnectionResetError):
+        connected(proxy)
+    proxy.heal()
+    connected(proxy).close()
+
+
+def test_a_broker_that_is_not_there_is_a_reset():
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with Proxy(port) as proxy, pytest.raises(ConnectionResetError):
+        connected(proxy)
+
+
+def test_a_closed_proxy_leaves_no_thread_and_no_connection(echo):
+    before = threading.active_count()
+    with Proxy(echo) as proxy:
+        client = connected(proxy)
+    with client, pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert threading.active_count() <= before + 1  # the echo server's own

@@ -1,0 +1,183 @@
+"""What only RabbitMQ does: alarms, returned messages, closed channels, rights that go."""
+
+import asyncio
+import contextlib
+
+import aio_pika
+import pytest
+
+from evbus_like.testing import eventually, running
+from tests.faults.book import Book
+from tests.integration.support import DEADLINE, channel
+
+CALM = "0.6"  # the fraction of memory above which RabbitMQ raises its alarm, when nothing is tested
+
+
+@contextlib.asynccontextmanager
+async def alarm(rabbitmq):
+    """Let RabbitMQ believe that its memory is full."""
+    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.0001")
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", CALM)
+
+
+@pytest.mark.fault(6)
+async def test_an_alarm_pauses_the_lane_that_says_so_and_costs_no_event(rabbit_site, carried):
+    async def happens(hub):
+        async with alarm(rabbit_site.broker):
+            await eventually(lambda: "block" in str(rabbit_site.status(hub)))
+            before = rabbit_site.delivered(hub)
+            # For as long as the alarm lasts, nothing is delivered and nothing is given up.
+            await eventually(lambda: hub.evbus.init.account().retries >= 3)
+            assert rabbit_site.delivered(hub) == before
+            assert hub.evbus.init.account().dead_lettered == 0
+
+    await carried(rabbit_site, happens, timeout=2.0)
+
+
+@pytest.mark.fault(6)
+async def test_a_stop_during_an_alarm_ends_and_counts_what_remains(rabbit_site, costs):
+    # Given an alarm that has blocked the lane
+    book = Book()
+    async with rabbit_site.bus(timeout=2.0) as hub:
+        await book.put(hub, confirm="delivered")
+        async with alarm(rabbit_site.broker):
+            for _ in range(20):
+                await book.put(hub)
+            await rabbit_site.until(hub, "retrying")
+            # When the bus is stopped
+            async with asyncio.timeout(DEADLINE):
+                account = await hub.evbus.init.stop(4.0)
+    # Then nothing is unaccounted: RabbitMQ may have what it never confirmed
+    assert (account.delivered, account.remaining) == (1, 20)
+    costs(book.check(account, await rabbit_site.arrived()))
+
+
+@pytest.mark.fault(7, 8)
+async def test_returned_events_are_told_from_their_neighbours_of_equal_content(rabbitmq, fresh_name):
+    # Given a queue for one routing key and none for another
+    name = fresh_name
+    returned = []
+    profile = {"connection": {"url": rabbitmq.url}, "exchange": name}
+    async with channel(rabbitmq.url) as opened:
+        exchange = await opened.declare_exchange(name, aio_pika.ExchangeType.TOPIC)
+        queue = await opened.declare_queue(name)
+        await queue.bind(exchange, "here")
+        async with running({"amqp": {"default": profile}}) as hub:
+            hub.evbus.ENGINE.lanes[0].report = lambda failure: returned.append(failure.event.id)
+            # When one batch mixes both, all of the same content
+            sent = {"here": [], "nowhere": []}
+            for number in range(600):
+                key = "nowhere" if number % 3 == 1 else "here"
+                sent[key].append(hub.evbus.broker.put_nowait(key, {"same": True}))
+            account = await hub.evbus.init.stop(DEADLINE)
+        # Then just those without a queue are dead-lettered, none of them twice
+        ids = []
+        while message := await queue.get(no_ack=True, fail=False):
+            ids.append(message.message_id)
+        await queue.delete()
+        await exchange.delete()
+    assert ids == sent["here"]
+    assert returned == sent["nowhere"]
+    assert (account.delivered, account.dead_lettered, account.remaining) == (400, 200, 0)
+
+
+@pytest.mark.fault(9)
+async def test_a_message_beyond_the_brokers_limit_is_given_up_alone(rabbit_site, costs):
+    # Given a broker that takes less than the profile believes, and closes the channel over it
+    limit = "application:{}_env(rabbit, max_message_size{})."
+    before = (await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("get", ""))).strip()
+    before = before.removeprefix("{ok,").rstrip("}") if before.startswith("{ok,") else str(134217728)
+    await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("set", ", 50000"))
+    book = Book()
+    try:
+        # When a batch has one that is too large in its middle
+        async with rabbit_site.bus() as hub:
+            for number in range(101):
+                book.put_nowait(hub, size=60_000 if number == 50 else 0)
+            account = await hub.evbus.init.stop(DEADLINE)
+    finally:
+        await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("set", f", {before}"))
+    # Then it alone is missing
+    verdict = book.check(account, await rabbit_site.arrived())
+    costs(verdict)
+    assert (account.delivered, account.dead_lettered, account.remaining) == (100, 1, 0)
+    assert verdict.missing == 1
+
+
+@pytest.mark.fault(10)
+async def test_an_exchange_that_is_deleted_holds_the_events_until_it_is_back(rabbit_site, carried):
+    async def happens(hub):
+        async with channel(rabbit_site.broker.url) as opened:
+            await (await opened.get_exchange(rabbit_site.name)).delete()
+        trouble = await rabbit_site.until(hub, "refused")
+        assert rabbit_site.name in trouble
+        async with channel(rabbit_site.broker.url) as opened:
+            # Bound before the exchange is what the lane looks for, so that no event comes to one without a queue.
+            queue = await opened.declare_queue(rabbit_site.name, passive=True)
+            spare = await opened.declare_exchange(f"{rabbit_site.name}-spare", aio_pika.ExchangeType.FANOUT)
+            await queue.bind(spare)
+            arguments = {"alternate-exchange": f"{rabbit_site.name}-spare"}
+            await opened.declare_exchange(
+                rabbit_site.name, aio_pika.ExchangeType.TOPIC, durable=True, arguments=arguments
+            )
+
+    await carried(rabbit_site, happens)
+
+
+@pytest.mark.fault(10)
+async def test_a_missing_exchange_leaves_other_lanes_of_the_broker_alone(rabbit_site, fresh_name, costs):
+    # Given two profiles of one broker, one of whose exchanges is missing
+    book = Book()
+    good, bad = rabbit_site.profile(), rabbit_site.profile(exchange=f"{fresh_name}-missing")
+    async with running({"amqp": {"default": good, "bad": bad}}) as hub:
+        for _ in range(100):
+            hub.evbus.broker.put_nowait("key", 1, "bad")
+            await book.put(hub, confirm="delivered")
+        account = await hub.evbus.init.stop(5.0)
+    # Then all of the one is delivered, all of the other is held
+    assert [(lane.delivered, lane.remaining) for lane in account.lanes] == [(100, 0), (0, 100)]
+    arrived = await rabbit_site.arrived()
+    assert [message.id for message in arrived] == list(book.events)
+
+
+@pytest.mark.fault(11)
+async def test_rights_revoked_in_mid_stream_hold_the_events_until_they_are_granted_again(rabbit_site, carried):
+    # RabbitMQ remembers a right for as long as a tick of the channel; a minute, unless it is told otherwise.
+    broker, user = rabbit_site.broker, rabbit_site.name
+    ticks = "application:set_env(rabbit, channel_tick_interval, {})."
+
+    def grant(write):
+        broker.ctl("set_permissions", user, "", write, "")
+
+    await asyncio.to_thread(broker.ctl, "add_user", user, "a-password")
+    await asyncio.to_thread(grant, ".*")
+    await asyncio.to_thread(broker.ctl, "eval", ticks.format(500))
+
+    async def happens(hub):
+        await asyncio.to_thread(grant, "")
+        trouble = await rabbit_site.until(hub, "refused")
+        assert "ACCESS_REFUSED" in trouble
+        assert hub.evbus.init.account().dead_lettered == 0
+        await asyncio.to_thread(grant, ".*")
+
+    try:
+        await carried(rabbit_site, happens, connection={"login": user, "password": "a-password"})
+    finally:
+        await asyncio.to_thread(broker.ctl, "eval", ticks.format(60000))
+        await asyncio.to_thread(broker.ctl, "delete_user", user)
+
+
+@pytest.mark.fault(12)
+async def test_a_wrong_password_is_a_clear_error_that_does_not_show_it(rabbit_site, caplog):
+    connection = {"login": "guest", "password": "not-this-one"}
+    async with rabbit_site.bus(connection=connection) as hub:
+        await hub.evbus.broker.put("key", 1)
+        trouble = await rabbit_site.until(hub, "refused")
+        account = await hub.evbus.init.stop(5.0)
+    assert "'guest'" in trouble
+    assert "password" in trouble
+    assert "not-this-one" not in f"{caplog.text} {trouble} {account} {account.as_dict()}"
+    assert account.remaining == 1

@@ -1,0 +1,103 @@
+"""What the tests of the outbox share: events, an outbox that is open, and a disk that fails on command."""
+
+import asyncio
+import sqlite3
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from evbus_like.engine.event import Event
+from evbus_like.engine.outbox import Outbox
+from evbus_like.engine.outbox.connection import connect
+from tests.unit.fakes import HANG
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(body: bytes | int = b"{}", **changes: Any) -> Event:
+    """A serialized event; a number stands for a body that says it."""
+    body = b"%d" % body if isinstance(body, int) else body
+    event = Event(changes.pop("routing_key", "orders.created"), body, changes.pop("profile", "default"))
+    event.content_type = "application/json"
+    event.timestamp = 1234.5
+    for name, value in changes.items():
+        setattr(event, name, value)
+    return event
+
+
+def content(event: Event) -> tuple[Any, ...]:
+    """All of an event that has to survive."""
+    return tuple(
+        getattr(event, name)
+        for name in ("id", "routing_key", "profile", "headers", "key", "content_type", "timestamp", "body")
+    )
+
+
+@asynccontextmanager
+async def opened(path: Path, **options: Any) -> AsyncIterator[Outbox]:
+    """An outbox, open within the block."""
+    outbox = Outbox(path, **options)
+    outbox.open()
+    try:
+        async with asyncio.timeout(HANG):
+            yield outbox
+    finally:
+        await outbox.close(HANG)
+
+
+async def bodies(outbox: Outbox, destination: str = "a", after: int = 0) -> list[bytes]:
+    """The bodies that wait for a destination."""
+    return [event.body for _, event in await outbox.page(destination, after)]
+
+
+class Disk:
+    """A disk that fails while `error` is set, at the statements that begin with `at`."""
+
+    def __init__(self) -> None:
+        self.error: Callable[[], Exception] | None = None
+        self.at: tuple[str, ...] = ("BEGIN", "INSERT", "DELETE", "COMMIT")
+        self.before: Callable[[str], None] = lambda statement: None
+        self.connections = 0
+
+    def connect(self, path: Path) -> Any:
+        if self.error is not None:
+            raise self.error()
+        self.connections += 1
+        return _Connection(connect(path), self)
+
+    def fail(self, message: str = "disk I/O error", at: tuple[str, ...] = ("COMMIT",)) -> None:
+        self.error, self.at = lambda: sqlite3.OperationalError(message), at
+
+    def mend(self) -> None:
+        self.error = None
+
+
+class _Connection:
+    def __init__(self, real: sqlite3.Connection, disk: Disk) -> None:
+        self._real, self._disk = real, disk
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        self._disk.before(statement)
+        if self._disk.error is not None and statement.startswith(self._disk.at):
+            raise self._disk.error()
+        return self._real.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+async def spawn(script: str, *arguments: object) -> asyncio.subprocess.Process:
+    """A Python process that runs a script, its output to be read."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        textwrap.dedent(script),
+        *map(str, arguments),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )

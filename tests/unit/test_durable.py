@@ -1,0 +1,305 @@
+"""The bus with an outbox: what is on the disk, when, and what a restart makes of it."""
+
+import asyncio
+import json
+
+import pytest
+
+from evbus_like.engine.errors import (
+    Dropped,
+    NotDelivered,
+    PoisonEvent,
+    PutTimeout,
+    QueueFull,
+    StorageError,
+    TransientError,
+)
+from evbus_like.engine.outbox import Outbox
+from tests.unit.fakes import Destination, entry, running, until
+
+DURABLE = {"durable": True}
+SPILL = {"when_full": "spill", "max_events": 3}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "outbox.sqlite"
+
+
+def opened(path, **options):
+    outbox = Outbox(path, **options)
+    outbox.open()
+    return outbox
+
+
+def numbers(destination):
+    return [json.loads(body) for body in destination.received]
+
+
+async def left(path):
+    """What a later process finds in the outbox: the numbers that wait for each destination."""
+    outbox = opened(path)
+    try:
+        names = outbox.counts().pending
+        return {name: [json.loads(event.body) for _, event in await outbox.page(name)] for name in names}
+    finally:
+        await outbox.close()
+
+
+def away():
+    return Destination(open=[TransientError("away")] * 1000)
+
+
+async def test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids(path):
+    ids = []
+    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+        for number in range(20):
+            ids.append((await bus.putter.put("k", number, headers={"n": number}, key="x")).id)
+            assert bus.bus.outbox.counts().pending == {"fake:default": number + 1}
+        account = await bus.stop(0.2)
+    assert (account.spilled, account.remaining, account.balanced) == (20, 0, True)
+
+    destination = Destination()
+    async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
+        await until(lambda: len(destination.received) == 20)
+        account = await bus.stop()
+    assert numbers(destination) == list(range(20))
+    assert [event.id for event in destination.events] == ids
+    assert [event.headers for event in destination.events] == [{"n": number} for number in range(20)]
+    assert (account.accepted, account.delivered, account.balanced) == (20, 20, True)
+    assert await left(path) == {}
+
+
+async def test_what_was_delivered_is_not_sent_again(path):
+    destination = Destination()
+    async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
+        for number in range(50):
+            bus.putter.put_nowait("k", number)
+        await until(lambda: len(destination.received) == 50)
+    assert await left(path) == {}
+
+
+async def test_events_of_tasks_and_of_put_nowait_keep_each_caller_s_order(path):
+    destination = Destination()
+    async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
+
+        async def put(task):
+            for number in range(20):
+                await bus.putter.put("k", [task, number])
+
+        for number in range(20):
+            bus.putter.put_nowait("k", ["nowait", number])
+        await asyncio.gather(*(put(task) for task in range(10)))
+        await until(lambda: len(destination.received) == 220)
+    for task in ("nowait", *range(10)):
+        assert [n for each, n in numbers(destination) if each == task] == list(range(20))
+
+
+async def test_a_lane_of_memory_keeps_its_order_where_a_durable_lane_shares_events_with_it(path):
+    durable, memory = Destination(), Destination()
+    entries = [
+        entry(durable, "fake:durable", lambda profile: profile == "both", **DURABLE),
+        entry(memory, "fake:memory"),
+    ]
+    async with running(*entries, outbox=opened(path)) as bus:
+        for number in range(100):
+            bus.putter.put_nowait("k", number, "both" if number % 3 else "memory")
+        await until(lambda: len(memory.received) == 100)
+    assert numbers(memory) == list(range(100))
+    assert numbers(durable) == [number for number in range(100) if number % 3]
+
+
+async def test_events_for_memory_alone_do_not_wait_for_a_disk_that_is_stuck(path, monkeypatch):
+    outbox = opened(path)
+    stuck = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(outbox, "submit_many", lambda items: stuck)
+    durable, memory = Destination(), Destination()
+    entries = [
+        entry(durable, "fake:durable", lambda profile: profile == "durable", **DURABLE),
+        entry(memory, "fake:memory", lambda profile: profile == "memory"),
+    ]
+    async with running(*entries, outbox=outbox) as bus:
+        bus.putter.put_nowait("k", 1, "durable")
+        await bus.putter.put("k", 2, "memory")
+        await until(lambda: memory.received)
+        assert durable.received == []
+        with pytest.raises(PutTimeout, match="not known"):
+            await bus.putter.put("k", 3, "durable", timeout=0.05)
+        stuck.set_result([1])
+
+
+async def test_a_disk_that_fails_makes_put_raise_and_no_lane_has_the_event(path, monkeypatch):
+    outbox = opened(path)
+    durable, memory = Destination(), Destination()
+
+    def fail(items):
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(StorageError("the disk is full"))
+        return future
+
+    async with running(entry(durable, "fake:durable", **DURABLE), entry(memory, "fake:memory"), outbox=outbox) as bus:
+        submit, outbox.submit_many = outbox.submit_many, fail
+        with pytest.raises(StorageError, match="disk is full"):
+            await bus.putter.put("k", 1)
+        bus.putter.put_nowait("k", 2)
+        await until(lambda: bus.failures)
+        outbox.submit_many = submit
+        await bus.putter.put("k", 3)
+        await until(lambda: durable.received and memory.received)
+        account = await bus.stop()
+    assert numbers(durable) == numbers(memory) == [3]
+    assert [failure.event.body for failure in bus.failures] == [b"2"]
+    assert (account.put, account.rejected, account.balanced) == (3, 2, True)
+
+
+async def test_a_full_outbox_makes_put_wait_and_put_nowait_raise(path):
+    destination = away()
+    outbox = opened(path, max_bytes=2000)
+    async with running(entry(destination, **DURABLE), outbox=outbox) as bus:
+        with pytest.raises(PutTimeout, match="no room"):  # noqa: PT012 - nobody can say which put is the one
+            for number in range(100):
+                await bus.putter.put("k", number, timeout=0.1)
+        stored = sum(outbox.counts().pending.values())
+        assert 5 < stored < 20
+        with pytest.raises(QueueFull, match="outbox"):
+            bus.putter.put_nowait("k", 1)
+        waiting = asyncio.create_task(bus.putter.put("k", "late", timeout=5))
+        destination.script["open"].clear()
+        await waiting
+        await until(lambda: b'"late"' in destination.received)
+
+
+async def test_spill_keeps_on_disk_what_has_no_room_and_sends_it_in_order(path):
+    destination = away()
+    outbox = opened(path)
+    async with running(entry(destination, **SPILL), outbox=outbox) as bus:
+        for number in range(10):
+            await bus.putter.put("k", number)
+        for number in range(10, 20):
+            bus.putter.put_nowait("k", number)
+        await until(lambda: outbox.counts().pending.get("fake:default") == 17)
+        assert bus.bus.account().remaining == 20
+        destination.script["open"].clear()
+        await until(lambda: len(destination.received) == 20)
+        await bus.putter.put("k", 20)
+        await until(lambda: len(destination.received) == 21)
+        account = await bus.stop()
+    assert numbers(destination) == list(range(21))
+    assert (account.delivered, account.balanced) == (21, True)
+    assert await left(path) == {}
+
+
+async def test_a_stop_spills_what_is_left_in_memory(path):
+    async with running(entry(away(), **SPILL), outbox=opened(path)) as bus:
+        for number in range(2):
+            await bus.putter.put("k", number)
+        account = await bus.stop(0.2)
+    assert (account.spilled, account.remaining) == (2, 0)
+    assert await left(path) == {"fake:default": [0, 1]}
+
+
+async def test_two_lanes_that_spill_the_same_event_each_keep_it(path):
+    entries = [entry(away(), "fake:one", **SPILL), entry(away(), "fake:two", **SPILL)]
+    async with running(*entries, outbox=opened(path)) as bus:
+        for number in range(2):
+            await bus.putter.put("k", number)
+        await bus.stop(0.2)
+    assert await left(path) == {"fake:one": [0, 1], "fake:two": [0, 1]}
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("drop_new", [0, 1, 2]), ("drop_old", [7, 8, 9])])
+async def test_a_lane_that_drops_counts_what_it_drops_and_keeps_its_bounds(policy, kept, caplog):
+    destination = away()
+    async with running(entry(destination, when_full=policy, max_events=3)) as bus:
+        for number in range(10):
+            bus.putter.put_nowait("k", number)
+        await until(lambda: bus.bus.account().accepted == 10)
+        account = bus.bus.account()
+        assert (account.dropped, account.remaining, account.balanced) == (7, 3, True)
+        assert account.lanes[0].drops == {policy: 7}
+        destination.script["open"].clear()
+        await until(lambda: len(destination.received) == 3)
+    assert numbers(destination) == kept
+    assert sum("is full and drops" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_drops_of_one_lane_leave_the_other_lanes_of_an_event_alone():
+    dropping, other = away(), Destination()
+    entries = [entry(dropping, "fake:dropping", when_full="drop_new", max_events=1), entry(other, "fake:other")]
+    async with running(*entries) as bus:
+        await bus.putter.put("k", 1)
+        with pytest.raises(NotDelivered) as caught:
+            await bus.putter.put("k", 2, confirm="delivered", timeout=5)
+        await until(lambda: len(other.received) == 2)
+    outcomes = caught.value.receipt.outcomes
+    assert outcomes["fake:other"] == "delivered"
+    assert isinstance(outcomes["fake:dropping"], Dropped)
+
+
+async def test_what_is_on_its_way_is_not_dropped_as_old():
+    destination = Destination(publish=["hang"])
+    async with running(entry(destination, when_full="drop_old", max_events=2, timeout=0.3)) as bus:
+        await bus.putter.put("k", 0)
+        await until(lambda: destination.calls["publish"] == 1)
+        for number in (1, 2, 3):
+            await bus.putter.put("k", number)
+        await until(lambda: len(destination.received) == 2)
+    assert numbers(destination) == [0, 3]
+
+
+@pytest.mark.parametrize("options", [DURABLE, {}], ids=["durable", "memory"])
+async def test_a_dead_letter_is_on_the_disk_before_the_event_is_let_go(path, options):
+    destination = Destination(publish=[[None, PoisonEvent("no queue wants it"), None]])
+    outbox = opened(path)
+    seen = []
+    async with running(entry(destination, **options), outbox=outbox) as bus:
+        bus.lanes[0].report = lambda failure: seen.append(outbox.counts().dead)
+        for number in range(3):
+            bus.putter.put_nowait("orders", number, headers={"n": number})
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        (letter,) = await outbox.dead()
+        letter = await outbox.dead_one(letter.number)
+    assert seen == [1]
+    assert (letter.destination, letter.reason, letter.kind) == ("fake:default", "no queue wants it", "PoisonEvent")
+    assert (letter.event.routing_key, letter.event.body, letter.event.headers) == ("orders", b"1", {"n": 1})
+    assert letter.attempts == 1
+    assert numbers(destination) == [0, 2]
+
+
+async def test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again(path, monkeypatch):
+    destination = Destination(publish=[[PoisonEvent("never")]] * 3)
+    outbox = opened(path)
+    bury, failures = outbox.bury_event, [StorageError("disk full"), StorageError("disk full")]
+
+    async def sometimes(*args):
+        if failures:
+            raise failures.pop()
+        return await bury(*args)
+
+    outbox.bury_event = sometimes
+    async with running(entry(destination), outbox=outbox) as bus:
+        await bus.putter.put("k", 1)
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        account = await bus.stop()
+    assert destination.calls["publish"] == 3
+    assert account.balanced
+
+
+async def test_a_delivery_of_a_spilled_event_is_told_to_whoever_waits(path):
+    destination = away()
+    async with running(entry(destination, **SPILL), outbox=opened(path)) as bus:
+        puts = [asyncio.create_task(bus.putter.put("k", n, confirm="delivered", timeout=5)) for n in range(8)]
+        await until(lambda: bus.bus.account().accepted == 8)
+        destination.script["open"].clear()
+        receipts = await asyncio.gather(*puts)
+    assert all(receipt.delivered for receipt in receipts)
+
+
+async def test_an_event_is_given_up_when_its_time_is_over():
+    destination = Destination(publish=[[TransientError("busy")]] * 1000)
+    async with running(entry(destination, retry_deadline=0.05)) as bus:
+        await bus.putter.put("k", 1)
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        account = await bus.stop()
+    assert account.balanced
+    assert destination.calls["publish"] > 1

@@ -1,0 +1,390 @@
+"""engine/outbox/recovery.py: torn, garbled and foreign files; the bus starts, and nothing is thrown away."""
+
+import os
+import random
+import shutil
+import sqlite3
+
+import pytest
+
+from evbus_like.engine.outbox import NewerOutbox, Outbox, StorageError
+from evbus_like.engine.outbox import recovery as recovery_module
+from evbus_like.engine.outbox import schema as schema_module
+from evbus_like.engine.outbox.schema import VERSION
+from tests.unit.outboxes import bodies, content, make, opened
+
+COUNT = 400
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+async def filled(path):
+    """An outbox with events and dead letters, all of it in the main file; gives the events."""
+    events = [make(b"%d " % n + b"x" * (9000 if n % 50 == 0 else 300), headers={"n": n}) for n in range(COUNT)]
+    async with opened(path) as outbox:
+        await outbox.append_many([(event, ["a", "b"] if n % 4 == 0 else ["a"]) for n, event in enumerate(events)])
+        for n in range(20):
+            await outbox.bury_event("c", make(b"dead %d" % n + b"y" * 200), "no", "poison", 1)
+    return events
+
+
+async def crashed(path, tmp_path, appends):
+    """An outbox as a crash leaves it, all of it in the log: the file and its log are copied while it is open."""
+    async with opened(tmp_path / "other.db") as outbox:
+        for n in range(appends):
+            await outbox.append(make(n), ["a"])
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"other.db{suffix}", path.with_name(path.name + suffix))
+
+
+def asides(path):
+    return sorted(each for each in path.parent.iterdir() if ".corrupt-" in each.name)
+
+
+async def open_and_use(path):
+    """Open a damaged outbox, see that it works and goes on to after a restart, and give what was recovered."""
+    outbox = Outbox(path)
+    recovered = outbox.open()
+    try:
+        page = await outbox.page("a", 0, 10_000, 10**9)
+        for destination in ("a", "b", "c"):
+            await outbox.append(make(b"new"), [destination])
+        counts = outbox.counts()
+    finally:
+        await outbox.close()
+    async with opened(path) as again:
+        assert again.counts() == counts
+        assert (await bodies(again, "a", page[-1][0] if page else 0))[-1] == b"new"
+    return recovered, page, counts
+
+
+async def test_a_sound_file_is_opened_without_a_report(path, filled):
+    recovered, page, _ = await open_and_use(path)
+
+    assert recovered is None
+    assert [content(event) for _, event in page] == [content(event) for event in filled]
+    assert asides(path) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_of_a_truncated_file_what_is_left_is_recovered(path, filled, seed):
+    size = path.stat().st_size
+    left = random.Random(seed).randrange(1, size)
+    os.truncate(path, left)
+    torn = path.read_bytes()
+
+    recovered, page, counts = await open_and_use(path)
+
+    originals = {event.id: content(event) for event in filled}
+    assert all(content(event) == originals[event.id] for _, event in page)
+    assert [event.id for _, event in page] == [event.id for event in filled if event.id in {e.id for _, e in page}]
+    assert recovered is not None
+    assert recovered.moved_to.read_bytes() == torn
+    assert recovered.events == len(page)
+    assert recovered.dead == counts.dead
+    assert recovered.events > COUNT * (left - 40_000) / size * 0.9 - 20  # the first pages hold none
+    assert str(recovered.moved_to) in str(recovered)
+
+
+async def test_one_bad_page_costs_what_is_on_it_and_no_more(path, filled):
+    data = bytearray(path.read_bytes())
+    place = data.index(b"200 xxxx") // 4096 * 4096  # a page full of events
+    data[place : place + 4096] = os.urandom(4096)
+    path.write_bytes(data)
+
+    recovered, page, counts = await open_and_use(path)
+
+    assert COUNT - 20 < recovered.events < COUNT
+    assert counts.dead == 20
+    assert len(page) == recovered.events
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_garbage_anywhere_never_keeps_the_bus_from_starting(path, filled, seed):
+    draw = random.Random(seed)
+    data = bytearray(path.read_bytes())
+    for _ in range(draw.randrange(1, 6)):
+        place = draw.randrange(100, len(data) - 600)
+        data[place : place + draw.randrange(1, 600)] = draw.randbytes(draw.randrange(1, 600))
+    path.write_bytes(data)
+
+    await open_and_use(path)
+
+
+@pytest.mark.parametrize("length", [16, 100, 4096])
+async def test_a_garbled_header_is_moved_aside(path, filled, length):
+    data = bytearray(path.read_bytes())
+    data[:length] = random.Random(1).randbytes(length)
+    path.write_bytes(data)
+
+    recovered, _, _ = await open_and_use(path)
+
+    assert recovered.moved_to.read_bytes() == bytes(data)
+    assert recovered.moved_to.stat().st_mode & 0o077 == 0
+    assert asides(path) == [recovered.moved_to]
+
+
+async def test_a_version_that_cannot_be_is_damage_and_all_is_recovered(path, filled):
+    data = bytearray(path.read_bytes())
+    data[60:64] = b"\xff\x3f\x7f\x12"  # where the header has the version
+    path.write_bytes(data)
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert (recovered.events, recovered.dead, recovered.again) == (COUNT, 20, 0)
+    assert [content(event) for _, event in page] == [content(event) for event in filled]
+
+
+async def test_events_whose_progress_cannot_be_read_go_to_all_their_destinations_again(path, filled):
+    connection = sqlite3.connect(path)
+    connection.execute("DROP INDEX pending_shared")
+    connection.execute("DROP TABLE pending")
+    connection.close()
+
+    recovered, page, counts = await open_and_use(path)
+
+    assert (recovered.events, recovered.dead, recovered.again) == (COUNT, 20, COUNT)
+    assert [content(event) for _, event in page] == [content(event) for event in filled]
+    assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
+    assert "missing tables: pending" in recovered.reason
+    assert f"{COUNT} of the events go to all their destinations again" in str(recovered)
+
+
+async def test_an_event_that_a_destination_has_is_not_sent_to_it_again_where_that_can_be_read(path, filled):
+    async with opened(path) as outbox:
+        outbox.settle("b", [seq for seq, _ in await outbox.page("b")])
+    data = bytearray(path.read_bytes())
+    data[60:64] = b"\xff\x3f\x7f\x12"
+    path.write_bytes(data)
+
+    _, _, counts = await open_and_use(path)
+
+    assert counts.pending == {"a": COUNT + 1, "b": 1, "c": 1}
+
+
+async def test_events_whose_destination_has_lost_its_name_are_kept(path, filled):
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE destinations")
+    connection.close()
+
+    _, _, counts = await open_and_use(path)
+
+    assert sorted(counts.pending.values()) == [1, 1, 1, 100, COUNT]
+    assert sum(name.startswith("unknown-") for name in counts.pending) == 2
+
+
+@pytest.mark.parametrize("text", [b"hello, this is no database\n" * 10, b"SQLite format 3\x00"])
+async def test_a_file_that_never_was_an_outbox_is_moved_aside(path, text):
+    path.write_bytes(text)
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert (recovered.events, recovered.dead, page) == (0, 0, [])
+    assert recovered.moved_to.read_bytes() == text
+
+
+async def test_an_empty_file_is_a_new_outbox(path):
+    path.touch()
+
+    assert (await open_and_use(path))[0] is None
+
+
+async def test_after_a_crash_the_log_is_read(path, tmp_path):
+    await crashed(path, tmp_path, 30)
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert recovered is None
+    assert [event.body for _, event in page] == [b"%d" % n for n in range(30)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_of_a_truncated_log_the_first_commits_are_left(path, tmp_path, seed):
+    await crashed(path, tmp_path, 30)
+    wal = path.with_name(path.name + "-wal")
+    os.truncate(wal, random.Random(seed).randrange(wal.stat().st_size))
+
+    _, page, _ = await open_and_use(path)
+
+    assert [event.body for _, event in page] == [b"%d" % n for n in range(len(page))]
+
+
+async def test_what_is_only_in_the_log_of_an_emptied_file_is_not_deleted(path, tmp_path):
+    await crashed(path, tmp_path, 30)
+    os.truncate(path, 0)
+
+    _, page, _ = await open_and_use(path)
+
+    assert len(page) == 30 or any(each.stat().st_size for each in asides(path) if each.name.endswith("-wal"))
+
+
+async def test_a_log_without_its_file_is_not_deleted(path, tmp_path):
+    await crashed(path, tmp_path, 30)
+    path.unlink()
+
+    _, page, _ = await open_and_use(path)
+
+    assert len(page) == 30 or any(each.stat().st_size for each in asides(path) if each.name.endswith("-wal"))
+
+
+async def test_damage_twice_in_a_second_is_kept_twice(path):
+    for text in (b"one", b"two"):
+        path.write_bytes(text)
+        outbox = Outbox(path)
+        assert outbox.open() is not None
+        await outbox.close()
+
+    assert sorted(each.read_bytes() for each in asides(path)) == [b"one", b"two"]
+
+
+# ---- crashes while recovering
+
+
+class Crash(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", range(8))
+async def test_a_crash_at_any_step_of_a_recovery_loses_nothing(path, filled, monkeypatch, step):
+    data = bytearray(path.read_bytes())
+    data[60:64] = b"\xff\x3f\x7f\x12"
+    path.write_bytes(data)
+    path.with_name(path.name + "-wal").write_bytes(b"")
+    path.with_name(path.name + "-shm").write_bytes(b"")
+    left = step
+
+    def crash_then(real):
+        def call(*args):
+            nonlocal left
+            if left == 0:
+                raise Crash
+            left -= 1
+            return real(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery_module, "salvage", crash_then(recovery_module.salvage))
+        patch.setattr(os, "rename", crash_then(os.rename))
+        patch.setattr(os, "fsync", crash_then(os.fsync))
+        outbox = Outbox(path)
+        try:
+            outbox.open()
+        except Crash:
+            pass
+        else:
+            await outbox.close()
+
+    _, page, counts = await open_and_use(path)
+
+    assert [content(event) for _, event in page] == [content(event) for event in filled]
+    assert counts.dead == 20
+
+
+async def test_half_of_a_new_file_is_thrown_away_while_the_old_one_is_there(path, filled):
+    path.with_name("outbox.db.recovering").write_bytes(b"half")
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert recovered is None
+    assert len(page) == COUNT
+    assert not path.with_name("outbox.db.recovering").exists()
+
+
+# ---- older releases
+
+
+async def test_the_file_of_an_older_release_is_brought_up_to_date(path, filled, monkeypatch):
+    monkeypatch.setattr(schema_module, "VERSION", VERSION + 2)
+    steps = {
+        VERSION: lambda connection: connection.execute("CREATE TABLE first (x)"),
+        VERSION + 1: lambda connection: connection.execute("ALTER TABLE first ADD COLUMN y"),
+    }
+    monkeypatch.setattr(schema_module, "MIGRATIONS", steps)
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert recovered is None
+    assert len(page) == COUNT
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION + 2,)
+    assert connection.execute("SELECT x, y FROM first").fetchall() == []
+    connection.close()
+
+
+async def test_a_step_to_a_newer_version_that_fails_leaves_the_old_one(path, filled, monkeypatch):
+    def fail(connection):
+        connection.execute("CREATE TABLE half (x)")
+        connection.execute("no such statement")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema_module, "VERSION", VERSION + 1)
+        patch.setattr(schema_module, "MIGRATIONS", {VERSION: fail})
+        with pytest.raises(StorageError, match="cannot be opened"):
+            Outbox(path).open()
+
+    recovered, page, _ = await open_and_use(path)
+    assert recovered is None
+    assert len(page) == COUNT
+
+
+# ---- what is not ours to touch
+
+
+async def test_a_later_version_is_refused_and_left_alone(path, filled):
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(NewerOutbox, match=f"has version {VERSION + 1}, and this release of evbus_like knows {VERSION}"):
+        Outbox(path).open()
+
+    assert path.read_bytes() == before
+    assert asides(path) == []
+
+
+async def test_a_database_of_another_program_is_refused_and_left_alone(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE customers (name)")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(NewerOutbox, match=r"another program \(tables customers\)"):
+        Outbox(path).open()
+
+    assert path.read_bytes() == before
+
+
+async def test_a_disk_that_cannot_be_read_is_no_damage(path, filled, monkeypatch):
+    def fail(path):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery_module, "connect_readonly", fail)
+        with pytest.raises(StorageError, match="cannot be opened: disk I/O error"):
+            Outbox(path).open()
+
+    assert asides(path) == []
+    assert (await open_and_use(path))[0] is None
+
+
+async def test_no_room_for_a_recovery_is_an_error_that_leaves_the_file_alone(path, filled, monkeypatch):
+    def full(path, new):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    os.truncate(path, path.stat().st_size // 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery_module, "salvage", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            Outbox(path).open()
+    assert asides(path) == []
+
+    recovered, _, _ = await open_and_use(path)
+    assert recovered.events > 0
