@@ -70,7 +70,7 @@ def test_the_defaults_of_common_options_are_those_of_the_engine():
     text = section(PROFILES, "Every profile")
     for name in ("max_events", "max_bytes", "batch_events", "batch_bytes", "timeout"):
         assert re.search(rf"\| `{name}` \| \w+ \| {int(getattr(lane, name))}\b", text), name
-    for option, name in (("base", "retry_base"), ("cap", "retry_cap"), ("refused_cap", "refused_cap")):
+    for option, name in (("first", "retry_base"), ("max", "retry_cap"), ("refused_cap", "refused_cap")):
         assert f"| `retry.{option}` | seconds | {getattr(lane, name):g} |" in text
 
 
