@@ -282,6 +282,29 @@ class Bus:
         if self.state == "stopped":
             raise BusStopped(stopped_text(event.profile))
         route = self.route(event.profile)
+        if not route.quick or self.commits.concerns(route.lanes):
+            self._admit_slowly(event, route)
+        else:
+            assert route.sole is not None
+            self._taken += 1
+            try:
+                event.body = route.sole.pack(event.body, route.lanes)
+            except PutError:
+                self._rejected += 1
+                raise
+            event.content_type = route.sole.content_type
+            event.timestamp = time()
+            if event.receipt is not None:
+                event.receipt.accept(route.names)
+            for lane in route.lanes:
+                lane.offer((event,), len(event.body))
+        if self._due and not self._due_soon and self.loop is not None:
+            self._due_soon = True
+            self.loop.call_soon(self._deliver_due)
+        return route.names
+
+    def _admit_slowly(self, event: Event, route: Route) -> None:
+        """Admit an event that has several forms, or no destination, or must be stored, or wait for one that is."""
         raw = event.body
         try:
             bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
@@ -305,10 +328,6 @@ class Bus:
                 event.body = raw
                 raise
             self._taken += 1
-        if self._due and not self._due_soon and self.loop is not None:
-            self._due_soon = True
-            self.loop.call_soon(self._deliver_due)
-        return route.names
 
     def _accept(self, event: Event, route: Route, parcels: Sequence[Parcel]) -> None:
         self._taken += 1

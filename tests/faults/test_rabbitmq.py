@@ -145,28 +145,24 @@ async def test_a_missing_exchange_leaves_other_lanes_of_the_broker_alone(rabbit_
 
 @pytest.mark.fault(11)
 async def test_rights_revoked_in_mid_stream_hold_the_events_until_they_are_granted_again(rabbit_site, carried):
-    # RabbitMQ remembers a right for as long as a tick of the channel; a minute, unless it is told otherwise.
     broker, user = rabbit_site.broker, rabbit_site.name
-    ticks = "application:set_env(rabbit, channel_tick_interval, {})."
 
     def grant(write):
         broker.ctl("set_permissions", user, "", write, "")
 
-    await asyncio.to_thread(broker.ctl, "add_user", user, "a-password")
-    await asyncio.to_thread(grant, ".*")
-    await asyncio.to_thread(broker.ctl, "eval", ticks.format(500))
-
     async def happens(hub):
         await asyncio.to_thread(grant, "")
+        rabbit_site.proxy.reset()  # RabbitMQ asks once for a channel that is busy, and remembers the answer
         trouble = await rabbit_site.until(hub, "refused")
         assert "ACCESS_REFUSED" in trouble
         assert hub.evbus.init.account().dead_lettered == 0
         await asyncio.to_thread(grant, ".*")
 
+    await asyncio.to_thread(broker.ctl, "add_user", user, "a-password")
     try:
+        await asyncio.to_thread(grant, ".*")
         await carried(rabbit_site, happens, connection={"login": user, "password": "a-password"})
     finally:
-        await asyncio.to_thread(broker.ctl, "eval", ticks.format(60000))
         await asyncio.to_thread(broker.ctl, "delete_user", user)
 
 
