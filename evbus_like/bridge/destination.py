@@ -71,7 +71,7 @@ class PluginDestination:
             outcomes = await self._call(self._batch, self.ctx, events)
             if outcomes is None:
                 return None
-            return [error and self._clean(error) for error in outcomes]
+            return [self._clean(outcome) if isinstance(outcome, Exception) else outcome for outcome in outcomes]
         for event in events:
             values = {"ctx": self.ctx, "routing_key": event.routing_key, "body": event.body}
             await self._call(self._publish, **{name: values[name] for name in self._parameters})

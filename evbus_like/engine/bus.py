@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 from evbus_like.engine.account import Account
 from evbus_like.engine.commits import Commits, Parcel
@@ -44,6 +47,7 @@ class Bus:
         self.router = Router(())
         self.state: State = "new"
         self.closed = False  # whether puts are refused
+        self.forked = False  # whether this is the child of the process that runs the bus
         self.loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
@@ -61,12 +65,28 @@ class Bus:
 
     # ---- life cycle
 
+    def refusal(self, profile: str) -> PutError | LifecycleError:
+        """Make the error for whoever puts, or waits, where the bus takes nothing."""
+        if self.forked:
+            return LifecycleError(
+                "this process was forked from one whose bus runs: the loop, the connections and the outbox are the"
+                " parent's. Make a hub of its own in the child, or start children by the method spawn"
+            )
+        return BusStopped(
+            f"the bus is stopped and takes no events (profile {profile!r}); put before stop, or start it again"
+        )
+
     def must_not_run(self) -> None:
         """Raise LifecycleError where a listener runs already."""
+        self._must_own()
         if self.state in ("running", "stopping"):
             raise LifecycleError(
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
             )
+
+    def _must_own(self) -> None:
+        if self.forked:
+            raise self.refusal("")
 
     async def run(self, entries: Sequence[Entry], outbox: Outbox | None = None) -> None:
         """Be the listener until `stop` is called; cancelling it stops the bus without draining.
@@ -107,6 +127,7 @@ class Bus:
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
+        self._must_own()
         seen = self._failed_starts - (self._start_error is not None and not self._told)
         await asyncio.sleep(0)  # a start that was only just made a task begins first
         async with asyncio.timeout(timeout):
@@ -121,6 +142,7 @@ class Bus:
 
         It ends within about `timeout` seconds; what could not be delivered by then is the account's `remaining`.
         """
+        self._must_own()
         if self.loop is None:
             if self.intake.items:
                 log.warning("stop before start: %d events stay queued until a start", self.intake.qsize())
@@ -165,7 +187,7 @@ class Bus:
         await asyncio.gather(*(worker.close(max(0.5, deadline - now())) for worker in self._workers))
         for event in self.intake.items:
             if event.receipt is not None:
-                event.receipt.withdraw(BusStopped(stopped_text(event.profile)))
+                event.receipt.withdraw(self.refusal(event.profile))
         await self._close_outbox(max(1.0, deadline - now()))
         account = self.account()
         self._become("stopped")
@@ -182,6 +204,7 @@ class Bus:
     def _become(self, state: State) -> None:
         self.state = state
         self.closed = state in ("stopping", "stopped")
+        (_running.discard if state == "stopped" else _running.add)(self)
         self._start_error = None
         self._changed.wake_all()
 
@@ -280,7 +303,7 @@ class Bus:
         Where it must be stored first, its receipt says when the lanes have it. OutboxFull leaves the event as it was.
         """
         if self.state == "stopped":
-            raise BusStopped(stopped_text(event.profile))
+            raise self.refusal(event.profile)
         route = self.route(event.profile)
         if not route.quick or self.commits.concerns(route.lanes):
             self._admit_slowly(event, route)
@@ -364,6 +387,18 @@ class Bus:
                 names,
             )
 
+    def status(self) -> dict[str, Any]:
+        """Give what there is to know now, as plain data."""
+        outbox = self.outbox.counts() if self.outbox is not None else None
+        return {
+            "state": self.state,
+            "queued": self.intake.qsize(),
+            "unmatched": self._unmatched,
+            "rejected": self._rejected,
+            "outbox": None if outbox is None else asdict(outbox),
+            "destinations": {lane.name: lane.status() for lane in self._lanes},
+        }
+
     def account(self) -> Account:
         """Give the account as it stands now."""
         return Account(
@@ -380,6 +415,13 @@ class Bus:
         return self._lanes
 
 
-def stopped_text(profile: str) -> str:
-    """What somebody reads who puts into a stopped bus."""
-    return f"the bus is stopped and takes no events (profile {profile!r}); put before stop, or start it again"
+_running: WeakSet[Bus] = WeakSet()
+
+
+def _disown() -> None:
+    """In a child process: the loop, the connections and the outbox of a running bus are the parent's."""
+    for bus in list(_running):
+        bus.forked = bus.closed = True
+
+
+os.register_at_fork(after_in_child=_disown)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from evbus_like.engine.event import Event
 
-Outcomes = Sequence[Exception | None]
+Outcomes = Sequence[Exception | Mapping[str, Any] | None]
 
 
 class Destination(Protocol):
@@ -26,7 +26,8 @@ class Destination(Protocol):
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
         """Publish in order and return when all is confirmed.
 
-        Returns None where every event was delivered, else one entry an event, in order: None or what went wrong;
+        Returns None where every event was delivered, else one entry an event, in order: None, what the destination said
+        of a delivered event (for its receipt), or what went wrong;
         fewer entries than events mean that the rest was not tried and is offered again at once. Raises
         where the whole batch failed; the lane then closes, opens and sends the batch again.
         """

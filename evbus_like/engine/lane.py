@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.account import LaneAccount
@@ -200,6 +201,24 @@ class Lane:
                 receipt.settle(self.name, stopped)
         self._awaited.clear()
         self.room.set()
+
+    def status(self) -> dict[str, Any]:
+        """Give what there is to know of the lane now, as plain data; cheap, and callable at any time."""
+        account, head = self.account(), next(iter(self.queue), None)
+        return {
+            "state": self.state,
+            "waiting": len(self.queue) + self.behind,
+            "queued": len(self.queue),
+            "bytes": self.bytes,
+            "behind": self.behind,
+            "in_flight": self.in_flight,
+            "delivered": account.delivered,
+            "retried": account.retries,
+            "dropped": account.drops,
+            "dead": account.dead_lettered,
+            "oldest_age": max(0.0, time() - head.timestamp) if head is not None else 0.0,
+            "trouble": account.error,
+        }
 
     def account(self) -> LaneAccount:
         """Give the account as it stands now."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal
 
-from evbus_like.engine.bus import Bus, stopped_text
+from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.receipt import Receipt
@@ -39,7 +39,7 @@ class Putter:
         """
         bus = self.bus
         if bus.closed:
-            raise BusStopped(stopped_text(profile))
+            raise bus.refusal(profile)
         if (
             type(routing_key) is not str
             or not routing_key.isascii()
@@ -95,7 +95,7 @@ class Putter:
             if lane.shut:
                 await self._room(route, deadline, timeout)
         if bus.state != "running":  # it may have stopped while we waited
-            raise BusStopped(stopped_text(profile))
+            raise bus.refusal(profile)
         if confirm == "queued":
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
@@ -121,7 +121,7 @@ class Putter:
 
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
         if self.bus.closed:
-            raise BusStopped(stopped_text(profile))
+            raise self.bus.refusal(profile)
         check(routing_key, profile, headers, key)
         return Event(routing_key, body, profile, headers, key, quiet_context())
 
@@ -146,7 +146,7 @@ class Putter:
         for lane in route.lanes:
             while lane.shut:
                 if self.bus.state != "running":
-                    raise BusStopped(stopped_text(lane.name))
+                    raise self.bus.refusal(lane.name)
                 lane.room.clear()
                 try:
                     async with asyncio.timeout_at(deadline):

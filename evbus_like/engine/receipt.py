@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from evbus_like.engine.errors import PutError
+from evbus_like.engine.errors import EvbusError
 
 DELIVERED = "delivered"
 
@@ -52,12 +52,12 @@ class Receipt:
         self.destinations = destinations
         self._wake()
 
-    def refuse(self, error: PutError) -> None:
+    def refuse(self, error: EvbusError) -> None:
         """Let `accepted` raise: the event was not taken."""
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
-    def withdraw(self, error: PutError) -> None:
+    def withdraw(self, error: EvbusError) -> None:
         """Refuse an event that still stands in the intake queue: whoever takes it there must leave it."""
         self.withdrawn = True
         self.refuse(error)

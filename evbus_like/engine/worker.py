@@ -35,7 +35,8 @@ class Worker:
         self._opened = False
         self._attempts = 0  # of the events at the head
         self._tried = 0  # how many those are; others do not join them, for each has tries of its own
-        self._singles = 0  # how many events to send one by one, to find the one that spoils its batch
+        self._suspects = 0  # how many events at the head go in smaller batches, to find the one that spoils them
+        self._slice = 1  # how many of the suspects at once
         self._first_failed: float | None = None  # when the events at the head failed first, by the wall clock
         self._give_up_at = float("inf")  # when they have had their time, by the monotonic clock
         self._reported = False  # whether this refusal was told already
@@ -128,7 +129,7 @@ class Worker:
         Client libraries cancel those who wait on a connection that dies (aio-pika does, when a heartbeat is missed),
         and turn a cancellation of ours into errors of theirs: whether this task was cancelled, only the task knows.
         """
-        batch = self.lane.head(1 if self._singles else self._tried or self._options.batch_events)
+        batch = self.lane.head(self._most())
         self.lane.in_flight = len(batch) if step == self._publish else 0
         try:
             await step(batch)
@@ -170,7 +171,7 @@ class Worker:
         async with asyncio.timeout(self._options.timeout):
             outcomes = await self._destination.publish(batch)
         if outcomes is None:
-            self._singles = max(0, self._singles - len(batch))
+            self._cleared(len(batch))
             self.lane.deliver(len(batch), attempts=self._attempts + 1)
             self._healthy()
         elif 0 < len(outcomes) <= len(batch):
@@ -199,7 +200,7 @@ class Worker:
                 kind = classify(outcome) or TransientError(f"{type(outcome).__name__}: {outcome}")
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(again)
-        self._singles = max(0, self._singles - len(outcomes) + len(again))
+        self._cleared(len(outcomes) - len(again))
         if trouble is None:
             self._healthy()
         else:
@@ -228,7 +229,8 @@ class Worker:
         kind = classify(error)
         one_spoils_all = kind is None or isinstance(kind, PoisonEvent)
         if one_spoils_all and len(batch) > 1:
-            self._singles = len(batch)
+            self._suspects = max(self._suspects, len(batch))
+            self._slice = len(batch) // 2
             return None
         spent = bool(batch) and self._spent(error)
         for event in batch if spent else ():
@@ -237,7 +239,7 @@ class Worker:
                 return await self._back_off(trouble, self.lane.head(len(batch)))
             self.lane.dead_letter(kind or error, self._attempts + 1)
         if spent:
-            self._singles = max(0, self._singles - len(batch))
+            self._cleared(len(batch))
             self._forget()
         if kind is not None and not one_spoils_all:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
@@ -245,6 +247,20 @@ class Worker:
         elif not spent:
             await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
         return None
+
+    def _most(self) -> int:
+        """How many events to send at once: one to a destination that refuses, for a probe; half of a spoilt batch."""
+        if self.lane.state == "refused":
+            return 1
+        if self._suspects:
+            return min(self._slice, self._suspects)
+        return self._tried or self._options.batch_events
+
+    def _cleared(self, count: int) -> None:
+        """Note that so many events are settled; what is left of a spoilt batch goes in larger steps again."""
+        if self._suspects:
+            self._suspects = max(0, self._suspects - count)
+            self._slice = max(1, min(2 * self._slice, self._suspects))
 
     def _forget(self) -> None:
         """Begin the next events' tries anew."""

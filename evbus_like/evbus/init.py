@@ -72,16 +72,12 @@ def account(hub):
 
 
 def status(hub):
-    """Give the state of the bus and of every destination, as plain data."""
-    engine = hub.evbus.ENGINE
-    return {
-        "state": engine.state,
-        "queued": engine.intake.qsize(),
-        "destinations": {
-            lane.name: {"state": lane.state, "waiting": len(lane.queue), "trouble": str(lane.error or "")}
-            for lane in engine.lanes
-        },
-    }
+    """Give the state of the bus, of the outbox and of every destination, as plain data; cheap, at any time.
+
+    A destination's `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts events in
+    memory, `behind` those in the outbox that come after them, `oldest_age` is in seconds.
+    """
+    return hub.evbus.ENGINE.status()
 
 
 def cli(hub):

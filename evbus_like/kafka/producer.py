@@ -82,7 +82,7 @@ class Producer:
             await self.open()
         assert self._producer is not None
         topics = await self._look_up(set(self.topics) or {event.routing_key for event in events})
-        outcomes: list[Exception | None] = [None] * len(events)
+        outcomes: list[Any] = [None] * len(events)
         stacks: dict[tuple[str, int], Stack] = {}
         plans: dict[Any, Plan] = {}
         for position, event in enumerate(events):
@@ -100,12 +100,15 @@ class Producer:
                 sent.append((batch, await self._send(batch)))
             except failures.kafka.KafkaError as error:
                 self._blame(batch, error, outcomes)
+        waited_for = any(event.receipt is not None for event in events)
         if sent:
             await asyncio.wait([future for _, future in sent])
         for batch, future in sent:
             error = ConnectionError("cancelled") if future.cancelled() else future.exception()
             if error is not None:
                 self._blame(batch, error, outcomes)
+            elif waited_for:
+                _answer(batch, future.result(), outcomes)
         if not any(outcomes):
             return None
         if any(isinstance(error, (TransientError, UnknownOutcome)) for error in outcomes):
@@ -118,14 +121,15 @@ class Producer:
         assert self._producer is not None
         return await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
 
-    def _blame(self, batch: Batch, error: BaseException, outcomes: list[Exception | None]) -> None:
+    def _blame(self, batch: Batch, error: BaseException, outcomes: list[Any]) -> None:
         """Note what went wrong with a batch, for each of its events."""
         kind = failures.publishing(error, self.place)
         if isinstance(kind, PoisonEvent) and len(batch.positions) > 1:
             self._one_a_batch = True  # the topic takes smaller batches than we send: its events are tried one by one
             kind = TransientError(f"{kind}; sent again in smaller batches")
         for position in batch.positions:
-            outcomes[position] = outcomes[position] or kind
+            if not isinstance(outcomes[position], Exception):
+                outcomes[position] = kind
 
     def _plan(
         self, event: Event, topics: Mapping[str, Sequence[int] | Exception], stacks: dict[tuple[str, int], Stack]
@@ -215,6 +219,17 @@ class Producer:
                 await asyncio.wait([sender], timeout=CLOSE_WAIT)
             async with asyncio.timeout(CLOSE_WAIT):
                 await producer.client.close()
+
+
+def _answer(batch: Batch, record: Any, outcomes: list[Any]) -> None:
+    """Note where the cluster put the events of a batch; of several topics, the first."""
+    for index, position in enumerate(batch.positions):
+        if outcomes[position] is None:
+            outcomes[position] = {
+                "topic": batch.topic,
+                "partition": batch.partition,
+                "offset": record.offset + index,
+            }
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -38,6 +38,14 @@ async def test_a_record_says_what_and_when(kafka, fresh_name):
     assert record.value == b'{"n":1}'
 
 
+async def test_a_receipt_says_where_the_record_is(kafka, fresh_name):
+    for number in range(3):
+        record, receipt = await sent(kafka, fresh_name, profile(kafka, topics=[fresh_name], partition=0))
+        assert receipt.answers == {"kafka:default": {"topic": fresh_name, "partition": 0, "offset": number}}
+        assert receipt.attempts == {"kafka:default": 1}
+    assert record.offset == 0
+
+
 async def test_the_record_key_is_the_profiles_before_the_events(kafka, fresh_name):
     profiles = profile(kafka, topics=[fresh_name], key="profile's")
     record, _ = await sent(kafka, fresh_name, profiles, routing_key="routing", key="event's")

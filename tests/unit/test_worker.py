@@ -74,7 +74,8 @@ async def test_a_batch_that_fails_as_a_whole_is_sent_again_over_a_new_connection
     assert numbers(destination.received) == [0, 1, 2, 3, 4]
     assert destination.calls["open"] == 3
     assert account.complete
-    assert account.retries == 10
+    refused = isinstance(trouble, DestinationRefused)
+    assert account.retries == (5 + 1 if refused else 5 + 5), "one event is enough to see whether it still refuses"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ async def test_an_error_of_unknown_kind_costs_only_the_event_that_causes_it():
 
     assert numbers(destination.received) == [0, 1, 2, 4, 5]
     assert [f.event.body for f in failures] == [b"3"]
-    assert destination.sent.count(b"3") == 1 + worker_module.UNKNOWN_KIND_ATTEMPTS
+    assert destination.batches.count([b"3"]) == worker_module.UNKNOWN_KIND_ATTEMPTS
     assert account.dead_lettered == 1
 
 
@@ -406,3 +407,28 @@ async def test_under_any_outcomes_no_event_is_lost_or_settled_twice(seeds, count
     assert account.balanced
     assert sorted(numbers(destination.received) + dead) == list(range(count))
     assert account.delivered + account.dead_lettered == count
+
+
+async def test_one_event_that_spoils_a_batch_is_found_by_halves():
+    def spoilt(events):
+        if any(event.body == b"700" for event in events):
+            raise PoisonEvent("the whole batch is refused for one")
+
+    destination = Destination(publish=[spoilt] * 1000)
+    account, _ = await send(destination, 1000)
+    assert account.dead_lettered == 1
+    assert numbers(destination.received) == [number for number in range(1000) if number != 700]
+    assert destination.calls["publish"] < 40, "not one by one"
+
+
+async def test_several_events_that_spoil_a_batch_are_all_found():
+    bad = {b"3", b"4", b"40", b"99"}
+
+    def spoilt(events):
+        if any(event.body in bad for event in events):
+            raise PoisonEvent("the whole batch is refused for one")
+
+    destination = Destination(publish=[spoilt] * 1000)
+    account, _ = await send(destination, 100)
+    assert account.dead_lettered == 4
+    assert set(destination.received) == {b"%d" % number for number in range(100)} - bad

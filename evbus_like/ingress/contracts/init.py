@@ -41,10 +41,10 @@ Concurrency. For one profile, never two calls at once. Two profiles have two `ct
 Deadlines. open and publish are cancelled after the profile's `timeout`; after publish, that counts as UnknownOutcome.
 
 Outcomes. publish_batch returns None where every event was delivered. Else it returns one entry for each event, in
-order: None for a delivered one, an exception for another; a shorter list says that the rest was not tried. What was
-not delivered stays first in the lane, and the connection stays open. Raise where the whole batch failed, or where
-nobody can know: the lane calls close, waits, calls open, and sends the batch again. So what was delivered before a
-raise may be delivered twice.
+order: for a delivered one None, or a mapping that its receipt shows under `answers`; an exception for another; a
+shorter list says that the rest was not tried. What was not delivered stays first in the lane, and the connection stays
+open. Raise where the whole batch failed, or where nobody can know: the lane calls close, waits, calls open, and sends
+the batch again. So what was delivered before a raise may be delivered twice.
 
 Errors, from evbus_like.engine.errors; the kind decides what the lane does:
 

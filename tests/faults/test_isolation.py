@@ -1,0 +1,119 @@
+"""One destination is slow or dead: its own events wait, and those of others do not."""
+
+import asyncio
+
+import pytest
+
+from evbus_like.engine.errors import PutTimeout, QueueFull
+from evbus_like.testing import eventually, running
+from tests.faults.book import Book, body
+from tests.faults.proxy import DOWN
+from tests.integration.support import DEADLINE
+
+ROOM = 500  # events that the slow lane holds
+LARGEST = 4096  # bytes of one event of these tests, at most
+
+
+@pytest.mark.fault(5)
+async def test_a_slow_broker_fills_its_own_lane_and_no_other(site, costs):
+    # Given a broker that takes five seconds for a confirm, and another destination
+    book = Book()
+    slow = site.profile(max_events=ROOM, max_bytes=ROOM * LARGEST, batch_events=100, timeout=60.0)
+    async with running({site.provider: {"default": slow}, "internal": {"fast": None}}) as hub:
+        await book.put(hub, confirm="delivered")
+        site.proxy.delay(5.0, DOWN)
+        # When events are put until the slow lane has no room
+        with pytest.raises(PutTimeout):
+            while True:
+                await book.put(hub, timeout=0.2)
+        with pytest.raises(QueueFull):
+            book.put_nowait(hub)
+        lane = hub.evbus.ENGINE.lanes[0]
+        slow_before = lane.account().delivered
+        # Then the other destination gets thousands of events, while the slow one gets a batch or two
+        for number in range(5000):
+            await hub.evbus.broker.put("fast", number, "fast", confirm="delivered")
+        assert lane.account().delivered - slow_before <= 300
+        # And the memory of the slow lane is bounded
+        assert len(lane.queue) <= ROOM
+        assert lane.bytes <= ROOM * LARGEST
+        site.proxy.heal()
+        await eventually(lambda: not lane.queue)
+        account = await hub.evbus.init.stop(DEADLINE)
+    account.lanes, (_, fast) = account.lanes[:1], account.lanes
+    account.put -= fast.accepted
+    costs(book.check(account, await site.arrived(), at_most=0))
+    assert fast.delivered == 5000
+
+
+@pytest.mark.fault(5)
+async def test_a_lane_that_waits_is_bounded_in_bytes_too(site, costs):
+    # Given a lane with room for 100 kB, whose broker does not answer
+    book = Book()
+    site.proxy.black_hole()
+    async with site.bus(max_bytes=100_000, timeout=2.0) as hub:
+        # When events of 10 kB are put until there is no room
+        with pytest.raises(PutTimeout):
+            while True:
+                await book.put(hub, size=10_000, timeout=0.2)
+        # Then no more than the bound and one event wait
+        assert hub.evbus.ENGINE.lanes[0].bytes <= 111_000
+        assert len(book.events) <= 11
+        site.proxy.heal()
+        account = await hub.evbus.init.stop(DEADLINE)
+    costs(book.check(account, await site.arrived()))
+    assert account.complete
+
+
+def kill(proxy):
+    proxy.refuse()
+
+
+def swallow(proxy):
+    proxy.black_hole()
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("die", [kill, swallow])
+async def test_a_dead_destination_takes_no_twentieth_of_the_rate_of_a_live_one(
+    rabbit_site, kafka_site, fresh_name, die
+):
+    # Given two buses that send to the same Kafka, one of which has a dead RabbitMQ beside it
+    name, window = fresh_name, 4000
+    live = kafka_site.profile(topics=[name])
+    dead = rabbit_site.profile(timeout=0.5, retry={"base": 0.01, "cap": 0.1})
+    die(rabbit_site.proxy)
+    async with (
+        running({"kafka": {"default": live}}) as alone,
+        running({"kafka": {"default": live}, "amqp": {"dead": dead}}) as beside,
+    ):
+        hubs = (alone, beside)
+        for number in range(1000):
+            beside.evbus.broker.put_nowait("key", number, "dead")
+        for hub in hubs:
+            await hub.evbus.broker.put("key", body("key", 0), confirm="delivered")
+        retries = beside.evbus.init.account().retries
+
+        def delivered(hub):
+            return hub.evbus.init.account().lanes[0].delivered
+
+        async def stream(hub):
+            while True:
+                await hub.evbus.broker.put("key", body("key", 0))
+
+        # When both send as much as they can, until one has delivered its share
+        tasks = [asyncio.create_task(stream(hub)) for hub in hubs]
+        try:
+            await eventually(lambda: delivered(alone) >= window and beside.evbus.init.account().retries > retries)
+            counts = [delivered(hub) for hub in hubs]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        # Then the other has, in the same time, at least 95 % of it
+        assert counts[1] >= 0.95 * counts[0]
+        accounts = [await hub.evbus.init.stop(5.0) for hub in hubs]
+    assert all(account.balanced for account in accounts)
+    assert accounts[1].lanes[0].remaining == 0
+    assert accounts[1].lanes[1].delivered == 0
+    assert accounts[1].lanes[1].remaining == 1000

@@ -1,0 +1,245 @@
+"""Faults of our own process: stops that hang, clocks that jump, threads, cancellations, a blocked event loop."""
+
+import asyncio
+import itertools
+import logging
+import random
+import sys
+import threading
+import time
+
+import pytest
+
+from evbus_like.bridge.log_handler import BusHandler
+from evbus_like.testing import eventually, new_hub, running
+from tests.faults.book import Book, in_order
+from tests.integration.support import DEADLINE
+
+
+@pytest.mark.fault(16)
+@pytest.mark.parametrize("how", ["refuse", "black_hole", "freeze"])
+async def test_a_stop_without_the_broker_ends_and_counts_what_remains(site, costs, how):
+    # Given events in flight to a broker that is no longer there
+    book = Book()
+    async with site.bus(timeout=60.0) as hub:
+        await book.put(hub, confirm="delivered")
+        getattr(site.proxy, how)()
+        for _ in range(50):
+            await book.put(hub)
+        # When the bus is stopped
+        async with asyncio.timeout(DEADLINE):
+            account = await hub.evbus.init.stop(2.0)
+    # Then it ends, though a client library may wait for ever, and nothing is unaccounted
+    costs(book.check(account, await site.arrived()))
+    assert account.accepted == 51
+    assert account.remaining > 0
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("jump", [-86_400.0, 1_800.0], ids=["back by a day", "ahead by half an hour"])
+async def test_jumps_of_the_clock_change_no_wait_and_no_order(site, carried, monkeypatch, jump):
+    # Given a clock that jumps to and fro each time somebody looks at it
+    real, sign = time.time, itertools.cycle([0.0, jump])
+
+    def jumping():
+        return real() + next(sign)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith(("evbus_like", "aio", "pamqp")):
+            for name, value in list(vars(module).items()):
+                if value is real:
+                    monkeypatch.setattr(module, name, jumping)
+    monkeypatch.setattr(time, "time", jumping)
+
+    # When the connection is lost and comes back
+    async def happens(hub):
+        for _ in range(3):
+            site.proxy.reset()
+            await site.flows(hub)
+        site.proxy.black_hole()
+        await site.until(hub, "retrying")
+        site.proxy.heal()
+
+    # Then everything arrives all the same
+    await carried(site, happens)
+
+
+@pytest.mark.fault(22)
+async def test_a_cancelled_put_is_at_every_destination_or_at_none(rabbit_site, kafka_site):
+    # Given two destinations with little room, whose connections break all the time
+    narrow = {"max_events": 20, "batch_events": 5}
+    profiles = {"amqp": {"default": rabbit_site.profile(**narrow)}, "kafka": {"default": kafka_site.profile(**narrow)}}
+    choose = random.Random(22)
+    returned, cancelled = set(), set()
+    async with running(profiles) as hub:
+
+        async def put(number):
+            body = {"key": "key", "number": number}
+            confirm = choose.choice(["queued", "accepted", "delivered"])
+            try:
+                await hub.evbus.broker.put("key", body, confirm=confirm)
+            except asyncio.CancelledError:
+                cancelled.add(number)
+                raise
+            returned.add(number)
+
+        # When puts are cancelled at random moments
+        for number in range(0, 1000, 20):
+            tasks = [asyncio.create_task(put(count)) for count in range(number, number + 20)]
+            for _ in range(choose.randrange(5)):
+                await asyncio.sleep(0)
+            if choose.random() < 0.5:
+                await asyncio.sleep(0.005)
+            for task in tasks:
+                if choose.random() < 0.5:
+                    task.cancel()
+            if number % 200 == 0:
+                rabbit_site.proxy.reset()
+                kafka_site.proxy.reset()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        account = await hub.evbus.init.stop(DEADLINE)
+    # Then both destinations have the same events: all whose put returned, and of the others some, whole
+    at_rabbitmq = {message.number for message in await rabbit_site.arrived()}
+    at_kafka = {message.number for message in await kafka_site.arrived()}
+    assert account.complete
+    assert at_rabbitmq == at_kafka
+    assert returned <= at_rabbitmq
+    assert at_rabbitmq <= returned | cancelled
+    assert len(at_rabbitmq) == account.put
+    assert cancelled
+    assert cancelled - at_rabbitmq
+
+
+@pytest.mark.fault(29)
+async def test_events_of_threads_other_loops_and_callbacks_survive_a_killed_connection(site, costs):
+    # Given events put before any listener
+    hub, book, lock = new_hub(), Book(), threading.Lock()
+    numbers = {}
+
+    def put_nowait(key, count):
+        for number in range(count):
+            event_id = hub.evbus.broker.put_nowait(key, {"key": key, "number": number})
+            with lock:
+                book.note(event_id, key, number)
+
+    async def put(key, count):
+        for number in range(count):
+            receipt = await hub.evbus.broker.put(key, {"key": key, "number": number})
+            with lock:
+                book.note(receipt.id, key, number)
+
+    async def called_back(data):
+        number = numbers["callback"] = numbers.get("callback", -1) + 1
+        put_one = hub.evbus.broker.put_nowait("callback", {"key": "callback", "number": number})
+        with lock:
+            book.note(put_one, "callback", number)
+
+    put_nowait("before", 100)
+    async with site.bus(hub) as hub:
+        hub.evbus.REPORTER._hub = {"called.back": called_back}
+        hub.evbus.REPORTER.start("called.back")
+        # When threads, another loop, this loop and the error callback put, and the connection breaks meanwhile
+        threads = [
+            asyncio.create_task(asyncio.to_thread(put_nowait, "thread 1", 300)),
+            asyncio.create_task(asyncio.to_thread(put_nowait, "thread 2", 300)),
+            asyncio.create_task(asyncio.to_thread(asyncio.run, put("loop 2", 300))),
+            asyncio.create_task(put("loop 1", 300)),
+        ]
+        for _ in range(20):
+            hub.evbus.broker.put_nowait("key", {object()})  # cannot be serialized: the callback is told
+            await asyncio.sleep(0.005)
+        site.proxy.reset()
+        await asyncio.gather(*threads)
+        await eventually(lambda: numbers.get("callback") == 19)
+        account = await hub.evbus.init.stop(DEADLINE)
+    # Then all is there, in the order of each
+    assert account.rejected == 20
+    account.put -= account.rejected
+    verdict = book.check(account, await site.arrived())
+    costs(verdict)
+    assert (verdict.put, verdict.missing) == (1320, 0)
+
+
+@pytest.mark.fault(30)
+async def test_a_loop_that_was_blocked_for_ten_seconds_costs_no_event(rabbit_site, kafka_site, costs):
+    # Given a heartbeat of two seconds, and events in flight
+    books = {"amqp": Book(), "kafka": Book()}
+    sites = {"amqp": rabbit_site, "kafka": kafka_site}
+    profiles = {
+        "amqp": {"amqp": rabbit_site.profile(connection={"heartbeat": 2}, timeout=30.0)},
+        "kafka": {"kafka": kafka_site.profile(timeout=30.0)},
+    }
+    async with running(profiles) as hub:
+        for name, book in books.items():
+            await book.put(hub, profile=name, confirm="delivered")
+            for _ in range(2000):
+                book.put_nowait(hub, profile=name)
+        await asyncio.sleep(0)
+        tried = rabbit_site.proxy.tried
+        # When the event loop is blocked for ten seconds
+        time.sleep(10.0)  # noqa: ASYNC251 - just that
+        # Then the bus reconnects, and all arrives
+        for name, book in books.items():
+            for _ in range(100):
+                await book.put(hub, profile=name)
+            await book.put(hub, profile=name, confirm="delivered", timeout=DEADLINE)
+        account = await hub.evbus.init.stop(DEADLINE)
+    assert rabbit_site.proxy.tried > tried
+    assert account.complete
+    for name, book in books.items():
+        arrived = await sites[name].arrived()
+        assert {message.id for message in arrived} == set(book.events)
+        in_order(arrived)
+
+
+@pytest.mark.fault(31)
+async def test_ten_thousand_profiles_are_looked_at_once_for_a_name_and_not_once_for_an_event():
+    # Given 10,000 profiles with patterns
+    profiles = {"internal": {f"shop-{number}-*": {"routing_key": "one"} for number in range(10_000)}}
+    async with running(profiles) as hub:
+        looked = 0
+        for entry in hub.evbus.ENGINE.router.entries:
+            matches = entry.matches
+
+            def counted(name, matches=matches):
+                nonlocal looked
+                looked += 1
+                return matches(name)
+
+            object.__setattr__(entry, "matches", counted)
+        # When a thousand events of three names are put, in two ways
+        for number in range(500):
+            await hub.evbus.broker.put("key", number, f"shop-{number % 3}-eu")
+            hub.evbus.broker.put_nowait("key", number, f"shop-{number % 3}-eu")
+        account = await hub.evbus.init.stop(DEADLINE)
+    # Then each pattern was looked at three times
+    assert looked == 30_000
+    assert (account.put, account.delivered) == (1000, 1000)
+
+
+@pytest.mark.fault(33)
+async def test_what_is_logged_while_the_bus_that_takes_the_log_fails_makes_no_more_of_it(rabbit_site, costs):
+    # Given a log that goes to a destination that is not there
+    rabbit_site.proxy.refuse()
+    log = logging.getLogger()
+    async with rabbit_site.bus(retry={"base": 0.01, "cap": 0.05}) as hub:
+        handler = BusHandler(hub, "default", "log")
+        handler.setFormatter(logging.Formatter("%(asctime)s"))
+        level = log.level
+        log.setLevel(logging.DEBUG)
+        log.addHandler(handler)
+        try:
+            # When it is logged to, and the destination fails many times
+            for number in range(10):
+                logging.getLogger("app").warning("line %d", number)
+            await eventually(lambda: hub.evbus.init.account().retries >= 200)
+            put = hub.evbus.init.account().put
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+        # Then nothing has come of it but those lines, and they arrive in the end
+        assert put == 10
+        rabbit_site.proxy.heal()
+        account = await hub.evbus.init.stop(DEADLINE)
+    assert account.complete
+    assert await rabbit_site.count() == 10
