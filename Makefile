@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: help run test unit check docs bench clean
+.PHONY: help run test unit soak check docs bench clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +35,10 @@ test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that
 
 unit: $(VENV)/.test      ## the tests that need no broker
 	@$(PY) -m pytest tests/unit $(ARGS)
+
+soak: $(VENV)/.test      ## an hour of random faults on real brokers (ARGS="--minutes 3": less)
+	@$(PY) -m tests.brokers install
+	@$(PY) -m tests.faults.soak $(ARGS)
 
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .

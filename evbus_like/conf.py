@@ -66,7 +66,8 @@ CONFIG = {
     "timeout": {
         "default": 30.0,
         "type": float,
-        "help": "How many seconds to wait at the end for what is not delivered yet",
+        "help": "How many seconds to wait at the end for what is not delivered yet (outbox flush, dead replay --send:"
+        " how many without anything being sent)",
     },
     "json": {
         "default": False,
@@ -89,19 +90,104 @@ CONFIG = {
         "default": "default",
         "help": "The profile of events that name none",
     },
+    "outbox_action": {
+        "default": None,
+        "help": "ls or flush",
+    },
+    "dead_action": {
+        "default": None,
+        "help": "ls, show, replay or purge",
+    },
+    "numbers": {
+        "default": [],
+        "help": "Numbers of dead letters, as ls shows them",
+    },
+    "all": {
+        "default": False,
+        "help": "replay, purge: every dead letter that the filters let through, all of them without a filter",
+    },
+    "destination": {
+        "default": None,
+        "help": "Filter: the destination, as ls shows it: amqp:orders",
+    },
+    "profile": {
+        "default": None,
+        "help": "Filter: the event's profile, as in put(profile=...)",
+    },
+    "routing_key": {
+        "default": None,
+        "help": "Filter: the routing key, as a glob pattern: 'orders.*' (* also stands for dots; quote it)",
+    },
+    "reason": {
+        "default": None,
+        "help": "Filter: a part of the reason, in upper or lower case",
+    },
+    "older_than": {
+        "default": None,
+        "help": "Filter: given up longer ago than this: 90s, 15m, 2h, 3d or 1w",
+    },
+    "limit": {
+        "default": None,
+        "type": int,
+        "help": "At most so many, the oldest first (ls shows 100 without it; replay and purge take all)",
+    },
+    "raw": {
+        "default": False,
+        "help": "show: write the body's bytes to standard output, untouched, and nothing else",
+    },
+    "send": {
+        "default": False,
+        "help": "replay: send at once what waits, as `evbus outbox flush` does; needs the credentials file",
+    },
+    "yes": {
+        "default": False,
+        "help": "purge: do not ask; needed where there is no terminal",
+    },
 }
 CLI_CONFIG = {
-    "config": {"subcommands": ["demo", "pipe", "check", "explain"]},
-    "acct_file": {"subcommands": ["demo", "pipe", "check", "explain"]},
-    "acct_key": {"subcommands": ["demo", "pipe", "check", "explain"]},
-    "json": {"action": "store_true", "subcommands": ["demo", "pipe", "check", "explain"]},
-    "timeout": {"subcommands": ["demo", "pipe", "check"]},
+    "config": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "acct_file": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "acct_key": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "json": {"action": "store_true", "subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "timeout": {"subcommands": ["demo", "pipe", "check", "outbox", "dead"]},
     "serial_plugin": {"subcommands": ["demo", "pipe"]},
     "match_plugin": {"subcommands": ["pipe", "explain"]},
     "repeat": {"subcommands": ["demo"]},
     "default_profile": {"subcommands": ["pipe"], "options": ["--profile"]},
     "events": {"positional": True, "nargs": "*", "subcommands": ["pipe"], "display_priority": 0},
     "event_profile": {"positional": True, "subcommands": ["explain"], "display_priority": 0},
+    "outbox_action": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "ACTION",
+        "subcommands": ["outbox"],
+        "display_priority": 0,
+    },
+    "dead_action": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "ACTION",
+        "subcommands": ["dead"],
+        "display_priority": 0,
+    },
+    "numbers": {
+        "positional": True,
+        "nargs": "*",
+        "metavar": "NUMBER",
+        "subcommands": ["dead"],
+        "display_priority": 1,
+    },
+    "outbox_path": {"subcommands": ["outbox", "dead"], "options": ["--outbox"], "metavar": "PATH"},
+    "destination": {"subcommands": ["dead"]},
+    "profile": {"subcommands": ["dead"]},
+    "routing_key": {"subcommands": ["dead"]},
+    "reason": {"subcommands": ["dead"]},
+    "older_than": {"subcommands": ["dead"]},
+    "limit": {"subcommands": ["dead"]},
+    "all": {"action": "store_true", "subcommands": ["dead"]},
+    "raw": {"action": "store_true", "subcommands": ["dead"]},
+    "send": {"action": "store_true", "subcommands": ["dead"]},
+    "yes": {"action": "store_true", "subcommands": ["dead"]},
 }
 SUBCOMMANDS = {
     "demo": {
@@ -121,6 +207,40 @@ SUBCOMMANDS = {
     "explain": {
         "help": "show which profiles an event of a given profile reaches, and why",
         "desc": "Show which profiles an event of the given profile reaches, and why. Connects to nothing.",
+    },
+    "outbox": {
+        "help": "the events that wait on the disk: list them, or send them now",
+        "desc": """Look at the events that wait on the disk, or send them now.
+
+  evbus outbox ls       where the outbox is, which process has it open, and what waits for
+                        each destination. Changes nothing; works beside a running bus. With
+                        --acct-file it also says which destinations have no profile any more.
+  evbus outbox flush    start a bus with the profiles of --acct-file, send what waits, and end.
+                        The bus that has the outbox open must be stopped first. Gives up when
+                        nothing was sent for --timeout seconds; what is left stays on the disk.
+
+Exit code: 0 done (flush: all was delivered), 1 something is left or was not delivered,
+2 it could not be done, such as a damaged file or one that a bus has open.""",
+    },
+    "dead": {
+        "help": "the events that were given up: list them, look at one, send them again, delete them",
+        "desc": """Look at the events that were given up (dead letters), send them again, or delete them.
+
+  evbus dead ls                 list them. Works beside a running bus
+  evbus dead show 7             everything about number 7, with its body. Works beside a running bus
+  evbus dead replay 7 8         let 7 and 8 wait again, with the same ids: the next start of the bus
+                                sends them. With --send they are sent at once
+  evbus dead purge 7 8          delete 7 and 8 for good. Asks first
+
+replay and purge take numbers, or --all with filters. ls takes the same filters, so look first:
+
+  evbus dead ls --destination amqp:orders --older-than 3d
+  evbus dead replay --all --destination amqp:orders --older-than 3d
+
+replay and purge need the outbox for themselves: stop the bus that has it open.
+
+Exit code: 0 done, 1 something was not found or is left, 2 it could not be done, such as a
+damaged file or one that a bus has open.""",
     },
 }
 DYNE = {

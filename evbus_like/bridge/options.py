@@ -21,6 +21,7 @@ COMMON: Spec = {
         str,
         "what happens to events when the lane is full: block (put waits, put_nowait raises), drop_new, drop_old, spill",
     ),
+    "dead_letter": (str, "the event profile that gets the dead letters, instead of the outbox"),
     "max_events": (int, "how many events may wait for this destination"),
     "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
     "max_event_bytes": (int, "the largest body that is taken"),

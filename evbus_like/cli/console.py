@@ -69,11 +69,12 @@ def document(data: Any) -> None:
 
 def account_table(title: str, account: Account) -> None:
     """Print what became of the events, a row a destination."""
-    rows = [
-        (lane.destination, lane.accepted, lane.delivered, lane.dead_lettered, lane.dropped, lane.remaining, lane.error)
-        for lane in account.lanes
-    ]
-    table(title, ("destination", "in", "out", "dead-lettered", "dropped", "remaining", "last trouble"), rows)
+    names = {"accepted": "in", "delivered": "out", "dead_lettered": "dead-lettered", "dropped": "dropped"}
+    if account.spilled:
+        names["spilled"] = "left in the outbox"
+    names |= {"remaining": "remaining", "error": "last trouble"}
+    rows = [[lane.destination, *(getattr(lane, name) for name in names)] for lane in account.lanes]
+    table(title, ("destination", *names.values()), rows)
 
 
 class Progress:

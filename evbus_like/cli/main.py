@@ -6,26 +6,31 @@ import asyncio
 import json
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 from evbus_like.bridge.secrets import redact
-from evbus_like.cli import check, console, demo, explain, pipe
+from evbus_like.cli import console
+from evbus_like.cli.parser import Parser
+from evbus_like.cli.wrong import NotFound
 from evbus_like.engine.errors import EvbusError
 
-COMMANDS = {"demo": demo.run, "pipe": pipe.run, "check": check.run, "explain": explain.run}
+COMMANDS = ("demo", "pipe", "check", "explain", "outbox", "dead")  # modules of this folder; one that runs is imported
 UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles
 
 
 def run(hub: Any) -> None:
     """Read the options, run the subcommand, and exit: 0 all is well, 1 something was not delivered, 2 unusable."""
     sys.argv[0] = "evbus"
+    hub.pop.sub.add(dyne_name="config")
+    hub.args.PARSER = Parser(conflict_handler="resolve")
     hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
     console.set_up_logging(hub)
     if hub.SUBPARSER is None:
         print(hub.args.parser.help())
         sys.exit(UNUSABLE)
     try:
-        code = asyncio.run(COMMANDS[hub.SUBPARSER](hub))
+        code = asyncio.run(import_module(f"evbus_like.cli.{hub.SUBPARSER}").run(hub))
     except EvbusError as error:
         code = fail(hub, error)
     except KeyboardInterrupt:
@@ -42,4 +47,4 @@ def fail(hub: Any, error: Exception) -> int:
     print(f"evbus {hub.SUBPARSER}: {text}", file=sys.stderr)
     if hub.OPT.evbus_like.json:
         print(json.dumps({"error": text, "kind": type(error).__name__}))
-    return UNUSABLE
+    return 1 if isinstance(error, NotFound) else UNUSABLE

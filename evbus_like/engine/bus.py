@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from time import time
@@ -32,6 +32,7 @@ State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 100  # events routed and serialized in one go
 TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
 GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
+DEAD_HEADER = "evbus-dead-destination"
 NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
 
 
@@ -100,7 +101,7 @@ class Bus:
         self.router = Router(entries)
         self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
         for lane in self._lanes:
-            lane.open(outbox)
+            lane.open(outbox, self.forward)
         self._workers = [Worker(lane, self._due) for lane in self._lanes]
         self._taken = self._unmatched = self._rejected = 0
         self._finishing = None
@@ -361,6 +362,30 @@ class Bus:
                 lane.offer((parcel.event,), len(parcel.event.body))
         if not parcels:
             self._no_match(event)
+
+    async def forward(self, event: Event, profile: str, why: Mapping[str, Any]) -> bool:
+        """Hand a dead letter, its body untouched, to the lanes of another profile; False where no profile matches.
+
+        Its headers say why. A dead letter that dies again is not forwarded again.
+        """
+        lanes = self.route(profile).lanes
+        if not lanes or DEAD_HEADER in (event.headers or {}):
+            return False
+        letter = event.twin()
+        letter.profile, letter.receipt, letter.seq = profile, None, 0
+        letter.headers = {**(event.headers or {}), **why}
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: PutError | None) -> None:
+            if error is not None and not accepted.done():
+                accepted.set_exception(error)
+            elif not accepted.done():
+                accepted.set_result(None)
+
+        self.commits.add([Parcel(letter, lanes)], done)
+        await accepted
+        self._deliver_due()
+        return True
 
     def _stored(self, event: Event, route: Route, error: PutError | None) -> None:
         """Say that the lanes have an event, or why they have not."""

@@ -41,7 +41,7 @@ class LaneOptions:
     """How one lane works; what a profile may say, with the defaults (sizes in bytes, times in seconds).
 
     `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are in the outbox before they are
-    accepted.
+    accepted. `dead_letter` is the event profile that gets the dead letters.
     """
 
     max_events: int = 100_000
@@ -57,3 +57,4 @@ class LaneOptions:
     retry_deadline: float | None = None
     when_full: str = "block"
     durable: bool = False
+    dead_letter: str | None = None

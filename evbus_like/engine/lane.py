@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from time import time
@@ -20,6 +20,8 @@ from evbus_like.engine.receipt import DELIVERED, Receipt
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
+
+Forward = Callable[[Event, str, Mapping[str, Any]], Awaitable[bool]]
 
 
 class Lane:
@@ -49,6 +51,7 @@ class Lane:
         self.wake: Callable[[], object] = self.filled.set  # called when the first event comes into an empty queue
         self.in_flight = 0  # of the events at the head
         self.outbox: Outbox | None = None
+        self.forward: Forward | None = None  # puts a dead letter to another profile
         self.behind = 0
         self.last_seq = 0  # of the stored events that the queue holds or held
         self.keeps = False  # whether any of its events may be stored
@@ -67,9 +70,9 @@ class Lane:
 
     # ---- in
 
-    def open(self, outbox: Outbox | None) -> None:
+    def open(self, outbox: Outbox | None, forward: Forward | None = None) -> None:
         """Take over what an earlier run left in the outbox."""
-        self.outbox = outbox
+        self.outbox, self.forward = outbox, forward
         if outbox is not None:
             self.behind = outbox.counts().pending.get(self.name, 0)
             self.keeps = bool(self.behind) or self.options.durable or self.options.when_full == "spill"

@@ -20,6 +20,7 @@ log = logging.getLogger("evbus_like.lane")
 UNKNOWN_KIND_ATTEMPTS = 3  # an exception whose kind nobody knows must not block a lane for ever
 REMIND = 60.0  # seconds between two log lines about the same trouble
 REFUSED_BASE = 1.0  # seconds; somebody has to act first, so there is no hurry
+REASON = 500  # characters of a reason that go into a header
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is left to itself
 
 
@@ -209,11 +210,11 @@ class Worker:
     async def _bury(self, event: Event, error: BaseException) -> DeliveryError | None:
         """Write a dead letter before the event is let go; gives the trouble if that is not possible now."""
         lane, outbox = self.lane, self.lane.outbox
-        if outbox is None or event.quiet:
-            return None
         why = (str(error), type(error).__name__, self._attempts + 1, self._first_failed or time())
         try:
             async with asyncio.timeout(self._options.timeout):
+                if await self._forwarded(event, *why) or outbox is None or event.quiet:
+                    return None
                 if lane.keeps and event.seq:
                     await outbox.bury(lane.name, event.seq, *why)
                 else:
@@ -223,6 +224,21 @@ class Worker:
         except LookupError:  # it was buried before, and the answer was lost
             pass
         return None
+
+    async def _forwarded(self, event: Event, reason: str, kind: str, attempts: int, first_failed: float) -> bool:
+        """Whether another profile has the dead letter."""
+        lane, profile = self.lane, self._options.dead_letter
+        if profile is None or lane.forward is None:
+            return False
+        headers = {
+            "evbus-dead-destination": lane.name,
+            "evbus-dead-profile": event.profile,
+            "evbus-dead-reason": reason[:REASON],
+            "evbus-dead-kind": kind,
+            "evbus-dead-attempts": attempts,
+            "evbus-dead-first-failed": first_failed,
+        }
+        return await lane.forward(event, profile, headers)
 
     async def _failed(self, batch: list[Event], error: BaseException) -> None:
         """Deal with a step that failed as a whole."""

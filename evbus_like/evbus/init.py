@@ -3,6 +3,7 @@
 from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import put as engine_put
+from evbus_like.engine import signals as engine_signals
 
 
 def __init__(hub):
@@ -66,6 +67,15 @@ async def stop(hub, timeout=None):
     return await hub.evbus.ENGINE.stop(timeout)
 
 
+def stop_on_signals(hub, timeout=None):
+    """Let SIGTERM and SIGINT stop the bus, within `timeout` seconds (None: the setting stop_timeout); call it once started.
+
+    The bus refuses new puts, delivers what is queued, and says in the log what became of every event; the task of
+    `start` then ends. What else the application has to end, it ends when that task has.
+    """
+    engine_signals.stop_on_signals(hub.evbus.ENGINE, lambda: stop(hub, timeout))
+
+
 def account(hub):
     """Give the account as it stands now, without stopping."""
     return hub.evbus.ENGINE.account()
@@ -74,7 +84,7 @@ def account(hub):
 def status(hub):
     """Give the state of the bus, of the outbox and of every destination, as plain data; cheap, at any time.
 
-    A destination's `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts events in
+    A `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts a lane's events in
     memory, `behind` those in the outbox that come after them, `oldest_age` is in seconds.
     """
     return hub.evbus.ENGINE.status()

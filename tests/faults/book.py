@@ -73,9 +73,9 @@ class Book:
             raise outcome
 
     def check(self, account: Any, arrived: Iterable[Arrived], at_most: int | None = None) -> Verdict:
-        """Hold what arrived against the book and the account; gives the costs, `at_most` bounds the repeats.
+        """Hold what arrived against the book and the account; gives the costs.
 
-        The account is that of a bus with one lane, to which all events of this book went.
+        `at_most` bounds the repeats; without it, as many are allowed as the account says were sent again. The account is that of a bus with one lane, to which all events of this book went.
         """
         arrived = list(arrived)
         (lane,) = account.lanes
@@ -91,8 +91,8 @@ class Book:
         assert len(first) >= lane.delivered, f"the account says {lane.delivered} delivered, {len(first)} arrived"
         in_order(arrived)
         repeats = len(arrived) - len(first)
-        assert repeats <= account.retries, f"{repeats} repeats, {account.retries} were sent again"
-        assert at_most is None or repeats <= at_most, f"{repeats} repeats, {at_most} could be in flight"
+        allowed = account.retries if at_most is None else at_most
+        assert repeats <= allowed, f"{repeats} repeats, {allowed} were sent again or could be in flight"
         return Verdict(len(self.events), len(first), repeats, len(missing))
 
 

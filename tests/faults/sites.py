@@ -13,7 +13,9 @@ from evbus_like.testing import eventually, running
 from tests.faults.proxy import Proxy
 from tests.integration.support import DEADLINE, channel, create_topic, read
 
-QUICK = {"base": 0.05, "cap": 0.5, "refused_cap": 0.3}  # a retry: block, so that a healed destination is found soon
+# Options of a profile, so that trouble is noticed and its end found soon. aiokafka tries again by itself: a lane hears
+# of an absent Kafka at its deadline only.
+QUICK = {"timeout": 2.0, "retry": {"base": 0.05, "cap": 0.5, "refused_cap": 0.3}}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class RabbitSite(Site):
 
     def profile(self, connection=None, **options):
         address = {"host": self.broker.host, "port": self.proxy.port}
-        return {"connection": {**address, **(connection or {})}, "exchange": self.name, "retry": QUICK, **options}
+        return {"connection": {**address, **(connection or {})}, "exchange": self.name, **QUICK, **options}
 
     async def make(self):
         async with channel(self.broker.url) as opened:
@@ -128,9 +130,7 @@ class KafkaSite(Site):
 
     def profile(self, connection=None, **options):
         address = {"bootstrap_servers": f"{self.broker.host}:{self.proxy.port}", "request_timeout_ms": 3000}
-        # aiokafka tries again by itself, so that a lane hears of an absent Kafka at its deadline only.
-        quick = {"retry": QUICK, "timeout": 2.0}
-        return {"connection": {**address, **(connection or {})}, "topics": [self.name], **quick, **options}
+        return {"connection": {**address, **(connection or {})}, "topics": [self.name], **QUICK, **options}
 
     async def make(self):
         await create_topic(self.broker.bootstrap, self.name)

@@ -39,11 +39,14 @@ async def test_a_record_says_what_and_when(kafka, fresh_name):
 
 
 async def test_a_receipt_says_where_the_record_is(kafka, fresh_name):
-    for number in range(3):
-        record, receipt = await sent(kafka, fresh_name, profile(kafka, topics=[fresh_name], partition=0))
-        assert receipt.answers == {"kafka:default": {"topic": fresh_name, "partition": 0, "offset": number}}
-        assert receipt.attempts == {"kafka:default": 1}
-    assert record.offset == 0
+    await create_topic(kafka.bootstrap, fresh_name)
+    async with running(profile(kafka, topics=[fresh_name], partition=0)) as hub:
+        for number in range(3):
+            receipt = await hub.evbus.broker.put(body=number, confirm="delivered")
+            assert receipt.answers == {"kafka:default": {"topic": fresh_name, "partition": 0, "offset": number}}
+            assert receipt.attempts == {"kafka:default": 1}
+    records = await read(kafka.bootstrap, fresh_name, 3)
+    assert [(record.offset, record.value) for record in records] == [(0, b"0"), (1, b"1"), (2, b"2")]
 
 
 async def test_the_record_key_is_the_profiles_before_the_events(kafka, fresh_name):

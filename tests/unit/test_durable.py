@@ -303,3 +303,44 @@ async def test_an_event_is_given_up_when_its_time_is_over():
         account = await bus.stop()
     assert account.balanced
     assert destination.calls["publish"] > 1
+
+
+async def test_a_dead_letter_goes_to_the_profile_that_is_named_for_it_with_its_body_untouched():
+    failing, graveyard = Destination(publish=[[PoisonEvent("no queue wants it")]]), Destination()
+    entries = [
+        entry(failing, "fake:orders", lambda profile: profile == "orders", dead_letter="graves"),
+        entry(graveyard, "fake:graves", lambda profile: profile == "graves"),
+    ]
+    async with running(*entries) as bus:
+        receipt = await bus.putter.put("k", {"n": 1}, "orders", headers={"tenant": "blue"})
+        await until(lambda: graveyard.events)
+        account = await bus.stop()
+    (letter,) = graveyard.events
+    assert (letter.id, letter.body, letter.routing_key) == (receipt.id, b'{"n":1}', "k")
+    assert letter.headers["tenant"] == "blue"
+    assert letter.headers["evbus-dead-destination"] == "fake:orders"
+    assert letter.headers["evbus-dead-reason"] == "no queue wants it"
+    assert (account.put, account.dead_lettered, account.delivered, account.balanced) == (1, 1, 1, True)
+
+
+async def test_a_dead_letter_that_dies_again_goes_round_no_circle(path):
+    failing = Destination(publish=[[PoisonEvent("never")]] * 10)
+    outbox = opened(path)
+    async with running(entry(failing, dead_letter="anything"), outbox=outbox) as bus:
+        await bus.putter.put("k", 1)
+        await until(lambda: bus.bus.account().dead_lettered == 2)
+        assert outbox.counts().dead == 1
+        account = await bus.stop()
+    assert account.balanced
+    assert failing.calls["publish"] == 2
+
+
+async def test_a_dead_letter_whose_profile_matches_nothing_is_kept_in_the_outbox(path):
+    failing = Destination(publish=[[PoisonEvent("never")]])
+    outbox = opened(path)
+    async with running(
+        entry(failing, matches=lambda profile: profile == "default", dead_letter="nobody"), outbox=outbox
+    ) as bus:
+        await bus.putter.put("k", 1)
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        assert outbox.counts().dead == 1

@@ -1,0 +1,51 @@
+"""`evbus dead purge`: deletes events that were given up."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from evbus_like.cli import console, file
+from evbus_like.cli.dead import change, which
+from evbus_like.cli.wrong import UsageError
+
+AT_ONCE = 5000  # to a transaction
+
+
+async def run(hub: Any) -> int:
+    """Delete dead letters for good, once it was said that they may be; exit code 1 where one was not found."""
+    settings = hub.OPT.evbus_like
+    path = file.path(hub)
+    found = which.found(settings, path, "purge")
+    purged, refused = 0, False
+    if found.numbers:
+        with file.changing(path):  # before anybody is asked in vain
+            refused = not (settings.yes or _agreed(found))
+        if not refused:
+            async with change.opened(path) as box:
+                for part in change.parts(found.numbers, AT_ONCE):
+                    purged += await box.purge(part)
+    found.name_missing("purge")
+    if settings.json:
+        console.document({"purged": purged, "missing": found.missing})
+    else:
+        print(f"{purged} dead letters were deleted" if purged else "no dead letter was deleted")
+    return 1 if found.missing or refused else 0
+
+
+def _agreed(found: which.Found) -> bool:
+    """Ask on the terminal; raises UsageError where there is none."""
+    count = len(found.numbers)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{count} dead letters would be deleted for good ({found.whose()}), and there is no terminal to ask on:"
+            " add --yes"
+        )
+    print(f"Delete {count} dead letters for good ({found.whose()})? [y/N] ", end="", file=sys.stderr, flush=True)
+    # asyncio would take the first Ctrl-C, and end only once a line is read
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    finally:
+        signal.signal(signal.SIGINT, before)

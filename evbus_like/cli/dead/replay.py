@@ -1,0 +1,57 @@
+"""`evbus dead replay`: lets events that were given up wait again, with their ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evbus_like.cli import console, file
+from evbus_like.cli.dead import change, which
+from evbus_like.cli.outbox import flush
+
+AT_ONCE = 200  # to a transaction, which holds their bodies in memory
+
+
+async def run(hub: Any) -> int:
+    """Make dead letters pending, and send them where --send says so; exit code 1 where one was not found or is left."""
+    settings = hub.OPT.evbus_like
+    path = file.path(hub)
+    found = which.found(settings, path, "replay")
+    given = await flush.sendable(hub) if settings.send else None  # before anything is changed
+    replayed = await _replay(path, found.numbers)
+    sent = None
+    found.name_missing("replay")
+    if not settings.json:
+        _say(found, replayed.total(), bool(settings.send))
+    if given is not None and replayed:
+        sent = await flush.flush(hub, path, given)
+        if not settings.json:
+            sent.show()
+    if settings.json:
+        data = {"replayed": replayed.total(), "destinations": replayed, "missing": found.missing}
+        console.document({**data, "sent": sent.as_dict() if sent else None})
+    if sent is not None and sent.code:
+        return sent.code
+    return 1 if found.missing else 0
+
+
+async def _replay(path: Path, numbers: Sequence[int]) -> Counter[str]:
+    """Make dead letters pending and count them by destination; what an interruption leaves stays dead."""
+    replayed: Counter[str] = Counter()
+    if numbers:
+        async with change.opened(path) as box:
+            for part in change.parts(numbers, AT_ONCE):
+                replayed.update(name for _, _, name in await box.replay(part))
+    return replayed
+
+
+def _say(found: which.Found, count: int, sends: bool) -> None:
+    if not count:
+        print("no dead letter was replayed")
+    elif sends:
+        print(f"{count} dead letters wait again: {found.whose()}")
+    else:
+        print(f"{count} dead letters wait again: {found.whose()}; the next start of the bus sends them,")
+        print("or this does it now: evbus outbox flush --acct-file FILE")

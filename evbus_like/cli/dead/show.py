@@ -1,0 +1,36 @@
+"""`evbus dead show`: everything about one event that was given up."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from evbus_like.cli import console, file
+from evbus_like.cli.dead import letter, which
+from evbus_like.cli.wrong import NotFound, UsageError
+from evbus_like.engine.outbox import inspect
+
+
+async def run(hub: Any) -> int:
+    """Print one dead letter; raises NotFound."""
+    settings = hub.OPT.evbus_like
+    path = file.path(hub)
+    given = which.numbers(settings)
+    if len(given) != 1:
+        raise UsageError("say which one: `evbus dead show NUMBER`; `evbus dead ls` shows the numbers")
+    if settings.raw and settings.json:
+        raise UsageError("--raw and --json do not go together: --raw writes nothing but the body's bytes")
+    number = given[0]
+    with file.reading(path):
+        there = file.there(path)
+        found = inspect.dead_letter(path, number) if there and number < which.BEYOND else None
+    if found is None:
+        raise NotFound(f"there is no dead letter {number} in {path}" if there else file.nothing(path))
+    if settings.raw:
+        sys.stdout.buffer.write(found.event.body)
+        sys.stdout.buffer.flush()
+    elif settings.json:
+        console.document(letter.as_dict(found))
+    else:
+        print(letter.as_text(found))
+    return 0

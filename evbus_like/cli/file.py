@@ -1,0 +1,82 @@
+"""The outbox file: where it is, and what stands in the way of reading or changing it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evbus_like.bridge import outbox
+from evbus_like.engine.outbox import NewerOutbox, OutboxLocked, StorageError
+from evbus_like.engine.outbox.errors import is_damage, primary_code, storage_error
+from evbus_like.engine.outbox.lock import holder
+
+
+def path(hub: Any) -> Path:
+    """Give the outbox's path: --outbox, EVBUS_OUTBOX, the configuration's, or else the default."""
+    return Path(os.path.realpath(outbox.configured(hub) or outbox.default_path()))
+
+
+def there(file: Path) -> bool:
+    """Whether there is an outbox; raises StorageError for what could not be one."""
+    try:
+        if file.is_dir():
+            raise StorageError(f"{file} is a folder; give the path of the outbox file in it: --outbox PATH")
+        log = file.with_name(f"{file.name}-wal")
+        return file.exists() and (file.stat().st_size > 0 or log.exists())
+    except OSError as error:
+        raise storage_error(str(file), error, "read") from error
+
+
+def nothing(file: Path) -> str:
+    """Say that there is no outbox."""
+    return f"there is no outbox at {file}, so nothing waits and nothing was given up"
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Say of a damaged file that it is damaged: StorageError."""
+    try:
+        yield
+    except NewerOutbox:
+        raise
+    except StorageError as error:
+        if _is_damage(error.__cause__):
+            raise _damaged(file, error.__cause__) from error
+        raise
+    except (ValueError, TypeError) as error:  # a row whose headers cannot be unpacked
+        raise _damaged(file, error) from error
+
+
+@contextmanager
+def changing(file: Path) -> Iterator[None]:
+    """Say who has the outbox, and what to do: OutboxLocked."""
+    try:
+        pid = holder(file)
+    except OSError as error:
+        raise storage_error(str(file), error, "opened") from error
+    try:
+        if pid is not None:
+            raise OutboxLocked("", pid)
+        yield
+    except OutboxLocked as error:
+        who = f"by process {error.pid}" if error.pid else "by a process that did not say which"
+        raise OutboxLocked(
+            f"the outbox {file} is in use {who}, and nothing was changed: stop that process, run this again,"
+            " then start it again. ls and show work beside it",
+            error.pid,
+        ) from None
+
+
+def _is_damage(cause: BaseException | None) -> bool:
+    return isinstance(cause, sqlite3.DatabaseError) and (primary_code(cause) is None or is_damage(cause))
+
+
+def _damaged(file: Path, cause: BaseException | None) -> StorageError:
+    return StorageError(
+        f"the outbox {file} is damaged ({cause}): start the bus, which moves the file aside, beside itself, and"
+        " recovers what can be read of it"
+    )

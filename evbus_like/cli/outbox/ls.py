@@ -1,0 +1,84 @@
+"""`evbus outbox ls`: where the outbox is, who has it, and what waits for each destination."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from evbus_like.bridge import profiles
+from evbus_like.bridge.secrets import redact
+from evbus_like.cli import common, console, file, shown
+from evbus_like.engine.errors import EvbusError
+from evbus_like.engine.outbox.lock import holder
+from evbus_like.engine.outbox.summary import Summary, summarize
+
+GONE = "gone: events wait until a profile of that name is back"
+
+
+async def run(hub: Any) -> int:
+    """Print the overview; exit code 1 where the credentials that were named cannot be read."""
+    settings = hub.OPT.evbus_like
+    path = file.path(hub)
+    with file.reading(path):
+        there = file.there(path)
+        summary = await asyncio.to_thread(summarize, path) if there else Summary(path, holder(path), 0, [])
+    known, code = None, 0
+    if settings.acct_file and there:
+        try:
+            known = {item.name: item for item in profiles.plan(hub, await common.contexts(hub))}
+        except EvbusError as error:
+            print(f"evbus outbox ls: nothing is said of profiles: {redact(str(error))}", file=sys.stderr)
+            code = 1
+    rows = [{**asdict(share), "profile": _profile(known, share.destination)} for share in summary.shares]
+    if settings.json:
+        console.document(_document(summary, there, rows))
+    elif not there:
+        print(file.nothing(path))
+    else:
+        _print(summary, rows, known is not None)
+    return code
+
+
+def _profile(known: dict[str, profiles.Planned] | None, name: str) -> str | None:
+    """Say what has become of a destination's profile: None where nobody knows."""
+    if known is None:
+        return None
+    item = known.get(name)
+    if item is None or item.unknown:
+        return GONE
+    return f"wrong: {item.problem}" if item.problem else "there"
+
+
+def _document(summary: Summary, there: bool, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "path": str(summary.path),
+        "exists": there,
+        "file_bytes": summary.file_bytes,
+        "holder": summary.holder,
+        "waiting": sum(summary.waiting.values()),
+        "dead": summary.dead,
+        "destinations": rows,
+    }
+
+
+def _print(summary: Summary, rows: list[dict[str, Any]], with_profiles: bool) -> None:
+    pid = summary.holder
+    print(f"outbox:  {summary.path}")
+    print(f"size:    {shown.size(summary.file_bytes)}")
+    print(
+        f"open in: {'no process' if pid is None else f'process {pid}' if pid else 'a process that did not say which'}"
+    )
+    if not rows:
+        print("nothing waits, and there are no dead letters")
+        return
+    columns = ["destination", "waiting", "size", "oldest", "dead letters"] + ["profile"] * with_profiles
+    cells = [_cells(row) + [row["profile"]] * with_profiles for row in rows]
+    waiting = sum(summary.waiting.values())
+    console.table(f"{waiting} deliveries wait, {summary.dead} dead letters", columns, cells)
+
+
+def _cells(row: dict[str, Any]) -> list[object]:
+    oldest = "" if row["oldest"] is None else shown.age(row["oldest"])
+    return [shown.visible(row["destination"]), row["waiting"], shown.size(row["bytes"]), oldest, row["dead"]]

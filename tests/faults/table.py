@@ -1,0 +1,189 @@
+"""The faults that the bus has to survive, and where each is tested; `python -m tests.faults.table` prints it.
+
+A fault is made to happen by the tests that bear its number: `@pytest.mark.fault(7)`. Where another suite has the test
+already, `elsewhere` names it. Where there is none, `missing` says why; then something is left to do.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+INTEGRATION = "tests/integration"
+UNIT = "tests/unit"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: a sentence, further tests of it as "file::function", and why a part of it is not tested."""
+
+    sentence: str
+    elsewhere: tuple[str, ...] = ()
+    missing: str = ""
+
+
+def _tests(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{file}::test_{name}" for name in names)
+
+
+FAULTS = {
+    1: Fault(
+        "The broker is killed in mid-stream.",
+        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_restarted_in_mid_stream_loses_none"),
+    ),
+    2: Fault("Events are put while nothing is connected."),
+    3: Fault(
+        "The broker is frozen, or the network swallows everything; the client library cancels its caller.",
+        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_frozen_beyond_the_deadline_loses_none"),
+    ),
+    4: Fault("A connection is reset in the middle of a frame."),
+    5: Fault("The broker takes five seconds for a confirm."),
+    6: Fault("RabbitMQ raises its memory alarm and blocks those who publish."),
+    7: Fault(
+        "No queue wants an event.",
+        ("evbus_like/testing/delivery.py::test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on",),
+    ),
+    8: Fault("Events of equal content are returned while others like them are in flight."),
+    9: Fault(
+        "An event is larger than the broker takes, which closes the channel over it.",
+        ("evbus_like/testing/bodies.py::test_a_body_beyond_the_largest_size_is_refused_by_put_and_the_next_goes_on",),
+    ),
+    10: Fault(
+        "The exchange is missing, or access to it is refused.",
+        _tests(
+            f"{INTEGRATION}/test_refusals.py",
+            "events_for_a_missing_exchange_wait_and_arrive_once_it_is_made",
+            "events_held_for_a_missing_right_arrive_once_it_is_granted",
+        ),
+    ),
+    11: Fault("Rights are revoked while the bus runs."),
+    12: Fault(
+        "The password is wrong at the start.",
+        _tests(
+            f"{INTEGRATION}/test_refusals.py",
+            "a_wrong_password_in_a_url_is_never_shown",
+            "events_held_for_a_wrong_password_arrive_once_it_is_right",
+        )
+        + _tests(f"{INTEGRATION}/test_tls.py", "a_wrong_scram_password_is_named_by_place_and_never_shown"),
+    ),
+    13: Fault(
+        "TLS: the authority, the date or the host name of a certificate is wrong.",
+        _tests(
+            f"{INTEGRATION}/test_tls.py",
+            "rabbitmqs_certificate_is_refused_by_another_ca",
+            "kafkas_certificate_is_refused_by_another_ca",
+            "an_expired_certificate_is_refused",
+            "a_certificate_of_another_host_is_refused",
+            "a_ca_file_that_is_missing_stops_the_start_and_never_falls_back_to_plaintext",
+        ),
+    ),
+    14: Fault(
+        "A Kafka topic is missing.",
+        _tests(
+            f"{INTEGRATION}/test_kafka_records.py",
+            "events_for_a_missing_topic_of_the_profile_wait_and_arrive_once_it_is_made",
+            "an_event_whose_routing_key_is_a_missing_topic_is_given_up_and_the_rest_goes_on",
+        ),
+    ),
+    15: Fault("A partition has no leader."),
+    16: Fault("The broker is away while the bus is stopped."),
+    17: Fault("Kafka refuses a producer's numbers, or has fenced it."),
+    18: Fault("The clock jumps."),
+    19: Fault(
+        "Bodies that no format holds: cycles, huge integers, lone surrogates, bottomless nesting.",
+        _tests(
+            f"{UNIT}/test_serialize.py",
+            "a_cycle_is_an_error",
+            "a_body_nested_deeper_than_the_limit_is_an_error_in_every_format",
+        )
+        + _tests(
+            f"{UNIT}/test_values.py",
+            "ints_beyond_64_bits_are_an_error",
+            "a_lone_surrogate_is_an_error",
+            "bytes_are_base64_in_json_and_themselves_elsewhere",
+        )
+        + _tests(f"{UNIT}/test_put.py", "an_event_that_is_too_large_for_one_destination_goes_to_none"),
+    ),
+    20: Fault("One destination is dead beside a fast one."),
+    21: Fault(
+        "A lane is full, and does with new events what its profile says.",
+        _tests(
+            f"{UNIT}/test_put.py",
+            "a_full_lane_raises_from_put_nowait_and_makes_put_wait",
+            "only_the_events_for_a_full_lane_wait",
+        ),
+        "only the policy `block` is made to happen here; the others come with their tests",
+    ),
+    22: Fault(
+        "A put is cancelled.",
+        _tests(f"{UNIT}/test_put.py", "cancelling_puts_at_any_moment_leaves_each_in_once_or_out"),
+    ),
+    23: Fault(
+        "The process is asked to end while events wait.",
+        _tests(
+            f"{INTEGRATION}/test_command.py", "a_signal_ends_the_reading_and_delivers_what_was_read"
+        ),
+        "what is left at the deadline is counted and gone; it will be spilled to the outbox",
+    ),
+    24: Fault(
+        "The process is killed in the middle of a batch.",
+        missing="holds for confirm=delivered; for durable profiles when they run on the outbox",
+    ),
+    25: Fault("The disk under the outbox is full or fails.", missing="no profile uses the outbox yet"),
+    26: Fault("The outbox file is torn or corrupt.", missing="no profile uses the outbox yet"),
+    27: Fault("Two processes share an outbox.", missing="no profile uses the outbox yet"),
+    28: Fault("The process forks while its event loop runs.", missing="there is no guard against it yet"),
+    29: Fault(
+        "Events come from threads, other loops, error callbacks, and before any loop.",
+        _tests(
+            f"{UNIT}/test_put.py",
+            "events_can_be_put_before_any_event_loop_exists",
+            "threads_put_at_once_and_each_keeps_its_order",
+            "another_loop_awaits_put_and_keeps_its_order_with_put_nowait",
+        ),
+    ),
+    30: Fault("The event loop is blocked for ten seconds."),
+    31: Fault("There are 10,000 profiles.", _tests(f"{UNIT}/test_router.py", "patterns_are_tried_once_for_a_name")),
+    32: Fault(
+        "A profile's name is a regular expression that takes for ever.",
+        missing="nothing bounds one yet; tests/faults/found/ has the test for when something does",
+    ),
+    33: Fault(
+        "What is logged goes to a destination that fails.",
+        _tests(f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_makes_no_more_of_them"),
+    ),
+    34: Fault("Credentials are read again while events wait.", missing="a running bus cannot read them again yet"),
+}
+
+
+def marked() -> dict[int, list[str]]:
+    """Give the tests of this folder by the numbers that they bear."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for file in sorted(HERE.glob("test_*.py")):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for number in _numbers(function):
+                    found[number].append(f"{file.relative_to(ROOT)}::{function.name}")
+    return found
+
+
+def _numbers(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[int]:
+    for decorator in function.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
+            yield from map(ast.literal_eval, decorator.args)
+
+
+def main() -> None:
+    """Print the table, as Markdown."""
+    tests = marked()
+    print("| | fault | tests |\n|---|---|---|")
+    for number, fault in FAULTS.items():
+        places = [*tests[number], *fault.elsewhere] + ([f"*{fault.missing}*"] if fault.missing else [])
+        print(f"| {number} | {fault.sentence} | {'<br>'.join(places)} |")
+
+
+if __name__ == "__main__":
+    main()

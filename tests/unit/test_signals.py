@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT, where an application lets them stop the bus."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, json, sys
+import pop.hub
+
+async def main():
+    hub = pop.hub.Hub()
+    hub.pop.sub.add(dyne_name="evbus")
+    away = {"connection": "amqp://localhost:1/", "when_full": "spill"}
+    profiles = {"internal": {"default": None}, "amqp": {"away": away}}
+    listener = asyncio.create_task(hub.evbus.init.start(profiles))
+    await hub.evbus.init.join()
+    hub.evbus.init.stop_on_signals(timeout=1)
+    for number in range(100):
+        await hub.evbus.broker.put("k", number)
+        await hub.evbus.broker.put("k", number, profile="away")
+    print("ready", flush=True)
+    await listener
+    print(json.dumps(hub.evbus.init.account().as_dict()), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up(number, tmp_path):
+    environment = {"EVBUS_OUTBOX": str(tmp_path / "outbox.sqlite"), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    account = json.loads(out)
+    assert process.returncode == 0, err
+    assert (account["delivered"], account["spilled"], account["remaining"]) == (100, 100, 0)
+    assert number.name in err
