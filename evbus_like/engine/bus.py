@@ -53,7 +53,7 @@ class Bus:
         self._workers: list[Worker] = []
         self._lanes: list[Lane] = []
         self.outbox: Outbox | None = None
-        self.commits = Commits(None)
+        self.commits = Commits(None, self._deliver_due)
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
         self._taken = self._unmatched = self._rejected = 0
@@ -96,7 +96,7 @@ class Bus:
         """
         self.must_not_run()
         self.outbox = outbox
-        self.commits = Commits(outbox)
+        self.commits = Commits(outbox, self._deliver_due)
         self.loop = asyncio.get_running_loop()
         self.router = Router(entries)
         self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
@@ -179,6 +179,7 @@ class Bus:
         while (self.intake.items or self.commits) and now() < deadline:
             self.take_turn()
             await asyncio.sleep(0 if self.intake.items else 0.001)
+        self._deliver_due()
         drains = [asyncio.create_task(worker.drain()) for worker in self._workers]
         if drains:
             for_closing = min(2.0, timeout / 4)

@@ -43,8 +43,9 @@ class Commits:
     lane gets its events in the order in which they were accepted. All others never wait here.
     """
 
-    def __init__(self, outbox: Outbox | None) -> None:
+    def __init__(self, outbox: Outbox | None, deliver: Callable[[], None]) -> None:
         self.outbox = outbox
+        self._deliver = deliver  # called once lanes have got events
         self._waiting: deque[Waiting] = deque()
         self._held: Counter[Lane] = Counter()  # lanes that wait for so many events
         self._storing: Counter[Lane] = Counter()
@@ -119,6 +120,7 @@ class Commits:
                 self._let_through(waiting, waiting.future.result())
             else:
                 waiting.done(error if isinstance(error, PutError) else PutError(str(error)))
+        self._deliver()
 
     def _let_through(self, waiting: Waiting, seqs: Sequence[int]) -> None:
         numbers = iter(seqs)

@@ -1,6 +1,7 @@
 """The conformance suite on RabbitMQ, both ways of publishing, read by plain aio-pika."""
 
 import asyncio
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -14,14 +15,14 @@ class RabbitTarget(Target):
 
     provider = "amqp"
 
-    def __init__(self, rabbitmq, name, batched):
+    def __init__(self, rabbitmq, name, **options):
         self.rabbitmq = rabbitmq
-        self.batched = batched
+        self.options = options
         self.keys = tuple(f"{name}-{number}" for number in range(3))
         self.missing_key = f"{name}-missing"
 
     def profile(self):
-        return {"connection": {"url": self.rabbitmq.url}, "batched": self.batched}
+        return {"connection": {"url": self.rabbitmq.url}, **self.options}
 
     def fixed_profile(self):
         return {**self.profile(), "routing_key": self.keys[0]}
@@ -72,15 +73,29 @@ class RabbitTarget(Target):
 
 class TestBatched(IngressConformance):
     features = Features(max_event_bytes=16 * 1024 * 1024)
-    batched = True
+    options: ClassVar = {}
 
     @pytest.fixture
     async def target(self, rabbitmq, fresh_name):
-        target = RabbitTarget(rabbitmq, fresh_name, self.batched)
+        target = RabbitTarget(rabbitmq, fresh_name, **self.options)
         await target.declare()
         yield target
         await target.delete()
 
 
 class TestOneByOne(TestBatched):
-    batched = False
+    options: ClassVar = {"batched": False}
+
+
+class TestDurable(TestBatched):
+    options: ClassVar = {"outbox": "always"}
+
+    @pytest.fixture(autouse=True)
+    def outbox(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
+
+
+class TestSpilling(TestDurable):
+    """Three events in memory, all others on the disk."""
+
+    options: ClassVar = {"when_full": "spill", "max_events": 3}

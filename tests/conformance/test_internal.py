@@ -12,11 +12,14 @@ class MemoryTarget(Target):
     provider = "internal"
     keys = ("one", "two", "three")
 
+    def __init__(self, **options):
+        self.options = options
+
     def profile(self):
-        return {}
+        return self.options
 
     def fixed_profile(self):
-        return {"routing_key": "one"}
+        return {"routing_key": "one", **self.options}
 
     async def read(self, count):
         await eventually(lambda: sum(queue.qsize() for queue in self.queues().values()) >= count)
@@ -37,3 +40,14 @@ class TestInternal(IngressConformance):
     @pytest.fixture
     def target(self):
         return MemoryTarget()
+
+
+class TestDurable(IngressConformance):
+    """A profile with an outbox differs in nothing that a destination, or whoever puts, can see."""
+
+    features = Features(refuses_missing_target=False, connects=False, refuses_login=False)
+
+    @pytest.fixture
+    def target(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
+        return MemoryTarget(outbox="always")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from evbus_like.engine.errors import PoisonEvent, TransientError
+from evbus_like.engine.outbox import Outbox
 from tests.unit.fakes import Destination, entry, running, until
 
 
@@ -124,3 +125,13 @@ async def test_a_stop_delivers_what_is_queued():
             bus.putter.put_nowait(body=number)
         account = await bus.stop()
     assert account.delivered == len(destination.received) == 3000
+
+
+async def test_events_that_were_stored_first_are_delivered_as_soon_as_they_are(tmp_path):
+    destination, outbox = Immediate(), Outbox(tmp_path / "outbox.sqlite")
+    outbox.open()
+    async with running(entry(destination, durable=True), outbox=outbox) as bus:
+        bus.putter.put_nowait(body=1)
+        await until(lambda: destination.received == bodies(1))
+        await put(bus, 2)
+        assert destination.received == bodies(1, 2)
