@@ -48,6 +48,11 @@ def size(count: int) -> str:
     return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
+def many(count: int, what: str) -> str:
+    """Give a number of things: "1 dead letter", "2 dead letters"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def visible(text: str, kept: str = "") -> str:
     """Give a text without what would steer a terminal: such characters become escapes."""
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)

@@ -75,7 +75,8 @@ class Book:
     def check(self, account: Any, arrived: Iterable[Arrived], at_most: int | None = None) -> Verdict:
         """Hold what arrived against the book and the account; gives the costs.
 
-        `at_most` bounds the repeats; without it, as many are allowed as the account says were sent again. The account is that of a bus with one lane, to which all events of this book went.
+        `at_most` bounds the repeats; without it, as many are allowed as the account says were sent again. The account
+        is that of a bus with one lane, to which all events of this book went.
         """
         arrived = list(arrived)
         (lane,) = account.lanes

@@ -44,7 +44,9 @@ FAULTS = {
     6: Fault("RabbitMQ raises its memory alarm and blocks those who publish."),
     7: Fault(
         "No queue wants an event.",
-        ("evbus_like/testing/delivery.py::test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on",),
+        (
+            "evbus_like/testing/delivery.py::test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on",
+        ),
     ),
     8: Fault("Events of equal content are returned while others like them are in flight."),
     9: Fault(
@@ -114,8 +116,12 @@ FAULTS = {
             f"{UNIT}/test_put.py",
             "a_full_lane_raises_from_put_nowait_and_makes_put_wait",
             "only_the_events_for_a_full_lane_wait",
+        )
+        + _tests(
+            f"{UNIT}/test_durable.py",
+            "a_lane_that_drops_counts_what_it_drops_and_keeps_its_bounds",
+            "spill_keeps_on_disk_what_has_no_room_and_sends_it_in_order",
         ),
-        "only the policy `block` is made to happen here; the others come with their tests",
     ),
     22: Fault(
         "A put is cancelled.",
@@ -123,19 +129,38 @@ FAULTS = {
     ),
     23: Fault(
         "The process is asked to end while events wait.",
-        _tests(
-            f"{INTEGRATION}/test_command.py", "a_signal_ends_the_reading_and_delivers_what_was_read"
-        ),
-        "what is left at the deadline is counted and gone; it will be spilled to the outbox",
+        _tests(f"{INTEGRATION}/test_command.py", "a_signal_ends_the_reading_and_delivers_what_was_read")
+        + _tests(f"{UNIT}/test_signals.py", "a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up")
+        + _tests(f"{UNIT}/test_durable.py", "a_stop_spills_what_is_left_in_memory"),
     ),
     24: Fault(
         "The process is killed in the middle of a batch.",
-        missing="holds for confirm=delivered; for durable profiles when they run on the outbox",
+        _tests(f"{UNIT}/test_outbox_crash.py", "after_a_kill_everything_is_there_that_an_append_returned_for"),
     ),
-    25: Fault("The disk under the outbox is full or fails.", missing="no profile uses the outbox yet"),
-    26: Fault("The outbox file is torn or corrupt.", missing="no profile uses the outbox yet"),
-    27: Fault("Two processes share an outbox.", missing="no profile uses the outbox yet"),
-    28: Fault("The process forks while its event loop runs.", missing="there is no guard against it yet"),
+    25: Fault(
+        "The disk under the outbox is full or fails.",
+        _tests(f"{UNIT}/test_durable.py", "a_disk_that_fails_makes_put_raise_and_no_lane_has_the_event")
+        + _tests(f"{UNIT}/test_outbox_crash.py", "files_that_may_not_grow_fail_appends_until_they_may"),
+    ),
+    26: Fault(
+        "The outbox file is torn or corrupt.",
+        _tests(
+            f"{UNIT}/test_outbox_recovery.py",
+            "of_a_truncated_file_what_is_left_is_recovered",
+            "garbage_anywhere_never_keeps_the_bus_from_starting",
+        ),
+    ),
+    27: Fault(
+        "Two processes share an outbox.",
+        _tests(
+            f"{UNIT}/test_outbox_lock.py",
+            "a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
+        ),
+    ),
+    28: Fault(
+        "The process forks while its event loop runs.",
+        _tests(f"{UNIT}/test_fork.py", "a_forked_child_gets_a_clear_error_and_the_parent_goes_on"),
+    ),
     29: Fault(
         "Events come from threads, other loops, error callbacks, and before any loop.",
         _tests(

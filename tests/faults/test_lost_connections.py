@@ -49,14 +49,14 @@ async def test_a_broker_that_hangs_up_is_tried_again_at_leisure(site, costs, con
             await asyncio.wait_for(book.put(hub), DEADLINE)
         await site.until(hub, "retrying")
         before = site.proxy.tried
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.0)
         tried = site.proxy.tried - before
         # Then it is tried now and then: not never, and not thousands of times as a hot loop would
         assert 1 <= tried <= 100
         # And everything arrives once it answers again
         site.proxy.heal()
         account = await hub.evbus.init.stop(DEADLINE)
-    costs(book.check(account, await site.arrived(), at_most=0))
+    costs(book.check(account, await site.arrived()))
     assert account.complete
 
 
@@ -84,7 +84,7 @@ async def test_a_black_holed_network_ends_at_the_deadline_and_costs_no_event(sit
         await site.until(hub, "retrying")
         site.proxy.heal()
 
-    await carried(site, happens, timeout=2.0)
+    await carried(site, happens, timeout=1.0)
 
 
 @pytest.mark.fault(3)
@@ -95,7 +95,7 @@ async def test_a_half_open_connection_ends_at_the_deadline_and_costs_no_event(si
         await site.until(hub, "retrying")
         site.proxy.heal()
 
-    await carried(site, happens, timeout=2.0)
+    await carried(site, happens, timeout=1.0)
 
 
 @pytest.mark.fault(3)
@@ -108,7 +108,7 @@ async def test_a_frozen_rabbitmq_is_noticed_by_its_heartbeat_long_before_the_dea
         finally:
             rabbit_site.broker.resume()
 
-    await carried(rabbit_site, happens, connection={"heartbeat": 2}, timeout=600.0)
+    await carried(rabbit_site, happens, connection={"heartbeat": 1}, timeout=600.0)
 
 
 @pytest.mark.fault(3)
@@ -120,7 +120,7 @@ async def test_a_frozen_kafka_ends_at_the_deadline_and_costs_no_event(kafka_site
         finally:
             kafka_site.broker.resume()
 
-    await carried(kafka_site, happens, timeout=2.0)
+    await carried(kafka_site, happens, timeout=1.0)
 
 
 @pytest.mark.fault(3)

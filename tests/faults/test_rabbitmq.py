@@ -29,18 +29,18 @@ async def test_an_alarm_stops_deliveries_and_costs_no_event(rabbit_site, carried
         async with alarm(rabbit_site.broker):
             await rabbit_site.until(hub, "retrying", "blocked")
             before = rabbit_site.delivered(hub)
-            await eventually(lambda: rabbit_site.status(hub)["waiting"] > 2000)
+            await eventually(lambda: rabbit_site.status(hub)["waiting"] > 1000)
             assert rabbit_site.delivered(hub) == before
             assert hub.evbus.init.account().dead_lettered == 0
 
-    await carried(rabbit_site, happens, timeout=2.0)
+    await carried(rabbit_site, happens, timeout=1.0)
 
 
 @pytest.mark.fault(6)
 async def test_a_stop_during_an_alarm_ends_and_counts_what_remains(rabbit_site, costs):
     # Given an alarm that has blocked the lane
     book = Book()
-    async with rabbit_site.bus(timeout=2.0) as hub:
+    async with rabbit_site.bus(timeout=1.0) as hub:
         await book.put(hub, confirm="delivered")
         async with alarm(rabbit_site.broker):
             for _ in range(20):
@@ -48,7 +48,7 @@ async def test_a_stop_during_an_alarm_ends_and_counts_what_remains(rabbit_site, 
             await rabbit_site.until(hub, "retrying")
             # When the bus is stopped
             async with asyncio.timeout(DEADLINE):
-                account = await hub.evbus.init.stop(4.0)
+                account = await hub.evbus.init.stop(2.0)
     # Then nothing is unaccounted: RabbitMQ may have what it never confirmed
     assert (account.delivered, account.remaining) == (1, 20)
     costs(book.check(account, await rabbit_site.arrived()))

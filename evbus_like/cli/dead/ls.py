@@ -30,7 +30,9 @@ async def run(hub: Any) -> int:
     elif not letters:
         print(f"the outbox {path} has no dead letters, or none that the filters let through")
     else:
-        title = f"the oldest {most} dead letters, of more (--limit)" if more else f"{len(letters)} dead letters"
+        title = (
+            f"the oldest {most} dead letters, of more (--limit)" if more else shown.many(len(letters), "dead letter")
+        )
         console.table(title, COLUMNS, [_cells(each) for each in letters])
     return 0
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from evbus_like.cli import console, file
+from evbus_like.cli import console, file, shown
 from evbus_like.cli.dead import change, which
 from evbus_like.cli.wrong import UsageError
 
@@ -30,22 +30,19 @@ async def run(hub: Any) -> int:
     if settings.json:
         console.document({"purged": purged, "missing": found.missing})
     else:
-        print(f"{purged} dead letters were deleted" if purged else "no dead letter was deleted")
+        print(f"deleted {shown.many(purged, 'dead letter')}")
     return 1 if found.missing or refused else 0
 
 
 def _agreed(found: which.Found) -> bool:
     """Ask on the terminal; raises UsageError where there is none."""
-    count = len(found.numbers)
+    what = f"{shown.many(len(found.numbers), 'dead letter')} for good ({found.whose()})"
     if not sys.stdin.isatty():
-        raise UsageError(
-            f"{count} dead letters would be deleted for good ({found.whose()}), and there is no terminal to ask on:"
-            " add --yes"
-        )
-    print(f"Delete {count} dead letters for good ({found.whose()})? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise UsageError(f"this would delete {what}, and there is no terminal to ask on: add --yes")
     # asyncio would take the first Ctrl-C, and end only once a line is read
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        print(f"Delete {what}? [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, before)

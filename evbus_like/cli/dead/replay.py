@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evbus_like.cli import console, file
+from evbus_like.cli import console, file, shown
 from evbus_like.cli.dead import change, which
 from evbus_like.cli.outbox import flush
 
@@ -48,10 +48,6 @@ async def _replay(path: Path, numbers: Sequence[int]) -> Counter[str]:
 
 
 def _say(found: which.Found, count: int, sends: bool) -> None:
-    if not count:
-        print("no dead letter was replayed")
-    elif sends:
-        print(f"{count} dead letters wait again: {found.whose()}")
-    else:
-        print(f"{count} dead letters wait again: {found.whose()}; the next start of the bus sends them,")
-        print("or this does it now: evbus outbox flush --acct-file FILE")
+    print(f"replayed {shown.many(count, 'dead letter')}{': ' * bool(count)}{found.whose()}")
+    if count and not sends:
+        print("the next start of the bus sends what was replayed, or now: evbus outbox flush --acct-file FILE")

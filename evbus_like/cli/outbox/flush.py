@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.bridge import profiles
-from evbus_like.cli import common, console, file
+from evbus_like.cli import common, console, file, shown
 from evbus_like.engine.account import Account
 from evbus_like.engine.outbox.summary import Summary, summarize
 
@@ -38,12 +38,14 @@ async def run(hub: Any) -> int:
 
 
 async def sendable(hub: Any) -> Mapping[str, Any]:
-    """Give the profiles of the credentials file, without those in memory; raises CredentialsError."""
+    """Give the profiles of the credentials file, without those in memory; raises CredentialsError and ProfileError."""
     given = await common.contexts(hub)
     kept = {item.provider: item.name for item in profiles.plan(hub, given) if item.plugin == IN_MEMORY}
     for name in kept.values():
         print(f"evbus: {name} is left alone: its queue is in the memory of the program that reads it", file=sys.stderr)
-    return {provider: its for provider, its in given.items() if provider not in kept}
+    sent = {provider: its for provider, its in given.items() if provider not in kept}
+    profiles.entries(hub, sent, hub.evbus.REPORTER)
+    return sent
 
 
 class Flushed:
@@ -69,11 +71,13 @@ class Flushed:
 
     def show(self) -> None:
         """Print the account, and what is left."""
-        console.account_table(f"{self.account.delivered} events sent", self.account)
+        console.account_table(f"{shown.many(self.account.delivered, 'event')} sent", self.account)
         left = ", ".join(f"{count} for {name}" for name, count in self.summary.waiting.items())
         print(f"left in the outbox {self.summary.path}: {left or 'nothing'}")
         if self.account.dead_lettered:
-            print(f"{self.account.dead_lettered} were given up: evbus dead ls")
+            print(
+                f"given up: {self.account.dead_lettered}; see evbus dead ls, or where the profile's dead_letter leads"
+            )
         if self.number is not None:
             print(f"evbus: ended by {signal.Signals(self.number).name}", file=sys.stderr)
 

@@ -14,7 +14,7 @@ from evbus_like.engine.errors import EvbusError
 from evbus_like.engine.outbox.lock import holder
 from evbus_like.engine.outbox.summary import Summary, summarize
 
-GONE = "gone: events wait until a profile of that name is back"
+GONE = "gone"
 
 
 async def run(hub: Any) -> int:
@@ -73,10 +73,12 @@ def _print(summary: Summary, rows: list[dict[str, Any]], with_profiles: bool) ->
     if not rows:
         print("nothing waits, and there are no dead letters")
         return
-    columns = ["destination", "waiting", "size", "oldest", "dead letters"] + ["profile"] * with_profiles
+    columns = ["destination", "waiting", "size", "oldest", "given up"] + ["profile"] * with_profiles
     cells = [_cells(row) + [row["profile"]] * with_profiles for row in rows]
     waiting = sum(summary.waiting.values())
-    console.table(f"{waiting} deliveries wait, {summary.dead} dead letters", columns, cells)
+    console.table(f"{waiting} to be delivered, {summary.dead} given up (evbus dead ls)", columns, cells)
+    if any(row["profile"] == GONE and row["waiting"] for row in rows):
+        print("gone: no profile has that name; its events stay until one has it again")
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

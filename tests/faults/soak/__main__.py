@@ -121,9 +121,10 @@ class Soak:
         while True:
             await asyncio.sleep(min(60.0, self.given.minutes * 60 / 10))
             self.watch.sample()
-            memory = f"{self.watch.samples[-1] / 2**20:.0f} MiB" if self.watch.samples else "?"
+            memory = self.watch.samples[-1] / 2**20 if self.watch.samples else 0
             counts = {name: tally.total("unique") for name, tally in self.tallies.items()}
-            say(f"{counts} arrived, {self._total('repeats')} repeats, memory {memory}, {self.watch.violations or 'well'}")
+            how = self.watch.violations or "well"
+            say(f"{counts} arrived, {self._total('repeats')} repeats, memory {memory:.0f} MiB, {how}")
 
     def _total(self, name: str) -> int:
         return sum(tally.total(name) for tally in self.tallies.values())
@@ -132,7 +133,7 @@ class Soak:
         """Wait until the readers have all that was put for certain."""
         put = self._put()
         until = time.monotonic() + DRAIN
-        while time.monotonic() < until and any(self._missing(put).values()):
+        while time.monotonic() < until and any(self._missing(put).values()):  # noqa: ASYNC110 - they tell nobody
             await asyncio.sleep(0.5)
         for name, missing in self._missing(put).items():
             if missing:
@@ -207,7 +208,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="to have the same choices again")
     parser.add_argument("--kills", type=int, default=0, help="how often to kill the publisher, spread over the time")
     parser.add_argument("--confirm", choices=["accepted", "delivered"], help="what the publisher's puts wait for")
-    parser.add_argument("--options", default="{}", help='further options of its profiles, as JSON: {"outbox": "always"}')
+    parser.add_argument(
+        "--options", default="{}", help='further options of its profiles, as JSON: {"outbox": "always"}'
+    )
     given = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)  # the readers' libraries tell of every broker that dies
     with Fleet(["kafka", "rabbitmq"]) as fleet, tempfile.TemporaryDirectory(prefix="evbus-soak-") as folder:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.errors import BusStopped, PutTimeout
-from evbus_like.testing import running
+from evbus_like.testing import new_hub, running
 
 SKIPPED = 10  # numbers left out after a start: the last put of a key may have returned without being written down
 LINE = "{} {} {} {}\n"  # profile, key, number, id
@@ -96,7 +96,9 @@ async def main(settings: dict[str, Any]) -> None:
         provider: {name: {**data, **settings["options"]} for name, data in given.items()}
         for provider, given in settings["profiles"].items()
     }
-    async with running(profiles) as hub:
+    hub = new_hub()
+    hub.OPT = {"evbus_like": {"outbox_path": settings["outbox_path"]}}
+    async with running(profiles, hub) as hub:
         streams = []
         for name in [name for given in profiles.values() for name in given]:
             for key in settings["keys"]:

@@ -22,6 +22,7 @@ class Child:
         defaults = {
             "profiles": profiles,
             "side_file": str(self.side_file),
+            "outbox_path": str(folder / "outbox.sqlite") if "outbox" in settings.get("options", {}) else "",
             "keys": ["eu", "us", "asia", "stock"],
             "confirm": "accepted",
             "options": {},
@@ -37,7 +38,7 @@ class Child:
 
     async def start(self) -> None:
         """Start it, and return when it runs."""
-        with open(self._log, "ab") as log:
+        with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "tests.faults.soak.publisher", str(self._settings)),

@@ -1,0 +1,1 @@
+"""Tests of what is not right yet; see README.md."""

@@ -1,0 +1,763 @@
+"""`evbus outbox` and `evbus dead`, run as a user runs them, on real outbox files."""
+
+import asyncio
+import base64
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evbus_like.engine.event import Event
+from evbus_like.engine.outbox import Outbox, inspect
+
+EVBUS = [str(Path(sys.executable).with_name("evbus"))]
+JSONL = Path(__file__).parents[2] / "examples" / "06_own_ingress"  # a plugin that appends to a file
+DEADLINE = 60
+HERE = "jsonl:here"
+
+
+def make(body=b"{}", **changes):
+    """A serialized event."""
+    event = Event(changes.pop("routing_key", "orders.new"), body, changes.pop("profile", "orders"))
+    event.content_type = "application/json"
+    event.timestamp = time.time() - 7300
+    for name, value in changes.items():
+        setattr(event, name, value)
+    return event
+
+
+@pytest.fixture
+def box(tmp_path):
+    """An outbox file that is not there yet."""
+    return tmp_path / "state" / "outbox.sqlite"
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The file that the destination jsonl:here appends to."""
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
+def credentials(tmp_path):
+    """Write a credentials file that only its owner can read."""
+
+    def write(data):
+        path = tmp_path / "credentials.yml"
+        path.write_text(json.dumps(data))
+        path.chmod(0o600)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def acct(credentials, out):
+    """A credentials file with the profile jsonl:here."""
+    return credentials({"jsonl": {"here": {"path": str(out)}}})
+
+
+@pytest.fixture
+def doing(tmp_path):
+    """Make a plugin, doing, whose destination does what a line says; gives the folder for PYTHONPATH."""
+
+    def make_it(line):
+        plugin = tmp_path / "plugins" / "doing"
+        (plugin / "ingress").mkdir(parents=True)
+        (plugin / "conf.py").write_text('DYNE = {"ingress": ["ingress"]}\n')
+        (plugin / "ingress" / "doing.py").write_text(
+            "import asyncio\n\nfrom evbus_like.engine import errors\n\nACCT = ['doing']\n\n\n"
+            f"async def publish_batch(hub, ctx, events):\n    {line}\n"
+        )
+        return str(plugin.parent)
+
+    return make_it
+
+
+async def fill(path, waiting=(), dead=()):
+    """Make an outbox: `waiting` are (event, destination), `dead` are (event, destination, reason)."""
+    made = Outbox(path)
+    made.open()
+    for event, destination in waiting:
+        await made.append(event, [destination])
+    for event, destination, reason in dead:
+        await made.bury_event(destination, event, reason, "PoisonEvent", 3, time.time() - 90)
+    await made.close()
+
+
+async def age(path, number, seconds):
+    """Let a dead letter have died so long ago."""
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE dead SET died = ? WHERE number = ?", (time.time() - seconds, number))
+    connection.commit()
+    connection.close()
+
+
+def environment(path, **more):
+    """What the command sees: an outbox, no credentials, and the example's plugin."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
+    named = {"EVBUS_OUTBOX": str(path)} if path else {}
+    return {**own, **named, "PYTHONPATH": str(JSONL), "COLUMNS": "200", **more}
+
+
+async def evbus(path, *arguments, **more):
+    """Run the command on an outbox; gives its exit code, its standard output and its standard error."""
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [*EVBUS, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=DEADLINE,
+        env=environment(path, **more),
+    )
+    assert b"Traceback" not in ran.stderr, ran.stderr.decode()
+    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+
+
+async def evbus_json(path, *arguments):
+    """Run the command with --json; gives its exit code and the document."""
+    code, out, _ = await evbus(path, *arguments, "--json")
+    return code, json.loads(out)
+
+
+def pending(path, destination=HERE):
+    """The bodies that wait for a destination."""
+    return [event.body for _, event in inspect.pending(path, destination)]
+
+
+def numbers(path):
+    """The numbers of the dead letters in a file."""
+    return [letter.number for letter in inspect.dead_letters(path)]
+
+
+def sent(out):
+    """The bodies that the destination jsonl:here got."""
+    return [json.loads(line)["body"] for line in out.read_text().splitlines()]
+
+
+# ---- outbox ls
+
+
+async def test_ls_shows_what_waits_for_each_destination_and_for_how_long(box):
+    await fill(box, [(make(b"1"), HERE), (make(b"22"), HERE), (make(), "amqp:x")], [(make(), "kafka:y", "no")])
+
+    code, document = await evbus_json(box, "outbox", "ls")
+    _, text, _ = await evbus(box, "outbox", "ls")
+
+    rows = {row["destination"]: row for row in document["destinations"]}
+    assert code == 0
+    assert (document["path"], document["exists"], document["holder"]) == (str(box), True, None)
+    assert (document["waiting"], document["dead"]) == (3, 1)
+    assert document["file_bytes"] == box.stat().st_size
+    assert (rows[HERE]["waiting"], rows["amqp:x"]["waiting"], rows["kafka:y"]["waiting"]) == (2, 1, 0)
+    assert rows["kafka:y"]["dead"] == 1
+    assert rows[HERE]["bytes"] > 2 * rows["amqp:x"]["bytes"] - 10
+    assert rows[HERE]["oldest"] == pytest.approx(time.time() - 7300, abs=DEADLINE)
+    assert rows[HERE]["profile"] is None
+    assert "2 h" in text
+    assert "no process" in text
+    assert str(box) in text
+
+
+async def test_ls_says_which_destinations_have_no_profile_any_more(box, acct):
+    await fill(box, [(make(), HERE), (make(), "jsonl:old")])
+
+    code, document = await evbus_json(box, "outbox", "ls", "--acct-file", acct)
+    _, text, _ = await evbus(box, "outbox", "ls", "--acct-file", acct)
+
+    rows = {row["destination"]: row["profile"] for row in document["destinations"]}
+    assert code == 0
+    assert rows == {HERE: "there", "jsonl:old": "gone"}
+    assert "its events stay until one has it again" in text
+
+
+async def test_ls_still_lists_where_the_credentials_cannot_be_read_and_says_so(box, tmp_path):
+    await fill(box, [(make(), HERE)])
+
+    code, text, err = await evbus(box, "outbox", "ls", "--acct-file", tmp_path / "none.yml")
+
+    assert code == 1
+    assert HERE in text
+    assert "nothing is said of profiles: credentials file" in err
+
+
+async def test_reading_commands_work_beside_a_bus_and_changing_ones_name_its_pid(box, acct):
+    await fill(box, [(make(), HERE)], [(make(), HERE, "no")])
+    bus = Outbox(box)
+    bus.open()
+    try:
+        _, document = await evbus_json(box, "outbox", "ls")
+        _, text, _ = await evbus(box, "outbox", "ls")
+        listed, letters = await evbus_json(box, "dead", "ls")
+        shown, _, _ = await evbus(box, "dead", "show", 1)
+        refused = [
+            await evbus(box, "outbox", "flush", "--acct-file", acct),
+            await evbus(box, "dead", "replay", 1),
+            await evbus(box, "dead", "replay", 1, "--send", "--acct-file", acct),
+            await evbus(box, "dead", "purge", 1),
+            await evbus(box, "dead", "purge", "--all", "--yes"),
+        ]
+    finally:
+        await bus.close()
+
+    assert document["holder"] == os.getpid()
+    assert f"process {os.getpid()}" in text
+    assert (listed, shown, len(letters["dead_letters"])) == (0, 0, 1)
+    for code, _, err in refused:
+        assert code == 2
+        assert f"in use by process {os.getpid()}" in err
+        assert "stop that process, run this again" in err
+    assert (len(pending(box)), numbers(box)) == (1, [1])
+
+
+async def test_a_missing_file_is_one_plain_sentence_and_is_not_made(box, acct):
+    for command in (["outbox", "ls"], ["dead", "ls"], ["outbox", "flush", "--acct-file", acct]):
+        code, text, err = await evbus(box, *command)
+        assert (code, err) == (0, "")
+        assert text == f"there is no outbox at {box}, so nothing waits and nothing was given up\n"
+        code, document = await evbus_json(box, *command)
+        assert (code, document["exists"]) == (0, False)
+    for command in (["show", 3], ["replay", 3], ["purge", 3, "--yes"]):
+        code, _, err = await evbus(box, "dead", *command)
+        assert code == 1
+        assert "there is no" in err
+    assert not box.parent.exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["outbox", "ls"], ["dead", "ls"], ["dead", "show", 1], ["dead", "replay", "--all"]]
+)
+async def test_a_damaged_file_is_called_damaged_with_what_to_do_and_is_left_alone(box, command):
+    await fill(box, [(make(b"x" * 9000), HERE)], [(make(), HERE, "no")])
+    garbage = os.urandom(4096)
+    with box.open("r+b") as file:
+        file.write(garbage)
+
+    code, out, err = await evbus(box, *command)
+
+    assert (code, out) == (2, "")
+    assert f"the outbox {box} is damaged (" in err
+    assert "start the bus, which moves the file aside" in err
+    assert box.read_bytes().startswith(garbage)
+
+
+async def test_a_page_in_the_middle_that_is_damaged_is_no_traceback(box):
+    await fill(box, [(make(b"x" * 300), HERE) for _ in range(200)])
+    with box.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(box.stat().st_size - 4096))
+
+    code, _, err = await evbus(box, "outbox", "ls")
+
+    assert code == 2
+    assert "is damaged" in err
+
+
+async def test_headers_that_rotted_on_the_disk_are_no_traceback(box):
+    await fill(box, dead=[(make(headers={"a": 1}), HERE, "no")])
+    connection = sqlite3.connect(box)
+    connection.execute("UPDATE dead SET headers = x'c1'")
+    connection.commit()
+    connection.close()
+
+    code, _, err = await evbus(box, "dead", "ls")
+
+    assert code == 2
+    assert "is damaged" in err
+
+
+async def test_what_is_no_outbox_is_said_to_be_none(box, tmp_path):
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE theirs (a)")
+    other.commit()
+    other.close()
+
+    foreign = await evbus(box, "outbox", "ls", "--outbox", tmp_path / "other.db")
+    folder = await evbus(box, "dead", "ls", "--outbox", tmp_path)
+    endless = await evbus(box, "dead", "ls", "--outbox", tmp_path / ("x" * 300))
+
+    assert foreign[0] == folder[0] == endless[0] == 2
+    assert "is an SQLite database of another program" in foreign[2]
+    assert "is a folder" in folder[2]
+    assert "cannot be read" in endless[2]
+
+
+async def test_the_outbox_is_found_by_option_setting_environment_and_default(tmp_path):
+    places = {name: tmp_path / name / "box.sqlite" for name in ("option", "file", "environment")}
+    places["default"] = tmp_path / "xdg" / "evbus_like" / "outbox.sqlite"
+    for name, path in places.items():
+        await fill(path, [(make(), f"{name}:x")])
+    config = tmp_path / "config.yml"
+    config.write_text(json.dumps({"evbus_like": {"outbox_path": str(places["file"])}}))
+
+    async def found(*arguments, **more):
+        more = {"XDG_STATE_HOME": str(tmp_path / "xdg"), **more}
+        code, text, _ = await evbus(None, "outbox", "ls", "--json", *arguments, **more)
+        assert code == 0
+        return json.loads(text)["destinations"][0]["destination"]
+
+    named = {"EVBUS_OUTBOX": str(places["environment"])}
+    assert await found() == "default:x"
+    assert await found("--config", config) == "file:x"
+    assert await found(**named) == "environment:x"
+    assert await found("--outbox", places["option"], **named) == "option:x"
+    assert await found("--outbox-path", places["option"]) == "option:x"
+
+
+# ---- outbox flush
+
+
+async def test_flush_sends_what_waits_in_order_with_the_same_ids_and_ends(box, acct, out):
+    events = [make(b"%d" % number) for number in range(3000)]
+    await fill(box, [(event, HERE) for event in events])
+
+    code, text, _ = await evbus(box, "outbox", "flush", "--acct-file", acct)
+
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert code == 0
+    assert [line["id"] for line in lines] == [event.id for event in events]
+    assert "3000 events sent" in text
+    assert f"left in the outbox {box}: nothing" in text
+    assert inspect.look(box).pending == {}
+
+
+async def test_flush_says_what_is_left_for_destinations_without_a_profile(box, acct, out):
+    await fill(box, [(make(b"1"), HERE), (make(b"2"), "jsonl:old")])
+
+    code, document = await evbus_json(box, "outbox", "flush", "--acct-file", acct)
+
+    assert code == 1
+    assert sent(out) == ["1"]
+    assert document["left"] == {"jsonl:old": 1}
+    assert document["account"]["delivered"] == 1
+
+
+async def test_flush_gives_up_on_a_destination_that_takes_nothing_and_keeps_its_events(box, credentials, tmp_path):
+    acct = credentials({"jsonl": {"here": {"path": str(tmp_path / "no" / "such" / "folder")}}})
+    await fill(box, [(make(), HERE)])
+
+    begun = time.monotonic()
+    code, text, _ = await evbus(box, "outbox", "flush", "--acct-file", acct, "--timeout", "1")
+
+    assert code == 1
+    assert f"1 for {HERE}" in text
+    assert "No such file" in text
+    assert time.monotonic() - begun < 15
+    assert len(pending(box)) == 1
+
+
+async def test_flush_does_not_wait_out_a_destination_that_refuses(box, credentials, doing):
+    plugins = doing("raise errors.DestinationRefused('no right')")
+    acct = credentials({"doing": {"x": {}}})
+    await fill(box, [(make(), "doing:x")])
+
+    begun = time.monotonic()
+    code, text, _ = await evbus(box, "outbox", "flush", "--acct-file", acct, PYTHONPATH=plugins)
+
+    assert code == 1
+    assert "no right" in text
+    assert time.monotonic() - begun < 25  # the timeout is 30
+    assert len(pending(box, "doing:x")) == 1
+
+
+async def test_flush_goes_on_while_anything_is_sent_however_long_it_takes(box, credentials, doing):
+    plugins = doing("await asyncio.sleep(0.5)")
+    acct = credentials({"doing": {"x": {"batch_events": 1}}})
+    await fill(box, [(make(), "doing:x") for _ in range(8)])
+
+    code, text, _ = await evbus(box, "outbox", "flush", "--timeout", 1, "--acct-file", acct, PYTHONPATH=plugins)
+
+    assert code == 0
+    assert "8 events sent" in text
+
+
+async def test_flush_leaves_events_for_memory_alone_for_they_would_be_lost_with_it(box, credentials):
+    acct = credentials({"internal": {"default": None}})
+    await fill(box, [(make(), "internal:default")])
+
+    code, _, err = await evbus(box, "outbox", "flush", "--acct-file", acct)
+
+    assert code == 1
+    assert "internal:default is left alone" in err
+    assert len(pending(box, "internal:default")) == 1
+
+
+async def test_events_that_a_flush_gives_up_are_no_success(box, credentials, doing):
+    plugins = doing("raise errors.PoisonEvent('too large')")
+    acct = credentials({"doing": {"x": {}}})
+    await fill(box, [(make(), "doing:x")])
+
+    code, text, _ = await evbus(box, "outbox", "flush", "--acct-file", acct, PYTHONPATH=plugins)
+
+    assert code == 1
+    assert "given up: 1; see evbus dead ls" in text
+    assert numbers(box) == [1]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(None, "CredentialsError"), ({"jsonl": {"here": {"pth": "x"}}}, "ProfileError")]
+)
+async def test_what_cannot_be_started_changes_nothing(box, credentials, data, kind):
+    more = ["--acct-file", credentials(data)] if data else []
+    await fill(box, [(make(), HERE)], [(make(), HERE, "no")])
+
+    for command in (["outbox", "flush"], ["dead", "replay", 1, "--send"]):
+        code, document = await evbus_json(box, *command, *more)
+        assert code == 2
+        assert document["kind"] == kind
+    assert (len(pending(box)), numbers(box)) == (1, [1])
+
+
+async def test_a_signal_ends_a_flush_and_what_is_left_stays(box, credentials, tmp_path):
+    acct = credentials({"jsonl": {"here": {"path": str(tmp_path / "no" / "folder")}}})
+    await fill(box, [(make(), HERE)])
+    process = await asyncio.create_subprocess_exec(
+        *EVBUS, "outbox", "flush", "--acct-file", acct,
+        env=environment(box), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE):
+        while b"cannot be reached" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        text, err = await process.communicate()
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "ended by SIGTERM" in err.decode()
+    assert f"1 for {HERE}" in text.decode()
+    assert len(pending(box)) == 1
+
+
+# ---- dead ls, dead show
+
+
+async def many_dead(path):
+    """Five dead letters that differ in all that can be filtered."""
+    await fill(
+        path,
+        dead=[
+            (make(routing_key="orders.eu.new"), "amqp:a", "No queue is bound"),
+            (make(routing_key="orders.us", profile="orders.us"), "amqp:a", "too large"),
+            (make(routing_key="users"), "kafka:b", "topic 'x' does not exist"),
+            (make(routing_key="orders.eu.sold"), "kafka:b", "no queue"),
+            (make(routing_key=""), "amqp:a", "refused"),
+        ],
+    )
+    await age(path, 4, 4 * 86400)
+    await age(path, 5, 3 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], [1, 2, 3, 4, 5]),
+        (["--destination", "kafka:b"], [3, 4]),
+        (["--profile", "orders.us"], [2]),
+        (["--routing-key", "orders.*"], [1, 2, 4]),
+        (["--routing-key", "orders.??"], [2]),
+        (["--reason", "QUEUE"], [1, 4]),
+        (["--older-than", "2h"], [4, 5]),
+        (["--older-than", "3d"], [4]),
+        (["--older-than", "90m", "--destination", "amqp:a"], [5]),
+        (["--limit", "2"], [1, 2]),
+        (["--limit", "1", "--destination", "kafka:b"], [3]),
+        (["--destination", "nobody"], []),
+    ],
+)
+async def test_the_filters_of_ls_let_through_what_they_say_and_so_do_those_of_purge(box, filters, expected):
+    await many_dead(box)
+
+    code, document = await evbus_json(box, "dead", "ls", *filters)
+    purging, purged = await evbus_json(box, "dead", "purge", "--all", "--yes", *filters)
+
+    assert (code, purging) == (0, 0)
+    assert [letter["number"] for letter in document["dead_letters"]] == expected
+    assert document["more"] is ("--limit" in filters)
+    assert purged == {"purged": len(expected), "missing": []}
+    assert numbers(box) == [number for number in (1, 2, 3, 4, 5) if number not in expected]
+
+
+async def test_ls_is_a_table_that_foreign_texts_cannot_spoil(box):
+    await fill(box, dead=[(make(routing_key="\x1b[31mred", profile="[bold]x"), HERE, "line one\nline two")])
+
+    code, text, _ = await evbus(box, "dead", "ls")
+    empty, nothing, _ = await evbus(box, "dead", "ls", "--reason", "else")
+
+    assert (code, empty) == (0, 0)
+    assert "\x1b" not in text
+    assert "\\x1b[31mred" in text
+    assert "[bold]x" in text
+    assert "line one\\nline two" in text
+    assert "has no dead letters, or none that the filters let through" in nothing
+
+
+async def test_show_prints_everything(box):
+    body = b'{"id": 7, "price": 1.10, "price": 2, "big": 123456789012345678901234567890, "o": {"a": [1, {}]}}'
+    event = make(body, headers={"shop": "north", "n": 3}, key="k7")
+    await fill(box, dead=[(event, HERE, "no queue")])
+
+    code, text, _ = await evbus(box, "dead", "show", 1)
+
+    words = ["no queue", "PoisonEvent", HERE, event.id, "orders.new", "'north'", "k7", "application/json", "90 s ago"]
+    assert code == 0
+    assert [word for word in words if word not in text] == []
+    assert "attempts:     3" in text
+    shown = text.partition("shown as JSON):\n")[2]
+    assert shown.startswith('{\n  "id": 7,\n  "price": 1.10,\n  "price": 2,\n  "big": 123456789012345678901234567890,')
+    assert json.loads(shown) == json.loads(body)
+
+
+async def test_show_gives_bodies_that_are_no_json_as_text_or_base64(box):
+    binary = b"\x82\xa2id\xff\x00"
+    await fill(box, dead=[(make("Grüße\nan alle".encode()), HERE, "a"), (make(binary), HERE, "b")])
+    await fill(box, dead=[(make(b"a\x1b[2Jb"), HERE, "c")])
+
+    _, text, _ = await evbus(box, "dead", "show", 1)
+    _, encoded, _ = await evbus(box, "dead", "show", 2)
+    _, escape, _ = await evbus(box, "dead", "show", 3)
+    _, first = await evbus_json(box, "dead", "show", 1)
+    _, second = await evbus_json(box, "dead", "show", 2)
+
+    assert text.endswith("shown as text):\nGrüße\nan alle\n")
+    assert encoded.endswith(f"shown as base64):\n{base64.b64encode(binary).decode()}\n")
+    assert "\x1b" not in escape
+    assert (first["body"], first["encoding"]) == ("Grüße\nan alle", "utf-8")
+    assert (base64.b64decode(second["body"]), second["encoding"]) == (binary, "base64")
+
+
+async def test_show_with_json_holds_keys_and_headers_of_bytes(box):
+    await fill(box, dead=[(make(headers={"b": b"\xff", "f": float("nan"), "t": True}, key=b"\x00"), HERE, "no")])
+
+    code, document = await evbus_json(box, "dead", "show", 1)
+
+    assert code == 0
+    assert document["headers"] == {"b": {"base64": "/w=="}, "f": "nan", "t": True}
+    assert document["key"] == {"base64": "AA=="}
+    assert document["first_failed"] < document["died"]
+
+
+async def test_show_raw_writes_the_bytes_of_the_body_and_nothing_else(box):
+    body = bytes(range(256)) * 1000
+    await fill(box, dead=[(make(body), HERE, "no")])
+
+    process = await asyncio.create_subprocess_exec(
+        *EVBUS, "dead", "show", "1", "--raw", env=environment(box), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate()
+
+    assert (process.returncode, out, err) == (0, body, b"")
+
+
+@pytest.mark.parametrize("number", [7, 0, 2**63, 10**30])
+async def test_a_number_that_is_not_there_is_said_in_one_sentence(box, number):
+    await fill(box, dead=[(make(), HERE, "no")])
+
+    code, out, err = await evbus(box, "dead", "show", number)
+    raw, nothing, _ = await evbus(box, "dead", "show", number, "--raw")
+    again, document = await evbus_json(box, "dead", "show", number)
+    replaying, _, refused = await evbus(box, "dead", "replay", number)
+
+    assert (code, raw, again, replaying) == (1, 1, 1, 1)
+    assert (out, nothing) == ("", "")
+    assert err == f"evbus dead: there is no dead letter {number} in {box}\n"
+    assert f"there is no dead letter {number}" in refused
+    assert document["kind"] == "NotFound"
+
+
+# ---- dead replay
+
+
+async def test_replay_lets_them_wait_again_with_the_same_ids_for_the_next_start(box, acct, out):
+    events = [make(b"%d" % number) for number in range(3)]
+    await fill(box, dead=[(event, HERE, "no") for event in events])
+
+    code, text, err = await evbus(box, "dead", "replay", 3, 1)
+
+    assert (code, err) == (0, "")
+    assert f"replayed 2 dead letters: {HERE} 2" in text
+    assert "evbus outbox flush" in text
+    assert [event.id for _, event in inspect.pending(box, HERE)] == [events[0].id, events[2].id]
+    assert numbers(box) == [2]
+    assert not out.exists()
+
+
+async def test_replay_with_send_sends_at_once(box, acct, out):
+    await fill(box, [(make(b"9"), HERE)], [(make(b"1"), HERE, "no"), (make(b"2"), HERE, "no")])
+
+    code, text, _ = await evbus(box, "dead", "replay", "--send", 2, "--acct-file", acct)
+
+    assert code == 0
+    assert sent(out) == ["9", "2"]
+    assert "2 events sent" in text
+    assert numbers(box) == [1]
+
+
+async def test_replay_with_send_that_leaves_something_is_no_success(box, acct):
+    await fill(box, dead=[(make(b"1"), HERE, "no"), (make(b"2"), "jsonl:old", "no")])
+
+    code, document = await evbus_json(box, "dead", "replay", "--all", "--send", "--acct-file", acct)
+
+    assert code == 1
+    assert document["replayed"] == 2
+    assert document["sent"]["left"] == {"jsonl:old": 1}
+    assert document["sent"]["account"]["delivered"] == 1
+
+
+async def test_replay_of_all_that_the_filters_let_through_is_not_bounded_by_a_page(box):
+    letters = [(make(routing_key=f"{'a' if number % 2 else 'b'}.{number}"), HERE, "no") for number in range(2500)]
+    await fill(box, dead=letters)
+
+    code, document = await evbus_json(box, "dead", "replay", "--all", "--routing-key", "a.*")
+
+    assert code == 0
+    assert (document["replayed"], document["destinations"]) == (1250, {HERE: 1250})
+    assert inspect.look(box).pending == {HERE: 1250}
+    assert inspect.look(box).dead == 1250
+
+
+async def test_what_is_there_is_replayed_and_purged_and_what_is_not_is_named(box):
+    await fill(box, dead=[(make(), HERE, "no") for _ in range(4)])
+
+    code, text, err = await evbus(box, "dead", "replay", 1, 99, 98, 1)
+    purging, document = await evbus_json(box, "dead", "purge", 2, 97, "--yes")
+
+    assert (code, purging) == (1, 1)
+    assert "replayed 1 dead letter:" in text
+    assert "there is no dead letter 98, 99" in err
+    assert document == {"purged": 1, "missing": [97]}
+    assert numbers(box) == [3, 4]
+
+
+@pytest.mark.parametrize("what", ["replay", "purge"])
+@pytest.mark.parametrize(
+    "which",
+    [[], ["1", "--all"], ["--destination", HERE], ["1", "--destination", HERE], ["1", "--limit", "1"]],
+)
+async def test_what_to_take_must_be_said_clearly(box, what, which):
+    await fill(box, dead=[(make(), HERE, "no")])
+
+    code, _, err = await evbus(box, "dead", what, *which)
+
+    assert code == 2
+    assert f"say which: `evbus dead {what} NUMBER ...`" in err
+    assert numbers(box) == [1]
+
+
+# ---- dead purge
+
+
+async def test_purge_without_a_terminal_needs_yes_and_says_how_many_it_would_delete(box):
+    await fill(box, dead=[(make(), HERE, "no"), (make(), "amqp:x", "no")])
+
+    code, _, err = await evbus(box, "dead", "purge", "--all")
+    kept = numbers(box)
+    done, text, _ = await evbus(box, "dead", "purge", "--all", "--yes")
+
+    assert (code, done) == (2, 0)
+    assert f"2 dead letters for good (amqp:x 1, {HERE} 1)" in err
+    assert "add --yes" in err
+    assert kept == [1, 2]
+    assert text == "deleted 2 dead letters\n"
+    assert numbers(box) == []
+
+
+@pytest.mark.parametrize(("key", "code", "left"), [("y\n", 0, []), ("\n", 1, [1]), ("n\n", 1, [1]), ("\x03", 130, [1])])
+async def test_purge_asks_on_a_terminal(box, key, code, left):
+    await fill(box, dead=[(make(), HERE, "no")])
+    ours, theirs = pty.openpty()
+
+    def terminal():
+        os.setsid()
+        os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # so that Ctrl-C is a signal
+
+    process = await asyncio.create_subprocess_exec(
+        *EVBUS, "dead", "purge", "1", env=environment(box), stdin=theirs, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, preexec_fn=terminal,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE):
+        asked = await process.stderr.readuntil(b"? [y/N] ")
+        os.write(ours, key.encode())
+        err = await process.stderr.read()
+        await process.wait()
+    os.close(ours)
+    os.close(theirs)
+
+    assert f"Delete 1 dead letter for good ({HERE} 1)" in asked.decode()
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert numbers(box) == left
+
+
+# ---- the command line
+
+
+async def test_a_wrong_action_names_the_nearest_right_one(box):
+    for group, wrong, right in (("dead", "shwo", "show"), ("dead", "purg", "purge"), ("outbox", "fluhs", "flush")):
+        code, _, err = await evbus(box, group, wrong)
+        assert code == 2
+        assert f"there is no action '{wrong}'; did you mean '{right}'?" in err
+
+
+async def test_a_group_without_an_action_shows_its_help(box):
+    for group, words in (("outbox", ("ls", "flush")), ("dead", ("ls", "show", "replay", "purge"))):
+        code, _, err = await evbus(box, group)
+        _, text, _ = await evbus(box, group, "--help")
+        assert code == 2
+        assert f"say what to do: {', '.join(words)}" in err
+        for word in words:
+            assert f"  evbus {group} {word}" in err
+            assert f"  evbus {group} {word}" in text
+
+
+async def test_numbers_and_options_come_in_any_order(box):
+    await fill(box, dead=[(make(), HERE, "no") for _ in range(3)])
+
+    code, document = await evbus_json(box, "dead", "--yes", "purge", "1", "--outbox", box, "3")
+
+    assert (code, document["purged"]) == (0, 2)
+    assert numbers(box) == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["ls", "--older-than", "3x"], "--older-than: '3x' is no length of time; write 90s, 15m, 2h, 3d or 1w"),
+        (["ls", "--limit", "0"], "--limit must be 1 or more"),
+        (["show"], "say which one: `evbus dead show NUMBER`"),
+        (["show", "1", "2"], "say which one: `evbus dead show NUMBER`"),
+        (["show", "one"], "'one' is not the number of a dead letter"),
+        (["show", "1", "--raw", "--json"], "--raw and --json do not go together"),
+    ],
+)
+async def test_wrong_options_are_said_in_one_sentence(box, arguments, text):
+    await fill(box, dead=[(make(), HERE, "no")])
+
+    code, _, err = await evbus(box, "dead", *arguments)
+
+    assert code == 2
+    assert text in err
+    assert err.count("\n") == 1
+
+
+async def test_a_changing_command_repairs_what_only_a_start_can_see_and_says_so(box):
+    await fill(box, [(make(b"x" * 300), HERE) for _ in range(300)], [(make(), HERE, "no")])
+    connection = sqlite3.connect(box)
+    root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pending_shared'").fetchone()[0]
+    connection.close()
+    with box.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(os.urandom(4096))
+
+    code, _, err = await evbus(box, "dead", "replay", 1)
+
+    assert code == 0
+    assert "the outbox was damaged" in err
+    assert [path.name for path in box.parent.glob("*.corrupt-*Z")] != []
+    assert inspect.look(box).pending == {HERE: 301}
