@@ -68,7 +68,7 @@ async def stop(hub, timeout=None):
 
 
 def stop_on_signals(hub, timeout=None):
-    """Let SIGTERM and SIGINT stop the bus, within `timeout` seconds (None: the setting stop_timeout); call it when it runs.
+    """Let SIGTERM and SIGINT stop a running bus, within `timeout` seconds (None: the setting stop_timeout).
 
     The bus refuses new puts, delivers what is queued, and says in the log what became of every event; the task of
     `start` then ends. What else the application has to end, it ends when that task has.

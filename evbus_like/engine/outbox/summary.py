@@ -29,7 +29,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """An outbox and its destinations, by name; `holder` is as in `Overview`, `file_bytes` counts the file's log, too."""
+    """An outbox and its destinations, by name; `holder` is as in `Overview`, `file_bytes` counts its log, too."""
 
     path: Path
     holder: int | None
