@@ -55,7 +55,7 @@ class Worker:
 
         Where the destination can deliver without waiting, `deliver_now` does, and the task is for the rest.
         """
-        if self.lane.destination.publish_now is None:
+        if self.lane.destination.publish_now is None or self.lane.behind:
             self._start()
 
     def _start(self) -> None:
@@ -107,10 +107,10 @@ class Worker:
     async def _run(self) -> None:
         lane = self.lane
         while not (self._draining.is_set() and (not (lane.queue or lane.behind) or self._refused_again())):
-            if not self._opened:
-                await self._attempt(self._open)
-            elif lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
+            if lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
                 await self._attempt(self._refill)
+            elif not self._opened:
+                await self._attempt(self._open)
             elif lane.queue:
                 await self._attempt(self._publish)
             elif self._destination.publish_now is not None:

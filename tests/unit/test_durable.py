@@ -344,3 +344,29 @@ async def test_a_dead_letter_whose_profile_matches_nothing_is_kept_in_the_outbox
         await bus.putter.put("k", 1)
         await until(lambda: bus.bus.account().dead_lettered == 1)
         assert outbox.counts().dead == 1
+
+
+async def test_a_backlog_for_a_destination_that_need_not_wait_is_sent_at_the_start(path):
+    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+        for number in range(5):
+            await bus.putter.put("k", number)
+        await bus.stop(0.2)
+
+    destination = Destination()
+    destination.is_open = True
+    destination.publish_now = lambda events: destination.received.extend(event.body for event in events) or len(events)
+    async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
+        await until(lambda: len(destination.received) == 5)
+        await bus.putter.put("k", 5)
+        await until(lambda: len(destination.received) == 6)
+    assert numbers(destination) == list(range(6))
+
+
+async def test_tries_count_for_a_backlog_too_while_nothing_can_be_reached(path):
+    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+        await bus.putter.put("k", 1)
+        await bus.stop(0.2)
+    async with running(entry(away(), attempts=3, **DURABLE), outbox=opened(path)) as bus:
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        account = await bus.stop()
+    assert account.balanced
