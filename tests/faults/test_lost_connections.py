@@ -154,14 +154,14 @@ async def test_a_cancellation_by_the_client_library_does_not_end_the_worker(site
 
 
 @pytest.mark.fault(4)
-@pytest.mark.parametrize(("direction", "bytes_"), [(UP, 40_001), (UP, 120_003), (DOWN, 5)])
+@pytest.mark.parametrize(("direction", "bytes_"), [(UP, 40_001), (UP, 120_003), (DOWN, 5), (DOWN, 60)])
 async def test_a_reset_in_mid_frame_marks_nothing_as_delivered_that_is_not(site, costs, direction, bytes_):
     # Given a connection that will be reset in the middle of a batch, or of its confirms
     book = Book()
-    async with site.bus() as hub:
+    async with site.bus(batch_events=100) as hub:
         await book.put(hub, confirm="delivered")
         site.proxy.cut_after(bytes_, direction, hang_up=True)
-        # When a batch of 200 kB is sent
+        # When four batches of 60 kB are sent
         for _ in range(400):
             book.put_nowait(hub, size=500)
         await site.until(hub, "retrying")

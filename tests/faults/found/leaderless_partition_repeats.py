@@ -1,9 +1,10 @@
-"""While one partition has no leader, the events of the others in the same batch are sent again, and again, for ever.
+"""While one partition has no leader, those of the others in the same batch are sent again and again, for ever.
 
-`Producer.publish` waits for all partitions of a batch together. The one without a leader never answers, the lane's
-deadline cancels the wait, and so the whole batch counts as of unknown outcome, those too that were confirmed long ago.
-Each try, every deadline, repeats them; a leader that is away for an hour at the default deadline of 30 s brings
-about a hundred copies of each. And the lane delivers nothing else meanwhile.
+Only where the profile's `timeout` is shorter than `connection.request_timeout_ms` (30 s and 20 s by default, so not by
+default). `Producer.publish` waits for all partitions of a batch together. aiokafka gives the one without a leader up
+after request_timeout_ms, and then each partition has its own outcome. Where the lane's deadline comes first, it cancels
+the wait, and the whole batch counts as of unknown outcome, events too that were confirmed long ago: each try repeats
+them, and the lane delivers nothing.
 """
 
 from tests.faults.conftest import *  # noqa: F403 - the fixtures

@@ -89,8 +89,9 @@ class Soak:
         every += troubles.of_rabbitmq(rabbit) + troubles.of_publisher(self.child)
         span = self.given.minutes * 60 / (self.given.kills + 1)
         next_kill = time.monotonic() + self.choose.uniform(0.2, 1.0) * span
-        while time.monotonic() < self._until:
-            if self.kills < self.given.kills and time.monotonic() >= next_kill:
+        while time.monotonic() < self._until or self.kills < self.given.kills:
+            late = time.monotonic() >= min(next_kill, self._until)
+            if self.kills < self.given.kills and late:
                 await self._kill()
                 next_kill = time.monotonic() + self.choose.uniform(0.2, 1.0) * span
             else:
