@@ -55,13 +55,13 @@ class Lane:
         self.behind = 0
         self.last_seq = 0  # of the stored events that the queue holds or held
         self.keeps = False  # whether any of its events may be stored
-        self._awaited: dict[int, Receipt] = {}  # receipts of events that are behind
+        self._awaited: dict[int, Receipt] | None = None  # receipts of events that are behind
         self._max_events, self._max_bytes = options.max_events, options.max_bytes
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
         self.blocks = options.when_full == "block" and not options.durable
         self.plain = self.blocks  # whether events are simply taken in, and wait where there is no room
         self._account = LaneAccount(name)
-        self._overflow = Overflow(name)
+        self._overflow: Overflow | None = None  # made at the first drop: a bus may have 10,000 lanes
 
     @property
     def trouble(self) -> str:
@@ -100,6 +100,7 @@ class Lane:
         if stored and (self.behind or self.full or not self.options.durable):
             self.behind += 1
             if event.receipt is not None:
+                self._awaited = self._awaited or {}
                 self._awaited[event.seq] = event.receipt
             self._account.accepted += 1
             self.wake()
@@ -122,7 +123,7 @@ class Lane:
         self.behind = max(0, self.behind - len(rows)) if rows else 0
         for seq, event in rows:
             event.seq = self.last_seq = seq
-            event.receipt = self._awaited.pop(seq, None)
+            event.receipt = self._awaited.pop(seq, None) if self._awaited else None
             self.bytes += len(event.body)
             self.queue.append(event)
         self._measure()
@@ -199,10 +200,10 @@ class Lane:
         self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
         stopped = TransientError(f"the bus was stopped first; last trouble: {self.error}")
-        for receipt in (*(event.receipt for event in self.queue), *self._awaited.values()):
+        for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):
             if receipt is not None:
                 receipt.settle(self.name, stopped)
-        self._awaited.clear()
+        self._awaited = None
         self.room.set()
 
     def status(self) -> dict[str, Any]:
@@ -227,7 +228,7 @@ class Lane:
         """Give the account as it stands now."""
         self._account.remaining = len(self.queue) + self.behind - self._account.spilled
         self._account.error = str(self.error) if self.error is not None else ""
-        self._account.drops = dict(self._overflow.counts)
+        self._account.drops = dict(self._overflow.counts) if self._overflow is not None else {}
         return replace(self._account)
 
     # ---- within
@@ -242,6 +243,7 @@ class Lane:
 
     def _drop(self, event: Event, policy: str) -> None:
         self._account.dropped += 1
+        self._overflow = self._overflow or Overflow(self.name)
         self._overflow.note(policy, self.trouble)
         if event.receipt is not None:
             event.receipt.settle(self.name, Dropped(f"{self.name} was full ({policy}; {self.trouble})"))

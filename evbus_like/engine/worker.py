@@ -245,6 +245,7 @@ class Worker:
         kind = classify(error)
         one_spoils_all = kind is None or isinstance(kind, PoisonEvent)
         if one_spoils_all and len(batch) > 1:
+            self.lane.retried(len(batch))
             self._suspects = max(self._suspects, len(batch))
             self._slice = len(batch) // 2
             return None

@@ -37,7 +37,6 @@ POISON = (
     kafka.RecordListTooLargeError,
     kafka.RecordTooLargeError,
     kafka.InvalidTopicError,
-    kafka.InvalidTimestampError,
 )
 
 
@@ -50,6 +49,8 @@ def publishing(error: BaseException, place: str) -> DeliveryError:
         return login(place, error, "")
     if isinstance(error, REFUSED):
         return DestinationRefused(f"{text}. Grant the user the right, or change the profile")
+    if isinstance(error, kafka.InvalidTimestampError):
+        return DestinationRefused(f"{text}. Check the clocks: the record is too far from Kafka's own time")
     if isinstance(error, POISON):
         return PoisonEvent(f"{text}. The topic's max.message.bytes or the name of the topic stands in the way")
     if isinstance(error, (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, TimeoutError)):
