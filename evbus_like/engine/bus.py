@@ -19,6 +19,7 @@ from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.lane import Lane
 from evbus_like.engine.queue import Queue
+from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Entry, Route, Router
 from evbus_like.engine.waiters import Waiters
 from evbus_like.engine.worker import Worker
@@ -321,6 +322,7 @@ class Bus:
             event.timestamp = time()
             if event.receipt is not None:
                 event.receipt.accept(route.names)
+                event.receipt = event.receipt.followed()
             for lane in route.lanes:
                 lane.offer((event,), len(event.body))
         if self._due and not self._due_soon and self.loop is not None:
@@ -338,6 +340,8 @@ class Bus:
             self._rejected += 1
             raise
         event.timestamp = time()
+        receipt = event.receipt
+        event.receipt = receipt and receipt.followed()
         parcels = []
         for index, (serializer, lanes) in enumerate(route.groups):
             parcel = event.twin() if index else event
@@ -345,19 +349,23 @@ class Bus:
             parcel.content_type = serializer.content_type
             parcels.append(Parcel(parcel, lanes))
         if route.plain and not self.commits.concerns(route.lanes):
-            self._accept(event, route, parcels)
+            self._accept(event, receipt, route, parcels)
         else:
             try:
-                self.commits.add(parcels, partial(self._stored, event, route))
+                self.commits.add(parcels, partial(self._stored, event, receipt, route))
             except OutboxFull:
-                event.body = raw
+                event.body, event.receipt = raw, receipt  # whoever waits for room tries again
+                raise
+            except PutError:
+                self._taken += 1
+                self._rejected += 1
                 raise
             self._taken += 1
 
-    def _accept(self, event: Event, route: Route, parcels: Sequence[Parcel]) -> None:
+    def _accept(self, event: Event, receipt: Receipt | None, route: Route, parcels: Sequence[Parcel]) -> None:
         self._taken += 1
-        if event.receipt is not None:
-            event.receipt.accept(route.names)
+        if receipt is not None:
+            receipt.accept(route.names)
         for parcel in parcels:
             for lane in parcel.lanes:
                 lane.offer((parcel.event,), len(parcel.event.body))
@@ -388,15 +396,15 @@ class Bus:
         self._deliver_due()
         return True
 
-    def _stored(self, event: Event, route: Route, error: PutError | None) -> None:
+    def _stored(self, event: Event, receipt: Receipt | None, route: Route, error: PutError | None) -> None:
         """Say that the lanes have an event, or why they have not."""
         if error is None:
-            if event.receipt is not None:
-                event.receipt.accept(route.names)
+            if receipt is not None:
+                receipt.accept(route.names)
             return
         self._rejected += 1
-        if event.receipt is not None and not event.receipt.withdrawn:
-            event.receipt.refuse(error)
+        if receipt is not None and not receipt.withdrawn:
+            receipt.refuse(error)
         else:
             self.report(Failure(error, event))
 

@@ -15,6 +15,7 @@ from evbus_like.engine.lane import Lane
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
 
+MAX_WAITING = 100_000  # events that put_nowait may send ahead of the disk; an awaited put waits for its own commit
 Items = Sequence[tuple[Event, tuple[str, ...]]]
 
 
@@ -57,8 +58,10 @@ class Commits:
         """Whether one of the lanes waits for an event."""
         return bool(self._waiting) and any(lane in self._held for lane in lanes)
 
-    def blocks(self, lanes: Sequence[Lane]) -> bool:
-        """Whether a full outbox is to stop the events of these lanes."""
+    def blocked(self, lanes: Sequence[Lane]) -> bool:
+        """Whether events of these lanes must not be put without waiting: the outbox is full, or far behind."""
+        if self.outbox is None or not (self.outbox.full or len(self._waiting) >= MAX_WAITING):
+            return False
         return any(lane.stores(self._storing[lane]) and lane.options.when_full in ("block", "spill") for lane in lanes)
 
     def add(self, parcels: Sequence[Parcel], done: Callable[[PutError | None], None]) -> None:

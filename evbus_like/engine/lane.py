@@ -119,7 +119,12 @@ class Lane:
         self._drop(event, "drop_new")
 
     def load(self, rows: Sequence[tuple[int, Event]]) -> None:
-        """Take in the oldest of the events that are behind."""
+        """Take in the oldest of the events that are behind; where there are none left, the rest had rotted on the disk.
+
+        The outbox has made dead letters of those.
+        """
+        if not rows:
+            self._account.dead_lettered += self.behind
         self.behind = max(0, self.behind - len(rows)) if rows else 0
         for seq, event in rows:
             event.seq = self.last_seq = seq
@@ -154,8 +159,8 @@ class Lane:
         for index, event in enumerate(gone):
             if event.receipt is not None:
                 event.receipt.settle(self.name, DELIVERED, attempts, answers[index] if answers else None)
-        if self.keeps and self.outbox is not None:
-            self.outbox.settle(self.name, [event.seq for event in gone if event.seq])
+        if self.keeps and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq]):
+            self.outbox.settle(self.name, seqs)
         self._account.delivered += count
         self._free(size)
 

@@ -57,8 +57,10 @@ class Putter:
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
-            if not route.plain and bus.outbox is not None and bus.outbox.full and bus.commits.blocks(route.lanes):
-                raise QueueFull(f"the outbox {bus.outbox.path} is full; use `await put(...)`, which waits for room")
+            if not route.plain and bus.outbox is not None and bus.commits.blocked(route.lanes):
+                raise QueueFull(
+                    f"the outbox {bus.outbox.path} is full, or too slow; use `await put(...)`, which waits for room"
+                )
         event = Event(routing_key, body, profile, headers, key, quiet_context())
         self.bus.intake.put_nowait(event)
         return event.id
@@ -76,7 +78,8 @@ class Putter:
         """Put an event and return once it is queued, accepted or delivered, as `confirm` says.
 
         Raises BadEvent, SerializeError, EventTooLarge, BusStopped; PutTimeout when there is no room in time; and
-        NotDelivered. After any of them but NotDelivered, no destination has the event or will get it.
+        NotDelivered. After any of them no destination has the event or will get it, but for NotDelivered, and for a
+        PutTimeout that says that the outbox did not answer.
         """
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
@@ -101,23 +104,24 @@ class Putter:
         if bus.intake.items:  # what was put before goes first
             bus.take_turn()
         stored = not route.plain or bus.commits.concerns(route.lanes)
+        receipt: Receipt | None = None
         if bus.intake.items or stored or confirm == "delivered":
-            event.receipt = Receipt(event.id)
-        if bus.intake.items:
-            await self._in_turn(event, deadline, timeout)
-        elif stored:
-            await self._stored(event, deadline, timeout)
+            receipt = event.receipt = Receipt(event.id, follow=confirm == "delivered")
+        if receipt is not None and bus.intake.items:
+            await self._in_turn(event, receipt, deadline, timeout)
+        elif receipt is not None and stored:
+            await self._stored(event, receipt, deadline, timeout)
         else:
             names = bus.admit(event)
         self._in_a_row += 1
         if self._in_a_row >= PUTS_IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        if event.receipt is None:
+        if receipt is None:
             return Receipt(event.id, names)
         if confirm == "delivered":
-            await self._delivered(event, event.receipt, deadline, timeout)
-        return event.receipt
+            await self._delivered(event, receipt, deadline, timeout)
+        return receipt
 
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
         if self.bus.closed:
@@ -157,23 +161,21 @@ class Putter:
                         f" and had no room for {timeout:g} s"
                     ) from None
 
-    async def _in_turn(self, event: Event, deadline: float, timeout: float) -> None:
+    async def _in_turn(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let the listener accept the event after those before it."""
-        assert event.receipt is not None
         try:
             async with asyncio.timeout_at(deadline):
                 await self.bus.intake.put(event)
-                await event.receipt.wait_accepted()
+                await receipt.wait_accepted()
         except TimeoutError:
-            if event.receipt.destinations is not None:
+            if receipt.destinations is not None:
                 return  # accepted in that very moment
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None
 
-    async def _stored(self, event: Event, deadline: float, timeout: float) -> None:
+    async def _stored(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let an event be accepted that must be on the disk first, waiting for room there."""
-        assert event.receipt is not None
         bus = self.bus
         try:
             async with asyncio.timeout_at(deadline):
@@ -186,9 +188,9 @@ class Putter:
                         if bus.state != "running":
                             raise
                         await bus.outbox.some_room()
-                await event.receipt.wait_accepted()
+                await receipt.wait_accepted()
         except TimeoutError:
-            if event.receipt.destinations is not None:
+            if receipt.destinations is not None:
                 return  # accepted in that very moment
             if type(event.body) is bytes and event.timestamp:
                 raise PutTimeout(

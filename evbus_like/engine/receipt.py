@@ -19,12 +19,13 @@ class Receipt:
     it said of the event, where it says something (Kafka: partition and offset).
     """
 
-    __slots__ = ("_done", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
+    __slots__ = ("_done", "_follow", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
 
-    def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None) -> None:
+    def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None, follow: bool = True) -> None:
         self.id = event_id
         self.destinations = destinations
         self.outcomes: dict[str, str | Exception] = {}
+        self._follow = follow  # whether somebody waits for the delivery
         self.attempts: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
         self.withdrawn = False
@@ -46,6 +47,10 @@ class Receipt:
         return tuple(name for name in self.destinations or () if name not in self.outcomes)
 
     # ---- the bus's side, all in the listener's loop
+
+    def followed(self) -> Receipt | None:
+        """Give what goes on with the accepted event: this, or nothing where only its acceptance was waited for."""
+        return self if self._follow else None
 
     def accept(self, destinations: tuple[str, ...]) -> None:
         """Note which destinations the event goes to."""

@@ -2,6 +2,7 @@
 
 from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
 from evbus_like.engine import bus as engine_bus
+from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
 
@@ -13,7 +14,7 @@ def __init__(hub):
         hub.pop.sub.add(dyne_name=dyne)
     hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
-    hub.evbus.STARTED = False
+    hub.evbus.STARTED = hub.evbus.OPENING = False
     hub.evbus.REPORTER = reporter.Reporter(hub)
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
     hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
@@ -29,18 +30,19 @@ async def start(hub, contexts=None):
     """
     engine = hub.evbus.ENGINE
     engine.must_not_run()
+    if hub.evbus.OPENING:
+        raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
         entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
-    except Exception as error:
-        engine.failed_to_start(error)
-        raise
-    try:
+        engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
+        hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
+        hub.evbus.OPENING = True
         box = await outbox.opened(hub, entries)
     except Exception as error:
         engine.failed_to_start(error)
         raise
-    engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
-    hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
+    finally:
+        hub.evbus.OPENING = False
     hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
     hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
