@@ -7,7 +7,7 @@ from benchmarks.model import Group, Leg, Row
 WEBHOOKS = {"body": "webhooks"}
 
 BOUND, FULL, AWAIT, TASKS = ({"way": way} for way in ("bound", "full", "await", "tasks"))
-MINIMAL = {"properties": "minimal"}
+FULLER = {"app_id": "evbus_like", "id_header": "evbus-id"}
 POP = "pop-evbus-brokers"  # with evbus-pika and evbus-kafka, as we have both
 POP_ALONE = "pop-evbus"
 
@@ -55,7 +55,7 @@ RABBITMQ = Group(
     "RabbitMQ",
     (
         Leg("one profile", "deliver_ours", 25_000, 60_000, queues=1),
-        Leg("one profile, minimal", "deliver_ours", 25_000, 60_000, queues=1, options={"amqp": MINIMAL}),
+        Leg("one profile, more properties", "deliver_ours", 25_000, 60_000, queues=1, options={"amqp": FULLER}),
         Leg("wire limit", "rabbit_wire", 25_000, 60_000, "peers", queues=1),
         Leg("FastStream, 500 in flight", "rabbit_faststream", 4_000, 20_000, "peers", queues=1),
         Leg("aio-pika, 1000 in flight", "rabbit_aio_pika", 5_000, 30_000, "peers", queues=1),
@@ -67,10 +67,7 @@ RABBITMQ = Group(
         Row("one profile / FastStream", "one profile", ("FastStream, 500 in flight",), at_least=5),
         Row("one profile / aio-pika", "one profile", ("aio-pika, 1000 in flight",), at_least=5),
         Row("one profile / pop-evbus", "one profile", ("pop-evbus + evbus-pika",), at_least=100),
-        Row("minimal properties / FastStream", "one profile, minimal", ("FastStream, 500 in flight",), at_least=5),
-        Row("minimal properties / aio-pika", "one profile, minimal", ("aio-pika, 1000 in flight",), at_least=5),
-        Row("minimal properties / pop-evbus", "one profile, minimal", ("pop-evbus + evbus-pika",), at_least=100),
-        Row("minimal properties / all properties", "one profile, minimal", ("one profile",)),
+        Row("app_id and id_header / without", "one profile, more properties", ("one profile",)),
         Row("one profile / kombu", "one profile", ("kombu, confirm_publish",)),
         Row("wire limit / aio-pika: what is possible", "wire limit", ("aio-pika, 1000 in flight",)),
         Row("wire limit / FastStream: what is possible", "wire limit", ("FastStream, 500 in flight",)),

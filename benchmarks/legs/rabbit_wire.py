@@ -38,11 +38,9 @@ def messages(asked: dict[str, Any], queue: str) -> list[bytes]:
         event_id = f"{prefix}-{n:x}"
         properties = commands.Basic.Properties(
             content_type="application/json",
-            headers={"evbus-id": event_id},
             delivery_mode=2,
             message_id=event_id,
             timestamp=datetime.now(UTC),
-            app_id="evbus_like",
         )
         parts = [publish, frame.marshal(header.ContentHeader(0, len(body), properties), 1)]
         parts += [frame.marshal(ContentBody(body[at : at + FRAME]), 1) for at in range(0, len(body), FRAME)]

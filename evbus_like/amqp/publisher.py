@@ -11,7 +11,7 @@ import aio_pika
 
 from evbus_like.amqp import batch, failures
 from evbus_like.amqp.connect import Target, connect
-from evbus_like.amqp.frames import ID_HEADER, Encoder
+from evbus_like.amqp.frames import Encoder
 from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError
 from evbus_like.engine.event import Event
@@ -38,8 +38,8 @@ class Publisher:
         self.declare: Mapping[str, Any] | None = acct.get("declare")
         self.mandatory = acct.get("mandatory", True)
         self.persistent = acct.get("persistent", True)
-        self.app_id = acct.get("app_id", "evbus_like")
-        self.minimal = acct.get("properties") == "minimal"
+        self.app_id = acct.get("app_id", "")
+        self.id_header = acct.get("id_header", "")
         self.batched = acct.get("batched", True)
         self.properties = (
             dict((acct.get("connection") or {}).get("client_properties") or {})
@@ -79,7 +79,7 @@ class Publisher:
                 self.mandatory,
                 self.persistent,
                 self.app_id,
-                self.minimal,
+                self.id_header,
             )
 
     async def _look_up(self, channel: Any) -> Any:
@@ -150,13 +150,17 @@ class Publisher:
         return [self._failure(answer) if isinstance(answer, BaseException) else None for answer in answers]
 
     async def _send_one(self, event: Event) -> None:
-        own = {"headers": {**_headers(event), ID_HEADER: event.id}, "timestamp": event.timestamp, "app_id": self.app_id}
+        headers = _headers(event)
+        if self.id_header:
+            headers[self.id_header] = event.id
         message = aio_pika.Message(
             event.body,
             content_type=event.content_type,
             delivery_mode=2 if self.persistent else 1,
             message_id=event.id,
-            **({"headers": _headers(event)} if self.minimal else own),
+            headers=headers,
+            timestamp=event.timestamp,
+            app_id=self.app_id or None,
         )
         key = event.routing_key if self.fixed_key is None else self.fixed_key
         await self._exchange.publish(message, routing_key=key, mandatory=self.mandatory)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from evbus_like.bridge import conflict
 from evbus_like.engine import errors
+from evbus_like.engine.event import MAX_HEADER_NAME
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
@@ -31,11 +32,8 @@ OPTIONS = {
     "routing_key": ((str, type(None)), "the routing key of all events of the profile; without it, the event's"),
     "mandatory": (bool, "false: an event that no queue wants vanishes, as if delivered; true by default"),
     "persistent": (bool, "false: events need not survive a restart of the broker; true by default"),
-    "app_id": (str, "what messages say of their sender, evbus_like by default"),
-    "properties": (
-        str,
-        "minimal: no timestamp, no app id, and the event's id as message_id only; small events go half as fast again",
-    ),
+    "app_id": (str, "what messages say of their sender; nothing by default"),
+    "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),
     "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
 }
 LANE = {"max_event_bytes": 16 * 1024 * 1024}  # what RabbitMQ 4 takes unless it is told otherwise
@@ -51,8 +49,9 @@ def validate(hub, ctx):
 
     connect.target(ctx.acct)
     declare.check(ctx.acct)
-    if ctx.acct.get("properties", "full") not in ("full", "minimal"):
-        raise errors.ProfileError("properties is full or minimal")
+    for option in ("app_id", "id_header"):
+        if len(ctx.acct.get(option, "").encode()) > MAX_HEADER_NAME:
+            raise errors.ProfileError(f"{option} is longer than {MAX_HEADER_NAME} bytes")
 
 
 async def open(hub, ctx):
