@@ -138,7 +138,8 @@ class Lane:
 
     def head(self, most: int) -> list[Event]:
         """Give the oldest events, without taking them off: at most `most`, and a batch's bytes."""
-        batch = list(islice(self.queue, min(most, self.options.batch_events)))
+        most = min(most, self.options.batch_events)
+        batch = list(self.queue) if len(self.queue) <= most else list(islice(self.queue, most))
         if self.bytes > self.options.batch_bytes:
             size = 0
             for index, event in enumerate(batch):
@@ -147,8 +148,8 @@ class Lane:
                     return batch[:index]
         return batch
 
-    def deliver(self, count: int = 1, answers: Sequence[Any] = (), attempts: int = 1) -> None:
-        """Take the oldest `count` events off: they were delivered; `answers` are what the destination said of them."""
+    def deliver(self, count: int = 1, answer: Any = None, attempts: int = 1) -> None:
+        """Take the oldest `count` events off: they were delivered; `answer` is what the destination said of them."""
         queue = self.queue
         if count == len(queue):  # all of them, as a rule
             gone, size = list(queue), self.bytes
@@ -156,9 +157,9 @@ class Lane:
         else:
             gone = [queue.popleft() for _ in range(count)]
             size = sum([len(event.body) for event in gone])
-        for index, event in enumerate(gone):
+        for event in gone:
             if event.receipt is not None:
-                event.receipt.settle(self.name, DELIVERED, attempts, answers[index] if answers else None)
+                event.receipt.settle(self.name, DELIVERED, attempts, answer)
         if self.keeps and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq]):
             self.outbox.settle(self.name, seqs)
         self._account.delivered += count

@@ -193,7 +193,7 @@ class Worker:
                 dead.add(index)
         for index, outcome in enumerate(outcomes):
             if not isinstance(outcome, BaseException):
-                self.lane.deliver(answers=(outcome,), attempts=self._attempts + 1)
+                self.lane.deliver(answer=outcome, attempts=self._attempts + 1)
             elif index in dead:
                 self.lane.dead_letter(outcome, self._attempts + 1)
             else:

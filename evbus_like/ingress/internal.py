@@ -46,21 +46,30 @@ def _mailbox(hub, routing_key):
 def publish_now(hub, ctx, events):
     """Append events to their queues, run by run, until one has no room; gives how many had."""
     acct = ctx["acct"]  # ten times as fast as ctx.acct
-    fixed, size = acct.get("routing_key") or None, acct.get("queue_events")
+    if key := acct.get("routing_key"):
+        return _append(hub, ctx, key, events)
     done = 0
     while done < len(events):
-        key = fixed or events[done].routing_key
-        queue = _mailbox(hub, key)
-        queue.maxsize = size or queue.maxsize
-        room = queue.maxsize - queue.qsize() if queue.maxsize > 0 else len(events)
-        if room <= 0:
+        key = events[done].routing_key
+        end = next((index for index in range(done, len(events)) if events[index].routing_key != key), len(events))
+        taken = _append(hub, ctx, key, events[done:end])
+        done += taken
+        if done < end:
             break
-        end = min(len(events), done + room)
-        if fixed is None:
-            end = next((index for index in range(done, end) if events[index].routing_key != key), end)
-        queue.extend(events[done:end])
-        done = end
     return done
+
+
+def _append(hub, ctx, key, events):
+    queues = ctx.get("queues")  # a look at the hub costs more than all the rest
+    if queues is None:
+        queues = ctx["queues"] = hub.ingress.internal.QUEUE
+    queue = queues.get(key) or _mailbox(hub, key)
+    if size := ctx["acct"].get("queue_events"):
+        queue.maxsize = size
+    room = queue.maxsize - len(queue.items) if queue.maxsize > 0 else len(events)
+    taken = events if len(events) <= room else events[: max(0, room)]
+    queue.extend(taken)
+    return len(taken)
 
 
 async def publish_batch(hub, ctx, events):
