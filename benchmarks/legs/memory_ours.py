@@ -1,13 +1,18 @@
-"""In memory, evbus_like: put, routed, serialized, read. `way` is how it is put: bound, full, await or tasks."""
+"""In memory, evbus_like: put, routed, serialized, read. `way` is how it is put: bound, full, await or tasks.
+
+With `durable` the profile says `outbox: always`: each put returns after the commit, and reading strikes the event off.
+With `beside` there is such a profile too, and events for it go on coming, one at a time, while the others are timed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from measure import BURST, Clock, bodies, config
-from ours import running
+from ours import outbox, running
 
 TASKS = 100
 
@@ -49,12 +54,36 @@ async def put_tasks(hub: Any, stream: Iterator[Any], burst: int) -> None:
 WAYS = {"bound": put_bound, "full": put_full, "await": put_await, "tasks": put_tasks}
 
 
+@asynccontextmanager
+async def putting(hub: Any) -> AsyncIterator[None]:
+    """Put durable events meanwhile, each after the commit of the one before."""
+
+    async def put() -> None:
+        queue = await hub.ingress.internal.get("beside")
+        while True:
+            await hub.evbus.broker.put(routing_key="beside", body={"n": 1}, profile="beside")
+            while not queue.empty():
+                queue.get_nowait()
+
+    task = asyncio.create_task(put())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def main() -> None:
     """Run the leg."""
     asked = config()
     count, put = asked["events"], WAYS[asked["way"]]
     burst = asked.get("burst", BURST)
-    async with running({"internal": {"default": None}}) as hub:
+    default = {"outbox": "always"} if asked.get("durable") else None
+    profiles = {"default": default} | ({"beside": {"outbox": "always"}} if asked.get("beside") else {})
+    async with outbox(), running({"internal": profiles}) as hub, AsyncExitStack() as stack:
+        if asked.get("beside"):
+            await stack.enter_async_context(putting(hub))
         queue = await hub.ingress.internal.get("bench")
 
         async def read(most: int) -> int:

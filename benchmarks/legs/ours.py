@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +13,15 @@ import pop.hub
 from measure import BURST
 
 from evbus_like.engine.errors import QueueFull
+
+
+@asynccontextmanager
+async def outbox() -> AsyncIterator[None]:
+    """Give the outbox a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="evbus-bench-") as folder:
+        os.environ["EVBUS_OUTBOX"] = f"{folder}/outbox.sqlite"
+        yield
+        del os.environ["EVBUS_OUTBOX"]
 
 
 @asynccontextmanager
