@@ -22,6 +22,7 @@ from evbus_like.engine.queue import Queue
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Entry, Route, Router
 from evbus_like.engine.waiters import Waiters
+from evbus_like.engine.watch import Watch
 from evbus_like.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Bus:
         self._lanes: list[Lane] = []
         self.outbox: Outbox | None = None
         self.commits = Commits(None, self._deliver_due)
+        self.watch = Watch()  # over those who wait for receipts
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
         self._taken = self._unmatched = self._rejected = 0
@@ -192,6 +194,7 @@ class Bus:
             if event.receipt is not None:
                 event.receipt.withdraw(self.refusal(event.profile))
         await self._close_outbox(max(1.0, deadline - now()))
+        self.watch.close()
         account = self.account()
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)

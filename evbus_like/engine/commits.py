@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import OutboxFull, PutError
@@ -16,29 +15,36 @@ if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
 
 MAX_WAITING = 100_000  # events that put_nowait may send ahead of the disk; an awaited put waits for its own commit
-Items = Sequence[tuple[Event, tuple[str, ...]]]
+GROUP_EVENTS, GROUP_BYTES = 1000, 4 * 1024 * 1024  # what one commit takes together; the first goes in at any size
 
 
-@dataclass
 class Parcel:
     """An event in the form that some lanes get; those of `stored` find it in the outbox too."""
 
-    event: Event
-    lanes: tuple[Lane, ...]
-    stored: tuple[Lane, ...] = ()
+    __slots__ = ("event", "lanes", "stored")
+
+    def __init__(self, event: Event, lanes: tuple[Lane, ...]) -> None:
+        self.event = event
+        self.lanes = lanes
+        self.stored: tuple[Lane, ...] = ()
 
 
-@dataclass
 class Waiting:
-    """The parcels of one put, and the future of their commit; None where they only wait for those before them."""
+    """The parcels of one put, and what of them is to be written; nothing where they only wait for those before them."""
 
-    parcels: Sequence[Parcel]
-    future: asyncio.Future[Any] | None
-    done: Callable[[PutError | None], None]
+    __slots__ = ("done", "packed", "parcels")
+
+    def __init__(self, parcels: Sequence[Parcel], packed: list[Any], done: Callable[[PutError | None], None]) -> None:
+        self.parcels = parcels
+        self.packed = packed
+        self.done = done
 
 
 class Commits:
     """Lets events through to their lanes once they are on the disk.
+
+    While one commit is under way the next events gather, and the next commit takes them all: whatever their number,
+    it costs one job of the outbox and one wake-up of the loop.
 
     An event that is not stored itself waits as well, if a lane of its own still waits for an earlier event: so every
     lane gets its events in the order in which they were accepted. All others never wait here.
@@ -48,95 +54,135 @@ class Commits:
         self.outbox = outbox
         self._deliver = deliver  # called once lanes have got events
         self._waiting: deque[Waiting] = deque()
-        self._held: Counter[Lane] = Counter()  # lanes that wait for so many events
-        self._storing: Counter[Lane] = Counter()
+        self._under_way = 0  # how many of them, from the oldest, the outbox is writing
+        self._latest = 1  # how many it wrote last
+        self._soon = False  # whether the loop was asked to begin a commit
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def concerns(self, lanes: Sequence[Lane]) -> bool:
         """Whether one of the lanes waits for an event."""
-        return bool(self._waiting) and any(lane in self._held for lane in lanes)
+        return bool(self._waiting) and any([lane.held for lane in lanes])
 
     def blocked(self, lanes: Sequence[Lane]) -> bool:
         """Whether events of these lanes must not be put without waiting: the outbox is full, or far behind."""
         if self.outbox is None or not (self.outbox.full or len(self._waiting) >= MAX_WAITING):
             return False
-        return any(lane.stores(self._storing[lane]) and lane.options.when_full in ("block", "spill") for lane in lanes)
+        return any(lane.stores() and lane.options.when_full in ("block", "spill") for lane in lanes)
 
     def add(self, parcels: Sequence[Parcel], done: Callable[[PutError | None], None]) -> None:
         """Store what must be stored, and call `done` once the lanes have their events, or with why they have not.
 
         Raises OutboxFull, EventTooLarge and OutboxClosed at once: then nothing of it happened.
         """
-        items = []
+        waiting = Waiting(parcels, self._pack(parcels), done)
+        if not waiting.packed and not self._waiting:
+            return _let_through(waiting, iter(()))
         for parcel in parcels:
-            parcel.stored = tuple(lane for lane in parcel.lanes if lane.stores(self._storing[lane]))
-            if parcel.stored:
-                items.append((parcel.event, tuple(lane.name for lane in parcel.stored)))
-        future = self._submit(parcels, items) if items else None
-        waiting = Waiting(parcels, future, done)
-        if future is None and not self._waiting:
-            return self._let_through(waiting, ())
-        for lane in _lanes(parcels):
-            self._held[lane] += 1
-        for parcel in parcels:
+            for lane in parcel.lanes:
+                lane.held += 1
             for lane in parcel.stored:
-                self._storing[lane] += 1
+                lane.storing += 1
         self._waiting.append(waiting)
-        if future is not None:
-            future.add_done_callback(self._advance)
+        self._begin()
         return None
 
-    def _submit(self, parcels: Sequence[Parcel], items: Items) -> asyncio.Future[Any] | None:
-        """Begin to store; where the outbox is full, lanes that may drop events do."""
-        assert self.outbox is not None
+    def _pack(self, parcels: Sequence[Parcel]) -> list[Any]:
+        """Make what is to be written, with room for it; where the outbox is full, lanes that may drop events do."""
+        packed: list[Any] = []
         try:
-            return self.outbox.submit_many(items)
-        except OutboxFull:
-            stored = {lane for parcel in parcels for lane in parcel.stored}
-            if not all(lane.options.when_full.startswith("drop") for lane in stored):
-                raise
-        for parcel in parcels:
-            for lane in parcel.stored:
-                lane.drop(parcel.event)
-            parcel.lanes = tuple(lane for lane in parcel.lanes if lane not in stored)
-            parcel.stored = ()
-        return None
+            for parcel in parcels:
+                stored = tuple([lane for lane in parcel.lanes if lane.stores()])
+                if stored:
+                    assert self.outbox is not None
+                    packed.append(self.outbox.pack(parcel.event, tuple([lane.name for lane in stored])))
+                    parcel.stored = stored
+        except PutError as error:
+            if packed and self.outbox is not None:
+                self.outbox.release(packed)
+            _drop(parcels, error)
+            return []
+        return packed
 
-    def _advance(self, _: object) -> None:
-        """Let through, in order, what is committed."""
-        while self._waiting and (self._waiting[0].future is None or self._waiting[0].future.done()):
-            waiting = self._waiting.popleft()
-            for lane in _lanes(waiting.parcels):
-                self._held[lane] -= 1
-                if not self._held[lane]:
-                    del self._held[lane]
+    def _begin(self) -> None:
+        """Begin a commit: at once for one event at a time, else when all tasks that are ready now have put theirs."""
+        if self._under_way or self._soon:
+            return
+        if self._latest == 1:
+            self._write()
+        else:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        assert self.outbox is not None
+        self._soon = False
+        group: list[Any] = []
+        size = 0
+        for waiting in self._waiting:
+            if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
+                break
+            self._under_way += 1
+            group += waiting.packed
+            size += sum([len(parcel.event.body) for parcel in waiting.parcels])
+        try:
+            future = self.outbox.submit_packed(group)
+        except PutError as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        self._latest = self._under_way
+        future.add_done_callback(self._written)
+
+    def _written(self, future: asyncio.Future[Any]) -> None:
+        """Let through, in order, what a commit was for, and begin the next."""
+        error: BaseException | None = None
+        numbers: Iterator[int] = iter(())
+        if future.cancelled():
+            error = PutError("the outbox was closed before the event was stored")
+        elif (error := future.exception()) is None:
+            numbers = iter(future.result())
+        done = [self._waiting.popleft() for _ in range(self._under_way)]
+        while self._waiting and not self._waiting[0].packed:  # these waited for those before them
+            done.append(self._waiting.popleft())
+        self._under_way = 0
+        for waiting in done:
             for parcel in waiting.parcels:
+                for lane in parcel.lanes:
+                    lane.held -= 1
                 for lane in parcel.stored:
-                    self._storing[lane] -= 1
-            if waiting.future is None:
-                self._let_through(waiting, ())
-            elif waiting.future.cancelled():
-                waiting.done(PutError("the outbox was closed before the event was stored"))
-            elif (error := waiting.future.exception()) is None:
-                self._let_through(waiting, waiting.future.result())
+                    lane.storing -= 1
+            if error is None or not waiting.packed:
+                _let_through(waiting, numbers)
             else:
                 waiting.done(error if isinstance(error, PutError) else PutError(str(error)))
         self._deliver()
-
-    def _let_through(self, waiting: Waiting, seqs: Sequence[int]) -> None:
-        numbers = iter(seqs)
-        for parcel in waiting.parcels:
-            seq = next(numbers) if parcel.stored else 0
-            # Where some of the lanes store it and others do not, these get an event of their own, without a seq.
-            memory = parcel.event.twin() if 0 < len(parcel.stored) < len(parcel.lanes) else parcel.event
-            parcel.event.seq = seq
-            for lane in parcel.lanes:
-                stored = lane in parcel.stored
-                lane.take(parcel.event if stored else memory, stored)
-        waiting.done(None)
+        if self._waiting:
+            self._begin()
 
 
-def _lanes(parcels: Sequence[Parcel]) -> list[Lane]:
-    return [lane for parcel in parcels for lane in parcel.lanes]
+def _let_through(waiting: Waiting, numbers: Iterator[int]) -> None:
+    for parcel in waiting.parcels:
+        event, stored = parcel.event, parcel.stored
+        # Where some of the lanes store it and others do not, these get an event of their own, without a seq.
+        memory = event.twin() if 0 < len(stored) < len(parcel.lanes) else event
+        event.seq = next(numbers) if stored else 0
+        for lane in parcel.lanes:
+            if lane in stored:
+                lane.take(event, stored=True)
+            else:
+                lane.take(memory, stored=False)
+    waiting.done(None)
+
+
+def _drop(parcels: Sequence[Parcel], error: PutError) -> None:
+    """Let the lanes that would store an event drop it; raises the error unless all of them may."""
+    storing = {lane for parcel in parcels for lane in parcel.lanes if lane.stores()}
+    if not isinstance(error, OutboxFull) or not all(lane.options.when_full.startswith("drop") for lane in storing):
+        raise error
+    for parcel in parcels:
+        for lane in parcel.lanes:
+            if lane in storing:
+                lane.drop(parcel.event)
+        parcel.lanes = tuple(lane for lane in parcel.lanes if lane not in storing)
+        parcel.stored = ()

@@ -52,6 +52,8 @@ class Lane:
         self.in_flight = 0  # of the events at the head
         self.outbox: Outbox | None = None
         self.forward: Forward | None = None  # puts a dead letter to another profile
+        self.held = 0  # events of this lane that wait for a commit, or for others that do
+        self.storing = 0  # those of them that are being stored for it
         self.behind = 0
         self.last_seq = 0  # of the stored events that the queue holds or held
         self.keeps = False  # whether any of its events may be stored
@@ -89,9 +91,9 @@ class Lane:
         if idle:
             self.wake()
 
-    def stores(self, storing: int) -> bool:
-        """Whether the next event must be stored; `storing` are being stored for this lane now."""
-        if self.options.durable or self.behind or storing:
+    def stores(self) -> bool:
+        """Whether the next event must be stored."""
+        if self.options.durable or self.behind or self.storing:
             return self.outbox is not None
         return self.full and self.options.when_full == "spill"
 

@@ -166,10 +166,8 @@ class Putter:
         try:
             async with asyncio.timeout_at(deadline):
                 await self.bus.intake.put(event)
-                await receipt.wait_accepted()
+            await receipt.wait_accepted(self.bus.watch, deadline)
         except TimeoutError:
-            if receipt.destinations is not None:
-                return  # accepted in that very moment
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None
@@ -177,32 +175,34 @@ class Putter:
     async def _stored(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let an event be accepted that must be on the disk first, waiting for room there."""
         bus = self.bus
+        while True:
+            try:
+                bus.admit(event)
+                break
+            except OutboxFull:
+                if bus.state != "running":
+                    raise
+                await self._outbox_room(deadline, timeout)
+        try:
+            await receipt.wait_accepted(bus.watch, deadline)
+        except TimeoutError:
+            raise PutTimeout(
+                f"the outbox {bus.outbox and bus.outbox.path} did not answer for {timeout:g} s: whether the event is"
+                " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
+            ) from None
+
+    async def _outbox_room(self, deadline: float, timeout: float) -> None:
+        outbox = self.bus.outbox
+        assert outbox is not None
         try:
             async with asyncio.timeout_at(deadline):
-                while True:
-                    try:
-                        bus.admit(event)
-                        break
-                    except OutboxFull:
-                        assert bus.outbox is not None
-                        if bus.state != "running":
-                            raise
-                        await bus.outbox.some_room()
-                await receipt.wait_accepted()
+                await outbox.some_room()
         except TimeoutError:
-            if receipt.destinations is not None:
-                return  # accepted in that very moment
-            if type(event.body) is bytes and event.timestamp:
-                raise PutTimeout(
-                    f"the outbox {bus.outbox.path} did not answer for {timeout:g} s: whether the event is stored is not"  # type: ignore[union-attr]
-                    " known; if it is, it will be delivered. Is the disk slow or gone?"
-                ) from None
-            raise PutTimeout(f"the outbox {bus.outbox.path} had no room for {timeout:g} s") from None  # type: ignore[union-attr]
+            raise PutTimeout(f"the outbox {outbox.path} had no room for {timeout:g} s") from None
 
     async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
-                await receipt.wait_delivered()
+            await receipt.wait_delivered(self.bus.watch, deadline)
         except TimeoutError:
             waiting = [lane for lane in self.bus.lanes if lane.name in receipt.pending]
             troubles = "; ".join(f"{lane.name}: {lane.trouble}" for lane in waiting)

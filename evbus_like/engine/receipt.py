@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from evbus_like.engine.errors import EvbusError
+from evbus_like.engine.watch import Watch
 
 DELIVERED = "delivered"
 
@@ -76,23 +77,31 @@ class Receipt:
         if len(self.outcomes) == len(self.destinations or ()):
             self._wake()
 
-    async def wait_accepted(self) -> None:
-        """Wait until the listener has taken the event; raises its PutError. A caller that leaves withdraws it."""
+    async def wait_accepted(self, watch: Watch, deadline: float) -> None:
+        """Wait until the listener has taken the event; raises its PutError, or TimeoutError at the deadline.
+
+        A caller that leaves withdraws the event.
+        """
         try:
             while self.destinations is None:
-                await self._sleep()
-        except asyncio.CancelledError:
+                await self._sleep(watch, deadline)
+        except (asyncio.CancelledError, TimeoutError) as left:
             self.withdrawn = self.destinations is None
-            raise
+            if self.withdrawn or isinstance(left, asyncio.CancelledError):
+                raise
 
-    async def wait_delivered(self) -> None:
-        """Wait until every matching destination has answered."""
-        while self.pending:
-            await self._sleep()
+    async def wait_delivered(self, watch: Watch, deadline: float) -> None:
+        """Wait until every matching destination has answered; raises TimeoutError at the deadline."""
+        try:
+            while self.pending:
+                await self._sleep(watch, deadline)
+        except TimeoutError:
+            if self.pending:
+                raise
 
-    async def _sleep(self) -> None:
+    async def _sleep(self, watch: Watch, deadline: float) -> None:
         self._done = asyncio.get_running_loop().create_future()
-        await self._done
+        await watch.wait(self._done, deadline)
 
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():

@@ -112,7 +112,7 @@ async def test_a_lane_of_memory_keeps_its_order_where_a_durable_lane_shares_even
 async def test_events_for_memory_alone_do_not_wait_for_a_disk_that_is_stuck(path, monkeypatch):
     outbox = opened(path)
     stuck = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(outbox, "submit_many", lambda items: stuck)
+    monkeypatch.setattr(outbox, "submit_packed", lambda items: stuck)
     durable, memory = Destination(), Destination()
     entries = [
         entry(durable, "fake:durable", lambda profile: profile == "durable", **DURABLE),
@@ -138,12 +138,12 @@ async def test_a_disk_that_fails_makes_put_raise_and_no_lane_has_the_event(path,
         return future
 
     async with running(entry(durable, "fake:durable", **DURABLE), entry(memory, "fake:memory"), outbox=outbox) as bus:
-        submit, outbox.submit_many = outbox.submit_many, fail
+        submit, outbox.submit_packed = outbox.submit_packed, fail
         with pytest.raises(StorageError, match="disk is full"):
             await bus.putter.put("k", 1)
         bus.putter.put_nowait("k", 2)
         await until(lambda: bus.failures)
-        outbox.submit_many = submit
+        outbox.submit_packed = submit
         await bus.putter.put("k", 3)
         await until(lambda: durable.received and memory.received)
         account = await bus.stop()
@@ -249,12 +249,13 @@ async def test_what_is_on_its_way_is_not_dropped_as_old():
 
 @pytest.mark.parametrize("options", [DURABLE, {}], ids=["durable", "memory"])
 async def test_a_dead_letter_is_on_the_disk_before_the_event_is_let_go(path, options):
-    destination = Destination(publish=[[None, PoisonEvent("no queue wants it"), None]])
+    destination = Destination(publish=[None, [PoisonEvent("no queue wants it")]])
     outbox = opened(path)
     seen = []
     async with running(entry(destination, **options), outbox=outbox) as bus:
         bus.lanes[0].report = lambda failure: seen.append(outbox.counts().dead)
-        for number in range(3):
+        await bus.putter.put("orders", 0, confirm="delivered")
+        for number in (1, 2):
             bus.putter.put_nowait("orders", number, headers={"n": number})
         await until(lambda: bus.bus.account().dead_lettered == 1)
         (letter,) = await outbox.dead()

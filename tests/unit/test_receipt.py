@@ -6,6 +6,7 @@ import pytest
 
 from evbus_like.engine.errors import BusStopped, PoisonEvent
 from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.watch import NEVER, Watch
 
 
 def test_it_tells_queued_from_matched_from_delivered():
@@ -31,7 +32,7 @@ def test_it_is_not_delivered_where_one_destination_gave_up():
 
 async def test_who_waits_hears_of_a_refusal():
     receipt = Receipt("id")
-    waiting = asyncio.create_task(receipt.wait_accepted())
+    waiting = asyncio.create_task(receipt.wait_accepted(Watch(), NEVER))
     await asyncio.sleep(0)
 
     receipt.withdraw(BusStopped("stopped"))
@@ -43,7 +44,7 @@ async def test_who_waits_hears_of_a_refusal():
 
 async def test_who_leaves_before_acceptance_withdraws_the_event():
     receipt = Receipt("id")
-    waiting = asyncio.create_task(receipt.wait_accepted())
+    waiting = asyncio.create_task(receipt.wait_accepted(Watch(), NEVER))
     await asyncio.sleep(0)
 
     waiting.cancel()

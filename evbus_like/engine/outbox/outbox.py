@@ -122,6 +122,25 @@ class Outbox:
         self.tally.reserve(size)
         return writer.submit(Job(asyncio.get_running_loop(), parcels, size, many=True))
 
+    def pack(self, event: Event, destinations: tuple[str, ...]) -> Parcel:
+        """Make what `submit_packed` writes of a serialized event, and reserve its room; the caller owes one of both.
+
+        Raises OutboxFull, EventTooLarge, BadEvent and OutboxClosed.
+        """
+        self._usable()
+        parcel = _parcel(event, destinations)
+        self.tally.reserve(parcel[0][SIZE])
+        return parcel
+
+    def release(self, packed: Sequence[Parcel]) -> None:
+        """Give back the room of what is not written after all."""
+        self.tally.free(sum(row[SIZE] for row, _ in packed))
+
+    def submit_packed(self, packed: Sequence[Parcel]) -> asyncio.Future[list[int]]:
+        """Begin to write what `pack` made, all together or not at all; the future gives the seqs."""
+        size = sum([row[SIZE] for row, _ in packed])
+        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size, many=True))
+
     async def append_many(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[int]:
         """Write events all together or not at all, and give their seqs; raises as `append` does."""
         return await self.submit_many(items)
