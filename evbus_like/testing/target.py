@@ -11,7 +11,7 @@ from typing import Any
 class Features:
     """What a kind of destination can do; a difference between plugins is declared here, never an edited test."""
 
-    headers: bool = True  # an event's headers arrive, and its id as header `evbus-id`
+    headers: bool = True  # an event's headers and its id arrive
     typed_headers: bool = True  # False: header values arrive as text
     content_type: bool = True  # the serializer's content type arrives
     order: bool = True  # events of one routing key arrive in the order in which they were put

@@ -59,8 +59,9 @@ class RabbitTarget(Target):
 
     async def take(self, channel, key):
         message = await (await channel.get_queue(key, ensure=False)).get(no_ack=True)
-        headers = dict(message.headers)
-        return Record(message.routing_key, message.body, headers["evbus-id"], headers, message.content_type)
+        return Record(
+            message.routing_key, message.body, message.message_id, dict(message.headers), message.content_type
+        )
 
     async def kill(self):
         # A queue made a moment ago may not be on RabbitMQ's disk yet, and would be gone; messages are, once confirmed.
