@@ -79,6 +79,14 @@ def unroutable(exchange: str, routing_key: str) -> PoisonEvent:
     )
 
 
+def blocked(reason: str, place: str) -> str:
+    """Say what connection.blocked means, and what to do; the reason is RabbitMQ's own ("low on memory")."""
+    return (
+        f"RabbitMQ at {place} blocks publishers ({reason}): its memory or disk alarm is on, see"
+        " `rabbitmqctl status`. Free memory or disk there, or have its queues read; deliveries then go on by themselves"
+    )
+
+
 def _close_frame(error: BaseException) -> commands.Connection.Close | None:
     """Find the broker's reason for closing a connection that it would not open (a virtual host that is not there).
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import aio_pika
 
-from evbus_like.amqp import batch, failures
+from evbus_like.amqp import alarm, batch, failures
 from evbus_like.amqp.connect import Target, connect
 from evbus_like.amqp.frames import Encoder
 from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError
 from evbus_like.engine.event import Event
 
-BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for before the lane hears of it
+BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for, where its alarm cannot be watched
 
 # At DEBUG these log frames, with messages and passwords in them.
 for _name in ("aio_pika", "aiormq"):
@@ -27,10 +28,10 @@ class Publisher:
     """Publishes for one profile.
 
     A channel that failed is given up with its connection, and the next publish opens new ones; what was not confirmed
-    is the lane's to send again.
+    is the lane's to send again. `blocked` is told why RabbitMQ blocks the connection, and None when that is over.
     """
 
-    def __init__(self, target: Target, acct: Mapping[str, Any]) -> None:
+    def __init__(self, target: Target, acct: Mapping[str, Any], blocked: Callable[[str | None], None]) -> None:
         exchange = acct.get("exchange") or "default"
         self.target = target
         self.exchange = "" if exchange == "default" else exchange
@@ -46,6 +47,8 @@ class Publisher:
             if isinstance(acct.get("connection"), Mapping)
             else {}
         )
+        self._blocked = blocked
+        self._watched = False
         self._connection: Any = None
         self._channel: Any = None  # aiormq's
         self._exchange: Any = None  # aio-pika's
@@ -63,6 +66,7 @@ class Publisher:
             self._connection = await connect(self.target, self.properties)
         except Exception as error:
             raise failures.connecting(error, self.target.place, self.target.user) from error
+        self._watched = alarm.watch(self._connection.transport.connection, partial(self._alarm, self._connection))
         try:
             channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             self._exchange = await self._look_up(channel)
@@ -81,6 +85,10 @@ class Publisher:
                 self.app_id,
                 self.id_header,
             )
+
+    def _alarm(self, connection: Any, reason: str | None) -> None:
+        if connection is self._connection:  # what was given up has no say
+            self._blocked(reason and failures.blocked(reason, self.target.place))
 
     async def _look_up(self, channel: Any) -> Any:
         if not self.exchange:
@@ -101,9 +109,8 @@ class Publisher:
         """Send a batch and wait for all its confirms."""
         if not self.ready:
             await self.open()
-        if not await self._unblocked():
-            blocked = Blocked(f"RabbitMQ at {self.target.place} blocks publishers: memory or disk alarm")
-            return [blocked] * len(events)
+        if not (self._watched or await self._unblocked()):
+            return [Blocked(failures.blocked("connection.blocked", self.target.place))] * len(events)
         send = self._send_batch if self._encoder is not None else self._send_singly
         try:
             outcomes = await send(events)

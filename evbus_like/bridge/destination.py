@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,8 @@ from evbus_like.engine.failure import classify
 class PluginDestination:
     """Calls one ingress plugin for one profile; no exception that leaves it holds a secret of the profile.
 
-    `ctx.acct` is the profile's data; the plugin may keep its connection on `ctx` under any other name.
+    `ctx.acct` is the profile's data, `ctx.blocked` what the plugin calls when its destination takes nothing for now.
+    The plugin may keep its connection on `ctx` under any other name.
     """
 
     def __init__(self, plugin: Any, provider: str, profile: str, data: Any) -> None:
@@ -34,6 +35,8 @@ class PluginDestination:
         self.provider = provider
         self.profile = profile
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(data or {}))
+        self.ctx.blocked = self._blocked
+        self.on_blocked: Callable[[str | None], None] = lambda reason: None
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self._open = functions.get("open")
@@ -86,6 +89,9 @@ class PluginDestination:
         """Let go of the connection."""
         if self._close is not None:
             await self._call(self._close, self.ctx)
+
+    def _blocked(self, reason: str | None) -> None:
+        self.on_blocked(reason and secrets.redact(reason, self.secrets))
 
     async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:

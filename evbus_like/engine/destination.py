@@ -16,9 +16,14 @@ class Destination(Protocol):
 
     `publish_now` is for destinations that have nothing to connect and seldom wait, None for all others: it delivers
     the first of the events that can be delivered without waiting, and gives their number.
+
+    `on_blocked` is the lane's: the destination calls it with the reason when it takes nothing for now, and with None
+    when it takes events again or the connection is lost. In between, the deadline of a publish stands still, and no
+    other publish is begun.
     """
 
     publish_now: Callable[[Sequence[Event]], int] | None
+    on_blocked: Callable[[str | None], None]
 
     async def open(self) -> None:
         """Connect; raises a DeliveryError."""

@@ -9,6 +9,7 @@ from functools import partial
 from time import monotonic, time
 
 from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.block import Block
 from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused, PoisonEvent, PutError, TransientError
 from evbus_like.engine.event import Event
@@ -43,6 +44,8 @@ class Worker:
         self._reported = False  # whether this refusal was told already
         self._draining = asyncio.Event()
         self._logged = -REMIND
+        self._block = Block(lane.options.timeout)
+        lane.destination.on_blocked = self.blocked
         self._task: asyncio.Task[None] | None = None
 
         if lane.destination.publish_now is not None:
@@ -75,6 +78,18 @@ class Worker:
                 self._start()
         if self.lane.behind and self._task is None:
             self._start()
+
+    def blocked(self, reason: str | None) -> None:
+        """Note that the destination takes nothing for now and why; None: it takes events again, or is not connected.
+
+        It may come at any time, in the middle of a publish, too; in the lane's event loop.
+        """
+        if reason is not None and self.lane.state != "closed":
+            self._note(self._block.begin(reason), "blocked", [])
+        elif reason is None and self._block.error is not None:
+            self._block.end()
+            if not self.lane.queue:  # else the next confirm says whether it works
+                self._healthy()
 
     async def drain(self) -> None:
         """Return when the lane is empty, or when a destination that refuses has refused once more."""
@@ -112,7 +127,7 @@ class Worker:
             elif not self._opened:
                 await self._attempt(self._open)
             elif lane.queue:
-                await self._attempt(self._publish)
+                await (self._attempt(self._publish) if self._block.error is None else self._sit_out(self._block.error))
             elif self._destination.publish_now is not None:
                 break
             else:
@@ -169,7 +184,7 @@ class Worker:
             self._healthy()
 
     async def _publish(self, batch: list[Event]) -> None:
-        async with asyncio.timeout(self._options.timeout):
+        async with self._block.deadline():
             outcomes = await self._destination.publish(batch)
         if outcomes is None:
             self._cleared(len(batch))
@@ -179,6 +194,11 @@ class Worker:
             await self._settle(batch, outcomes)
         else:
             raise ValueError(f"the plugin gave {len(outcomes)} outcomes for {len(batch)} events")
+
+    async def _sit_out(self, trouble: Blocked) -> None:
+        """Wait until the destination takes events again, and say now and then that it does not."""
+        self._note(trouble, "blocked", [])
+        await self._block.wait(REMIND)
 
     async def _settle(self, batch: list[Event], outcomes: Outcomes) -> None:
         """Settle a batch event by event; what is tried again stays at the head, in its order."""
@@ -325,15 +345,16 @@ class Worker:
         new = lane.state != state or str(trouble) != str(lane.error)
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
-            word = {"refused": "refuses", "blocked": "blocks publishers"}.get(state, "cannot be reached")
-            log.warning("%s %s, %d events wait, trying again: %s", lane.name, word, len(lane.queue), trouble)
+            word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, "cannot be reached")
+            then = "" if state == "blocked" else ", trying again"
+            log.warning("%s %s, %d events wait%s: %s", lane.name, word, len(lane.queue), then, trouble)
         lane.state, lane.error = state, trouble
 
     def _healthy(self) -> None:
         """Note that the destination works, and begin the next trouble anew."""
         if self._attempts:
             self._forget()
-        if self.lane.state == "open":
+        if self.lane.state == "open" or self._block.error is not None:
             return
         if self.lane.error is not None:
             log.warning("%s is back, %d events wait", self.lane.name, len(self.lane.queue))
@@ -353,3 +374,5 @@ class Worker:
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError from error
             log.info("%s: closing failed: %s: %s", self.lane.name, type(error).__name__, error)
+        finally:
+            self._block.end()  # it was the connection's

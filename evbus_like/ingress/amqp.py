@@ -59,7 +59,7 @@ async def open(hub, ctx):
     from evbus_like.amqp import connect, publisher
 
     if "publisher" not in ctx:
-        ctx.publisher = publisher.Publisher(connect.target(ctx.acct), ctx.acct)
+        ctx.publisher = publisher.Publisher(connect.target(ctx.acct), ctx.acct, ctx.blocked)
     await ctx.publisher.open()
 
 

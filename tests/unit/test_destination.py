@@ -208,3 +208,19 @@ def test_a_plugin_that_connects_is_never_served_at_once():
 def bare(**functions):
     functions["publish_batch"] = lambda ctx, events: None
     return SimpleNamespace(__name__="fake", _funcs=functions)
+
+
+async def test_a_plugin_says_that_it_is_blocked_by_its_ctx_and_shows_no_secret():
+    async def publish(hub, ctx, body):
+        ctx.blocked("low on memory, says amqp://guest:verysecret@broker/")
+        ctx.blocked(None)
+
+    destination, heard = made({"password": "verysecret"}, publish=publish), []
+    await destination.publish(EVENTS[:1])  # where no lane listens, as in `evbus check`
+    destination.on_blocked = heard.append
+    await destination.publish(EVENTS[:1])
+
+    assert len(heard) == 2
+    assert "low on memory" in heard[0]
+    assert "verysecret" not in heard[0]
+    assert heard[1] is None

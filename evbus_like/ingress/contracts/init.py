@@ -7,8 +7,8 @@ A plugin takes events to one kind of destination. It is one file. The smallest h
     async def publish(hub, ctx, routing_key, body: bytes):
         ...                                    # returns when the destination has the event, raises when not
 
-`ctx.acct` is the data of one profile. The plugin may keep its connection on `ctx`, under any other name. Plugins of
-pop-evbus 7, `publish(hub, ctx, body)`, work unchanged.
+`ctx.acct` is the data of one profile, `ctx.blocked` a function (see Blocked). The plugin may keep its connection on
+`ctx`, under any other name. Plugins of pop-evbus 7, `publish(hub, ctx, body)`, work unchanged.
 
 Constants, all optional but ACCT::
 
@@ -39,6 +39,13 @@ destination has one. Events are shared with other lanes: change nothing in them.
 Concurrency. For one profile, never two calls at once. Two profiles have two `ctx` and run side by side.
 
 Deadlines. open and publish are cancelled after the profile's `timeout`; after publish, that counts as UnknownOutcome.
+
+Blocked. A destination that is there and takes nothing for now, but will read later what it was given (RabbitMQ's
+memory alarm): call `ctx.blocked(reason)` when you hear of it, also in the middle of a publish, and `ctx.blocked(None)`
+when it is over. Call it in the event loop of open and publish. Meanwhile the lane's state is "blocked", with your
+reason; the deadline of the publish under way stands still, so nothing is sent twice; and no other publish is called.
+As nobody else looks at the clock, it is for destinations whose dead connections you notice: then let the publish raise,
+and where there is none, call `ctx.blocked(None)`. close ends a block, too.
 
 Outcomes. publish_batch returns None where every event was delivered. Else it returns one entry for each event, in
 order: for a delivered one None, or a mapping that its receipt shows under `answers`; an exception for another; a
