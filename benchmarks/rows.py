@@ -162,6 +162,26 @@ LATENCY = Group(
     brokers=("rabbitmq",),
 )
 
+ALONE, BESIDE = "memory, no durable profile", "memory, beside a durable profile"
+DURABLE = Group(
+    "durable",
+    (
+        Leg("await put", "memory_ours", 3_000, 10_000, options=AWAIT | {"durable": True}),
+        Leg("SQLite, 1 row a commit", "sqlite_commits", 3_000, 10_000, options={"rows": 1}),
+        Leg("await put, 100 tasks", "memory_ours", 20_000, 60_000, options=TASKS | {"durable": True}),
+        Leg("SQLite, 100 rows a commit", "sqlite_commits", 50_000, 200_000, options={"rows": 100}),
+        Leg(ALONE, "memory_ours", 100_000, 300_000, options=BOUND),
+        Leg(BESIDE, "memory_ours", 100_000, 300_000, options=BOUND | {"beside": True}),
+    ),
+    (
+        Row("one durable put, of one commit", "SQLite, 1 row a commit", ("await put",), at_most=1.5),
+        Row("durable, 100 tasks / SQLite", "await put, 100 tasks", ("SQLite, 100 rows a commit",), at_least=0.5),
+        Row("memory beside a durable profile / alone", BESIDE, (ALONE,), at_least=0.8),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+)
+
 FEW, MANY, MANY_HIT = "10 profiles", "10,000 profiles", "10,000 profiles, 100 hit"
 PROFILES = Group(
     "profiles",
@@ -215,6 +235,7 @@ GROUPS = (
     KAFKA_WEBHOOKS,
     FAN_OUT,
     LATENCY,
+    DURABLE,
     PROFILES,
     START,
     BOUNDS,
