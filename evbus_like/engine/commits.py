@@ -63,7 +63,7 @@ class Commits:
 
     def concerns(self, lanes: Sequence[Lane]) -> bool:
         """Whether one of the lanes waits for an event."""
-        return bool(self._waiting) and any([lane.held for lane in lanes])
+        return bool(self._waiting) and any(lane.held for lane in lanes)
 
     def blocked(self, lanes: Sequence[Lane]) -> bool:
         """Whether events of these lanes must not be put without waiting: the outbox is full, or far behind."""
