@@ -28,7 +28,7 @@ MUTANTS = (
         f"{AMQP}/publisher.py",
         'acct.get("persistent", True)',
         'acct.get("persistent", False)',
-        "tests/integration/test_amqp_messages.py::test_a_message_says_who_sent_what_when_and_is_persistent",
+        "tests/integration/test_amqp_messages.py::test_a_message_says_what_was_put_and_when_and_is_persistent",
     ),
     Mutant(
         "one-replica-is-enough",
