@@ -156,7 +156,7 @@ MUTANTS = (
         "TLS verifies the certificate unless the profile says otherwise by name.",
         "evbus_like/tls.py",
         'if block.get("verify") is False:\n        made.verify_mode',
-        "if True:\n        made.verify_mode",
+        "if True:\n        made.check_hostname = False\n        made.verify_mode",
         f"{UNIT}/test_tls.py::test_certificates_and_host_names_are_verified_unless_the_profile_says_otherwise_by_name",
     ),
 )

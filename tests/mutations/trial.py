@@ -22,6 +22,7 @@ Verdict = Literal["noticed", "survived", "skipped", "error"]
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", "*.egg-info", "_build", "build", "dist", ".hypothesis", ".*_cache"
 )
+OUTPUT = 8000  # characters of the end of what a test printed
 GRACE = 30.0  # seconds that pytest has to take its brokers down after its time was up
 
 # The venv's own entry for the package leads to the tree that is not broken, and pop would load plugins of both.
@@ -104,4 +105,4 @@ def trial(mutant: Mutant, limit: float) -> Result:
         mutant.apply(tree)
         began = monotonic()
         code, output = pytest_in(tree, [mutant.test], limit)
-    return Result(mutant, judge(code, output), round(monotonic() - began, 1), output[-2000:])
+    return Result(mutant, judge(code, output), round(monotonic() - began, 1), output[-OUTPUT:])
