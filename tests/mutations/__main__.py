@@ -58,9 +58,11 @@ def unbroken(mutants: Sequence[Mutant]) -> str:
 def line(result: Result) -> str:
     """Say in a line what became of a mutant, and why where it was not noticed."""
     text = f"{result.verdict:8} {result.seconds:5.1f} s  {result.mutant.name}: {result.mutant.breaks}"
+    if result.verdict == "noticed":
+        return f"{text}\n{'':19}{result.reason[:120]}"
     if result.verdict == "survived":
-        text += f"\n         {result.mutant.test} did not notice; write a test that does"
-    return text if result.verdict in ("noticed", "survived") else f"{text}\n{result.output}"
+        return f"{text}\n{'':19}{result.mutant.test} did not notice; write a test that does"
+    return f"{text}\n{result.output}"
 
 
 if __name__ == "__main__":

@@ -38,9 +38,16 @@ class Result:
     seconds: float
     output: str
 
+    @property
+    def reason(self) -> str:
+        """What the test said first, to see whether it is the promise that failed, or something else."""
+        said = re.search(r"^E +(\S.*)", self.output, re.MULTILINE)
+        return said[1] if said else "no answer in time" if self.verdict == "noticed" else ""
+
     def as_dict(self) -> dict[str, Any]:
         """Give plain data, for JSON."""
-        return {**asdict(self.mutant), "verdict": self.verdict, "seconds": self.seconds, "output": self.output}
+        found = {"verdict": self.verdict, "seconds": self.seconds, "reason": self.reason, "output": self.output}
+        return {**asdict(self.mutant), **found}
 
 
 @contextmanager
@@ -56,7 +63,18 @@ def copy_of_tree() -> Iterator[Path]:
 def pytest_in(tree: Path, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
     """Run tests in a tree and give pytest's exit code, None where `limit` seconds were not enough, and its output."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=line", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--tb=line",
+        "--show-capture=no",
+        *tests,
+    ]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -86,16 +104,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def judge(code: int | None, output: str) -> Verdict:
     """Say what pytest's exit code means (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 
-    A test that does not end has noticed, for the same test ended in time on the tree that is not broken. One that
-    did not come to run, because its brokers would not start, has noticed nothing.
+    A test that does not end has noticed, for the same test ended in time on the tree that is not broken. Only a test
+    that fails has noticed besides: brokers that would not start, or a pytest that breaks down, say nothing.
     """
-    ran = re.search(r"\b\d+ (passed|failed)\b", output)
-    if code is None:
-        return "noticed"
-    if code == 1 and ran:
+    if code is None or (code == 1 and re.search(r"\b\d+ failed\b", output)):
         return "noticed"
     if code == 0:
-        return "survived" if ran else "skipped"
+        return "survived" if re.search(r"\b\d+ passed\b", output) else "skipped"
     return "error"
 
 

@@ -21,7 +21,7 @@ def test_the_text_of_a_mutant_occurs_once_and_what_it_becomes_is_python(mutant):
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_test_of_a_mutant_exists(mutant):
-    file, _, name = mutant.test.partition("::")
+    file, _, name = mutant.test.partition("[")[0].partition("::")
     functions = ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
     assert name in {getattr(function, "name", None) for function in functions}
 
@@ -50,17 +50,24 @@ def test_a_mutant_whose_text_is_gone_is_an_error():
     ("code", "output", "verdict"),
     [
         (1, "1 failed in 0.2s", "noticed"),
-        (1, "1 passed, 1 error in 0.2s", "noticed"),  # by a fixture, at the end
+        (1, "1 failed, 1 passed in 0.2s", "noticed"),
         (None, "", "noticed"),  # the test hangs
         (0, "1 passed in 0.2s", "survived"),
         (0, "1 skipped in 0.2s", "skipped"),
         (1, "1 error in 0.2s", "error"),  # the brokers did not start
+        (1, "1 passed, 1 error in 0.2s", "error"),  # a library leaks
+        (1, "1 passed in 0.2s\nSystemError: something", "error"),
         (2, "1 error in 0.2s", "error"),
         (4, "no tests ran", "error"),
     ],
 )
 def test_a_verdict_says_whether_a_test_that_ran_has_failed(code, output, verdict):
     assert judge(code, output) == verdict
+
+
+def test_a_result_tells_what_the_test_said_first():
+    assert Result(MUTANT, "noticed", 0.1, "F\nE   assert 1 == 2\nE    +  where\n1 failed").reason == "assert 1 == 2"
+    assert Result(MUTANT, "noticed", 0.1, "").reason == "no answer in time"
 
 
 @pytest.mark.parametrize(
