@@ -63,18 +63,8 @@ def copy_of_tree() -> Iterator[Path]:
 def pytest_in(tree: Path, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
     """Run tests in a tree and give pytest's exit code, None where `limit` seconds were not enough, and its output."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "--tb=line",
-        "--show-capture=no",
-        *tests,
-    ]
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--tb=line", "--show-capture=no")
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
