@@ -171,7 +171,7 @@ async def test_a_put_that_the_disk_does_not_answer_says_that_its_outcome_is_not_
     outbox, destination = opened(path), Destination()
     stuck = asyncio.get_running_loop().create_future()
     async with running(entry(destination, **DURABLE), outbox=outbox) as bus:
-        monkeypatch.setattr(outbox, "submit_many", lambda items: stuck)
+        monkeypatch.setattr(outbox, "submit_packed", lambda items: stuck)
         with pytest.raises(PutTimeout, match="whether the event is stored is not known; if it is, it will be"):
             await bus.putter.put("k", 1, timeout=0.05)
         assert destination.received == []
