@@ -201,13 +201,19 @@ def _numbers(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[int]:
             yield from map(ast.literal_eval, decorator.args)
 
 
-def main() -> None:
-    """Print the table, as Markdown."""
+def markdown() -> str:
+    """Give the table, as Markdown."""
     tests = marked()
-    print("| | fault | tests |\n|---|---|---|")
+    lines = ["| | fault | tests |", "|---|---|---|"]
     for number, fault in FAULTS.items():
         places = [*tests[number], *fault.elsewhere] + ([f"*{fault.missing}*"] if fault.missing else [])
-        print(f"| {number} | {fault.sentence} | {'<br>'.join(places)} |")
+        lines.append(f"| {number} | {fault.sentence} | {'<br>'.join(places)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table."""
+    print(markdown(), end="")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,19 @@ async def test_stop_before_start_is_no_error_and_keeps_what_is_queued(bus, caplo
     assert destination.received == [b"1"]
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+async def test_a_stop_delivers_what_is_queued_at_every_destination(slow):
+    destinations = [Destination(), Destination()]
+    destinations[slow] = Destination(publish=[TransientError("busy")] * 5)
+    async with running(*(entry(each, f"fake:{number}") for number, each in enumerate(destinations))) as bus:
+        for number in range(3):
+            bus.putter.put_nowait(body=number)
+        account = await bus.stop()
+
+    assert [each.received for each in destinations] == [[b"0", b"1", b"2"]] * 2
+    assert account.complete
+
+
 async def test_stop_twice_gives_the_same_account():
     async with running(entry()) as bus:
         await bus.putter.put(body=1)

@@ -70,6 +70,21 @@ async def test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_or
     assert await left(path) == {}
 
 
+async def test_what_a_restart_finds_goes_before_what_is_put_after_it(path):
+    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+        for number in range(20):
+            await bus.putter.put(body=number)
+        await bus.stop(0.2)
+
+    destination = Destination()
+    async with running(entry(destination, batch_events=3, **DURABLE), outbox=opened(path)) as bus:
+        for number in range(20, 40):
+            await bus.putter.put(body=number)
+        await bus.stop()
+
+    assert numbers(destination) == list(range(40))
+
+
 async def test_what_was_delivered_is_not_sent_again(path):
     destination = Destination()
     async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
@@ -152,13 +167,30 @@ async def test_a_disk_that_fails_makes_put_raise_and_no_lane_has_the_event(path,
     assert (account.put, account.rejected, account.balanced) == (3, 2, True)
 
 
-async def test_a_full_outbox_makes_put_wait_and_put_nowait_raise(path):
+async def test_a_put_that_the_disk_does_not_answer_says_that_its_outcome_is_not_known(path, monkeypatch):
+    outbox, destination = opened(path), Destination()
+    stuck = asyncio.get_running_loop().create_future()
+    async with running(entry(destination, **DURABLE), outbox=outbox) as bus:
+        monkeypatch.setattr(outbox, "submit_packed", lambda items: stuck)
+        with pytest.raises(PutTimeout, match="whether the event is stored is not known; if it is, it will be"):
+            await bus.putter.put("k", 1, timeout=0.05)
+        assert destination.received == []
+
+        stuck.set_result([1])
+        await until(lambda: destination.received)
+        account = await bus.stop()
+    assert numbers(destination) == [1]
+    assert account.complete
+
+
+@pytest.mark.parametrize("options", [DURABLE, SPILL], ids=["always", "spill"])
+async def test_a_full_outbox_makes_put_wait_and_put_nowait_raise(path, options):
     destination = away()
     outbox = opened(path, max_bytes=2000)
-    async with running(entry(destination, **DURABLE), outbox=outbox) as bus:
+    async with running(entry(destination, **options), outbox=outbox) as bus:
         with pytest.raises(PutTimeout, match="no room"):  # noqa: PT012 - nobody can say which put is the one
             for number in range(100):
-                await bus.putter.put("k", number, timeout=0.1)
+                await bus.putter.put("k", number, timeout=1.0)  # a commit may be slow
         stored = sum(outbox.counts().pending.values())
         assert 5 < stored < 20
         with pytest.raises(QueueFull, match="outbox"):
@@ -167,6 +199,19 @@ async def test_a_full_outbox_makes_put_wait_and_put_nowait_raise(path):
         destination.script["open"].clear()
         await waiting
         await until(lambda: b'"late"' in destination.received)
+
+
+@pytest.mark.parametrize("policy", ["drop_new", "drop_old"])
+async def test_a_full_outbox_drops_the_new_event_and_counts_it_where_the_profile_says_to_drop(path, policy):
+    outbox = opened(path, max_bytes=2000)
+    async with running(entry(away(), when_full=policy, **DURABLE), outbox=outbox) as bus:
+        for number in range(30):
+            await bus.putter.put("k", number)
+        account, stored = bus.bus.account(), outbox.counts().pending["fake:default"]
+
+    assert 5 < stored < 20
+    assert (account.accepted, account.remaining, account.dropped) == (30, stored, 30 - stored)
+    assert account.balanced
 
 
 async def test_spill_keeps_on_disk_what_has_no_room_and_sends_it_in_order(path):

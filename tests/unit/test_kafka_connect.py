@@ -5,6 +5,7 @@ import ssl
 import pytest
 
 from evbus_like.engine.errors import ProfileError
+from evbus_like.kafka import producer as producer_module
 from evbus_like.kafka.connect import keywords, place
 
 USER = {"sasl_plain_username": "u", "sasl_plain_password": "hunter2"}
@@ -98,3 +99,20 @@ def test_the_profile_s_own_data_is_not_changed():
 def test_a_place_is_for_people():
     assert place({}) == "localhost:9092"
     assert place({"bootstrap_servers": ["a:1", "b:2"]}) == "a:1, b:2"
+
+
+@pytest.mark.parametrize(("connection", "acks", "idempotent"), [({}, "all", True), ({"acks": 1}, 1, False)])
+async def test_a_record_is_confirmed_by_all_replicas_unless_the_profile_says_otherwise(
+    connection, acks, idempotent, monkeypatch
+):
+    given = {}
+
+    def refuse(**options):
+        given.update(options)
+        raise ValueError("no cluster in this test")
+
+    monkeypatch.setattr(producer_module.aiokafka, "AIOKafkaProducer", refuse)
+    with pytest.raises(ProfileError, match="no cluster"):
+        await producer_module.Producer({"connection": connection}).open()
+
+    assert (given["acks"], given["enable_idempotence"]) == (acks, idempotent)

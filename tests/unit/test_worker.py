@@ -160,6 +160,15 @@ async def test_what_fails_at_the_tail_is_sent_again_in_order():
     assert numbers(destination.received) == [0, 1, 2, 3, 4]
 
 
+async def test_what_is_sent_again_goes_before_what_is_behind_it():
+    lost = TransientError("lost")
+    destination = Destination(publish=[[None, None, lost, lost, lost], [None, lost, lost]])
+
+    await send(destination, 12, batch_events=5)
+
+    assert numbers(destination.received) == list(range(12))
+
+
 @pytest.mark.parametrize("answer", [[], [None], [TransientError("x")], [PoisonEvent("x")], [None] * 9], ids=repr)
 async def test_a_plugin_that_gives_too_few_or_too_many_outcomes_loses_nothing(answer):
     destination = Destination(publish=[answer])

@@ -1,0 +1,132 @@
+"""Mutants of the outbox: what is on the disk, when, and what a restart makes of it."""
+
+from tests.mutations.mutant import Mutant
+
+ENGINE = "evbus_like/engine"
+OUTBOX = f"{ENGINE}/outbox"
+UNIT = "tests/unit"
+
+MUTANTS = (
+    Mutant(
+        "no-fsync",
+        "A commit is on the disk when it returns, not in a cache.",
+        f"{OUTBOX}/connection.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = OFF",
+        f"{UNIT}/test_outbox_writer.py::test_every_commit_reaches_the_disk",
+    ),
+    Mutant(
+        "no-commit",
+        "What an append has answered for is there after a crash.",
+        f"{OUTBOX}/store.py",
+        'self.connection.execute("COMMIT")',
+        'self.connection.execute("ROLLBACK")',
+        f"{UNIT}/test_outbox_append.py::test_an_append_is_on_the_disk_when_it_returns",
+    ),
+    Mutant(
+        "durable-in-memory-only",
+        "An event of a profile with outbox: always is on the disk before put returns.",
+        f"{ENGINE}/lane.py",
+        "return self.outbox is not None",
+        "return False",
+        f"{UNIT}/test_durable.py::"
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
+    ),
+    Mutant(
+        "settled-before-confirmed",
+        "An event stays on the disk until its destination has confirmed it.",
+        f"{ENGINE}/lane.py",
+        "self.last_seq = event.seq\n",
+        "self.last_seq = event.seq; self.outbox.settle(self.name, [event.seq])\n",
+        f"{UNIT}/test_durable.py::"
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
+    ),
+    Mutant(
+        "never-settled",
+        "What was delivered is not sent again by the next start.",
+        f"{ENGINE}/lane.py",
+        "self.outbox.settle(self.name, seqs)",
+        "pass",
+        f"{UNIT}/test_durable.py::test_what_was_delivered_is_not_sent_again",
+    ),
+    Mutant(
+        "new-ids-from-the-disk",
+        "An event keeps its id through a restart and a replay.",
+        f"{OUTBOX}/record.py",
+        "    event.id = id_\n",
+        "",
+        f"{UNIT}/test_outbox_dead.py::test_a_replayed_letter_waits_again_with_its_id",
+    ),
+    Mutant(
+        "overtakes-the-backlog",
+        "What a restart finds on the disk goes before what is put after it.",
+        f"{ENGINE}/lane.py",
+        "if stored and (self.behind or self.full",
+        "if stored and (self.full",
+        f"{UNIT}/test_durable.py::test_what_a_restart_finds_goes_before_what_is_put_after_it",
+    ),
+    Mutant(
+        "no-checksum",
+        "A body that rotted on the disk is not delivered as if it were whole.",
+        f"{OUTBOX}/record.py",
+        "found: bool = crc == ",
+        "found: bool = True or crc == ",
+        f"{UNIT}/test_outbox_append.py::test_an_event_that_rots_on_the_disk_is_a_dead_letter_and_the_others_go_on",
+    ),
+    Mutant(
+        "no-recovery",
+        "A damaged file never keeps the bus from starting.",
+        f"{OUTBOX}/recovery.py",
+        "reason = _damage(path)",
+        "reason = None",
+        f"{UNIT}/test_outbox_recovery.py::test_a_garbled_header_is_moved_aside",
+    ),
+    Mutant(
+        "no-lock",
+        "One process at a time has an outbox.",
+        f"{OUTBOX}/lock.py",
+        "while not _try(file, fcntl.LOCK_EX):",
+        "while False:",
+        f"{UNIT}/test_outbox_lock.py::test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
+    ),
+    Mutant(
+        "no-bound-on-the-disk",
+        "The outbox holds no more bytes than it may.",
+        f"{OUTBOX}/tally.py",
+        "            if self.bytes + size <= self.max_bytes:",
+        "            if True:",
+        f"{UNIT}/test_outbox_append.py::test_a_full_outbox_refuses_and_takes_again_when_there_is_room",
+    ),
+    Mutant(
+        "a-silent-drop-for-want-of-disk",
+        "What a full outbox drops, where a profile says to drop, is counted.",
+        f"{ENGINE}/commits.py",
+        "lane.drop(parcel.event)",
+        "pass",
+        f"{UNIT}/test_durable.py::test_a_full_outbox_drops_the_new_event_and_counts_it_where_the_profile_says_to_drop",
+    ),
+    Mutant(
+        "failed-disk-is-a-success",
+        "A disk that fails makes put raise.",
+        f"{OUTBOX}/writer.py",
+        "self._fail(job, storage_error(self.store.path, error))",
+        "answer([(job, [0] * len(job.parcels), None)])",
+        f"{UNIT}/test_outbox_writer.py::test_a_disk_that_fails_fails_the_append_and_the_next_works_once_it_is_mended",
+    ),
+    Mutant(
+        "let-go-before-the-dead-letter-is-written",
+        "A dead letter is on the disk before the event is let go.",
+        f"{ENGINE}/worker.py",
+        'return TransientError(f"an event cannot be delivered',
+        'return None and TransientError(f"an event cannot be delivered',
+        f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",
+    ),
+    Mutant(
+        "memory-forgotten-at-stop",
+        "A stop writes down what a spilling lane still holds in memory.",
+        f"{ENGINE}/worker.py",
+        "await self._spill(timeout)",
+        "pass",
+        f"{UNIT}/test_durable.py::test_a_stop_spills_what_is_left_in_memory",
+    ),
+)
