@@ -117,7 +117,7 @@ class RabbitSite(Site):
                 async with queue.iterator() as messages:
                     async for message in messages:
                         await message.ack()
-                        found.append(parsed(message.headers.get("evbus-id"), message.body))
+                        found.append(parsed(message.message_id, message.body))
                         if len(found) == left:
                             break
         return found
