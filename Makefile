@@ -36,7 +36,7 @@ test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that
 unit: $(VENV)/.test      ## the tests that need no broker
 	@$(PY) -m pytest tests/unit $(ARGS)
 
-soak: $(VENV)/.test      ## an hour of random faults on real brokers (ARGS="--minutes 3": less)
+soak: $(VENV)/.test      ## an hour of random faults and 50 kills, on real brokers (ARGS="--minutes 5": less)
 	@$(PY) -m tests.brokers install
 	@$(PY) -m tests.faults.soak $(ARGS)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from evbus_like.testing import eventually
-from tests.faults.soak.publisher import recorded
 from tests.faults.soak.run import Child
+from tests.faults.soak.side import recorded
 from tests.faults.soak.tally import Tally
 
 KILLS = 3

@@ -1,4 +1,4 @@
-"""A publisher that may be killed at any moment: `python -m tests.faults.soak.publisher SETTINGS.json`.
+"""A publisher that may be killed at any moment: `python -m tests.faults.soak.publisher SETTINGS.json RUN`.
 
 It puts numbered events, in order for each key, and writes the numbers of those whose put returned to a side file, which
 is on the disk before the next of that key is put. Started again, it goes on with higher numbers. Once a second it
@@ -7,91 +7,83 @@ prints a report, a line of JSON; SIGTERM makes it stop its bus, print a last rep
 
 import asyncio
 import json
-import os
 import resource
 import signal
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evbus_like.engine.errors import BusStopped, PutTimeout
+from evbus_like.engine.errors import BusStopped, NotDelivered, PutTimeout, StorageError
 from evbus_like.testing import new_hub, running
+from tests.faults.soak.side import SideFile, highest
 
 SKIPPED = 10  # numbers left out after a start: the last put of a key may have returned without being written down
-LINE = "{} {} {} {}\n"  # profile, key, number, id
+STOP = 60.0  # seconds that a stop may take
+REFUSED_PAUSE = 0.1  # seconds until an event that the disk refused is put again
 
 
-class SideFile:
-    """What was put for certain: each line is on the disk when `write` returns; many share one fsync."""
+class Streams:
+    """Puts the events of all profiles and keys; `counts` has what became of puts that did not return."""
 
-    def __init__(self, path: Path) -> None:
-        self._lines: list[str] = []
-        self._flushing: asyncio.Task[None] | None = None
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed with the process
-        self._file.write(b"\n")  # a line that a kill has torn ends here
+    def __init__(self, hub: Any, settings: dict[str, Any], run: int, side: SideFile) -> None:
+        self.counts: Counter[str] = Counter()
+        self._put = hub.evbus.broker.put
+        self._settings = settings
+        self._run = run
+        self._side = side
 
-    async def write(self, line: str) -> None:
-        """Append a line and return when it cannot be lost."""
-        self._lines.append(line)
-        while line in self._lines:
-            if self._flushing is None or self._flushing.done():
-                self._flushing = asyncio.create_task(self._flush())
-            await asyncio.shield(self._flushing)
+    async def put(self, profile: str, key: str, number: int) -> None:
+        """Put one event of a key after another, at the pace of the settings."""
+        while True:
+            known = await self._put_one(profile, key, number)
+            if known is None:
+                return
+            if known:
+                await self._side.write(profile, key, number, known, self._run)
+                number += 1
+            await asyncio.sleep(self._settings["pause"])
 
-    async def _flush(self) -> None:
-        lines = self._lines[:]
-        await asyncio.to_thread(self._append, "".join(lines).encode())
-        del self._lines[: len(lines)]
-
-    def _append(self, data: bytes) -> None:
-        self._file.write(data)
-        os.fsync(self._file.fileno())
-
-
-def recorded(path: Path) -> dict[tuple[str, str], list[int]]:
-    """Read a side file: the numbers of each profile and key; torn lines are left out."""
-    numbers: dict[tuple[str, str], list[int]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        words = line.split()
-        if len(words) == 4:
-            numbers.setdefault((words[0], words[1]), []).append(int(words[2]))
-    return numbers
-
-
-async def stream(hub: Any, settings: dict[str, Any], side: SideFile, profile: str, key: str, number: int) -> None:
-    """Put one event of a key after another, at the pace of the settings."""
-    while True:
-        body = {"key": key, "number": number, "filler": "x" * settings["size"]}
+    async def _put_one(self, profile: str, key: str, number: int) -> str | None:
+        """Give the event's id, "-" if nobody knows what became of it, "" if it is nowhere, None once the bus stops."""
+        body = {"key": key, "number": number, "filler": "x" * self._settings["size"]}
         try:
-            receipt = await hub.evbus.broker.put(key, body, profile, confirm=settings["confirm"], timeout=5.0)
-        except PutTimeout:  # there is no room, and the event is nowhere: the same number comes again
-            continue
+            receipt = await self._put(key, body, profile, confirm=self._settings["confirm"], timeout=5.0)
+        except PutTimeout as error:  # mostly there was no room, and the same number comes again
+            self.counts["timed_out"] += 1
+            return "-" if "not known" in str(error) else ""
+        except NotDelivered:
+            return "-"
+        except StorageError:  # promised: the event is nowhere. If it is not, its number arrives with two ids
+            self.counts["refused"] += 1
+            await asyncio.sleep(REFUSED_PAUSE)
+            return ""
         except BusStopped:
-            return
-        await side.write(LINE.format(profile, key, number, receipt.id))
-        number += 1
-        await asyncio.sleep(settings["pause"])
+            return None
+        return receipt.id
 
 
-def report(hub: Any, account: Any = None) -> None:
+def report(hub: Any, streams: Streams, account: Any = None) -> None:
     """Print how it is."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     line = {
         "account": (account or hub.evbus.init.account()).as_dict(),
         "status": hub.evbus.init.status()["destinations"],
         "rss": pages * resource.getpagesize(),
+        "refused": streams.counts["refused"],
+        "timed_out": streams.counts["timed_out"],
         "final": account is not None,
     }
     print(json.dumps(line), flush=True)
 
 
-async def main(settings: dict[str, Any]) -> None:
+async def main(settings: dict[str, Any], run: int) -> None:
     """Publish until SIGTERM comes."""
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     path = Path(settings["side_file"])
-    side, before = SideFile(path), recorded(path)
+    before, side = highest(path), SideFile(path)
     profiles = {
         provider: {name: {**data, **settings["options"]} for name, data in given.items()}
         for provider, given in settings["profiles"].items()
@@ -99,26 +91,29 @@ async def main(settings: dict[str, Any]) -> None:
     hub = new_hub()
     hub.OPT = {"evbus_like": {"outbox_path": settings["outbox_path"]}}
     async with running(profiles, hub) as hub:
-        streams = []
-        for name in [name for given in profiles.values() for name in given]:
-            for key in settings["keys"]:
-                number = max(before.get((name, key), [-1 - SKIPPED])) + 1 + SKIPPED
-                streams.append(asyncio.create_task(stream(hub, settings, side, name, key, number)))
+        streams = Streams(hub, settings, run, side)
+        names = [name for given in profiles.values() for name in given]
+        tasks = [
+            asyncio.create_task(streams.put(name, key, before.get(key, -1 - SKIPPED) + 1 + SKIPPED))
+            for name in names
+            for key in [f"{name}.{key}" for key in settings["keys"]]
+        ]
         try:
-            while not asked.is_set() and not any(task.done() for task in streams):
-                report(hub)
+            while not asked.is_set() and not any(task.done() for task in tasks):
+                report(hub, streams)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(settings["report_every"]):
                         await asked.wait()
         finally:
-            for task in streams:
+            for task in tasks:
                 task.cancel()
-            outcomes = await asyncio.gather(*streams, return_exceptions=True)
-        report(hub, await hub.evbus.init.stop(60.0))
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        report(hub, streams, await hub.evbus.init.stop(STOP))
+    side.close()
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2])))

@@ -34,7 +34,7 @@ async def read_rabbitmq(url: str, queue_name: str, tally: Tally) -> None:
         async with queue.iterator() as messages:
             async for message in messages:
                 body = json.loads(message.body)
-                tally.note(body["key"], body["number"], bool(message.redelivered))
+                tally.note(body["key"], body["number"], str(message.message_id), bool(message.redelivered))
                 await message.ack()
 
 
@@ -59,7 +59,8 @@ class KafkaReader:
                 for partition, records in (await consumer.getmany(timeout_ms=500)).items():
                     for record in records:
                         body = json.loads(record.value)
-                        self._tally.note(body["key"], body["number"])
+                        event_id = dict(record.headers)["evbus-id"].decode()
+                        self._tally.note(body["key"], body["number"], event_id)
                     self._next[partition] = records[-1].offset + 1
         finally:
             await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=5.0)

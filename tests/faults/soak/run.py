@@ -13,7 +13,7 @@ DEADLINE = 120.0  # seconds that a publisher may take to start, or to stop
 
 
 class Child:
-    """Runs `publisher.py` with these settings; `latest` is its last report, `errors` the end of what it said."""
+    """Runs `publisher.py` with these settings; `latest` is its last report, `runs_begun` counts its starts."""
 
     def __init__(self, folder: Path, profiles: dict[str, Any], **settings: Any) -> None:
         self.side_file = folder / "put"
@@ -33,24 +33,29 @@ class Child:
         self._settings.write_text(json.dumps(defaults | settings))
         self.reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue(10_000)
         self.latest: dict[str, Any] = {}
+        self.runs_begun = 0
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it, and return when it runs."""
+        """Start it, and return when it runs; raises RuntimeError where it ends instead."""
+        self.runs_begun += 1
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "tests.faults.soak.publisher", str(self._settings)),
+                *("-m", "tests.faults.soak.publisher", str(self._settings), str(self.runs_begun)),
                 cwd=ROOT,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 limit=2**20,
             )
         first = asyncio.Event()
+        self.latest = {}
         self._reading = asyncio.create_task(self._read(self._process, first))
         async with asyncio.timeout(DEADLINE):
             await first.wait()
+        if not self.latest:
+            raise RuntimeError(f"the publisher did not start: {self.errors}")
 
     async def _read(self, process: asyncio.subprocess.Process, first: asyncio.Event) -> None:
         assert process.stdout
@@ -68,10 +73,15 @@ class Child:
         """Whether it is there."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        assert self._process
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     async def kill(self) -> None:
         """SIGKILL it."""
@@ -100,6 +110,11 @@ class Child:
             await self.kill()
 
     @property
+    def said(self) -> str:
+        """All of its log."""
+        return self._log.read_text(errors="replace")
+
+    @property
     def errors(self) -> str:
         """The end of its log."""
-        return self._log.read_text(errors="replace")[-2000:]
+        return self.said[-2000:]

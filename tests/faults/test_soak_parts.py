@@ -1,0 +1,105 @@
+"""What the soak judges by: the tally, the ledger, the torn writes. A soak that notices nothing would always pass."""
+
+import asyncio
+import random
+
+import pytest
+
+from evbus_like.engine.outbox import Outbox
+from tests.faults.soak.ledger import Ledger
+from tests.faults.soak.side import Reading, SideFile, highest, recorded
+from tests.faults.soak.tally import Tally, twice
+from tests.faults.soak.wal import committed, cut_log, log_of, spoil_uncommitted
+from tests.unit.outboxes import make, opened
+
+P, K = "steady-durable-amqp", "steady-durable-amqp.eu"
+
+
+def noted(*numbers):
+    tally = Tally()
+    for number in numbers:
+        tally.note(K, number, f"id-{number}")
+    return tally
+
+
+def test_a_tally_tells_repeats_from_events_that_came_late():
+    tally = noted(0, 1, 1, 4, 3, 4)
+
+    assert (tally.total("unique"), tally.total("repeats"), tally.total("late")) == (4, 2, 1)
+    assert tally.missing({K: [0, 1, 2, 3, 4, 5]}) == [(K, 2), (K, 5)]
+
+
+def test_a_tally_notices_a_number_with_two_ids_and_an_id_with_two_numbers():
+    tally = noted(0, 1)
+    tally.note(K, 1, "another id")
+    tally.note(K, 2, "id-0")
+
+    assert tally.total("other_ids") == 1
+    assert twice([tally]) == 1
+    assert twice([noted(0, 1), noted(2, 3)]) == 0
+
+
+async def test_a_ledger_names_what_was_put_and_has_not_arrived_by_the_run_that_put_it(tmp_path):
+    tally = noted(0, 2)
+    for run in (1, 2):
+        side = SideFile(tmp_path / "put")
+        for number in (0, 1) if run == 1 else (2, 3):
+            await side.write(P, K, number, f"id-{number}", run)
+        await side.write(P, K, 4, "-", run)
+        side.close()
+    ledger = Ledger(tmp_path / "put", lambda _: tally)
+    ledger.read()
+
+    assert ledger.missing(P) == {1: 1, 2: 1}
+    assert (ledger.recorded[P], ledger.unknown) == (4, 2)
+
+    tally.note(K, 1, "id-1")
+    assert ledger.missing(P) == {2: 1}
+    assert ledger.examples(P) == [f"{K} 3 (run 2)"]
+
+
+async def test_a_side_file_is_read_while_it_grows_over_parts_and_without_torn_lines(tmp_path):
+    path = tmp_path / "put"
+    side, reading = SideFile(path), Reading(path)
+    found = []
+    for start in range(0, 4000, 500):
+        await asyncio.gather(*(side.write(P, K, start + n, f"id-{start + n}", 1) for n in range(500)))
+        found += [line.number for line in reading.more()]
+    side.close()
+    with sorted(tmp_path.iterdir())[-1].open("ab") as file:
+        file.write(b"steady-durable-amqp steady-durable-amqp.eu 99")
+
+    assert sorted(found) == list(range(4000))
+    assert list(reading.more()) == []
+    assert len(list(tmp_path.iterdir())) > 1
+    assert highest(path) == {K: 3999}
+    assert len(recorded(path)[P, K]) == 4000
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_garbage_behind_the_last_commit_costs_nothing_and_a_cut_log_its_end(tmp_path, seed):
+    # Given the outbox of a process that was killed
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path)
+    outbox.open()
+    for number in range(50):
+        await outbox.append(make(number), ["a"])
+    files = {each: each.read_bytes() for each in (path, log_of(path))}
+    await outbox.close()
+    for each, content in files.items():
+        each.write_bytes(content)
+    # When garbage comes behind the last commit
+    assert committed(log_of(path)) == len(files[log_of(path)])
+    assert spoil_uncommitted(path, random.Random(seed))
+    copy = log_of(path).read_bytes()
+    # Then nothing is lost
+    async with opened(path) as again:
+        assert again.counts().pending == {"a": 50}
+    # And where the log is cut, what was committed before the cut is left
+    path.write_bytes(files[path])
+    log_of(path).write_bytes(copy)
+    assert cut_log(path, 0.5)
+    async with opened(path) as again:
+        left = [event.body for _, event in await again.page("a")]
+    assert left == [b"%d" % number for number in range(len(left))]
+    assert 10 < len(left) < 40
