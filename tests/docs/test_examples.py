@@ -73,7 +73,7 @@ def test_the_rabbitmq_example_reads_back_what_it_sent(rabbitmq, tmp_path):
     ran = run([sys.executable, str(EXAMPLES / "03_rabbitmq.py")], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
     assert ran.returncode == 0, ran.stdout
     shown = ["confirmed: {'amqp:default': 'delivered'}", "received: b'{\"id\":1}' orders.new application/json", "..."]
-    assert matches([*shown, "headers: ['evbus-id', 'shop']", ACCOUNT.format(1, 1, 1)], ran.stdout), ran.stdout
+    assert matches([*shown, "headers: ['shop']", ACCOUNT.format(1, 1, 1)], ran.stdout), ran.stdout
 
 
 def test_the_kafka_example_reads_back_what_it_sent(kafka, tmp_path):
