@@ -6,36 +6,29 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 import aiokafka
 
-from evbus_like.engine.destination import Outcomes
+from evbus_like.engine.destination import LaneOptions, Outcomes
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
-from evbus_like.kafka import failures
-from evbus_like.kafka.batches import Batch, Headers, Partitioner, Stack, in_rounds
+from evbus_like.kafka import closing, failures, leaders
+from evbus_like.kafka.batches import Batch, in_rounds
 from evbus_like.kafka.connect import keywords, place
+from evbus_like.kafka.leaders import NoLeader, Place
+from evbus_like.kafka.plan import Layout, Planner
 
-ID_HEADER = "evbus-id"
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka accepts (org.apache.kafka.common.internals.Topic)
 TOPIC_WAIT = 5.0  # seconds that a topic's metadata is waited for; creating one takes less
 MISSING_FOR = 15.0  # seconds until a missing topic is looked for again
-CLOSE_WAIT = 3.0  # seconds; aiokafka's own stop waits for ever while the broker is down
+ANSWER_TIME = 2.0  # seconds, at most, by which an answer comes before the lane's deadline: it says what is confirmed
 
 # At DEBUG it logs records and logins.
 logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger("aiokafka").level))
 
-
-@dataclass
-class Plan:
-    """Where events of one routing key and one key go, within one call of publish."""
-
-    key: bytes | None
-    stacks: list[Stack] = field(default_factory=list)
-    problem: Exception | None = None
+Sent = tuple[Batch, asyncio.Future[Any]]
 
 
 class Producer:
@@ -43,6 +36,7 @@ class Producer:
 
     def __init__(self, acct: Mapping[str, Any]) -> None:
         self.place = place(acct.get("connection") or {})
+        self._planner = Planner(acct)
         self._keywords = {
             "acks": "all",
             "enable_idempotence": True,
@@ -52,21 +46,20 @@ class Producer:
         }
         if self._keywords["acks"] not in ("all", -1):
             self._keywords["enable_idempotence"] = (acct.get("connection") or {}).get("enable_idempotence", False)
-        topics = acct.get("topics")
-        self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
-        self.key = _bytes(acct.get("key"))
-        self.partition = acct.get("partition")
+        self.topics = self._planner.topics
         self._producer: aiokafka.AIOKafkaProducer | None = None
-        self._partitioner = Partitioner()
-        self._one_a_batch = False
-        self._content_types: dict[str, tuple[str, bytes]] = {}
         self._missing: dict[str, float] = {}
+        timeout = acct.get("timeout") or LaneOptions.timeout
+        self._patience = timeout - min(ANSWER_TIME, timeout / 4)  # seconds that confirms are waited for
+        self._given_up = False  # whether the producer holds records that are to be sent again
+        self._leaderless: set[Place] = set()  # partitions that had no leader at the latest publish
 
     async def open(self) -> None:
         """Connect to the cluster; raises DeliveryError."""
         await self.close()
         try:
             self._producer = aiokafka.AIOKafkaProducer(**self._keywords)
+            leaders.pace(self._producer.client)
         except (ValueError, RuntimeError) as error:
             raise ProfileError(f"the connection's options do not fit together: {error}") from None
         try:
@@ -77,33 +70,18 @@ class Producer:
             raise await failures.connecting(error, self.place, client) from error
 
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
-        """Send a batch to its topics and wait for all confirms."""
-        if self._producer is None:
+        """Send a batch to its topics and wait for all confirms, until shortly before the lane's deadline."""
+        deadline = asyncio.get_running_loop().time() + self._patience
+        if self._producer is None or self._given_up:
             await self.open()
-        assert self._producer is not None
-        topics = await self._look_up(set(self.topics) or {event.routing_key for event in events})
-        outcomes: list[Any] = [None] * len(events)
-        stacks: dict[tuple[str, int], Stack] = {}
-        plans: dict[Any, Plan] = {}
-        for position, event in enumerate(events):
-            names = (event.routing_key, event.key)
-            plan = plans.get(names)
-            if plan is None:
-                plan = plans[names] = self._plan(event, topics, stacks)
-            outcomes[position] = plan.problem
-            headers = self._headers(event)
-            for stack in plan.stacks:
-                stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
-        sent = []
-        for batch in in_rounds(stacks.values()):
-            try:
-                sent.append((batch, await self._send(batch)))
-            except failures.kafka.KafkaError as error:
-                self._blame(batch, error, outcomes)
+        layout = await self._lay_out(events)
+        outcomes = layout.outcomes
+        sent = await self._send_all(in_rounds(layout.stacks.values()), outcomes, deadline)
         waited_for = any(event.receipt is not None for event in events)
-        if sent:
-            await asyncio.wait([future for _, future in sent])
         for batch, future in sent:
+            if not future.done():
+                self._give_up(batch, future, outcomes)
+                continue
             error = ConnectionError("cancelled") if future.cancelled() else future.exception()
             if error is not None:
                 self._blame(batch, error, outcomes)
@@ -111,11 +89,62 @@ class Producer:
                 _answer(batch, future.result(), outcomes)
         if not any(outcomes):
             return None
-        if any(isinstance(error, (TransientError, UnknownOutcome)) for error in outcomes):
+        if any(map(_spoils, outcomes)) and not self._given_up:
             # An idempotent producer counts its batches by partition: one that was lost leaves a gap, and the broker
             # then refuses all that follow it (OutOfOrderSequenceNumber). The next publish makes a new one.
             await self.close()
         return outcomes
+
+    async def _lay_out(self, events: Sequence[Event]) -> Layout:
+        """Make the records of those events whose partitions have leaders; where some have none, look for them first."""
+        topics = await self._look_up(set(self.topics) or {event.routing_key for event in events})
+        layout = self._planner.lay_out(self._producer, events, topics)
+        if layout.leaderless:
+            assert self._producer is not None
+            again = layout.leaderless <= self._leaderless
+            await leaders.look(self._producer.client, layout.leaderless, again, self._patience / 2)
+            layout = self._planner.lay_out(self._producer, events, topics)
+        self._leaderless = layout.leaderless
+        return layout
+
+    async def _send_all(self, batches: Sequence[Batch], outcomes: list[Any], deadline: float) -> list[Sent]:
+        """Hand batches to aiokafka in order, and wait for their futures; at the deadline some are not done."""
+        sent: list[Sent] = []
+        try:
+            await self._hand_over(batches, outcomes, deadline, sent)
+            if sent:
+                left = deadline - asyncio.get_running_loop().time()
+                await asyncio.wait([future for _, future in sent], timeout=max(0.0, left))
+        except BaseException:
+            for _, future in sent:
+                future.cancel()  # aiokafka's own is behind it; without this, an error that comes later is logged
+            raise
+        return sent
+
+    async def _hand_over(
+        self, batches: Sequence[Batch], outcomes: list[Any], deadline: float, sent: list[Sent]
+    ) -> None:
+        """Add what aiokafka takes to `sent`; it takes a partition's next batch when the one before has gone."""
+        begun: set[Place] = set()
+        stuck: set[Place] = set()  # what follows there must not overtake
+        for index, batch in enumerate(batches):
+            where = (batch.topic, batch.partition)
+            try:
+                if where in stuck:
+                    self._hold(batch, outcomes)
+                elif where in begun:
+                    async with asyncio.timeout_at(deadline):
+                        sent.append((batch, await self._send(batch)))
+                else:
+                    begun.add(where)
+                    sent.append((batch, await self._send(batch)))
+            except TimeoutError:
+                for late in batches[index:]:
+                    self._hold(late, outcomes)
+                break
+            except failures.kafka.KafkaError as error:
+                stuck.add(where)
+                self._blame(batch, error, outcomes)
 
     async def _send(self, batch: Batch) -> asyncio.Future[Any]:
         assert self._producer is not None
@@ -125,40 +154,34 @@ class Producer:
         """Note what went wrong with a batch, for each of its events."""
         kind = failures.publishing(error, self.place)
         if isinstance(kind, PoisonEvent) and len(batch.positions) > 1:
-            self._one_a_batch = True  # the topic takes smaller batches than we send: its events are tried one by one
+            self._planner.one_a_batch = True  # the topic takes smaller batches than we send
             kind = TransientError(f"{kind}; sent again in smaller batches")
         for position in batch.positions:
             if not isinstance(outcomes[position], Exception):
                 outcomes[position] = kind
 
-    def _plan(
-        self, event: Event, topics: Mapping[str, Sequence[int] | Exception], stacks: dict[tuple[str, int], Stack]
-    ) -> Plan:
-        """Work out where events of this routing key and key go; what one topic cannot take goes to none."""
-        key = self.key or _bytes(event.key) or event.routing_key.encode() or None
-        plan = Plan(key)
-        for topic in self._topics(event):
-            partitions = topics[topic]
-            if isinstance(partitions, Exception):
-                return Plan(key, problem=partitions)
-            place = (topic, self._partitioner.partition(key, partitions) if self.partition is None else self.partition)
-            if place not in stacks:
-                stacks[place] = Stack(self._producer, *place, 1 if self._one_a_batch else None)
-            plan.stacks.append(stacks[place])
-        return plan
+    def _hold(self, batch: Batch, outcomes: list[Any]) -> None:
+        """Note that a batch was not handed to aiokafka."""
+        kind = TransientError(
+            f"Kafka at {self.place}: events for partition {batch.partition} of topic {batch.topic!r} were not sent, for"
+            " records before them are not confirmed; they are sent later"
+        )
+        for position in batch.positions:
+            outcomes[position] = outcomes[position] or kind
 
-    def _topics(self, event: Event) -> tuple[str, ...]:
-        return self.topics or (event.routing_key,)
-
-    def _headers(self, event: Event) -> Headers:
-        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
-        content_type = self._content_types.get(event.content_type)
-        if content_type is None:
-            content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
-        headers = [(ID_HEADER, event.id.encode()), content_type]
-        for name, value in event.headers.items() if event.headers else ():
-            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
-        return headers
+    def _give_up(self, batch: Batch, future: asyncio.Future[Any], outcomes: list[Any]) -> None:
+        """Note that a batch has no answer yet; its producer must send nothing more, for the next one sends it again."""
+        if not self._given_up:
+            self._given_up = True
+            closing.silence(self._producer)
+        future.cancel()
+        kind = UnknownOutcome(
+            f"Kafka at {self.place}: no answer for partition {batch.partition} of topic {batch.topic!r}"
+            f" within {self._patience:g} s; the event is sent again"
+        )
+        for position in batch.positions:
+            if not isinstance(outcomes[position], Exception):
+                outcomes[position] = kind
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
         """Give every topic's partitions, or why it cannot be sent to; all topics are asked for at once."""
@@ -177,8 +200,9 @@ class Producer:
                 async with asyncio.timeout(TOPIC_WAIT):
                     partitions = await self._producer.partitions_for(topic)
                 self._missing.pop(topic, None)
-                if self.partition is not None and self.partition not in partitions:
-                    return DestinationRefused(f"topic {topic!r} has no partition {self.partition}; it has {partitions}")
+                wanted = self._planner.partition
+                if wanted is not None and wanted not in partitions:
+                    return DestinationRefused(f"topic {topic!r} has no partition {wanted}; it has {partitions}")
                 return sorted(partitions)
             except (TimeoutError, failures.kafka.UnknownTopicOrPartitionError):
                 if not self._producer.client.cluster.brokers():
@@ -203,22 +227,9 @@ class Producer:
     async def close(self) -> None:
         """Stop the producer, in bounded time."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        # aiokafka leaks the socket of a connection that is cancelled while it is made, as close does to its look-ups
-        looking_up = getattr(producer.client, "_md_update_fut", None)
-        if looking_up is not None and not looking_up.done():
-            await asyncio.wait([looking_up], timeout=CLOSE_WAIT / 3)
-        try:
-            async with asyncio.timeout(CLOSE_WAIT):
-                await producer.stop()
-        except Exception:
-            sender = getattr(getattr(producer, "_sender", None), "sender_task", None)
-            if sender is not None:
-                sender.cancel()
-                await asyncio.wait([sender], timeout=CLOSE_WAIT)
-            async with asyncio.timeout(CLOSE_WAIT):
-                await producer.client.close()
+        given_up, self._given_up = self._given_up, False
+        if producer is not None:
+            await closing.close(producer, flush=not given_up)
 
 
 def _answer(batch: Batch, record: Any, outcomes: list[Any]) -> None:
@@ -232,5 +243,6 @@ def _answer(batch: Batch, record: Any, outcomes: list[Any]) -> None:
             }
 
 
-def _bytes(value: Any) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _spoils(outcome: Any) -> bool:
+    """Whether what went wrong with an event leaves a producer that must be replaced."""
+    return isinstance(outcome, (TransientError, UnknownOutcome)) and not isinstance(outcome, NoLeader)

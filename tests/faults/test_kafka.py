@@ -4,6 +4,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from evbus_like.engine import bus
 from evbus_like.testing import eventually, running
 from tests.faults.book import Book
 from tests.faults.sites import KafkaSite
@@ -83,3 +84,19 @@ async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent
 
     account = await carried(kafka_site, happens, at_most=0)
     assert account.retries
+
+
+@pytest.mark.fault(18)
+async def test_a_clock_that_is_a_day_ahead_holds_the_events_and_costs_none(kafka_site, monkeypatch, costs):
+    # Given a clock further ahead than Kafka takes (message.timestamp.after.max.ms: an hour)
+    real, book = bus.time, Book()
+    monkeypatch.setattr(bus, "time", lambda: real() + 86_400)
+    async with kafka_site.bus() as hub:
+        for _ in range(10):
+            await book.put(hub)
+        # Then the refusal says what to look at, and nothing is given up
+        trouble = await kafka_site.until(hub, "refused")
+        account = await hub.evbus.init.stop(10.0)
+    assert "Check the clocks" in trouble
+    assert (account.dead_lettered, account.remaining) == (0, 10)
+    costs(book.check(account, await kafka_site.arrived()))

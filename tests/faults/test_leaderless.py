@@ -1,6 +1,8 @@
 """A partition of Kafka has no leader: its events wait, and those of the other partitions arrive."""
 
 import asyncio
+import time
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -12,6 +14,8 @@ from tests.faults.book import Book
 from tests.faults.second_kafka import NODE, SecondKafka
 from tests.faults.sites import QUICK, parsed
 from tests.integration.support import DEADLINE, read
+
+LANE = "kafka:default"
 
 
 @pytest.fixture(scope="module")
@@ -30,36 +34,98 @@ def kafka_cluster():
             broker.close()
 
 
-@pytest.mark.fault(15)
-async def test_events_for_a_partition_without_a_leader_wait_until_it_has_one(kafka_cluster, fresh_name, costs):
-    costs(await without_a_leader(kafka_cluster, fresh_name))
-
-
-async def without_a_leader(cluster, name, at_most=None):
-    """Put events for two partitions, let one lose its leader for a while, and give the costs."""
-    # Given a topic with a partition on each broker
-    first, second = cluster
-    admin = AIOKafkaAdminClient(bootstrap_servers=first.bootstrap)
+@pytest.fixture
+async def two_leaders(kafka_cluster, fresh_name):
+    """A topic with its partition 0 on the first broker and its partition 1 on the second; gives its name."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_cluster[0].bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, -1, -1, replica_assignments={0: [1], 1: [NODE]})])
+        await admin.create_topics([NewTopic(fresh_name, -1, -1, replica_assignments={0: [1], 1: [NODE]})])
     finally:
         await admin.close()
+    return fresh_name
+
+
+@asynccontextmanager
+async def dead(broker):
+    """Kill a broker; it is back at the end."""
+    await asyncio.to_thread(broker.kill)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(broker.start)
+
+
+def profile(cluster, topic, request_timeout_ms=20_000, **options):
+    connection = {"bootstrap_servers": cluster[0].bootstrap, "request_timeout_ms": request_timeout_ms}
+    return {"kafka": {"default": {"connection": connection, "topics": [topic], **options}}}
+
+
+def lane(hub):
+    return hub.evbus.init.status()["destinations"][LANE]
+
+
+async def arrivals(cluster, topic, count):
+    """Read a topic: what arrived in all, and the ids in the first broker's partition, where none may be twice."""
+    records = await read(cluster[0].bootstrap, topic, count)
+    arrived = [parsed(dict(record.headers)["evbus-id"].decode(), record.value) for record in records]
+    ids = [message.id for message, record in zip(arrived, records, strict=True) if record.partition == 0]
+    assert len(ids) == len(set(ids)), "a neighbour was repeated"
+    return arrived, set(ids)
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["lane gives up first", "client gives up first"])
+async def test_events_for_a_partition_without_a_leader_wait_and_no_neighbour_is_repeated(
+    kafka_cluster, two_leaders, request_timeout_ms, costs
+):
     book = Book()
-    profile = {"connection": {"bootstrap_servers": first.bootstrap}, "topics": [name], **QUICK}
-    async with running({"kafka": {"default": profile}}) as hub:
+    async with running(profile(kafka_cluster, two_leaders, request_timeout_ms, **QUICK)) as hub:
         for _ in range(30):
             await book.put(hub, confirm="delivered")
         # When the second broker dies, and events for both partitions are put
-        await asyncio.to_thread(second.kill)
-        for _ in range(300):
-            book.put_nowait(hub)
-        await eventually(lambda: hub.evbus.init.account().retries >= 300)
-        # Then nothing is given up, and all arrive once there is a leader again
-        assert hub.evbus.init.account().dead_lettered == 0
-        await asyncio.to_thread(second.start)
+        async with dead(kafka_cluster[1]):
+            for _ in range(300):
+                book.put_nowait(hub)
+            await eventually(lambda: f"partition 1 of topic {two_leaders!r} has no leader" in lane(hub)["trouble"])
+            meanwhile = hub.evbus.init.account()
         account = await hub.evbus.init.stop(DEADLINE)
-    records = await read(first.bootstrap, name, 330)
+    # Then those of the first broker have arrived meanwhile, and the others once there is a leader again
+    arrived, neighbours = await arrivals(kafka_cluster, two_leaders, 330)
+    costs(book.check(account, arrived))
     assert account.complete
-    arrived = [parsed(dict(record.headers)["evbus-id"].decode(), record.value) for record in records]
-    return book.check(account, arrived, at_most)
+    assert 30 < meanwhile.delivered == 30 + len(neighbours & set(list(book.events)[30:])) < 330
+    assert meanwhile.dead_lettered == 0
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["in the client", "in the lane"])
+async def test_waiting_for_a_leader_costs_little_time_of_the_processor(kafka_cluster, two_leaders, request_timeout_ms):
+    # Given events that wait for a leader: in aiokafka until request_timeout_ms is over, in the lane after that
+    async with running(profile(kafka_cluster, two_leaders, request_timeout_ms)) as hub:
+        for key in "abcd":
+            await hub.evbus.broker.put(key, 1, confirm="delivered")
+        async with dead(kafka_cluster[1]):
+            for key in "abcd":
+                await hub.evbus.broker.put(key, 2)
+            await asyncio.sleep(5.0)  # until the cluster has noticed
+            busy, real = time.process_time(), time.monotonic()
+            await asyncio.sleep(5.0)
+            assert time.process_time() - busy < 0.2 * (time.monotonic() - real)
+            assert lane(hub)["waiting"]
+        # Then they are delivered as soon as there is one
+        account = await hub.evbus.init.stop(DEADLINE)
+    assert (account.delivered, account.remaining) == (8, 0)
+
+
+@pytest.mark.fault(15)
+async def test_a_bus_that_starts_while_a_partition_has_no_leader_delivers_to_the_others(kafka_cluster, two_leaders):
+    async with dead(kafka_cluster[1]), running(profile(kafka_cluster, two_leaders, **QUICK)) as hub:
+        for number in range(100):
+            hub.evbus.broker.put_nowait(f"key {number}", number)
+        await eventually(lambda: "has no leader" in lane(hub)["trouble"])
+        account = await hub.evbus.init.stop(2.0)
+    records = await read(kafka_cluster[0].bootstrap, two_leaders, account.delivered)
+    assert {record.partition for record in records} == {0}
+    assert 0 < account.delivered == len(records)
+    assert account.delivered + account.remaining == 100

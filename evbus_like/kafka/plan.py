@@ -1,0 +1,115 @@
+"""Plans: which topics and partitions events go to, and their records, put together by partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evbus_like.engine.event import Event
+from evbus_like.kafka import leaders
+from evbus_like.kafka.batches import Headers, Partitioner, Stack
+from evbus_like.kafka.connect import place
+from evbus_like.kafka.leaders import NoLeader, Place
+
+ID_HEADER = "evbus-id"
+
+
+@dataclass
+class Plan:
+    """Where events of one routing key and one key go, within one call of publish."""
+
+    key: bytes | None
+    stacks: list[Stack] = field(default_factory=list)
+    problem: Exception | None = None
+
+
+class Layout:
+    """The records of one call of publish, by partition; `outcomes` says, by position, why an event has none."""
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Any] = [None] * count
+        self.stacks: dict[Place, Stack] = {}
+        self.leaderless: set[Place] = set()
+
+
+class Planner:
+    """Chooses topics, keys and partitions as the profile says."""
+
+    def __init__(self, acct: Mapping[str, Any]) -> None:
+        self.place = place(acct.get("connection") or {})
+        topics = acct.get("topics")
+        self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
+        self.key = _bytes(acct.get("key"))
+        self.partition = acct.get("partition")
+        self.one_a_batch = False
+        self._partitioner = Partitioner()
+        self._content_types: dict[str, tuple[str, bytes]] = {}
+
+    def lay_out(
+        self, producer: Any, events: Sequence[Event], topics: Mapping[str, Sequence[int] | Exception]
+    ) -> Layout:
+        """Make the records of events, given the partitions of their topics or why there are none."""
+        layout = Layout(len(events))
+        outcomes = layout.outcomes
+        plans: dict[Any, Plan] = {}
+        for position, event in enumerate(events):
+            names = (event.routing_key, event.key)
+            plan = plans.get(names)
+            if plan is None:
+                plan = plans[names] = self._plan(producer, event, topics, layout)
+            if plan.problem is not None:
+                outcomes[position] = plan.problem
+                continue
+            headers = self._headers(event)
+            for stack in plan.stacks:
+                stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
+        return layout
+
+    def _plan(
+        self, producer: Any, event: Event, topics: Mapping[str, Sequence[int] | Exception], layout: Layout
+    ) -> Plan:
+        """Work out where events of this routing key and key go; what one topic cannot take goes to none."""
+        key = self.key or _bytes(event.key) or event.routing_key.encode() or None
+        cluster = producer.client.cluster
+        places: list[Place] = []
+        for topic in self.topics or (event.routing_key,):
+            partitions = topics[topic]
+            if isinstance(partitions, Exception):
+                return Plan(key, problem=partitions)
+            places.append((topic, self._choose(cluster, topic, key, partitions)))
+        missing = [where for where in places if where not in layout.stacks and not leaders.known(cluster, where)]
+        if missing:
+            layout.leaderless.update(missing)
+            return Plan(key, problem=self._no_leader(*missing[0]))
+        for where in places:
+            if where not in layout.stacks:
+                layout.stacks[where] = Stack(producer, *where, 1 if self.one_a_batch else None)
+        return Plan(key, [layout.stacks[where] for where in places])
+
+    def _choose(self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int]) -> int:
+        if self.partition is not None:
+            return int(self.partition)
+        if key is None:
+            partitions = leaders.reachable(cluster, topic, partitions)
+        return self._partitioner.partition(key, partitions)
+
+    def _no_leader(self, topic: str, partition: int) -> NoLeader:
+        return NoLeader(
+            f"Kafka at {self.place}: partition {partition} of topic {topic!r} has no leader, and events wait for one:"
+            " is one of the cluster's brokers down?"
+        )
+
+    def _headers(self, event: Event) -> Headers:
+        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
+        content_type = self._content_types.get(event.content_type)
+        if content_type is None:
+            content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
+        headers = [(ID_HEADER, event.id.encode()), content_type]
+        for name, value in event.headers.items() if event.headers else ():
+            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
+        return headers
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

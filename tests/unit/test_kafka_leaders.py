@@ -1,0 +1,198 @@
+"""kafka/leaders.py, plan.py and producer.py: partitions without a leader, and answers that do not come in time."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import PartitionMetadata
+
+from evbus_like.engine.errors import TransientError, UnknownOutcome
+from evbus_like.engine.event import Event
+from evbus_like.kafka import leaders
+from evbus_like.kafka.leaders import NoLeader
+from evbus_like.kafka.plan import Planner
+from evbus_like.kafka.producer import Producer
+
+NOBODY = -1
+FIRST, SECOND = "a", "d"  # keys that Kafka's partitioner sends to partition 0 and 1 of two
+
+
+def cluster_of(**topics: list[int]) -> ClusterMetadata:
+    """Make metadata of topics, each given by the leaders of its partitions."""
+    cluster = ClusterMetadata()
+    for topic, ids in topics.items():
+        cluster._partitions[topic] = {
+            number: PartitionMetadata(topic, number, leader, [], [], 0) for number, leader in enumerate(ids)
+        }
+    return cluster
+
+
+class Client:
+    """What is needed of an aiokafka producer and its client; `silent` partitions never confirm."""
+
+    def __init__(self, silent: tuple[int, ...] = (), **topics: list[int]) -> None:
+        self.cluster = cluster_of(**topics)
+        self.client = self
+        self.silent = silent
+        self.elected: dict[str, list[int]] = {}  # what the next question for metadata will tell
+        self.asked = 0
+        self.sent: list[tuple[str, int, int]] = []
+        self.stopped = False
+        self._sender = SimpleNamespace(sender_task=None)
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(500, 0, is_transactional=False)
+
+    async def partitions_for(self, topic: str) -> Any:
+        return self.cluster.partitions_for_topic(topic)
+
+    async def send_batch(self, builder: BatchBuilder, topic: str, partition: int) -> Any:
+        self.sent.append((topic, partition, builder.record_count()))
+        future = asyncio.get_running_loop().create_future()
+        if partition not in self.silent:
+            future.set_result(SimpleNamespace(offset=0))
+        return future
+
+    async def force_metadata_update(self) -> None:
+        self.asked += 1
+        self.cluster._partitions.update(cluster_of(**self.elected)._partitions)
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def close(self) -> None:
+        self.stopped = True
+
+
+def producer_at(client: Client, topics: str | list[str], **acct: Any) -> Producer:
+    """Make a producer that is connected to `client`."""
+    producer = Producer({"topics": topics, **acct})
+    producer._producer = client
+    return producer
+
+
+def events_for(*keys: str) -> list[Event]:
+    return [Event(key, b"body", "default") for key in keys]
+
+
+async def test_only_the_events_of_a_partition_without_a_leader_are_held() -> None:
+    client = Client(orders=[1, NOBODY])
+    outcomes = await producer_at(client, "orders").publish(events_for(SECOND, FIRST, SECOND, FIRST))
+    assert outcomes is not None
+    assert [type(outcome) for outcome in outcomes] == [NoLeader, type(None), NoLeader, type(None)]
+    assert "partition 1 of topic 'orders' has no leader" in str(outcomes[0])
+    assert client.sent == [("orders", 0, 2)]
+    assert not client.stopped  # nothing is lost, so the producer's numbers are still right
+
+
+async def test_a_leader_that_is_found_at_once_costs_no_try() -> None:
+    client = Client(orders=[1, NOBODY])
+    client.elected = {"orders": [1, 2]}
+    assert await producer_at(client, "orders").publish(events_for(SECOND, FIRST)) is None
+    assert client.asked == 1
+
+
+async def test_a_leader_that_stays_away_is_asked_for_once_a_try() -> None:
+    client = Client(orders=[1, NOBODY])
+    producer = producer_at(client, "orders")
+    await producer.publish(events_for(SECOND))
+    before = client.asked
+    await producer.publish(events_for(SECOND))
+    assert before == len(leaders.LOOKS)
+    assert client.asked == before + 1
+
+
+async def test_with_leaders_nothing_is_asked() -> None:
+    client = Client(orders=[1, 2])
+    assert await producer_at(client, "orders").publish(events_for(SECOND, FIRST)) is None
+    assert client.asked == 0
+
+
+async def test_an_event_for_two_topics_goes_to_none_while_one_of_them_has_no_leader_for_it() -> None:
+    client = Client(orders=[1], copies=[NOBODY])
+    outcomes = await producer_at(client, ["orders", "copies"]).publish(events_for("a"))
+    assert outcomes is not None
+    assert isinstance(outcomes[0], NoLeader)
+    assert client.sent == []
+
+
+async def test_events_without_a_key_avoid_partitions_without_a_leader() -> None:
+    client = Client(orders=[NOBODY, 1, NOBODY])
+    producer = producer_at(client, "orders")
+    for _ in range(20):
+        assert await producer.publish(events_for("")) is None
+    assert {partition for _, partition, _ in client.sent} == {1}
+
+
+async def test_an_answer_that_does_not_come_in_time_is_unknown_and_those_that_came_count() -> None:
+    client = Client(silent=(1,), orders=[1, 1])
+    client._sender.sender_task = asyncio.create_task(asyncio.sleep(60.0))
+    producer = producer_at(client, "orders", timeout=0.2)
+    async with asyncio.timeout(0.2):  # as the lane has it
+        outcomes = await producer.publish(events_for(SECOND, FIRST, SECOND))
+    assert outcomes is not None
+    assert [type(outcome) for outcome in outcomes] == [UnknownOutcome, type(None), UnknownOutcome]
+    assert "partition 1 of topic 'orders'" in str(outcomes[0])
+    # And the producer that still has the records sends no more of them behind the back of the next one
+    await asyncio.wait([client._sender.sender_task], timeout=10.0)
+    assert client._sender.sender_task.cancelled()
+    await producer.close()
+    assert client.stopped
+
+
+async def test_what_aiokafka_could_not_take_in_time_is_held_and_does_not_overtake() -> None:
+    class Slow(Client):
+        async def send_batch(self, builder: BatchBuilder, topic: str, partition: int) -> Any:
+            if self.sent:
+                await asyncio.sleep(60.0)  # aiokafka waits until the batch before this one has gone
+            return await super().send_batch(builder, topic, partition)
+
+    client = Slow(silent=(1,), orders=[1, 1])
+    producer = producer_at(client, "orders", timeout=0.2)
+    async with asyncio.timeout(10.0):
+        outcomes = await producer.publish(events_for(*[SECOND] * 40))
+    assert outcomes is not None
+    count = client.sent[0][2]
+    assert 0 < count < 40
+    assert {type(outcome) for outcome in outcomes[:count]} == {UnknownOutcome}
+    assert {type(outcome) for outcome in outcomes[count:]} == {TransientError}
+
+
+@pytest.mark.parametrize(
+    ("topics", "partitions", "pauses"),
+    [
+        ({"orders"}, {"orders": [1, 2]}, False),
+        (set(), {"orders": [1, 2]}, False),
+        ({"orders"}, {"orders": [1, NOBODY]}, True),
+        (set(), {"orders": [1, NOBODY]}, True),  # no topics: aiokafka asks for all there are
+        ({"orders", "missing"}, {"orders": [1, 2]}, True),
+    ],
+)
+async def test_questions_for_metadata_pause_while_an_answer_leaves_something_open(
+    monkeypatch: pytest.MonkeyPatch, topics: set[str], partitions: dict[str, list[int]], pauses: bool
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def update(cluster: Any, topics: Any) -> bool:
+        return True
+
+    client = SimpleNamespace(_metadata_update=update)
+    leaders.pace(client)
+    monkeypatch.setattr(leaders.asyncio, "sleep", sleep)
+    for _ in range(2):
+        assert await client._metadata_update(cluster_of(**partitions), topics)
+    assert slept[0] == 0.0
+    assert (slept[1] > 0.0) is pauses
+
+
+def test_the_planner_makes_records_as_the_profile_says() -> None:
+    client = Client(orders=[1, 1])
+    layout = Planner({"topics": "orders", "partition": 1}).lay_out(client, events_for("a", "b"), {"orders": [0, 1]})
+    assert list(layout.stacks) == [("orders", 1)]
+    assert layout.outcomes == [None, None]
