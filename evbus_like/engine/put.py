@@ -103,22 +103,33 @@ class Putter:
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
             bus.take_turn()
-        stored = not route.plain or bus.commits.concerns(route.lanes)
-        receipt: Receipt | None = None
-        if bus.intake.items or stored or confirm == "delivered":
-            receipt = event.receipt = Receipt(event.id, follow=confirm == "delivered")
-        if receipt is not None and bus.intake.items:
-            await self._in_turn(event, receipt, deadline, timeout)
-        elif receipt is not None and stored:
-            await self._stored(event, receipt, deadline, timeout)
-        else:
-            names = bus.admit(event)
+        if bus.intake.items or confirm == "delivered" or not route.plain or bus.commits.concerns(route.lanes):
+            return await self._wait(event, confirm, deadline, timeout)
+        names = bus.admit(event)
         self._in_a_row += 1
         if self._in_a_row >= PUTS_IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
-        if receipt is None:
-            return Receipt(event.id, names)
+        return Receipt(event.id, names)
+
+    async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float) -> Receipt:
+        """Put an event that cannot simply be handed over, and wait for what `confirm` asks."""
+        bus = self.bus
+        receipt = event.receipt = Receipt(event.id, follow=confirm == "delivered")
+        if bus.intake.items:
+            await self._in_turn(event, receipt, deadline, timeout)
+        else:
+            try:
+                bus.admit(event)
+            except OutboxFull:
+                await self._admit_with_room(event, deadline, timeout)
+        try:
+            await receipt.wait_accepted(bus.watch, deadline)
+        except TimeoutError:
+            raise PutTimeout(
+                f"the outbox {bus.outbox and bus.outbox.path} did not answer for {timeout:g} s: whether the event is"
+                " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
+            ) from None
         if confirm == "delivered":
             await self._delivered(event, receipt, deadline, timeout)
         return receipt
@@ -172,33 +183,23 @@ class Putter:
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None
 
-    async def _stored(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
-        """Let an event be accepted that must be on the disk first, waiting for room there."""
+    async def _admit_with_room(self, event: Event, deadline: float, timeout: float) -> None:
+        """Let an event be accepted that found the outbox full, waiting for room there."""
         bus = self.bus
-        while True:
+        outbox = bus.outbox
+        assert outbox is not None
+        while bus.state == "running":
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await outbox.some_room()
+            except TimeoutError:
+                raise PutTimeout(f"the outbox {outbox.path} had no room for {timeout:g} s") from None
             try:
                 bus.admit(event)
-                break
+                return
             except OutboxFull:
-                if bus.state != "running":
-                    raise
-                await self._outbox_room(deadline, timeout)
-        try:
-            await receipt.wait_accepted(bus.watch, deadline)
-        except TimeoutError:
-            raise PutTimeout(
-                f"the outbox {bus.outbox and bus.outbox.path} did not answer for {timeout:g} s: whether the event is"
-                " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
-            ) from None
-
-    async def _outbox_room(self, deadline: float, timeout: float) -> None:
-        outbox = self.bus.outbox
-        assert outbox is not None
-        try:
-            async with asyncio.timeout_at(deadline):
-                await outbox.some_room()
-        except TimeoutError:
-            raise PutTimeout(f"the outbox {outbox.path} had no room for {timeout:g} s") from None
+                continue  # others were faster
+        raise bus.refusal(event.profile)
 
     async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         try:

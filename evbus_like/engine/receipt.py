@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from evbus_like.engine.errors import EvbusError
@@ -99,9 +100,9 @@ class Receipt:
             if self.pending:
                 raise
 
-    async def _sleep(self, watch: Watch, deadline: float) -> None:
+    def _sleep(self, watch: Watch, deadline: float) -> Coroutine[Any, Any, None]:
         self._done = asyncio.get_running_loop().create_future()
-        await watch.wait(self._done, deadline)
+        return watch.wait(self._done, deadline)
 
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():
