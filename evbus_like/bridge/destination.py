@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,8 @@ class PluginDestination:
         self.plugin = plugin.__name__
         self.provider = provider
         self.profile = profile
-        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(data or {}))
+        self.data = _copy(data or {})  # for ever as it was, whatever plugin and caller do to theirs
+        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)))
         self.ctx.blocked = self._blocked
         self.on_blocked: Callable[[str | None], None] = lambda reason: None
         self.secrets = secrets.find(data)
@@ -57,6 +58,10 @@ class PluginDestination:
             return None
         wrapped = function._has_contracts
         return partial(function, self.ctx) if wrapped else partial(function.func, function.hub, self.ctx)
+
+    def same(self, other: PluginDestination) -> bool:
+        """Whether the other is made of the same plugin and the same data."""
+        return (self.plugin, self.data) == (other.plugin, other.data)
 
     @property
     def takes_batches(self) -> bool:
@@ -117,6 +122,13 @@ class PluginDestination:
 
 class _Redacted(Exception):
     """Stands for an exception of a client library whose text held a secret."""
+
+
+def _copy(data: Any) -> Any:
+    """Copy mappings and lists; what else is in them may be anything, and is kept."""
+    if isinstance(data, Mapping):
+        return {name: _copy(value) for name, value in data.items()}
+    return [_copy(value) for value in data] if isinstance(data, list) else data
 
 
 def _parameters(plugin: str, publish: Any) -> list[str]:

@@ -52,8 +52,7 @@ class Bus:
         self.closed = False  # whether puts are refused
         self.forked = False  # whether this is the child of the process that runs the bus
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._workers: list[Worker] = []
-        self._lanes: list[Lane] = []
+        self.workers: dict[Lane, Worker] = {}  # also of lanes whose profile was removed since the start
         self.outbox: Outbox | None = None
         self.commits = Commits(None, self._deliver_due)
         self.watch = Watch()  # over those who wait for receipts
@@ -102,14 +101,11 @@ class Bus:
         self.commits = Commits(outbox, self._deliver_due)
         self.loop = asyncio.get_running_loop()
         self.router = Router(entries)
-        self._lanes = list(dict.fromkeys(entry.lane for entry in entries))
-        for lane in self._lanes:
-            lane.open(outbox, self.forward)
-        self._workers = [Worker(lane, self._due) for lane in self._lanes]
+        self.workers = {}
         self._taken = self._unmatched = self._rejected = 0
         self._finishing = None
-        for worker in self._workers:
-            worker.start()
+        for lane in dict.fromkeys(entry.lane for entry in entries):
+            self.open(lane)
         self._become("running")
         try:
             while self.state == "running":
@@ -122,6 +118,27 @@ class Bus:
         finally:
             if self.state == "running":
                 await self._finish(0.0)
+
+    def open(self, lane: Lane) -> None:
+        """Open a lane, and let a worker empty it."""
+        lane.open(self.outbox, self.forward)
+        self.workers[lane] = Worker(lane, self._due)
+        self.workers[lane].start()
+
+    def adopt(self, outbox: Outbox) -> None:
+        """Use an outbox from here on, for the first profile that needs one came while the bus ran."""
+        self.outbox = self.commits.outbox = outbox
+        for lane in self.workers:
+            if lane.state != "closed":
+                lane.open(outbox, self.forward)
+            if lane.behind:
+                lane.wake()
+
+    def lead(self, entries: Sequence[Entry]) -> None:
+        """Route by other profiles from here on; their lanes are open."""
+        self.router = Router(entries)
+        self._unmatched_names.clear()
+        self._deliver_due()
 
     def failed_to_start(self, error: BaseException) -> None:
         """Tell those who wait in `join`, or the next who comes, that this start failed; what was put stays queued."""
@@ -183,13 +200,13 @@ class Bus:
             self.take_turn()
             await asyncio.sleep(0 if self.intake.items else 0.001)
         self._deliver_due()
-        drains = [asyncio.create_task(worker.drain()) for worker in self._workers]
+        drains = [asyncio.create_task(worker.drain()) for worker in self.workers.values()]
         if drains:
             for_closing = min(2.0, timeout / 4)
             _, late = await asyncio.wait(drains, timeout=max(0.0, deadline - now() - for_closing))
             for task in late:
                 task.cancel()
-        await asyncio.gather(*(worker.close(max(0.5, deadline - now())) for worker in self._workers))
+        await asyncio.gather(*(worker.close(max(0.5, deadline - now())) for worker in self.workers.values()))
         for event in self.intake.items:
             if event.receipt is not None:
                 event.receipt.withdraw(self.refusal(event.profile))
@@ -416,7 +433,7 @@ class Bus:
         if event.profile not in self._unmatched_names and not event.quiet:
             if len(self._unmatched_names) < NAMES_REMEMBERED:
                 self._unmatched_names.add(event.profile)
-            names = ", ".join(lane.name for lane in self._lanes[:10]) or "none"
+            names = ", ".join(entry.lane.name for entry in self.router.entries[:10]) or "none"
             log.warning(
                 "no profile matches %r, so its events go nowhere (logged once); profiles: %s."
                 " Add a profile of that name, or a pattern that matches it, to the credentials",
@@ -433,7 +450,7 @@ class Bus:
             "unmatched": self._unmatched,
             "rejected": self._rejected,
             "outbox": None if outbox is None else asdict(outbox),
-            "destinations": {lane.name: lane.status() for lane in self._lanes},
+            "destinations": {lane.name: lane.status() for lane in self.workers},
         }
 
     def account(self) -> Account:
@@ -443,13 +460,13 @@ class Bus:
             unmatched=self._unmatched,
             rejected=self._rejected,
             queued=self.intake.qsize(),
-            lanes=[lane.account() for lane in self._lanes],
+            lanes=[lane.account() for lane in self.workers],
         )
 
     @property
     def lanes(self) -> Sequence[Lane]:
-        """The lanes of the running, or of the last, listener."""
-        return self._lanes
+        """The lanes of the running, or of the last, listener; also those whose profile was removed meanwhile."""
+        return tuple(self.workers)
 
 
 _running: WeakSet[Bus] = WeakSet()

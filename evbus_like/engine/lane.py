@@ -58,11 +58,9 @@ class Lane:
         self.last_seq = 0  # of the stored events that the queue holds or held
         self.keeps = False  # whether any of its events may be stored
         self._awaited: dict[int, Receipt] | None = None  # receipts of events that are behind
-        self._max_events, self._max_bytes = options.max_events, options.max_bytes
-        self.max_event_bytes = options.max_event_bytes or options.max_bytes
-        self.blocks = options.when_full == "block" and not options.durable
-        self.plain = self.blocks  # whether events are simply taken in, and wait where there is no room
         self._account = LaneAccount(name)
+        self._ending = "the bus was stopped first"
+        self._heed(options)
         self._overflow: Overflow | None = None  # made at the first drop: a bus may have 10,000 lanes
 
     @property
@@ -70,16 +68,38 @@ class Lane:
         """What keeps the lane from delivering, for people."""
         return f"{self.state}: {self.error}" if self.error is not None else self.state
 
+    def _heed(self, options: LaneOptions) -> None:
+        self.options = options
+        self._max_events, self._max_bytes = options.max_events, options.max_bytes
+        self.max_event_bytes = options.max_event_bytes or options.max_bytes
+        self.blocks = options.when_full == "block" and not options.durable
+        self.plain = self.blocks and not self.behind  # whether events are simply taken in, and wait for room
+        self.keeps = self.keeps or options.durable or options.when_full == "spill"
+        self._measure()
+
     # ---- in
 
     def open(self, outbox: Outbox | None, forward: Forward | None = None) -> None:
-        """Take over what an earlier run left in the outbox."""
+        """Take over what an earlier run, or an earlier life of this lane, left in the outbox."""
         self.outbox, self.forward = outbox, forward
         if outbox is not None:
             self.behind = outbox.counts().pending.get(self.name, 0)
-            self.keeps = bool(self.behind) or self.options.durable or self.options.when_full == "spill"
+            self.keeps = self.keeps or bool(self.behind)
             self.plain = self.plain and not self.behind
-            self._account.accepted += self.behind
+            self._account.accepted += self.behind - self._account.spilled
+            self._account.spilled = 0
+
+    def renew(self, destination: Destination, options: LaneOptions) -> None:
+        """Take in events by other options from here on; what it holds stays. The worker has to be renewed, too."""
+        self.destination, self._ending = destination, "the bus was stopped first"
+        self._heed(options)
+        self.room.set()
+
+    def leave(self) -> None:
+        """Note that the profile is gone: whoever waits for room here finds another route."""
+        self._ending = "the profile was removed first"
+        self.blocks = self.shut = False
+        self.room.set()
 
     def offer(self, events: Sequence[Event], size: int) -> None:
         """Take in serialized events, whose bodies have `size` bytes together."""
@@ -207,12 +227,25 @@ class Lane:
         """Tell those who wait that no more will be delivered; what is stored counts as spilled from here on."""
         self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
-        stopped = TransientError(f"the bus was stopped first; last trouble: {self.error}")
+        stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
         for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):
             if receipt is not None:
                 receipt.settle(self.name, stopped)
         self._awaited = None
         self.room.set()
+
+    def abandon(self) -> int:
+        """Let go, once closed, of what it holds; what is in the outbox stays there, the rest is dropped: how many?"""
+        lost = len(self.unstored())
+        self.behind += len(self.queue) - lost
+        self.queue.clear()
+        self.bytes = self.last_seq = 0
+        self._measure()
+        if lost:
+            self._account.dropped += lost
+            self._overflow = self._overflow or Overflow(self.name)
+            self._overflow.counts["removed"] += lost
+        return lost
 
     def status(self) -> dict[str, Any]:
         """Give what there is to know of the lane now, as plain data; cheap, and callable at any time."""

@@ -97,6 +97,7 @@ class Putter:
         for lane in route.lanes:
             if lane.shut:
                 await self._room(route, deadline, timeout)
+                route = bus.route(profile)  # another one, where the profiles were reloaded meanwhile
         if bus.state != "running":  # it may have stopped while we waited
             raise bus.refusal(profile)
         if confirm == "queued":

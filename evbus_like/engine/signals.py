@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT stop the bus in good order, where an application asks for it."""
+"""Signals: SIGTERM and SIGINT stop the bus in good order, SIGHUP reloads it, where an application asks for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from evbus_like.engine.bus import Bus
+from evbus_like.engine.errors import EvbusError
 
 log = logging.getLogger("evbus_like.bus")
 
@@ -28,3 +29,25 @@ def stop_on_signals(bus: Bus, stop: Callable[[], Awaitable[Any]]) -> None:
 
     for number in SIGNALS:
         loop.add_signal_handler(number, stop_now, number)
+
+
+def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> None:
+    """Call `reload` at each SIGHUP; those that come meanwhile are one more. Works in the main thread only."""
+    asked = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []  # owned here; each ends by the deadline of `reload`
+
+    async def reload_while_asked() -> None:
+        while asked.is_set():
+            asked.clear()
+            try:
+                log.warning("SIGHUP: the profiles are reloaded: %s", await reload())
+            except Exception as error:
+                text = error if isinstance(error, EvbusError) else type(error).__name__  # others may show a secret
+                log.error("SIGHUP: the profiles cannot be reloaded, and nothing has changed: %s", text)
+
+    def reload_now() -> None:
+        asked.set()
+        if not tasks or tasks[-1].done():
+            tasks[:] = [asyncio.create_task(reload_while_asked(), name="evbus_like SIGHUP")]
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_now)

@@ -30,28 +30,34 @@ class Worker:
 
     def __init__(self, lane: Lane, due: list[Callable[[], None]]) -> None:
         self.lane = lane
-        self._options = lane.options
-        self._destination = lane.destination
-        self._backoff = Backoff(lane.options.retry_base, lane.options.retry_cap)
-        self._refused = Backoff(REFUSED_BASE, lane.options.refused_cap)
-        self._opened = False
+        self._due = due
         self._attempts = 0  # of the events at the head
         self._tried = 0  # how many those are; others do not join them, for each has tries of its own
         self._suspects = 0  # how many events at the head go in smaller batches, to find the one that spoils them
         self._slice = 1  # how many of the suspects at once
         self._first_failed: float | None = None  # when the events at the head failed first, by the wall clock
         self._give_up_at = float("inf")  # when they have had their time, by the monotonic clock
-        self._reported = False  # whether this refusal was told already
-        self._draining = asyncio.Event()
-        self._logged = -REMIND
-        self._block = Block(lane.options.timeout)
-        lane.destination.on_blocked = self.blocked
+        self._draining = False
+        self._nudged = asyncio.Event()  # ends the wait for the next try
         self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._renewed: asyncio.Future[None] | None = None  # where the lane has a new destination
+        self._begin()
 
-        if lane.destination.publish_now is not None:
-            self._opened = True
-            lane.state = "open"
-            lane.wake = partial(due.append, self.deliver_now)
+    def _begin(self) -> None:
+        """Go by the lane's destination and options, nothing being known of them."""
+        lane, options = self.lane, self.lane.options
+        self._options, self._destination = options, lane.destination
+        self._backoff = Backoff(options.retry_base, options.retry_cap)
+        self._refused = Backoff(REFUSED_BASE, options.refused_cap)
+        self._reported = False  # whether this refusal was told already
+        self._logged = -REMIND
+        self._block = Block(options.timeout)
+        lane.destination.on_blocked = self.blocked
+        immediate = lane.destination.publish_now is not None
+        self._opened = immediate
+        lane.state, lane.error = "open" if immediate else "starting", None
+        lane.wake = partial(self._due.append, self.deliver_now) if immediate else lane.filled.set
 
     def start(self) -> None:
         """Begin; the worker connects by itself, and as often as it takes.
@@ -93,13 +99,45 @@ class Worker:
 
     async def drain(self) -> None:
         """Return when the lane is empty, or when a destination that refuses has refused once more."""
-        self._draining.set()
+        self._draining = True
+        self._nudged.set()
         self.lane.filled.set()
         if self._task is not None and (self.lane.queue or self.lane.behind):
             await asyncio.wait([self._task])
 
+    def renew(self) -> asyncio.Future[None]:
+        """Go on with the lane's new destination and options; done when the old connection is closed.
+
+        A batch in flight has its time first. Of the events at the head, the tries are counted anew.
+        """
+        if self._renewed is None:
+            self._renewed = asyncio.get_running_loop().create_future()
+        self._nudged.set()
+        self.lane.filled.set()
+        if self._task is None:
+            self._start()
+        return self._renewed
+
+    async def _renew(self) -> None:
+        renewed, self._renewed = self._renewed, None
+        try:
+            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+            self._begin()
+            self._forget()
+            self._suspects = 0
+        finally:  # whoever waits must not wait for a task that was cancelled
+            if renewed is not None and not renewed.done():
+                renewed.set_result(None)
+
     async def close(self, timeout: float) -> None:
-        """End the task and close the connection, whatever the lane still holds."""
+        """End the task and close the connection, whatever the lane still holds; a second call waits for the first."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._end(timeout), name=f"evbus_like close {self.lane.name}")
+        await asyncio.shield(self._closing)
+
+    async def _end(self, timeout: float) -> None:
+        if self._renewed is not None:
+            self._renewed.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=timeout)
@@ -121,8 +159,12 @@ class Worker:
 
     async def _run(self) -> None:
         lane = self.lane
-        while not (self._draining.is_set() and (not (lane.queue or lane.behind) or self._refused_again())):
-            if lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
+        while self._renewed is not None or not (
+            self._draining and (not (lane.queue or lane.behind) or self._refused_again())
+        ):
+            if self._renewed is not None:
+                await self._renew()
+            elif lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
                 await self._attempt(self._refill)
             elif not self._opened:
                 await self._attempt(self._open)
@@ -317,7 +359,7 @@ class Worker:
         return limit is not None and self._attempts + 1 >= limit
 
     async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
-        """Note the trouble and wait before the next try; stopping the bus ends the first such wait early."""
+        """Note the trouble and wait before the next try; a stop, and a renewal, end the wait that is under way."""
         self._attempts += 1
         self._tried = len(batch)
         if batch and self._first_failed is None:
@@ -329,10 +371,12 @@ class Worker:
         state = "refused" if refused else "blocked" if isinstance(trouble, Blocked) else "retrying"
         self._note(trouble, state, batch)
         wait = (self._refused if refused else self._backoff).next()
-        was_draining = self._draining.is_set()
+        self._nudged.clear()
+        if self._renewed is not None:
+            return
         try:
             async with asyncio.timeout(wait):
-                await (asyncio.Event() if was_draining else self._draining).wait()
+                await self._nudged.wait()
         except TimeoutError:
             pass
 

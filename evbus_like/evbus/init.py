@@ -1,6 +1,7 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
 from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
+from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
@@ -15,6 +16,7 @@ def __init__(hub):
     hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
     hub.evbus.STARTED = hub.evbus.OPENING = False
+    hub.evbus.SOURCE = reloading.Source()
     hub.evbus.REPORTER = reporter.Reporter(hub)
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
     hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
@@ -44,12 +46,14 @@ async def start(hub, contexts=None):
     finally:
         hub.evbus.OPENING = False
     hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
+    hub.evbus.SOURCE.started_with(contexts)
     hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
     try:
         await engine.run(entries, box)
     finally:
         hub.evbus.STARTED = False
+        await hub.evbus.SOURCE.close(5.0)
         await hub.evbus.REPORTER.close(5.0)
 
 
@@ -67,6 +71,25 @@ async def stop(hub, timeout=None):
     if timeout is None:
         timeout = float(defaults.config(hub, "stop_timeout", 30.0))
     return await hub.evbus.ENGINE.stop(timeout)
+
+
+async def reload(hub, contexts=None, timeout=None):
+    """Go on with other profiles, while the bus runs, and say what has changed; no event is lost for it.
+
+    `contexts` is what `start` takes; without it the file that `hub.evbus.acct.profiles` read last is read again. It
+    returns when old connections are closed and removed profiles have sent what they had, after about `timeout` seconds
+    at most (None: the setting stop_timeout, 30). The answer is an `evbus_like.engine.reload.Reloaded`.
+
+    Raises what `acct.profiles` and `start` raise, and LifecycleError where no bus runs; then nothing has changed.
+    """
+    if timeout is None:
+        timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+    return await reloading.reload(hub, contexts, timeout)
+
+
+def reload_on_signal(hub, timeout=None):
+    """Let SIGHUP reload a running bus from its credentials file; the log says what changed, or what is wrong."""
+    engine_signals.reload_on_signal(lambda: reload(hub, timeout=timeout))
 
 
 def stop_on_signals(hub, timeout=None):

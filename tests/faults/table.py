@@ -180,7 +180,15 @@ FAULTS = {
         "What is logged goes to a destination that fails.",
         _tests(f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_makes_no_more_of_them"),
     ),
-    34: Fault("Credentials are read again while events wait.", missing="a running bus cannot read them again yet"),
+    34: Fault(
+        "Credentials are read again while events wait.",
+        _tests(
+            f"{UNIT}/test_reload.py",
+            "over_any_reloads_every_event_arrives_once_and_in_order_where_its_profile_was",
+            "durable_events_of_a_removed_profile_stay_on_disk_and_are_sent_when_it_is_back",
+        )
+        + _tests(f"{UNIT}/test_reload_profiles.py", "wrong_profiles_raise_what_start_raises_and_change_nothing"),
+    ),
 }
 
 

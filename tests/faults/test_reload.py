@@ -1,0 +1,116 @@
+"""Credentials read again while events wait."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from evbus_like.testing import eventually, running
+from tests.faults.book import Book
+from tests.integration.support import DEADLINE, read
+
+
+@contextlib.asynccontextmanager
+async def user_of(broker, name):
+    """Make a user of RabbitMQ; gives what changes its password."""
+
+    async def change(password):
+        await asyncio.to_thread(broker.ctl, "change_password", name, password)
+
+    await asyncio.to_thread(broker.ctl, "add_user", name, "the old one")
+    try:
+        await asyncio.to_thread(broker.ctl, "set_permissions", name, "", ".*", "")
+        yield change
+    finally:
+        await asyncio.to_thread(broker.ctl, "delete_user", name)
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("outbox", ["never", "always"])
+async def test_a_new_password_frees_the_events_that_the_old_one_holds(
+    rabbit_site, fresh_name, carried, tmp_path, monkeypatch, caplog, outbox
+):
+    monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
+    slow = {"base": 0.05, "refused_cap": 3600.0}
+    login = {"login": fresh_name, "password": "the old one"}
+
+    async with user_of(rabbit_site.broker, fresh_name) as change_password:
+
+        async def happens(hub):
+            # Given events that wait, for the password was changed at the broker
+            await change_password("the new one")
+            rabbit_site.proxy.reset()
+            assert fresh_name in await rabbit_site.until(hub, "refused")
+            await eventually(lambda: rabbit_site.status(hub)["waiting"] > 100)
+            # When the bus is told the new one, it goes on at once, and `carried` sees to it that all arrives in order
+            new = rabbit_site.profile(connection={**login, "password": "the new one"}, outbox=outbox, retry=slow)
+            reloaded = await hub.evbus.init.reload({"amqp": {"default": new}})
+            assert reloaded.changed == ("amqp:default",)
+
+        await carried(rabbit_site, happens, connection=login, outbox=outbox, retry=slow)
+    assert "the old one" not in caplog.text
+    assert "the new one" not in caplog.text
+
+
+@pytest.mark.fault(34)
+async def test_a_connection_that_works_is_changed_in_mid_stream_without_a_repeat(rabbit_site, carried):
+    async def happens(hub):
+        for number in range(5):
+            changed = rabbit_site.profile(app_id=f"number {number}")
+            assert (await hub.evbus.init.reload({"amqp": {"default": changed}})).changed
+            await rabbit_site.flows(hub)
+
+    await carried(rabbit_site, happens, at_most=0)
+
+
+@pytest.mark.fault(34)
+async def test_profiles_are_changed_added_and_removed_while_the_broker_is_away(site, costs):
+    # Given events that wait for a broker that is away
+    book = Book()
+    async with running({site.provider: {"default": site.profile(), "gone": site.profile()}}) as hub:
+        await book.put(hub, confirm="delivered")
+        site.proxy.refuse()
+        for _ in range(50):
+            await book.put(hub)
+        await hub.evbus.broker.put("gone", {"key": "gone", "number": 0}, "gone")
+        # When the profiles are reloaded
+        contexts = {site.provider: {"default": site.profile(timeout=3.0), "new": site.profile()}}
+        reloaded = await hub.evbus.init.reload(contexts, timeout=0.5)
+        for _ in range(50):
+            await book.put(hub)
+        # Then all that remains of the profile arrives once the broker is back; what is gone is counted (and may arrive)
+        lane = f"{site.provider}:"
+        assert (reloaded.changed, reloaded.added) == ((f"{lane}default",), (f"{lane}new",))
+        assert reloaded.removed == (f"{lane}gone",)
+        site.proxy.heal()
+        account = await hub.evbus.init.stop(DEADLINE)
+    lanes = {each.destination: each for each in account.lanes}
+    gone = lanes[f"{lane}gone"]
+    assert (gone.accepted, gone.dropped, gone.drops) == (1, 1, {"removed": 1})
+    account.lanes = [lanes[f"{lane}default"]]
+    verdict = book.check(account, await site.arrived())
+    costs(verdict)
+    assert (verdict.put, verdict.missing) == (101, 0)
+
+
+@pytest.mark.fault(34)
+async def test_a_new_scram_password_frees_the_events_that_the_old_one_holds(kafka, fresh_name, caplog):
+    def profiles(password):
+        login = {"sasl_mechanism": "SCRAM-SHA-256", "sasl_plain_username": kafka.sasl_user}
+        address = {"bootstrap_servers": kafka.sasl_bootstrap, "security_protocol": "SASL_SSL"}
+        connection = {**address, **login, "sasl_plain_password": password}
+        ssl = {"ca_file": str(kafka.needs_tls().ca)}
+        return {"kafka": {"default": {"connection": connection, "ssl": ssl, "retry": {"refused_cap": 3600.0}}}}
+
+    async with running(profiles("not-this-one")) as hub:
+        for number in range(100):
+            await hub.evbus.broker.put(fresh_name, number, key="one partition")
+        await eventually(lambda: hub.evbus.init.status()["destinations"]["kafka:default"]["state"] == "refused")
+
+        await hub.evbus.init.reload(profiles(kafka.sasl_password))
+
+        await eventually(lambda: hub.evbus.init.account().delivered == 100)
+        account = await hub.evbus.init.stop(DEADLINE)
+    assert account.complete
+    assert [int(record.value) for record in await read(kafka.bootstrap, fresh_name, 100)] == list(range(100))
+    assert kafka.sasl_password not in caplog.text
