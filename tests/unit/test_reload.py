@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evbus_like.engine import worker
 from evbus_like.engine.errors import DestinationRefused, LifecycleError, PutError, TransientError
 from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.reload import reload
@@ -37,7 +38,8 @@ def outbox(tmp_path):
     return lambda: Outbox(tmp_path / "outbox.sqlite")
 
 
-async def test_a_lane_that_is_refused_goes_on_at_once_with_the_new_destination():
+async def test_a_lane_that_is_refused_goes_on_at_once_with_the_new_destination(monkeypatch):
+    monkeypatch.setattr(worker, "REFUSED_BASE", 1e6)
     old = Destination(open=[DestinationRefused("the old password")])
     new = Destination()
     async with running(entry(old, **FOR_EVER)) as run:
@@ -87,9 +89,22 @@ async def test_a_batch_without_an_answer_is_sent_again_to_the_new_destination():
 
         await change(run, entry(new))
 
+        await until(lambda: new.received)
         account = await run.stop()
     assert numbers(new) == [0, 1, 2]
     assert (account.complete, account.retries) == (True, 3)
+
+
+async def test_the_tries_of_an_event_are_counted_anew_at_the_new_destination():
+    new = Destination(open=[TransientError("once")])
+    async with running(entry(Destination(publish=[TransientError("once")]), attempts=2, **FOR_EVER)) as run:
+        await put(run, 0, 1)
+        await until(lambda: run.lanes[0].state == "retrying")
+
+        await change(run, entry(new, attempts=2))
+
+        await until(lambda: new.received)
+    assert run.failures == []
 
 
 async def test_a_reload_does_not_wait_longer_than_its_timeout_for_a_batch_in_flight():
@@ -177,11 +192,36 @@ async def test_durable_events_of_a_removed_profile_stay_on_disk_and_are_sent_whe
         reloaded = await change(run, entry(back, "a", durable=True))
 
         assert reloaded.added == ("a",)
+        assert run.bus.account().spilled == 0
         await put(run, 6, 8)
         account = await run.stop()
     assert numbers(back) == [0, 1, 2, 3, 4, 6, 7]
     assert (len(account.lanes), account.accepted, account.delivered, account.unmatched) == (1, 7, 7, 1)
     assert account.balanced
+
+
+async def test_what_a_removed_profile_has_delivered_is_struck_off_the_outbox_first(outbox):
+    box = outbox()
+    box.open()
+    async with running(entry(name="a", durable=True), outbox=box) as run:
+        await put(run, 0, 50)
+
+        await change(run)
+
+        assert (box.counts().pending, run.bus.account().delivered) == ({}, 50)
+
+
+async def test_an_event_on_its_way_to_the_disk_is_sent_by_the_lane_that_is_removed(outbox):
+    box = outbox()
+    box.open()
+    async with running(entry(name="a", durable=True), outbox=box) as run:
+        putting = asyncio.create_task(run.putter.put("k", 1))
+        await asyncio.sleep(0)
+
+        await change(run)
+
+        assert (await putting).destinations == ("a",)
+        assert run.bus.account().delivered == 1
 
 
 async def test_an_outbox_that_comes_with_a_reload_sends_what_an_earlier_run_left_there(outbox):
@@ -214,6 +254,25 @@ async def test_a_put_that_waits_for_room_in_a_removed_lane_finds_its_new_route()
         assert (await asyncio.wait_for(waiting, HANG)).destinations == ("b",)
 
 
+async def test_a_put_that_waited_for_room_is_stored_where_its_new_route_says_so(outbox):
+    box = outbox()
+    box.open()
+    away = Destination(open=[TransientError("away")] * 10**6)
+    async with running(entry(Destination(open=["hang"]), max_events=1, timeout=0.1)) as run:
+        await put(run, 0, 1)
+
+        async def stored():
+            await run.putter.put("k", 1)
+            return box.counts().pending
+
+        storing = asyncio.create_task(stored())
+        await asyncio.sleep(0.01)
+
+        await change(run, entry(away, max_events=1, durable=True), outbox=box)
+
+        assert await asyncio.wait_for(storing, HANG) == {"fake:default": 1}
+
+
 async def test_more_room_lets_those_in_who_wait_for_it():
     async with running(entry(Destination(open=["hang"]), max_events=1)) as run:
         await put(run, 0, 1)
@@ -239,6 +298,26 @@ async def test_a_stop_in_the_middle_of_a_reload_ends_both_and_the_account_adds_u
         await changing
     assert account.balanced
     assert (account.remaining, account.delivered) == (6, 0)
+
+
+async def test_a_stop_gives_a_removed_lane_its_own_time():
+    gate = asyncio.Event()
+
+    class Gated(Destination):
+        async def open(self):
+            await gate.wait()
+            await super().open()
+
+    async with running(entry(Gated(), "a")) as run:
+        await put(run, 0, 3)
+        changing = asyncio.create_task(change(run, timeout=0.01))
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(run.stop())
+        await changing
+
+        gate.set()
+
+        assert (await stopping).complete
 
 
 async def test_only_a_running_bus_is_reloaded():
