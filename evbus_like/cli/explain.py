@@ -28,9 +28,11 @@ async def run(hub: Any) -> int:
 
 
 def _explain(item: profiles.Planned, wanted: str, matcher: str) -> dict[str, Any]:
-    matches = item.matches is not None and bool(item.matches(wanted))
-    verb = "matches" if matches else "does not match"
-    why = f"{matcher} pattern {item.profile!r} {verb} {wanted!r}"
+    try:
+        matches = item.matches is not None and bool(item.matches(wanted))
+        why = f"{matcher} pattern {item.profile!r} {'matches' if matches else 'does not match'} {wanted!r}"
+    except Exception as error:
+        matches, why = False, f"it cannot be told, and the bus refuses the event: {type(error).__name__}: {error}"
     return {
         "profile": item.name,
         "plugin": item.plugin,

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from evbus_like.engine.account import Account
 from evbus_like.engine.commits import Commits, Parcel
-from evbus_like.engine.errors import BusStopped, LifecycleError, OutboxFull, PutError
+from evbus_like.engine.errors import BadEvent, BusStopped, LifecycleError, OutboxFull, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.lane import Lane
@@ -397,7 +397,11 @@ class Bus:
 
         Its headers say why. A dead letter that dies again is not forwarded again.
         """
-        lanes = self.route(profile).lanes
+        try:
+            lanes = self.router.route(profile).lanes
+        except BadEvent as error:
+            log.error("a dead letter stays where it is: %s", error)
+            return False
         if not lanes or DEAD_HEADER in (event.headers or {}):
             return False
         letter = event.twin()

@@ -45,12 +45,21 @@ class Router:
         self.entries = tuple(entries)
         self.max_cached = max_cached
         self.cache: dict[str, Route] = {}
+        self._failed: dict[str, str] = {}  # names whose route cannot be told, and why: that may have taken long
 
     def route(self, profile: str) -> Route:
         """Give the route of an event profile; raises BadEvent where a match plugin fails."""
         found = self.cache.get(profile)
         if found is None:
-            found = Route([entry for entry in self.entries if _matches(entry, profile)])
+            if profile in self._failed:
+                raise BadEvent(self._failed[profile])
+            try:
+                found = Route([entry for entry in self.entries if _matches(entry, profile)])
+            except BadEvent as error:
+                if len(self._failed) >= self.max_cached:
+                    self._failed.clear()
+                self._failed[profile] = str(error)
+                raise
             if len(self.cache) >= self.max_cached:
                 self.cache.clear()  # names made up by the thousand: start again rather than grow
             self.cache[profile] = found
@@ -62,5 +71,5 @@ def _matches(entry: Entry, profile: str) -> bool:
         return entry.matches(profile)
     except Exception as error:
         raise BadEvent(
-            f"{entry.lane.name} cannot say whether it matches {profile!r}: {type(error).__name__}: {error}"
+            f"{entry.lane.name} cannot say whether it matches {profile[:100]!r}: {type(error).__name__}: {error}"
         ) from error

@@ -174,7 +174,8 @@ FAULTS = {
     31: Fault("There are 10,000 profiles.", _tests(f"{UNIT}/test_router.py", "patterns_are_tried_once_for_a_name")),
     32: Fault(
         "A profile's name is a regular expression that takes for ever.",
-        missing="nothing bounds one yet; tests/faults/found/ has the test for when something does",
+        _tests(f"{UNIT}/test_match.py", "an_endless_regex_is_stopped_and_says_so")
+        + _tests(f"{UNIT}/test_router.py", "a_name_whose_route_cannot_be_told_is_tried_once"),
     ),
     33: Fault(
         "What is logged goes to a destination that fails.",

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -214,6 +215,42 @@ async def test_ten_thousand_profiles_are_looked_at_once_for_a_name_and_not_once_
     # Then each pattern was looked at three times
     assert looked == 30_000
     assert (account.put, account.delivered) == (1000, 1000)
+
+
+ENDLESS = """
+import asyncio
+from evbus_like.testing import new_hub, running
+
+async def main():
+    hub = new_hub()
+    hub.match.PLUGIN = "regex"
+    async with running({"internal": {"(a|a)*[bc]": None, "fine": None}}, hub) as hub:
+        for _ in range(1000):
+            try:
+                await hub.evbus.broker.put("key", 1, "a" * 60)
+            except Exception as error:
+                said = str(error)
+        hub.evbus.broker.put_nowait("key", 1, "a" * 60)
+        await hub.evbus.broker.put("key", 2, "fine", confirm="delivered")
+        account = await hub.evbus.init.stop()
+        print(account.delivered, account.rejected, account.unmatched, account.balanced)
+        print(said)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault(32)
+def test_an_endless_regex_refuses_its_event_clearly_and_lets_the_others_pass():
+    # When a thousand events have a name on which a profile's expression takes for ever
+    ran = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=DEADLINE)
+    # Then each put says so, the one that nobody awaited is counted, and the events of other names go on
+    assert ran.returncode == 0, ran.stderr
+    counts, said = ran.stdout.splitlines()
+    assert counts == "1 1001 0 True"
+    assert "internal:(a|a)*[bc] cannot say whether it matches 'aaaa" in said
+    assert "write it simpler" in said
+    assert "internal:(a|a)*[bc]" in ran.stderr
 
 
 @pytest.mark.fault(33)

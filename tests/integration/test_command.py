@@ -116,6 +116,17 @@ async def test_explain_says_which_profiles_match_and_why(credentials):
     assert profiles["internal:default"]["why"] == "glob pattern 'default' does not match 'orders.eu'"
 
 
+async def test_explain_names_a_regex_that_takes_for_ever(credentials):
+    path = credentials({"internal": {"(a|a)*[bc]": None, ".*": None}})
+
+    code, out, _ = await evbus("explain", "a" * 60, "--match-plugin", "regex", "--json", "--acct-file", path)
+
+    profiles = {row["profile"]: row for row in json.loads(out)["profiles"]}
+    assert code == 0
+    assert not profiles["internal:(a|a)*[bc]"]["matches"]
+    assert "write it simpler" in profiles["internal:(a|a)*[bc]"]["why"]
+
+
 async def test_check_names_what_is_wrong_with_each_profile_and_shows_no_secret(rabbitmq, kafka, credentials):
     address = rabbitmq.url.rpartition("@")[2]
     path = credentials(

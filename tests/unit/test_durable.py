@@ -392,6 +392,22 @@ async def test_a_dead_letter_whose_profile_matches_nothing_is_kept_in_the_outbox
         assert outbox.counts().dead == 1
 
 
+async def test_a_dead_letter_whose_route_cannot_be_told_is_kept_in_the_outbox_and_counts_as_no_event(path, caplog):
+    def matches(profile):
+        if profile == "graves":
+            raise TimeoutError("stopped")
+        return True
+
+    outbox = opened(path)
+    failing = Destination(publish=[[PoisonEvent("never")]])
+    async with running(entry(failing, matches=matches, dead_letter="graves"), outbox=outbox) as bus:
+        await bus.putter.put("k", 1)
+        await until(lambda: outbox.counts().dead == 1)
+        await until(lambda: bus.bus.account().dead_lettered == 1)
+        assert (bus.bus.account().put, bus.bus.account().rejected) == (1, 0)
+    assert "cannot say whether it matches 'graves'" in caplog.text
+
+
 async def test_a_backlog_for_a_destination_that_need_not_wait_is_sent_at_the_start(path):
     async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
         for number in range(5):

@@ -56,6 +56,57 @@ def test_a_bad_regex_raises():
         regex.compile_(None, "a(")
 
 
+ENDLESS = [
+    ("(a|a)*[bc]", "a" * 60),
+    ("(a|aa)+[bc]", "a" * 60),
+    (r"(a|b|ab)*[cd]", "ab" * 40),
+    (r"(?=((a|a)*)[bc]).*", "a" * 60),
+    (r"(?!(a|a)*[bc]).*", "a" * 60),
+    (r"((a|a)*)\1[bc]", "a" * 60),
+]
+
+
+@pytest.mark.parametrize(("pattern", "name"), ENDLESS)
+def test_an_endless_regex_is_stopped_and_says_so(pattern, name):
+    for test in (regex.compile_(None, pattern), lambda name: regex.find(None, name, pattern)):
+        with pytest.raises(TimeoutError, match=r"stopped after 0\.1 s.*write it simpler"):
+            test(name)
+
+
+PARTS = st.sampled_from(
+    ["a", "b", ".", "|", "*", "+?", "(", "(?:", "(?!", ")", "[ab]", "[^a]", "\\w", "\\.", "{1,2}", "^", "$"]
+)
+
+
+@given(pattern=st.lists(PARTS, max_size=8).map("".join), name=st.text("ab.\n", max_size=5))
+def test_a_regex_says_what_python_s_own_says(pattern, name):
+    try:
+        expected = re.fullmatch(pattern, name) is not None
+    except re.error:
+        with pytest.raises(re.error):
+            regex.compile_(None, pattern)
+    else:
+        assert regex.compile_(None, pattern)(name) is expected
+
+
+def test_a_bus_without_regular_expressions_does_not_import_their_library(run_python):
+    script = """
+        import asyncio, sys
+        from evbus_like.testing import new_hub, running
+
+        async def main(matcher, name):
+            hub = new_hub()
+            hub.match.PLUGIN = matcher
+            async with running({"internal": {name: None}}, hub):
+                await hub.evbus.broker.put("key", 1, "abc", confirm="delivered")
+
+        for matcher, name in (("glob", "a*"), ("regex", "a.*")):
+            asyncio.run(main(matcher, name))
+            print(any(module.split(".")[0] == "regex" for module in sys.modules))
+    """
+    assert run_python(script).split() == ["False", "True"]
+
+
 def test_the_hub_s_own_find_uses_the_plugin_that_is_set(hub):
     assert hub.match.init.find("orders.eu", "orders.*")
 

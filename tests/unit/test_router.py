@@ -1,5 +1,8 @@
 """engine/router.py: which lanes an event's profile leads to."""
 
+import pytest
+
+from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.router import Router
 from evbus_like.engine.serializer import Serializer
 from tests.unit.fakes import entry
@@ -24,6 +27,25 @@ async def test_patterns_are_tried_once_for_a_name():
         router.route("orders")
 
     assert tried == ["orders"]
+
+
+async def test_a_name_whose_route_cannot_be_told_is_tried_once():
+    tried = []
+
+    def slow(name):
+        tried.append(name)
+        raise TimeoutError("stopped")
+
+    router = Router([entry(name="internal:(a|a)*b", matches=slow)], max_cached=2)
+
+    for _ in range(3):
+        with pytest.raises(BadEvent, match=r"internal:\(a\|a\)\*b cannot say whether it matches 'orders'.*stopped"):
+            router.route("orders")
+    assert tried == ["orders"]
+    for name in "abc":
+        with pytest.raises(BadEvent):
+            router.route(name)
+    assert len(router._failed) <= 2
 
 
 async def test_the_cache_is_bounded():

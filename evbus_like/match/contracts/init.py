@@ -8,6 +8,7 @@ A plugin is one file with one function::
 
     def compile(hub, pattern):                 # gives a function of `name`; called once, when the bus starts
 
-An exception from `compile` stops the start and names the profile. Answers are cached by name, so a plugin must give
-the same answer to the same question.
+An exception from `compile` stops the start and names the profile. One from `find`, or from what `compile` gave, refuses
+the event: put raises BadEvent. Answers and exceptions are cached by name, so a plugin must give the same answer to the
+same question. It runs in the listener's loop: a plugin that can take long must stop itself, as regex does.
 """
