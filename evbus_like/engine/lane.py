@@ -119,7 +119,9 @@ class Lane:
 
     def take(self, event: Event, stored: bool) -> None:
         """Take in one event, or drop one, as `when_full` says."""
-        if stored and (self.behind or self.full or not self.options.durable):
+        # A lane that blocks stores nothing, but what was being stored when a reload made it one still comes. That must
+        # not go behind: routes know the lane as plain, so that later events would overtake it.
+        if stored and (self.behind or (not self.blocks and (self.full or not self.options.durable))):
             self.behind += 1
             if event.receipt is not None:
                 self._awaited = self._awaited or {}

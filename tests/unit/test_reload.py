@@ -1,6 +1,8 @@
 """engine/reload.py: a running bus goes on with other profiles; no event is lost, repeated or out of order for it."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,6 @@ from evbus_like.engine import worker
 from evbus_like.engine.errors import DestinationRefused, LifecycleError, PutError, TransientError
 from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.reload import reload
-from evbus_like.engine.router import Entry
 from tests.unit.fakes import FAST, HANG, Destination, entry, running, until
 
 FOR_EVER = {"retry_base": 3600.0, "retry_cap": 3600.0, "refused_cap": 3600.0}
@@ -224,6 +225,23 @@ async def test_an_event_on_its_way_to_the_disk_is_sent_by_the_lane_that_is_remov
         assert run.bus.account().delivered == 1
 
 
+async def test_an_event_that_is_being_stored_while_its_profile_ceases_to_be_durable_is_not_overtaken(outbox):
+    box, new = outbox(), Destination()
+    box.open()
+    async with running(entry(durable=True), outbox=box) as run:
+        putting = asyncio.create_task(run.putter.put("k", 0))
+        await asyncio.sleep(0)
+        changing = asyncio.create_task(change(run, entry(new)))
+        await asyncio.sleep(0)
+
+        await putting
+        await put(run, 1, 3)
+
+        await changing
+        assert (await run.stop()).complete
+    assert numbers(new) == [0, 1, 2]
+
+
 async def test_an_outbox_that_comes_with_a_reload_sends_what_an_earlier_run_left_there(outbox):
     box = outbox()
     box.open()
@@ -329,11 +347,16 @@ async def test_only_a_running_bus_is_reloaded():
             await reload(run.bus, [], 1.0)
 
 
+OPTIONS = [{}, {"durable": True}, {"durable": True, "max_events": 2}]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.integers(1, 20)),
+        st.tuples(st.just("put_nowait"), st.integers(1, 20)),
         st.tuples(st.just("turn"), st.integers(1, 5)),
-        st.tuples(st.just("reload"), st.sets(st.sampled_from("abc"))),
+        st.tuples(
+            st.sampled_from(["reload", "reload some", "reload in no time"]),
+            st.dictionaries(st.sampled_from("abc"), st.sampled_from(OPTIONS)),
+        ),
     ),
     max_size=20,
 )
@@ -346,7 +369,7 @@ class Broker:
         self.received = {name: [] for name in "abc"}
         self.trouble = iter(trouble)
 
-    def connection(self, name):
+    def connection(self, name, **options):
         broker = self
 
         class Connection(Destination):
@@ -362,37 +385,64 @@ class Broker:
                 broker.received[name] += [int(event.body) for event in events]
                 return await super().publish(events)
 
-        return entry(Connection(), name, **{**FAST, "batch_events": 4})
+        return entry(Connection(), name, **{**FAST, "batch_events": 4, **options})
+
+
+class Story:
+    """Goes through the steps, and remembers what each profile should have got."""
+
+    def __init__(self, run, broker):
+        self.run, self.broker = run, broker
+        self.there = {"a"}
+        self.expected = {name: [] for name in "abc"}
+        self.count = 0
+
+    async def put(self, step, count):
+        for number in range(self.count, self.count + count):
+            if step == "put":
+                await self.run.putter.put("k", number)
+            else:
+                self.run.putter.put_nowait("k", number)
+        self.run.bus.take_turn()
+        for name in self.there:
+            self.expected[name] += range(self.count, self.count + count)
+        self.count += count
+
+    async def reload(self, step, wanted):
+        running = {each.lane.name: each for each in self.run.bus.router.entries}
+        same = [name for name in wanted if step == "reload some" and name in running and name != "a"]
+        new = [self.broker.connection(name, **wanted[name]) for name in wanted.keys() - same]
+        await change(
+            self.run, *(running[name] for name in same), *new, timeout=0.0 if step == "reload in no time" else HANG
+        )
+        self.there = set(wanted)
+
+    async def go(self, step, value):
+        if step == "turn":
+            for _ in range(value):
+                await asyncio.sleep(0)
+        else:
+            await (self.put if step.startswith("put") else self.reload)(step, value)
+        assert self.run.bus.account().balanced
 
 
 @settings(max_examples=60)
 @given(steps=STEPS, trouble=st.lists(st.booleans(), max_size=30))
 async def test_over_any_reloads_every_event_arrives_once_and_in_order_where_its_profile_was(steps, trouble):
-    broker, expected, count = Broker(trouble), {name: [] for name in "abc"}, 0
-    async with running(broker.connection("a")) as run:
-        there = {"a"}
-        for step, value in steps:
-            if step == "put":
-                for name in there:
-                    expected[name] += range(count, count + value)
-                await put(run, count, count + value)
-                count += value
-            elif step == "turn":
-                for _ in range(value):
-                    await asyncio.sleep(0)
-            else:
-                same = [each for each in run.bus.router.entries if count % 2 and each.lane.name in value]
-                names = {each.lane.name for each in same}
-                new: list[Entry] = [broker.connection(name) for name in sorted(value - names)]
-                await change(run, *same, *new)
-                there = value
-            assert run.bus.account().balanced
-        await until(lambda: run.bus.account().remaining == 0)
-        account = await run.stop()
-    assert account.balanced
-    dropped = {lane.destination: lane.dropped for lane in account.lanes}
-    for name in "abc":
-        missing = [number for number in expected[name] if number not in set(broker.received[name])]
-        assert broker.received[name] == [number for number in expected[name] if number not in set(missing)]
-        assert len(missing) == dropped.get(name, 0)
-        assert sum(each.delivered for each in account.lanes if each.destination == name) == len(broker.received[name])
+    broker = Broker(trouble)
+    with tempfile.TemporaryDirectory() as folder:
+        box = Outbox(Path(folder) / "outbox.sqlite")
+        box.open()
+        async with running(broker.connection("a"), outbox=box) as run:
+            story = Story(run, broker)
+            for step, value in steps:
+                await story.go(step, value)
+            await story.reload("reload", {name: {} for name in "abc"})
+            await until(lambda: run.bus.account().remaining == 0 and not run.bus.commits)
+            account = await run.stop()
+    assert (account.balanced, account.spilled, len(account.lanes)) == (True, 0, 3)
+    for lane in account.lanes:
+        received, expected = broker.received[lane.destination], story.expected[lane.destination]
+        missing = set(expected) - set(received)
+        assert received == [number for number in expected if number not in missing]
+        assert (lane.dropped, lane.delivered) == (len(missing), len(received))
