@@ -108,8 +108,10 @@ class Worker:
     def renew(self) -> asyncio.Future[None]:
         """Go on with the lane's new destination and options; done when the old connection is closed.
 
-        A batch in flight has its time first. Of the events at the head, the tries are counted anew.
+        A batch in flight has its time first, at a destination that is blocked, too. The tries of the events at the head
+        are counted anew.
         """
+        self._block.end()
         if self._renewed is None:
             self._renewed = asyncio.get_running_loop().create_future()
         self._nudged.set()
@@ -122,6 +124,7 @@ class Worker:
         renewed, self._renewed = self._renewed, None
         try:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+            self._destination.on_blocked = lambda reason: None
             self._begin()
             self._forget()
             self._suspects = 0

@@ -96,6 +96,37 @@ async def test_a_batch_without_an_answer_is_sent_again_to_the_new_destination():
     assert (account.complete, account.retries) == (True, 3)
 
 
+async def test_a_lane_that_is_blocked_goes_on_with_the_new_destination_and_hears_no_more_of_the_old():
+    old, new = Destination(publish=["hang"]), Destination()
+    async with running(entry(old, timeout=0.05, **FOR_EVER)) as run:
+        await put(run, 0, 3)
+        await until(lambda: run.lanes[0].in_flight)
+        old.on_blocked("memory alarm")
+
+        await change(run, entry(new))
+
+        old.on_blocked("disk alarm")
+        await until(lambda: new.received)
+        await put(run, 3, 5)
+        account = await run.stop()
+    assert numbers(new) == [0, 1, 2, 3, 4]
+    assert account.complete
+
+
+async def test_a_lane_that_waits_for_the_end_of_a_block_goes_on_at_once_with_the_new_destination():
+    old, new = Destination(), Destination()
+    async with running(entry(old)) as run:
+        await until(lambda: run.lanes[0].state == "open")
+        old.on_blocked("memory alarm")
+        await put(run, 0, 3)
+        await asyncio.sleep(0)
+
+        await change(run, entry(new))
+
+        await until(lambda: new.received)
+    assert (numbers(old), numbers(new)) == ([], [0, 1, 2])
+
+
 async def test_the_tries_of_an_event_are_counted_anew_at_the_new_destination():
     new = Destination(open=[TransientError("once")])
     async with running(entry(Destination(publish=[TransientError("once")]), attempts=2, **FOR_EVER)) as run:
