@@ -123,8 +123,8 @@ MUTANTS = (
         "a-lane-forgotten-at-stop",
         "A stop delivers what is queued, for every destination.",
         f"{ENGINE}/bus.py",
-        "worker.drain()) for worker in self._workers]",
-        "worker.drain()) for worker in self._workers[1:]]",
+        "worker.drain()) for worker in self.workers.values()]",
+        "worker.drain()) for worker in list(self.workers.values())[1:]]",
         f"{UNIT}/test_bus.py::test_a_stop_delivers_what_is_queued_at_every_destination",
     ),
     Mutant(

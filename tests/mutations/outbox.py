@@ -61,8 +61,8 @@ MUTANTS = (
         "overtakes-the-backlog",
         "What a restart finds on the disk goes before what is put after it.",
         f"{ENGINE}/lane.py",
-        "if stored and (self.behind or self.full",
-        "if stored and (self.full",
+        "if stored and (self.behind or (not self.blocks and",
+        "if stored and ((not self.blocks and",
         f"{UNIT}/test_durable.py::test_what_a_restart_finds_goes_before_what_is_put_after_it",
     ),
     Mutant(
