@@ -82,7 +82,7 @@ async def _reload(hub: Any, contexts: Any, timeout: float) -> Reloaded:
             await box.close()
         raise
     hub.evbus.REPORTER.lanes |= {entry.lane.name: entry.lane for entry in fresh}
-    running = {entry.lane.name: entry for entry in engine.router.entries}
+    running = {entry.lane.name: entry for entry in engine.admission.router.entries}
     reloaded = await engine_reload.reload(engine, [_known(entry, running) for entry in fresh], timeout, box)
     hub.evbus.SOURCE.started_with(contexts)
     log.info("the profiles are reloaded: %s", reloaded)

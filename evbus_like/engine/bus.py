@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
-from time import time
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 from evbus_like.engine.account import Account
-from evbus_like.engine.commits import Commits, Parcel
-from evbus_like.engine.errors import BadEvent, BusStopped, LifecycleError, OutboxFull, PutError
+from evbus_like.engine.admission import Admission
+from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
-from evbus_like.engine.failure import Failure, Report
+from evbus_like.engine.failure import Report
 from evbus_like.engine.lane import Lane
 from evbus_like.engine.queue import Queue
-from evbus_like.engine.receipt import Receipt
-from evbus_like.engine.router import Entry, Route, Router
+from evbus_like.engine.router import Entry
 from evbus_like.engine.waiters import Waiters
 from evbus_like.engine.watch import Watch
 from evbus_like.engine.worker import Worker
@@ -34,32 +31,28 @@ State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 100  # events routed and serialized in one go
 TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
 GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
-DEAD_HEADER = "evbus-dead-destination"
-NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
 
 
 class Bus:
-    """Holds the intake queue, the router and the workers; `run` is the listener.
+    """Holds the intake queue and the workers; `run` is the listener.
 
-    Putting is in `put.py`. All but the intake queue is touched in the listener's loop only.
+    Putting is in `put.py`, routing and serializing in `admission.py`. All but the intake queue is touched in the
+    listener's loop only.
     """
 
     def __init__(self, report: Report, max_events: int = 100_000) -> None:
         self.report = report
         self.intake: Queue[Event] = Queue(max_events, "the bus's intake queue")
-        self.router = Router(())
         self.state: State = "new"
         self.closed = False  # whether puts are refused
         self.forked = False  # whether this is the child of the process that runs the bus
         self.loop: asyncio.AbstractEventLoop | None = None
         self.workers: dict[Lane, Worker] = {}  # also of lanes whose profile was removed since the start
         self.outbox: Outbox | None = None
-        self.commits = Commits(None, self._deliver_due)
+        self.admission = Admission((), report, self._deliver_due)
         self.watch = Watch()  # over those who wait for receipts
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
-        self._taken = self._unmatched = self._rejected = 0
-        self._unmatched_names: set[str] = set()
         self._changed = Waiters()  # of the state
         self._start_error: BaseException | None = None
         self._failed_starts = 0
@@ -98,11 +91,9 @@ class Bus:
         """
         self.must_not_run()
         self.outbox = outbox
-        self.commits = Commits(outbox, self._deliver_due)
+        self.admission = Admission(entries, self.report, self._deliver_due, outbox)
         self.loop = asyncio.get_running_loop()
-        self.router = Router(entries)
         self.workers = {}
-        self._taken = self._unmatched = self._rejected = 0
         self._finishing = None
         for lane in dict.fromkeys(entry.lane for entry in entries):
             self.open(lane)
@@ -121,23 +112,22 @@ class Bus:
 
     def open(self, lane: Lane) -> None:
         """Open a lane, and let a worker empty it."""
-        lane.open(self.outbox, self.forward)
+        lane.open(self.outbox, self.admission.forward)
         self.workers[lane] = Worker(lane, self._due)
         self.workers[lane].start()
 
     def adopt(self, outbox: Outbox) -> None:
         """Use an outbox from here on, for the first profile that needs one came while the bus ran."""
-        self.outbox = self.commits.outbox = outbox
+        self.outbox = self.admission.commits.outbox = outbox
         for lane in self.workers:
             if lane.state != "closed":
-                lane.open(outbox, self.forward)
+                lane.open(outbox, self.admission.forward)
             if lane.behind:
                 lane.wake()
 
     def lead(self, entries: Sequence[Entry]) -> None:
         """Route by other profiles from here on; their lanes are open."""
-        self.router = Router(entries)
-        self._unmatched_names.clear()
+        self.admission.lead(entries)
         self._deliver_due()
 
     def failed_to_start(self, error: BaseException) -> None:
@@ -196,7 +186,7 @@ class Bus:
         deadline = now() + timeout
         self._become("stopping")
         self.intake.wake()
-        while (self.intake.items or self.commits) and now() < deadline:
+        while (self.intake.items or self.admission.commits) and now() < deadline:
             self.take_turn()
             await asyncio.sleep(0 if self.intake.items else 0.001)
         self._deliver_due()
@@ -237,9 +227,21 @@ class Bus:
         """Route and serialize what the intake queue holds, as much as is fair to the other tasks of the loop."""
         events = size = 0
         while self.intake.items and events < TURN_EVENTS and size < TURN_BYTES:
-            size += self.pump(PUMP)
+            pumped = self.intake.take(PUMP)
+            size += self.admission.pump(pumped)
+            self.intake.task_done(len(pumped))
             events += PUMP
         self._deliver_due()
+
+    def admit(self, event: Event) -> tuple[str, ...]:
+        """Admit one event and give the names of its lanes; raises PutError, and then no lane has it."""
+        if self.state == "stopped":
+            raise self.refusal(event.profile)
+        names = self.admission.admit(event)
+        if self._due and not self._due_soon and self.loop is not None:
+            self._due_soon = True
+            self.loop.call_soon(self._deliver_due)
+        return names
 
     def _deliver_due(self) -> None:
         """Deliver what need not wait."""
@@ -249,210 +251,14 @@ class Bus:
         for deliver_now in due:
             deliver_now()
 
-    def pump(self, most: int) -> int:
-        """Route and serialize the oldest events of the intake queue, and give the bytes that they came to.
-
-        Failures are reported, never raised. Runs of events for the same lanes are handed over together: what is done
-        once a run costs an event nothing.
-        """
-        events = self.intake.take(most)
-        routes, commits = self.router.cache, self.commits
-        now = time()
-        route: Route | None = None
-        run: list[Event] = []
-        size = total = 0
-        for event in events:
-            found = routes.get(event.profile)
-            if found is not route or found is None or not found.quick or event.receipt is not None or commits:
-                total += self._hand_over(route, run, size)
-                run, size = [], 0
-                route = found
-                if found is None or not found.quick or event.receipt is not None or commits.concerns(found.lanes):
-                    route = None
-                    self._admit_quietly(event)
-                    continue
-            try:
-                body = found.sole.pack(event.body, found.lanes)  # type: ignore[union-attr]
-            except PutError as error:
-                self._taken += 1
-                self._rejected += 1
-                self.report(Failure(error, event))
-                continue
-            event.body = body
-            event.content_type = found.sole.content_type  # type: ignore[union-attr]
-            event.timestamp = now
-            size += len(body)
-            run.append(event)
-        total += self._hand_over(route, run, size)
-        self.intake.task_done(len(events))
-        return total
-
-    def _hand_over(self, route: Route | None, run: list[Event], size: int) -> int:
-        """Give a run of serialized events to the lanes of one route, and give its bytes."""
-        if route is not None and run:
-            self._taken += len(run)
-            for lane in route.lanes:
-                lane.offer(run, size)
-        return size
-
-    def _admit_quietly(self, event: Event) -> None:
-        """Admit one event of the intake queue; whoever waits for it, or else the reporter, hears of a failure."""
-        receipt = event.receipt
-        if receipt is not None and receipt.withdrawn:
-            return
-        try:
-            self.admit(event)
-        except PutError as error:
-            if isinstance(error, OutboxFull):
-                self._taken += 1
-                self._rejected += 1
-            if receipt is not None:
-                receipt.refuse(error)
-            else:
-                self.report(Failure(error, event))
-
-    def route(self, profile: str) -> Route:
-        """Give the route of an event profile; an event whose route cannot be told is rejected: raises BadEvent."""
-        try:
-            return self.router.cache.get(profile) or self.router.route(profile)
-        except PutError:
-            self._taken += 1
-            self._rejected += 1
-            raise
-
-    def admit(self, event: Event) -> tuple[str, ...]:
-        """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it.
-
-        Where it must be stored first, its receipt says when the lanes have it. OutboxFull leaves the event as it was.
-        """
-        if self.state == "stopped":
-            raise self.refusal(event.profile)
-        route = self.route(event.profile)
-        if not route.quick or self.commits.concerns(route.lanes):
-            self._admit_slowly(event, route)
-        else:
-            assert route.sole is not None
-            self._taken += 1
-            try:
-                event.body = route.sole.pack(event.body, route.lanes)
-            except PutError:
-                self._rejected += 1
-                raise
-            event.content_type = route.sole.content_type
-            event.timestamp = time()
-            if event.receipt is not None:
-                event.receipt.accept(route.names)
-                event.receipt = event.receipt.followed()
-            for lane in route.lanes:
-                lane.offer((event,), len(event.body))
-        if self._due and not self._due_soon and self.loop is not None:
-            self._due_soon = True
-            self.loop.call_soon(self._deliver_due)
-        return route.names
-
-    def _admit_slowly(self, event: Event, route: Route) -> None:
-        """Admit an event that has several forms, or no destination, or must be stored, or wait for one that is."""
-        raw = event.body
-        try:
-            bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
-        except PutError:
-            self._taken += 1
-            self._rejected += 1
-            raise
-        event.timestamp = time()
-        receipt = event.receipt
-        event.receipt = receipt and receipt.followed()
-        parcels = []
-        for index, (serializer, lanes) in enumerate(route.groups):
-            parcel = event.twin() if index else event
-            parcel.body = bodies[index]
-            parcel.content_type = serializer.content_type
-            parcels.append(Parcel(parcel, lanes))
-        if route.plain and not self.commits.concerns(route.lanes):
-            self._accept(event, receipt, route, parcels)
-        else:
-            try:
-                self.commits.add(parcels, partial(self._stored, event, receipt, route))
-            except OutboxFull:
-                event.body, event.receipt = raw, receipt  # whoever waits for room tries again
-                raise
-            except PutError:
-                self._taken += 1
-                self._rejected += 1
-                raise
-            self._taken += 1
-
-    def _accept(self, event: Event, receipt: Receipt | None, route: Route, parcels: Sequence[Parcel]) -> None:
-        self._taken += 1
-        if receipt is not None:
-            receipt.accept(route.names)
-        for parcel in parcels:
-            for lane in parcel.lanes:
-                lane.offer((parcel.event,), len(parcel.event.body))
-        if not parcels:
-            self._no_match(event)
-
-    async def forward(self, event: Event, profile: str, why: Mapping[str, Any]) -> bool:
-        """Hand a dead letter, its body untouched, to the lanes of another profile; False where no profile matches.
-
-        Its headers say why. A dead letter that dies again is not forwarded again.
-        """
-        try:
-            lanes = self.router.route(profile).lanes
-        except BadEvent as error:
-            log.error("a dead letter stays where it is: %s", error)
-            return False
-        if not lanes or DEAD_HEADER in (event.headers or {}):
-            return False
-        letter = event.twin()
-        letter.profile, letter.receipt, letter.seq = profile, None, 0
-        letter.headers = {**(event.headers or {}), **why}
-        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: PutError | None) -> None:
-            if error is not None and not accepted.done():
-                accepted.set_exception(error)
-            elif not accepted.done():
-                accepted.set_result(None)
-
-        self.commits.add([Parcel(letter, lanes)], done)
-        await accepted
-        self._deliver_due()
-        return True
-
-    def _stored(self, event: Event, receipt: Receipt | None, route: Route, error: PutError | None) -> None:
-        """Say that the lanes have an event, or why they have not."""
-        if error is None:
-            if receipt is not None:
-                receipt.accept(route.names)
-            return
-        self._rejected += 1
-        if receipt is not None and not receipt.withdrawn:
-            receipt.refuse(error)
-        else:
-            self.report(Failure(error, event))
-
-    def _no_match(self, event: Event) -> None:
-        self._unmatched += 1
-        if event.profile not in self._unmatched_names and not event.quiet:
-            if len(self._unmatched_names) < NAMES_REMEMBERED:
-                self._unmatched_names.add(event.profile)
-            names = ", ".join(entry.lane.name for entry in self.router.entries[:10]) or "none"
-            log.warning(
-                "no profile matches %r, so its events go nowhere (logged once); profiles: %s."
-                " Add a profile of that name, or a pattern that matches it, to the credentials",
-                event.profile,
-                names,
-            )
-
     def status(self) -> dict[str, Any]:
         """Give what there is to know now, as plain data."""
         outbox = self.outbox.counts() if self.outbox is not None else None
         return {
             "state": self.state,
             "queued": self.intake.qsize(),
-            "unmatched": self._unmatched,
-            "rejected": self._rejected,
+            "unmatched": self.admission.unmatched,
+            "rejected": self.admission.rejected,
             "outbox": None if outbox is None else asdict(outbox),
             "destinations": {lane.name: lane.status() for lane in self.workers},
         }
@@ -460,9 +266,9 @@ class Bus:
     def account(self) -> Account:
         """Give the account as it stands now."""
         return Account(
-            put=self._taken + self.intake.qsize(),
-            unmatched=self._unmatched,
-            rejected=self._rejected,
+            put=self.admission.taken + self.intake.qsize(),
+            unmatched=self.admission.unmatched,
+            rejected=self.admission.rejected,
             queued=self.intake.qsize(),
             lanes=[lane.account() for lane in self.workers],
         )

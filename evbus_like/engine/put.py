@@ -49,7 +49,7 @@ class Putter:
             or key is not None
         ):
             check(routing_key, profile, headers, key)
-        route = bus.router.cache.get(profile)
+        route = bus.admission.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
                 if lane.shut:
@@ -57,7 +57,7 @@ class Putter:
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
-            if not route.plain and bus.outbox is not None and bus.commits.blocked(route.lanes):
+            if not route.plain and bus.outbox is not None and bus.admission.commits.blocked(route.lanes):
                 raise QueueFull(
                     f"the outbox {bus.outbox.path} is full, or too slow; use `await put(...)`, which waits for room"
                 )
@@ -93,18 +93,18 @@ class Putter:
                 self.put(routing_key, body, profile, headers, key, confirm, timeout), profile, timeout
             )
         deadline = bus.loop.time() + timeout
-        route = bus.route(profile)
+        route = bus.admission.route(profile)
         for lane in route.lanes:
             if lane.shut:
                 await self._room(route, deadline, timeout)
-                route = bus.route(profile)  # another one, where the profiles were reloaded meanwhile
+                route = bus.admission.route(profile)  # another one, where the profiles were reloaded meanwhile
         if bus.state != "running":  # it may have stopped while we waited
             raise bus.refusal(profile)
         if confirm == "queued":
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
             bus.take_turn()
-        if bus.intake.items or confirm == "delivered" or not route.plain or bus.commits.concerns(route.lanes):
+        if bus.intake.items or confirm == "delivered" or not route.plain or bus.admission.commits.concerns(route.lanes):
             return await self._wait(event, confirm, deadline, timeout)
         names = bus.admit(event)
         self._in_a_row += 1

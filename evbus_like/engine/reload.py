@@ -58,7 +58,7 @@ async def reload(bus: Bus, entries: Sequence[Entry], timeout: float, outbox: Out
     must_run(bus)
     if outbox is not None:
         bus.adopt(outbox)
-    before = {entry.lane.name: entry.lane for entry in bus.router.entries}
+    before = {entry.lane.name: entry.lane for entry in bus.admission.router.entries}
     known = {lane.name: lane for lane in bus.lanes}
     names: dict[str, list[str]] = {"changed": [], "added": [], "unchanged": []}
     renewals: list[asyncio.Future[None]] = []
@@ -98,7 +98,7 @@ async def _retire(bus: Bus, lane: Lane, deadline: float) -> None:
     """
     now, worker = asyncio.get_running_loop().time, bus.workers[lane]
     committed_by = max(deadline, now() + CLOSING)
-    while bus.commits.concerns((lane,)):
+    while bus.admission.commits.concerns((lane,)):
         if now() >= committed_by:
             log.warning("%s was removed, but events for it wait for the disk: it is closed with the bus", lane.name)
             return

@@ -90,8 +90,8 @@ MUTANTS = (
     Mutant(
         "no-match-is-silent",
         "An event that no profile matches is counted.",
-        f"{ENGINE}/bus.py",
-        "self._unmatched += 1",
+        f"{ENGINE}/admission.py",
+        "self.unmatched += 1",
         "pass",
         f"{UNIT}/test_bus.py::test_no_match_is_counted_and_logged_once_a_name",
     ),

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from evbus_like.engine import bus as bus_module
-from evbus_like.engine.bus import NAMES_REMEMBERED, Bus
+from evbus_like.engine.admission import NAMES_REMEMBERED
+from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import LifecycleError, ProfileError, TransientError
 from evbus_like.engine.put import Putter
 from tests.unit.fakes import HANG, Broken, Destination, entry, running, until
@@ -193,7 +194,7 @@ async def test_names_that_matched_nothing_are_remembered_within_a_bound():
             bus.putter.put_nowait(profile=str(n))
         await until(lambda: bus.bus.account().unmatched == NAMES_REMEMBERED + 50)
 
-        assert len(bus.bus._unmatched_names) <= NAMES_REMEMBERED
+        assert len(bus.bus.admission._unmatched_names) <= NAMES_REMEMBERED
 
 
 async def test_the_listener_shares_its_loop_with_others_under_load():

@@ -483,7 +483,11 @@ async def test_a_put_that_raises_put_timeout_is_out_even_when_the_listener_comes
     destination = Destination()
     bus = Bus(lambda failure: None)
     putter, lane = Putter(bus), entry(destination).lane
-    bus.loop, bus.state, bus.router = asyncio.get_running_loop(), "running", Router([Entry(lambda p: True, lane, JSON)])
+    bus.loop, bus.state, bus.admission.router = (
+        asyncio.get_running_loop(),
+        "running",
+        Router([Entry(lambda p: True, lane, JSON)]),
+    )
     for _ in range(TURN_EVENTS + 1):
         putter.put_nowait(body="before")
     put = asyncio.create_task(putter.put(body="mine", timeout=0.01))

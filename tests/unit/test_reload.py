@@ -157,7 +157,7 @@ async def test_a_lane_that_is_the_same_is_not_touched():
         await put(run, 0, 1)
         await until(lambda: same.received)
 
-        reloaded = await change(run, run.bus.router.entries[0], entry(name="b"))
+        reloaded = await change(run, run.bus.admission.router.entries[0], entry(name="b"))
 
         assert (reloaded.unchanged, reloaded.changed) == (("a",), ("b",))
         await put(run, 1, 2)
@@ -171,7 +171,7 @@ async def test_a_new_profile_gets_a_lane_and_events_find_it():
     async with running(entry(name="a", matches="x".__eq__)) as run:
         await put(run, 0, 1, "y")
 
-        reloaded = await change(run, run.bus.router.entries[0], entry(new, "b", "y".__eq__))
+        reloaded = await change(run, run.bus.admission.router.entries[0], entry(new, "b", "y".__eq__))
 
         assert reloaded.added == ("b",)
         await put(run, 1, 2, "y")
@@ -185,7 +185,7 @@ async def test_a_removed_profile_sends_what_it_has_and_gets_no_more():
     async with running(entry(going, "a"), entry(staying, "b")) as run:
         await put(run, 0, 5)
 
-        reloaded = await change(run, run.bus.router.entries[1])
+        reloaded = await change(run, run.bus.admission.router.entries[1])
 
         assert reloaded.removed == ("a",)
         await put(run, 5, 7)
@@ -282,7 +282,7 @@ async def test_an_outbox_that_comes_with_a_reload_sends_what_an_earlier_run_left
     box.open()
     new, other = Destination(), Destination()
     async with running(entry(other, "b")) as run:
-        await change(run, run.bus.router.entries[0], entry(new, "a", durable=True), outbox=box)
+        await change(run, run.bus.admission.router.entries[0], entry(new, "a", durable=True), outbox=box)
         await put(run, 3, 5)
         account = await run.stop()
     assert (numbers(new), numbers(other)) == ([0, 1, 2, 3, 4], [3, 4])
@@ -440,7 +440,7 @@ class Story:
         self.count += count
 
     async def reload(self, step, wanted):
-        running = {each.lane.name: each for each in self.run.bus.router.entries}
+        running = {each.lane.name: each for each in self.run.bus.admission.router.entries}
         same = [name for name in wanted if step == "reload some" and name in running and name != "a"]
         new = [self.broker.connection(name, **wanted[name]) for name in wanted.keys() - same]
         await change(
@@ -469,7 +469,7 @@ async def test_over_any_reloads_every_event_arrives_once_and_in_order_where_its_
             for step, value in steps:
                 await story.go(step, value)
             await story.reload("reload", {name: {} for name in "abc"})
-            await until(lambda: run.bus.account().remaining == 0 and not run.bus.commits)
+            await until(lambda: run.bus.account().remaining == 0 and not run.bus.admission.commits)
             account = await run.stop()
     assert (account.balanced, account.spilled, len(account.lanes)) == (True, 0, 3)
     for lane in account.lanes:

@@ -187,7 +187,7 @@ async def test_an_event_is_given_up_after_its_own_tries_and_not_after_those_of_o
 
     def joined(events):
         bus.putter.put_nowait(body=1)
-        bus.bus.pump(1)
+        bus.bus.admission.pump(bus.bus.intake.take(1))
         return [lost]
 
     async with running(entry(destination, attempts=3)) as bus:
