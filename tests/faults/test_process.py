@@ -198,7 +198,7 @@ async def test_ten_thousand_profiles_are_looked_at_once_for_a_name_and_not_once_
     profiles = {"internal": {f"shop-{number}-*": {"routing_key": "one"} for number in range(10_000)}}
     async with running(profiles) as hub:
         looked = 0
-        for entry in hub.evbus.ENGINE.router.entries:
+        for entry in hub.evbus.ENGINE.admission.router.entries:
             matches = entry.matches
 
             def counted(name, matches=matches):
