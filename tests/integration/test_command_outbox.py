@@ -749,7 +749,8 @@ async def test_wrong_options_are_said_in_one_sentence(box, arguments, text):
 async def test_a_changing_command_repairs_what_only_a_start_can_see_and_says_so(box):
     await fill(box, [(make(b"x" * 300), HERE) for _ in range(300)], [(make(), HERE, "no")])
     connection = sqlite3.connect(box)
-    root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pending_shared'").fetchone()[0]
+    name = "sqlite_autoindex_routes_1"
+    root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
     connection.close()
     with box.open("r+b") as file:
         file.seek((root - 1) * 4096)

@@ -54,7 +54,10 @@ async def bodies(outbox: Outbox, destination: str = "a", after: int = 0) -> list
 
 
 class Disk:
-    """A disk that fails while `error` is set, at the statements that begin with `at`."""
+    """A disk that fails while `error` is set, at the statements that begin with `at`.
+
+    A statement that writes outside of a transaction is one of its own: it begins and commits.
+    """
 
     def __init__(self) -> None:
         self.error: Callable[[], Exception] | None = None
@@ -80,9 +83,11 @@ class _Connection:
         self._real, self._disk = real, disk
 
     def execute(self, statement: str, *values: Any) -> Any:
-        self._disk.before(statement)
-        if self._disk.error is not None and statement.startswith(self._disk.at):
-            raise self._disk.error()
+        alone = statement.startswith(("INSERT", "DELETE")) and not self._real.in_transaction
+        for step in ("BEGIN", statement, "COMMIT") if alone else (statement,):
+            self._disk.before(step)
+            if self._disk.error is not None and step.startswith(self._disk.at):
+                raise self._disk.error()
         return self._real.execute(statement, *values)
 
     def __getattr__(self, name: str) -> Any:

@@ -21,7 +21,8 @@ MAX_BYTES = 20_000
 destinations = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
 sizes = st.integers(0, 1500)
 headers = st.none() | st.dictionaries(st.text("ab", min_size=1, max_size=2), st.integers() | st.binary(max_size=3))
-failures = st.sampled_from([("BEGIN",), ("INSERT INTO events",), ("INSERT INTO pending",), ("DELETE",), ("COMMIT",)])
+STATEMENTS = ("BEGIN", "INSERT INTO segments", "INSERT OR REPLACE INTO done", "DELETE", "COMMIT")
+failures = st.sampled_from([(statement,) for statement in STATEMENTS])
 
 
 class OutboxMachine(RuleBasedStateMachine):

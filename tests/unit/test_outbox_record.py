@@ -1,39 +1,16 @@
-"""engine/outbox/record.py: an event as a row and back, with nothing changed."""
-
-import math
-import sqlite3
+"""engine/outbox/record.py: an event as a record and back, with nothing changed; segments that rotted."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evbus_like.engine.errors import BadEvent
-from evbus_like.engine.outbox.record import BODY, COLUMNS, SIZE, is_sound, pack, unpack
-from evbus_like.engine.outbox.schema import CREATE, EVENT
+from evbus_like.engine.outbox.record import pack, remains, size, split, time_of, unpack
 from tests.unit.fakes import same
 from tests.unit.outboxes import content, make
+from tests.unit.test_outbox_row import scalars, text
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-scalars = st.one_of(
-    text,
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=True),
-    st.booleans(),
-    st.binary(max_size=20),
-    st.none(),
-)
-
-
-def through_sqlite(row):
-    connection = sqlite3.connect(":memory:")
-    for statement in CREATE:
-        connection.execute(statement)
-    connection.execute(
-        f"INSERT INTO events (seq, destinations, {EVENT}) VALUES (1, '[]', {', '.join('?' * len(row))})", row
-    )
-    found = connection.execute(f"SELECT {EVENT} FROM events").fetchone()
-    connection.close()
-    return found
+RECORDS = [pack(make(b"body %d" % n, headers={"n": n})) for n in range(20)]
 
 
 @given(
@@ -56,32 +33,15 @@ def test_an_event_comes_back_as_it_was(routing_key, profile, content_type, heade
         timestamp=timestamp,
     )
 
-    row = through_sqlite(pack(event))
-    found = unpack(row)
+    record = pack(event)
+    found = unpack(record)
 
-    assert is_sound(row)
+    assert split(record, 1) == [(record, True)]
     assert content(found)[:3] == content(event)[:3]
     assert same(found.headers, headers)
     assert same(list(content(found)[4:]), list(content(event)[4:]))
-    assert found.receipt is None
-    assert found.quiet is False
-
-
-def test_nan_infinity_and_minus_zero_stay_what_they_are_in_headers():
-    headers = {"nan": math.nan, "inf": -math.inf, "zero": -0.0, "one": 1, "true": True, "float": 1.0}
-
-    assert same(unpack(through_sqlite(pack(make(headers=headers)))).headers, headers)
-
-
-def test_a_quiet_event_is_not_quiet_after_a_restart():
-    assert unpack(pack(make(quiet=True))).quiet is False
-
-
-def test_the_places_of_size_and_body_are_right():
-    row = pack(make(b"xyz"))
-
-    assert (COLUMNS[SIZE], COLUMNS[BODY], row[BODY]) == ("size", "body", b"xyz")
-    assert row[SIZE] > 3
+    assert time_of(record) == timestamp
+    assert (found.receipt, found.quiet) == (None, False)
 
 
 @pytest.mark.parametrize("name", ["routing_key", "profile", "key", "content_type"])
@@ -90,31 +50,68 @@ def test_text_that_is_no_utf8_is_refused_by_name(name):
         pack(make(**{name: "\udc00"}))
 
 
+def test_what_no_file_can_hold_is_refused_with_the_id():
+    event = make(headers={"n": 2**70})
+
+    with pytest.raises(BadEvent, match=f"cannot hold the event {event.id}"):
+        pack(event)
+
+
 def test_the_size_counts_everything_that_is_stored():
     small, large = pack(make()), pack(make(b"x" * 1000, headers={"h": "y" * 500}, key=b"z" * 100))
 
-    assert large[SIZE] - small[SIZE] >= 1590
+    assert size(large) - size(small) >= 1590
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("id", ""),
-        ("id", b"x"),
-        ("routing_key", 1),
-        ("headers", b"\xc1"),
-        ("headers", "text"),
-        ("headers", b"\x01"),
-        ("key", 1.5),
-        ("timestamp", "now"),
-        ("size", 1.5),
-        ("body", "text"),
-        ("body", None),
-    ],
-)
-def test_a_garbled_row_is_known_as_one(column, value):
-    row = list(pack(make(headers={"a": 1})))
-    assert is_sound(row)
-    row[COLUMNS.index(column)] = value
+@given(st.integers(0, len(b"".join(RECORDS)) - 1), st.integers(1, 255), st.integers(1, 8))
+def test_bytes_that_rot_cost_the_records_they_are_in_and_no_other(place, change, length):
+    held = bytearray(b"".join(RECORDS))
+    for each in range(place, min(place + length, len(held))):
+        held[each] ^= change
+    found = split(bytes(held), len(RECORDS))
 
-    assert not is_sound(row)
+    assert len(found) == len(RECORDS)
+    begin = 0
+    for record, (piece, intact) in zip(RECORDS, found, strict=True):
+        hit = begin < place + length and place < begin + len(record)
+        assert intact == (not hit)
+        assert hit or piece == record
+        begin += len(record)
+
+
+@given(st.lists(st.integers(0, len(b"".join(RECORDS)) - 1), max_size=6))
+def test_whatever_rots_the_records_that_are_intact_are_found_in_their_order(places):
+    held = bytearray(b"".join(RECORDS))
+    for place in places:
+        held[place] ^= 0x55
+    found = split(bytes(held), len(RECORDS))
+
+    assert len(found) == len(RECORDS)
+    intact = [piece for piece, whole in found if whole]
+    assert [record for record in RECORDS if record in intact] == intact
+    assert len(intact) >= len(RECORDS) - len(places)
+
+
+@pytest.mark.parametrize("end", [0, 1, 15, 17, 100, 500, 1000])
+def test_of_a_segment_that_is_torn_the_first_records_are_left(end):
+    held = b"".join(RECORDS)
+    found = split(held[:end], len(RECORDS))
+
+    whole = [record for n, record in enumerate(RECORDS) if sum(map(len, RECORDS[: n + 1])) <= end]
+    assert [piece for piece, intact in found if intact] == whole
+    assert len(found) == len(RECORDS)
+
+
+def test_where_the_count_rotted_all_records_are_there():
+    held = b"".join(RECORDS)
+
+    assert split(held, 3) == [(record, True) for record in RECORDS]
+    assert split(held, 25) == [(record, True) for record in RECORDS] + [(b"", False)] * 5
+
+
+def test_what_remains_of_a_record_that_rotted_is_the_event_or_its_bytes():
+    record = pack(make(b"body"))
+
+    assert remains(record.replace(b"body", b"bodx"), 7).body == b"bodx"
+    torn = remains(record[:30], 7)
+    assert (torn.id, torn.body) == ("rotten-7", record[:30])

@@ -103,6 +103,38 @@ async def test_one_bad_page_costs_what_is_on_it_and_no_more(path, filled):
     assert len(page) == recovered.events
 
 
+async def test_one_bad_page_costs_a_batch_of_events_what_is_on_it_and_no_more(path):
+    async with opened(path) as outbox:
+        await outbox.append_many([(make(b"%d " % n + b"x" * 300), ["a"]) for n in range(COUNT)])
+    data = bytearray(path.read_bytes())
+    place = data.index(b"200 xxxx") // 4096 * 4096
+    data[place : place + 4096] = os.urandom(4096)
+    path.write_bytes(data)
+
+    recovered, page, _ = await open_and_use(path)
+
+    assert COUNT - 12 <= recovered.events == len(page) < COUNT
+    assert [seq for seq, _ in page] == [int(event.body.split()[0]) + 1 for _, event in page]
+
+
+async def test_of_a_segment_that_rotted_all_but_the_bad_records_are_recovered(path):
+    async with opened(path) as outbox:
+        seqs = await outbox.append_many([(make(b"body %d." % n), ["a", "b"]) for n in range(30)])
+        outbox.settle("a", seqs[:20])
+    data = path.read_bytes().replace(b"body 5.", b"bodx 5.").replace(b"body 25.", b"bodx 25.")
+    path.write_bytes(data[:60] + b"\xff\x3f\x7f\x12" + data[64:])
+
+    outbox = Outbox(path)
+    recovered = outbox.open()
+    for name, left in (("a", seqs[20:]), ("b", seqs)):
+        page = await outbox.page(name)
+        assert [(seq, event.body) for seq, event in page] == [
+            (seq, b"body %d." % n) for n, seq in enumerate(seqs) if n not in (5, 25) and seq in left
+        ]
+    await outbox.close()
+    assert (recovered.events, recovered.again) == (28, 0)
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_garbage_anywhere_never_keeps_the_bus_from_starting(path, filled, seed):
     draw = random.Random(seed)
@@ -141,8 +173,7 @@ async def test_a_version_that_cannot_be_is_damage_and_all_is_recovered(path, fil
 
 async def test_events_whose_progress_cannot_be_read_go_to_all_their_destinations_again(path, filled):
     connection = sqlite3.connect(path)
-    connection.execute("DROP INDEX pending_shared")
-    connection.execute("DROP TABLE pending")
+    connection.execute("DROP TABLE done")
     connection.close()
 
     recovered, page, counts = await open_and_use(path)
@@ -150,7 +181,7 @@ async def test_events_whose_progress_cannot_be_read_go_to_all_their_destinations
     assert (recovered.events, recovered.dead, recovered.again) == (COUNT, 20, COUNT)
     assert [content(event) for _, event in page] == [content(event) for event in filled]
     assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
-    assert "missing tables: pending" in recovered.reason
+    assert "missing tables: done" in recovered.reason
     assert f"{COUNT} of the events go to all their destinations again" in str(recovered)
 
 
@@ -166,14 +197,25 @@ async def test_an_event_that_a_destination_has_is_not_sent_to_it_again_where_tha
     assert counts.pending == {"a": COUNT + 1, "b": 1, "c": 1}
 
 
-async def test_events_whose_destination_has_lost_its_name_are_kept(path, filled):
+async def test_the_names_of_destinations_are_with_each_segment(path, filled):
     connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE destinations")
+    connection.execute("DROP TABLE routes")
     connection.close()
 
     _, _, counts = await open_and_use(path)
 
-    assert sorted(counts.pending.values()) == [1, 1, 1, 100, COUNT]
+    assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
+
+
+async def test_events_whose_destination_has_lost_its_name_are_kept(path, filled):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("DROP TABLE routes")
+    connection.execute("UPDATE segments SET destinations = 'rubbish'")
+    connection.close()
+
+    _, _, counts = await open_and_use(path)
+
+    assert sorted(counts.pending.values()) == [1, 1, 1, 100, 300]
     assert sum(name.startswith("unknown-") for name in counts.pending) == 2
 
 

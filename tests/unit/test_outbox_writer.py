@@ -145,11 +145,19 @@ async def test_a_job_that_fails_does_not_fail_its_neighbours(path):
             outbox.append(make(2), ["a", "a"]),
             outbox.append(make(3), ["a"]),
             outbox.bury("a", 999, "no", "poison", 1),
+            outbox._do(lambda store: store.connection.execute("INSERT INTO segments VALUES (1, NULL, 0, '', '')")),
             outbox.append(make(4, headers={"n": 1}), ["new"]),
             return_exceptions=True,
         )
 
-        assert [type(result) for result in results] == [int, BadEvent, int, NotInOutbox, int]
+        assert [type(result) for result in results] == [
+            int,
+            BadEvent,
+            int,
+            NotInOutbox,
+            sqlite3.IntegrityError,
+            int,
+        ]
         assert await bodies(outbox) == [b"1", b"3"]
         assert await bodies(outbox, "new") == [b"4"]
         assert outbox.counts().pending == {"a": 2, "new": 1}

@@ -9,9 +9,12 @@ from time import time
 from typing import Any
 
 from evbus_like.engine.event import Event
-from evbus_like.engine.outbox.record import SIZE, Row, unpack
+from evbus_like.engine.outbox import record
+from evbus_like.engine.outbox.page import read_place
+from evbus_like.engine.outbox.progress import conditions
+from evbus_like.engine.outbox.row import SIZE, Row, pack, unpack
 from evbus_like.engine.outbox.schema import DEAD, EVENT
-from evbus_like.engine.outbox.store import Store, conditions
+from evbus_like.engine.outbox.store import Store
 
 WHY = ", ".join(DEAD)
 HEAD = EVENT.removesuffix("body") + "NULL"  # what lists show: bodies may be large
@@ -73,17 +76,17 @@ class Why:
 
 def bury(store: Store, destination: str, seq: int, why: Why) -> bool:
     """Make a pending event a dead letter; False where it is not pending there."""
-    found = store.connection.execute(
-        f"SELECT {EVENT} FROM events WHERE seq = ? AND EXISTS (SELECT 1 FROM pending JOIN destinations"
-        " ON id = destination WHERE name = ? AND pending.seq = events.seq)",
-        (seq, destination),
-    ).fetchone()
-    if found is None:
-        return False
-    bury_row(store, destination, found, why)
-    store.change.bytes += found[SIZE]
-    store.settle(destination, (seq,))
-    return True
+    for route in store.routes.of(destination):
+        found = read_place(store.connection, route, destination, seq)
+        if found is not None:
+            held, intact = found
+            row = pack(record.unpack(held) if intact else record.remains(held, seq))
+            bury_row(store, destination, row, why)
+            store.change.bytes += row[SIZE]
+            store.settle(destination, (seq,))
+            store.run()
+            return True
+    return False
 
 
 def bury_row(store: Store, destination: str, row: Row, why: Why) -> int:
@@ -120,10 +123,13 @@ def replay(store: Store, numbers: Iterable[int], destination: str | None) -> lis
         if found is None:
             continue
         name, row = destination or found[0], found[1:]
-        again.append((store.next_seq, unpack(row), name))
-        store.append([(row, (name,))])
+        event = unpack(row)
+        packed = record.pack(event)
+        again.append((store.next_seq, event, name))
+        store.append([(packed, (name,))])
         store.connection.execute("DELETE FROM dead WHERE number = ?", (number,))
         store.change.dead -= 1
+        store.change.bytes += record.size(packed) - row[SIZE]
     return again
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import dead
 from evbus_like.engine.outbox.connection import connect_readonly
+from evbus_like.engine.outbox.contents import measure
 from evbus_like.engine.outbox.dead import DeadFilter, DeadLetter
 from evbus_like.engine.outbox.errors import StorageError, storage_error
 from evbus_like.engine.outbox.lock import holder
 from evbus_like.engine.outbox.page import read_page
+from evbus_like.engine.outbox.routes import read_routes
 from evbus_like.engine.outbox.schema import version_of
-from evbus_like.engine.outbox.store import pending_counts
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,8 @@ class Overview:
 def look(path: str | os.PathLike[str]) -> Overview:
     """Give the overview; raises StorageError where there is no outbox that could be read."""
     with _reading(path) as (connection, real):
-        sizes = [
-            connection.execute(f"SELECT coalesce(sum(size), 0) FROM {t}").fetchone()[0] for t in ("events", "dead")
-        ]
-        count = connection.execute("SELECT count(*) FROM dead").fetchone()[0]
-        return Overview(real, holder(real), sum(sizes), pending_counts(connection), count)
+        contents = measure(connection)
+        return Overview(real, holder(real), contents.bytes, dict(contents.pending), contents.dead)
 
 
 def pending(
@@ -49,8 +47,8 @@ def pending(
 ) -> list[tuple[int, Event]]:
     """List the oldest events that wait for a destination."""
     with _reading(path) as (connection, _):
-        found = connection.execute("SELECT id FROM destinations WHERE name = ?", (destination,)).fetchone()
-        return [] if found is None else read_page(connection, found[0], after_seq, limit, 64 * 1024 * 1024)[0]
+        routes = read_routes(connection).of(destination)
+        return read_page(connection, routes, destination, after_seq, limit, 64 * 1024 * 1024)[0]
 
 
 def dead_letters(

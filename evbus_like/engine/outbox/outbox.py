@@ -24,10 +24,12 @@ from evbus_like.engine.outbox.errors import (
 from evbus_like.engine.outbox.files import make_private
 from evbus_like.engine.outbox.job import Job
 from evbus_like.engine.outbox.lock import Lock
-from evbus_like.engine.outbox.page import page
-from evbus_like.engine.outbox.record import SIZE, pack
+from evbus_like.engine.outbox.outgoing import page
+from evbus_like.engine.outbox.record import pack, size
 from evbus_like.engine.outbox.recovery import Recovered, recover
-from evbus_like.engine.outbox.store import Parcel, Store
+from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
+from evbus_like.engine.outbox.row import pack as pack_row
+from evbus_like.engine.outbox.store import Parcel, Store, size_of
 from evbus_like.engine.outbox.tally import Counts, Tally
 from evbus_like.engine.outbox.writer import Writer
 
@@ -102,10 +104,8 @@ class Outbox:
     def submit(self, event: Event, destinations: Sequence[str]) -> asyncio.Future[int]:
         """Begin an append; shield the future, or add a callback, to learn of a commit that nobody awaits any more."""
         writer = self._usable()
-        parcel = _parcel(event, destinations)
-        size = parcel[0][SIZE]
-        self.tally.reserve(size)
-        return writer.submit(Job(asyncio.get_running_loop(), (parcel,), size))
+        parcel = self.pack(event, tuple(destinations))
+        return writer.submit(Job(asyncio.get_running_loop(), (parcel,), size(parcel[0])))
 
     async def append(self, event: Event, destinations: Sequence[str]) -> int:
         """Write a serialized event, for one or more destinations, and give its seq; seqs have the order of the calls.
@@ -118,9 +118,8 @@ class Outbox:
         """Begin an append of events that are written all together or not at all."""
         writer = self._usable()
         parcels = [_parcel(event, destinations) for event, destinations in items]
-        size = sum(row[SIZE] for row, _ in parcels)
-        self.tally.reserve(size)
-        return writer.submit(Job(asyncio.get_running_loop(), parcels, size, many=True))
+        self.tally.reserve(size_of(parcels))
+        return writer.submit(Job(asyncio.get_running_loop(), parcels, size_of(parcels), many=True))
 
     def pack(self, event: Event, destinations: tuple[str, ...]) -> Parcel:
         """Make what `submit_packed` writes of a serialized event, and reserve its room; the caller owes one of both.
@@ -129,17 +128,16 @@ class Outbox:
         """
         self._usable()
         parcel = _parcel(event, destinations)
-        self.tally.reserve(parcel[0][SIZE])
+        self.tally.reserve(size(parcel[0]))
         return parcel
 
     def release(self, packed: Sequence[Parcel]) -> None:
         """Give back the room of what is not written after all."""
-        self.tally.free(sum(row[SIZE] for row, _ in packed))
+        self.tally.free(size_of(packed))
 
     def submit_packed(self, packed: Sequence[Parcel]) -> asyncio.Future[list[int]]:
         """Begin to write what `pack` made, all together or not at all; the future gives the seqs."""
-        size = sum([row[SIZE] for row, _ in packed])
-        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size, many=True))
+        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size_of(packed), many=True))
 
     async def append_many(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[int]:
         """Write events all together or not at all, and give their seqs; raises as `append` does."""
@@ -171,10 +169,10 @@ class Outbox:
 
     async def wait_room(self, event: Event) -> None:
         """Wait until this event would fit; others may be faster. Raises EventTooLarge, and OutboxClosed at the end."""
-        size = pack(event)[SIZE]
-        while not self.tally.fits(size):
+        needed = size(pack(event))
+        while not self.tally.fits(needed):
             self._usable()
-            await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(size)))
+            await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(needed)))
 
     async def some_room(self) -> None:
         """Wait until something leaves the outbox; others may be faster. Raises OutboxClosed at the end."""
@@ -206,10 +204,10 @@ class Outbox:
         first_failed: float | None = None,
     ) -> int:
         """Write a dead letter of an event that was not in the outbox, and give its number; raises as `append` does."""
-        why, row = Why(reason, kind, attempts, first_failed), pack(event)
+        why, row = Why(reason, kind, attempts, first_failed), pack_row(event)
         self._usable()
-        self.tally.reserve(row[SIZE])
-        return await self._do(lambda store: dead.bury_row(store, destination, row, why), row[SIZE])
+        self.tally.reserve(row[ROW_SIZE])
+        return await self._do(lambda store: dead.bury_row(store, destination, row, why), row[ROW_SIZE])
 
     async def dead(self, wanted: DeadFilter = EVERYTHING, limit: int = 100, after: int = 0) -> list[DeadLetter]:
         """List dead letters in the order of their numbers, from the one after `after`, without bodies."""
@@ -238,8 +236,8 @@ class Outbox:
 
     # ---- within
 
-    async def _do(self, work: Callable[[Store], T], size: int = 0) -> T:
-        result: T = await self._usable().submit(Job(asyncio.get_running_loop(), (), size, work=work))
+    async def _do(self, work: Callable[[Store], T], reserved: int = 0) -> T:
+        result: T = await self._usable().submit(Job(asyncio.get_running_loop(), (), reserved, work=work))
         return result
 
     def _usable(self) -> Writer:
@@ -259,4 +257,6 @@ class Outbox:
 def _parcel(event: Event, destinations: Sequence[str]) -> Parcel:
     if not destinations:
         raise BadEvent(f"the event {event.id} has no destination, so it would stay in the outbox for ever")
+    if len(destinations) > 1 and len(set(destinations)) < len(destinations):
+        raise BadEvent(f"the event {event.id} names a destination twice: {', '.join(destinations)}")
     return pack(event), tuple(destinations)

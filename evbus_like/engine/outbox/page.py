@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from heapq import merge
 
 from evbus_like.engine.event import Event
-from evbus_like.engine.outbox.dead import Why, bury
-from evbus_like.engine.outbox.record import BODY, is_intact, unpack
-from evbus_like.engine.outbox.schema import EVENT
-from evbus_like.engine.outbox.store import Store
-
-log = logging.getLogger("evbus_like.outbox")
+from evbus_like.engine.outbox.record import split, unpack
+from evbus_like.engine.outbox.routes import Route
+from evbus_like.engine.outbox.segment import AMONG, SEQS, bounds
 
 Page = list[tuple[int, Event]]
-ROTTEN = Why("what the disk gives back is not what was written (wrong checksum)", "damaged", 0, None)
-HELD = "events." + EVENT.replace(", ", ", events.")
-
-
-def page(store: Store, destination: str, after: int, limit_events: int, limit_bytes: int) -> Page:
-    """Give the oldest events after a seq; those that rotted on the disk become dead letters."""
-    number = store.number_of(destination)
-    if number is None:
-        return []
-    while True:
-        found, rotten = read_page(store.connection, number, after, limit_events, limit_bytes)
-        for seq in rotten:
-            log.error(
-                "event %d for %s rotted on the disk under %s: it is a dead letter now", seq, destination, store.path
-            )
-            bury(store, destination, seq, ROTTEN)
-        if found or not rotten:
-            return found
+Place = tuple[int, bytes, bool]  # a seq, its record, and whether that is intact
+WAITING = (
+    "SELECT segments.place, count, coalesce(bits, 0), records FROM segments"
+    " LEFT JOIN done ON done.place = segments.place AND destination = ?"
+    f" WHERE {AMONG} AND (bits IS NULL OR bits <> (1 << count) - 1) ORDER BY segments.place"
+)
 
 
 def read_page(
-    connection: sqlite3.Connection, destination: int, after: int, limit_events: int, limit_bytes: int
+    connection: sqlite3.Connection,
+    routes: Sequence[Route],
+    destination: str,
+    after: int,
+    limit_events: int,
+    limit_bytes: int,
 ) -> tuple[Page, list[int]]:
     """Read the oldest events after a seq, at least one if there are any, and the seqs of those that are damaged."""
-    statement = (
-        f"SELECT events.seq, {HELD} FROM pending JOIN events ON events.seq = pending.seq"
-        " WHERE pending.destination = ? AND pending.seq > ? ORDER BY pending.seq LIMIT ?"
-    )
     page: Page = []
     rotten: list[int] = []
     size = 0
-    with closing(connection.execute(statement, (destination, after, limit_events))) as rows:
-        for seq, *row in rows:
-            size += len(row[BODY])
-            if size > limit_bytes and page:
+    with ExitStack() as stack:
+        waiting = [_read(connection, route, destination, after + 1, SEQS, stack) for route in routes]
+        for seq, record, intact in waiting[0] if len(waiting) == 1 else merge(*waiting):
+            size += len(record)
+            if len(page) + len(rotten) >= limit_events or (size > limit_bytes and page):
                 break
-            if is_intact(row):
-                page.append((seq, unpack(row)))
+            if intact:
+                page.append((seq, unpack(record)))
             else:
                 rotten.append(seq)
     return page, rotten
+
+
+def read_place(connection: sqlite3.Connection, route: Route, destination: str, seq: int) -> tuple[bytes, bool] | None:
+    """Read the record of one event and whether it is intact; None where it does not wait for the destination."""
+    with ExitStack() as stack:
+        for _, record, intact in _read(connection, route, destination, seq, seq, stack):
+            return record, intact
+    return None
+
+
+def _read(
+    connection: sqlite3.Connection, route: Route, destination: str, first: int, last: int, stack: ExitStack
+) -> Iterator[Place]:
+    values = (route.names.index(destination), *bounds(route.number, first, last))
+    rows = stack.enter_context(closing(connection.execute(WAITING, values)))
+    for place, count, bits, records in rows:
+        for seq, (record, intact) in enumerate(split(records, count), place & SEQS):
+            if first <= seq <= last and not bits >> (seq - (place & SEQS)) & 1:
+                yield seq, record, intact

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from evbus_like.engine.outbox.errors import NewerOutbox
-from evbus_like.engine.outbox.record import COLUMNS
+from evbus_like.engine.outbox.row import COLUMNS
 
 VERSION = 1
 APPLICATION = 0x65766273  # "evbs": tells our files from those of other programs
@@ -14,26 +14,24 @@ PLAUSIBLE = 1000  # versions beyond this are garbage in a damaged header, not a 
 
 EVENT = ", ".join(COLUMNS)
 DEAD = ("destination", "reason", "kind", "attempts", "first_failed", "died")
-TABLES = ("destinations", "events", "pending", "dead")
+TABLES = ("routes", "segments", "done", "dead")
 
-# What an event holds. `key` and `headers` have no type, so that SQLite keeps the one they come with; the body is last,
-# so that reading the other columns does not read it.
-_HELD = """
-    id TEXT NOT NULL, routing_key TEXT NOT NULL, profile TEXT NOT NULL, headers, key, content_type TEXT NOT NULL,
-    timestamp REAL NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,
-    body BLOB NOT NULL"""
-
-# `destinations` is a JSON list of names, for a file that has to be recovered; `pending` says who of them still has to
-# get the event. Few events go to several destinations, so only the rows of those
-# (`shared`) are in the index that finds the others that wait for the same body.
+# `segments` holds what waits: see segment.py for `place`, record.py for `records`. `oldest` is the time of its first
+# event. `destinations` is a JSON list of names, in each row, too, for a file that has to be recovered.
+# `done` is for segments that only some have, or of which only some was delivered: `destination` is the place of a name
+# in the list, from 0, `bits` are the events that it has, the first in the lowest. A segment that all have is deleted.
+# In `dead`, `key` and `headers` have no type, so that SQLite keeps the one they come with; the body is last, so that
+# reading the other columns does not read it.
 CREATE = (
-    "CREATE TABLE destinations (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    f"CREATE TABLE events (seq INTEGER PRIMARY KEY, destinations TEXT NOT NULL, {_HELD})",
-    """CREATE TABLE pending (destination INTEGER NOT NULL, seq INTEGER NOT NULL, shared INTEGER NOT NULL,
-    PRIMARY KEY (destination, seq)) WITHOUT ROWID""",
-    "CREATE INDEX pending_shared ON pending (seq) WHERE shared",
-    f"""CREATE TABLE dead (number INTEGER PRIMARY KEY AUTOINCREMENT, destination TEXT NOT NULL, reason TEXT NOT NULL,
-    kind TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed REAL, died REAL NOT NULL, {_HELD})""",
+    "CREATE TABLE routes (id INTEGER PRIMARY KEY, destinations TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE segments (place INTEGER PRIMARY KEY, count INTEGER NOT NULL, oldest REAL NOT NULL,
+    destinations TEXT NOT NULL, records BLOB NOT NULL)""",
+    """CREATE TABLE done (place INTEGER NOT NULL, destination INTEGER NOT NULL, bits INTEGER NOT NULL,
+    PRIMARY KEY (place, destination)) WITHOUT ROWID""",
+    """CREATE TABLE dead (number INTEGER PRIMARY KEY AUTOINCREMENT, destination TEXT NOT NULL, reason TEXT NOT NULL,
+    kind TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed REAL, died REAL NOT NULL, id TEXT NOT NULL,
+    routing_key TEXT NOT NULL, profile TEXT NOT NULL, headers, key, content_type TEXT NOT NULL,
+    timestamp REAL NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL)""",
 )
 
 # From a version to the next, in one transaction with all that follow.

@@ -1,33 +1,44 @@
 """The store: what is done to the file, in plain calls, on one connection and in one thread.
 
 Each statement lets go of Python's interpreter lock and has to win it back, from a loop that may be busy: so rows go in
-and out many to a statement.
+and out many to a statement, and a statement that is alone needs no transaction around it.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from evbus_like.engine.outbox.record import COLUMNS, Row
-from evbus_like.engine.outbox.schema import EVENT, prepare
+from evbus_like.engine.outbox.contents import measure
+from evbus_like.engine.outbox.progress import conditions, settle
+from evbus_like.engine.outbox.recent import Recent
+from evbus_like.engine.outbox.record import OVERHEAD, time_of
+from evbus_like.engine.outbox.routes import Route, Routes, read_routes
+from evbus_like.engine.outbox.schema import prepare
+from evbus_like.engine.outbox.segment import SEQ_BITS, SEQS, cut, place_of
 from evbus_like.engine.outbox.tally import Change, Tally
 
-Parcel = tuple[Row, tuple[str, ...]]  # a row and the names of its destinations
-Route = tuple[tuple[int, ...], str]  # the numbers of destinations, and their names as JSON
-CHUNKS = (64, 8, 1)  # rows to a statement: few statements, few of them to prepare
-ROUTES = 10_000  # sets of destinations remembered
-FEW_VARIABLES = 999  # what SQLite before 3.32 allows in a statement
+Parcel = tuple[bytes, tuple[str, ...]]  # a record and the names of its destinations
+DELETE = "DELETE FROM segments WHERE place BETWEEN ? AND ?"
+ROWS = 32  # to a statement: so many statements are prepared at most, and few sent
+
+
+def size_of(parcels: Sequence[Parcel]) -> int:
+    """How many bytes the events of parcels count."""
+    return sum(map(len, map(itemgetter(0), parcels))) + OVERHEAD * len(parcels)
 
 
 class Store:
     """Appends, settles and reads inside transactions; `begin` and `commit` or `rollback` are the caller's.
 
-    What the tally counts changes with the commit. After an error of the disk the connection is made anew.
+    What is to be written is gathered until `commit`, or `run`, which has to come before anything is read. What the
+    tally counts changes with the commit. After an error of the disk the connection is made anew.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, tally: Tally) -> None:
@@ -37,12 +48,13 @@ class Store:
         self.next_seq = 1
         self._connect = connect
         self._broken = False
-        self._ids: dict[str, int] = {}
-        self._routes: dict[tuple[str, ...], Route] = {}
+        self._statements: list[tuple[str, Sequence[Any]]] = []
+        self.routes = Routes()
+        self._recent: defaultdict[str, Recent] = defaultdict(Recent)
         self.connection = connect()
         try:
             prepare(self.connection, path)
-            self._load()
+            self._tidy()
             self._count()
         except BaseException:
             self.connection.close()
@@ -57,24 +69,37 @@ class Store:
                 self.connection.close()
             self.connection = self._connect()
             self._broken = False
-            self._load()
-        self.connection.execute("BEGIN IMMEDIATE")
+            self.routes = read_routes(self.connection)
+
+    def run(self) -> None:
+        """Do what was gathered, so that it can be read."""
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+        statements, self._statements = self._statements, []
+        for statement, values in statements:
+            self.connection.execute(statement, values)
 
     def commit(self) -> None:
-        """Make it durable."""
-        self.connection.execute("COMMIT")
+        """Do what was gathered, and make it durable."""
+        if len(self._statements) == 1 and not self.connection.in_transaction:
+            self.connection.execute(*self._statements.pop())
+        elif self._statements or self.connection.in_transaction:
+            self.run()
+            self.connection.execute("COMMIT")
         change, self.change = self.change, Change()
         self.tally.apply(change)
 
     def rollback(self, suspect: bool) -> None:
         """Undo it; `suspect` says that the connection is not to be trusted any more."""
         self.change = Change()
+        self._statements = []
+        self._recent.clear()
         self._broken = self._broken or suspect
         try:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             if not self._broken:
-                self._load()
+                self.routes = read_routes(self.connection)
         except sqlite3.Error:
             self._broken = True
 
@@ -90,111 +115,81 @@ class Store:
 
     def append(self, parcels: Sequence[Parcel]) -> None:
         """Write events, the first as `next_seq` and the others after it."""
-        if not parcels:
-            return
-        events: list[Any] = []
-        pending: list[Any] = []
-        for seq, (row, names) in enumerate(parcels, self.next_seq):
-            ids, text = self._routes.get(names) or self._route(names)
-            events += (seq, text)
-            events += row
-            if len(ids) == 1:
-                pending += (ids[0], seq, 0)
-            else:
-                for id_ in ids:
-                    pending += (id_, seq, 1)
-        self.next_seq += len(parcels)
-        for names, count in Counter(names for _, names in parcels).items():
+        rows: list[Any] = []
+        for names, run in groupby(parcels, itemgetter(1)):
+            route = self.routes.by_names.get(names) or self._make_route(names)
+            records = [record for record, _ in run]
+            for begin, end in cut(records, len(route.text)):
+                place = place_of(route.number, self.next_seq + begin)
+                count, held = end - begin, b"".join(records[begin:end])
+                rows += (place, count, time_of(records[begin]), route.text, held)
+                if len(names) == 1:
+                    self._recent[names[0]].add(self.next_seq + begin, count, place, len(held) + OVERHEAD * count)
+            self.next_seq += len(records)
             for name in names:
-                self.change.pending[name] += count
-        self._insert(f"events (seq, destinations, {EVENT})", 2 + len(COLUMNS), events, len(parcels))
-        self._insert("pending (destination, seq, shared)", 3, pending, len(pending) // 3)
+                self.change.pending[name] += len(records)
+        self._insert("INSERT INTO segments", 5, rows)
 
     def settle(self, destination: str, seqs: Sequence[int]) -> None:
-        """Take events off a destination's list, and those that no other waits for out of the file."""
-        id_ = self._ids.get(destination)
-        if id_ is None:
-            return
-        execute = self.connection.execute
-        for condition, values in conditions("seq", seqs):
-            listed = f"SELECT seq FROM pending WHERE destination = ? AND {condition}"
-            done = (
-                f"FROM events WHERE seq IN ({listed}) AND NOT EXISTS (SELECT 1 FROM pending AS other"
-                " WHERE other.seq = events.seq AND other.shared AND other.destination <> ?)"
-            )
-            freed = execute(f"SELECT coalesce(sum(size), 0) {done}", (id_, *values, id_)).fetchone()[0]
-            execute(f"DELETE {done}", (id_, *values, id_))
-            settled = execute(f"DELETE FROM pending WHERE destination = ? AND {condition}", (id_, *values)).rowcount
-            self.change.bytes -= freed
-            self.change.pending[destination] -= settled
+        """Take events off a destination's list, and segments that no other waits for out of the file."""
+        whole, left = self._recent[destination].take(sorted(set(seqs)))
+        for places in whole.ranges:
+            self._statements.append((DELETE, places))
+        self.change.bytes -= whole.bytes
+        self.change.pending[destination] -= whole.events
+        if left:
+            self._settle_in_file(destination, left)
+
+    def _settle_in_file(self, destination: str, seqs: Sequence[int]) -> None:
+        if self._statements:
+            self.run()
+        for route in self.routes.of(destination):
+            found = settle(self.connection, route, destination, seqs)
+            for first in (*found.touched, *(place & SEQS for place in found.gone)):
+                self._recent[destination].forget(first)
+            if found.together:  # without a gap, as when a lane delivers a batch
+                places = found.gone[0], found.gone[-1]
+                self._statements.append((DELETE, places))
+            else:
+                self._delete("segments", found.gone)
+            self._delete("done", found.marked)
+            self._insert("INSERT OR REPLACE INTO done", 3, found.marks)
+            self.change.bytes -= found.bytes
+            self.change.pending[destination] -= found.events
 
     # ---- within
 
-    def number_of(self, destination: str) -> int | None:
-        """Give a destination's number, None for one that never had an event."""
-        return self._ids.get(destination)
-
-    def destination(self, name: str) -> int:
-        """Give a destination's number, making one for a new name."""
-        id_ = self._ids.get(name)
-        if id_ is None:
-            id_ = self.connection.execute("INSERT INTO destinations (name) VALUES (?)", (name,)).lastrowid
-            assert id_ is not None
-            self._ids[name] = id_
-        return id_
-
-    def _route(self, names: tuple[str, ...]) -> Route:
-        if len(self._routes) >= ROUTES:
-            self._routes.clear()
-        route = self._routes[names] = tuple(self.destination(name) for name in names), json.dumps(names)
+    def _make_route(self, names: tuple[str, ...]) -> Route:
+        route = self.routes.make(names)
+        self._statements.append(("INSERT INTO routes (id, destinations) VALUES (?, ?)", (route.number, route.text)))
         return route
 
-    def _insert(self, table: str, width: int, values: list[Any], rows: int) -> None:
-        marks = f"({', '.join('?' * width)})"
-        start = 0
-        for size in CHUNKS:
-            if size * width > FEW_VARIABLES:
-                continue
-            statement = f"INSERT INTO {table} VALUES {', '.join([marks] * size)}"
-            while rows >= size:
-                end = start + size * width
-                self.connection.execute(statement, values[start:end])
-                start, rows = end, rows - size
+    def _insert(self, statement: str, width: int, values: list[Any]) -> None:
+        for start in range(0, len(values), ROWS * width):
+            chunk = values[start : start + ROWS * width]
+            self._statements.append((_values(statement, width, len(chunk) // width), chunk))
 
-    def _load(self) -> None:
-        self._ids = {name: id_ for id_, name in self.connection.execute("SELECT id, name FROM destinations")}
-        self._routes = {}
-        last = self.connection.execute("SELECT max(seq) FROM events").fetchone()[0]
-        self.next_seq = max(self.next_seq, (last or 0) + 1)
+    def _delete(self, table: str, places: Sequence[int]) -> None:
+        for condition, values in conditions("place", places):
+            self._statements.append((f"DELETE FROM {table} WHERE {condition}", values))
+
+    def _tidy(self) -> None:
+        """Forget what is of no use any more: a file that is used for years may have had many routes."""
+        its = f"place BETWEEN id << {SEQ_BITS} AND (id << {SEQ_BITS}) + {SEQS}"
+        self.connection.execute(f"DELETE FROM routes WHERE NOT EXISTS (SELECT 1 FROM segments WHERE {its})")
+        self.connection.execute("DELETE FROM done WHERE place NOT IN (SELECT place FROM segments)")
 
     def _count(self) -> None:
-        execute = self.connection.execute
-        for table in ("events", "dead"):
-            self.change.bytes += execute(f"SELECT coalesce(sum(size), 0) FROM {table}").fetchone()[0]
-        self.change.dead = execute("SELECT count(*) FROM dead").fetchone()[0]
-        self.change.pending.update(pending_counts(self.connection))
+        self.routes = read_routes(self.connection)
+        contents = measure(self.connection)
+        self.next_seq = contents.next_seq
+        self.change.bytes, self.change.dead = contents.bytes, contents.dead
+        self.change.pending.update(contents.pending)
         change, self.change = self.change, Change()
         self.tally.apply(change)
 
 
-def pending_counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Count the events that wait, by destination."""
-    return dict(
-        connection.execute(
-            "SELECT name, count(*) FROM pending JOIN destinations ON id = destination GROUP BY destination"
-        ).fetchall()
-    )
-
-
-def conditions(column: str, numbers: Iterable[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield SQL conditions, and their values, that say together that `column` is one of `numbers`."""
-    wanted = sorted(set(numbers))
-    most = FEW_VARIABLES // 2
-    for start in range(0, len(wanted), most):
-        chunk = wanted[start : start + most]
-        if chunk[-1] - chunk[0] == len(chunk) - 1:  # without a gap, as when a lane delivers a batch
-            yield f"{column} BETWEEN ? AND ?", (chunk[0], chunk[-1])
-        else:
-            while len(chunk) & (len(chunk) - 1):  # lengths are powers of two, for few statements to prepare
-                chunk.append(chunk[-1])
-            yield f"{column} IN ({', '.join('?' * len(chunk))})", chunk
+@cache
+def _values(statement: str, width: int, rows: int) -> str:
+    marks = f"({', '.join('?' * width)})"
+    return f"{statement} VALUES {', '.join([marks] * rows)}"

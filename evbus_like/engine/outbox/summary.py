@@ -6,19 +6,19 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from evbus_like.engine.outbox.contents import measure
 from evbus_like.engine.outbox.inspect import _reading
 from evbus_like.engine.outbox.lock import holder
 
-WAITING = (
-    "SELECT name, count(*), sum(size), min(timestamp) FROM pending"
-    " JOIN destinations ON destinations.id = destination JOIN events ON events.seq = pending.seq GROUP BY destination"
-)
 GIVEN_UP = "SELECT destination, count(*) FROM dead GROUP BY destination"
 
 
 @dataclass
 class Share:
-    """What of an outbox is one destination's; `oldest` is when the oldest event that waits was put."""
+    """What of an outbox is one destination's.
+
+    `bytes` and `oldest` are those of the segments of which something waits; `oldest` is when their first event was put.
+    """
 
     destination: str
     waiting: int = 0
@@ -54,8 +54,8 @@ def summarize(path: str | os.PathLike[str]) -> Summary:
     """
     shares: dict[str, Share] = {}
     with _reading(path) as (connection, real):
-        for name, events, size, oldest in connection.execute(WAITING):
-            shares[name] = Share(name, events, size, oldest)
+        for name, its in measure(connection).waiting.items():
+            shares[name] = Share(name, its.events, its.bytes, its.oldest)
         for name, dead in connection.execute(GIVEN_UP):
             shares.setdefault(name, Share(name)).dead = dead
         files = (real, real.with_name(f"{real.name}-wal"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from threading import Lock
 
@@ -31,7 +31,7 @@ class Change:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.pending: Counter[str] = Counter()
+        self.pending: defaultdict[str, int] = defaultdict(int)  # a Counter takes five times as long to make
         self.dead = 0
 
 

@@ -189,6 +189,7 @@ class Writer:
                 parcels += job.parcels
             else:
                 store.append(parcels)
+                store.run()
                 parcels = []
                 results.append(job.work(store))
         store.append(parcels)
