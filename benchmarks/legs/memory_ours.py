@@ -1,7 +1,7 @@
 """In memory, evbus_like: put, routed, serialized, read. `way` is how it is put: bound, full, await or tasks.
 
 With `durable` the profile says `outbox: always`: each put returns after the commit, and reading strikes the event off.
-With `beside` there is such a profile too, and events for it go on coming, some 200 a second, while the others are timed.
+With `beside` there is such a profile too, and some 200 events a second for it go on coming while the others are timed.
 """
 
 from __future__ import annotations

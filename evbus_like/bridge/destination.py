@@ -37,7 +37,7 @@ class PluginDestination:
         self.data = _copy(data or {})  # for ever as it was, whatever plugin and caller do to theirs
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)))
         self.ctx.blocked = self._blocked
-        self.on_blocked: Callable[[str | None], None] = lambda reason: None
+        self.on_blocked: Callable[[str | None], None] = _unheard
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self._open = functions.get("open")
@@ -46,7 +46,7 @@ class PluginDestination:
         self._ping = functions.get("ping")
         self._publish = functions.get("publish")
         self.publish_now = self._immediate(functions.get("publish_now"))
-        self._parameters: list[str] = []
+        self._parameters: Sequence[str] = ()
         if self._batch is None:
             if self._publish is None:
                 raise ProfileError(f"ingress plugin {self.plugin!r} has neither publish nor publish_batch")
@@ -129,6 +129,10 @@ def _copy(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: _copy(value) for name, value in data.items()}
     return [_copy(value) for value in data] if isinstance(data, list) else data
+
+
+def _unheard(reason: str | None) -> None:
+    """Tell nobody of a block: no lane has the destination yet."""
 
 
 def _parameters(plugin: str, publish: Any) -> list[str]:

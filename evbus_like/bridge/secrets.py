@@ -15,12 +15,15 @@ SECRET_NAME = re.compile(r"pass$|passw|passphrase|pwd|secret|token|api_?key|cred
 USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s]*)?@", re.IGNORECASE)
 
 
+NONE: frozenset[str] = frozenset()
+
+
 def find(data: Any) -> frozenset[str]:
     """Collect the secret strings of a profile: by the names of their keys, and the passwords in URLs."""
     found = {text for text in _walk(data, False) if len(text) > 2}
     # as they look in a repr, in JSON, in a URL
     escaped = {form for text in found for form in (repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe=""))}
-    return frozenset(found | escaped)
+    return frozenset(found | escaped) if found else NONE
 
 
 def _walk(data: Any, secret: bool) -> Iterator[str]:

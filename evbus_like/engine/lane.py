@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,8 @@ class Lane:
         self.bytes = 0
         self.full = False
         self.shut = False  # whether new events must wait; those that the bus has taken already still come in
-        self.filled = asyncio.Event()
-        self.room = asyncio.Event()
-        self.wake: Callable[[], object] = self.filled.set  # called when the first event comes into an empty queue
+        self.room: asyncio.Event | None = None  # made by the first who waits for some
+        self.wake: Callable[[], object] = _nobody  # called when the first event comes into an empty queue
         self.in_flight = 0  # of the events at the head
         self.outbox: Outbox | None = None
         self.forward: Forward | None = None  # puts a dead letter to another profile
@@ -62,6 +62,11 @@ class Lane:
         self._ending = "the bus was stopped first"
         self._heed(options)
         self._overflow: Overflow | None = None  # made at the first drop: a bus may have 10,000 lanes
+
+    @cached_property
+    def filled(self) -> asyncio.Event:
+        """Whether there is an event, for a worker that waits for one."""
+        return asyncio.Event()
 
     @property
     def trouble(self) -> str:
@@ -93,13 +98,15 @@ class Lane:
         """Take in events by other options from here on; what it holds stays. The worker has to be renewed, too."""
         self.destination, self._ending = destination, "the bus was stopped first"
         self._heed(options)
-        self.room.set()
+        if self.room is not None:
+            self.room.set()
 
     def leave(self) -> None:
         """Note that the profile is gone: whoever waits for room here finds another route."""
         self._ending = "the profile was removed first"
         self.blocks = self.shut = False
-        self.room.set()
+        if self.room is not None:
+            self.room.set()
 
     def offer(self, events: Sequence[Event], size: int) -> None:
         """Take in serialized events, whose bodies have `size` bytes together."""
@@ -234,7 +241,8 @@ class Lane:
             if receipt is not None:
                 receipt.settle(self.name, stopped)
         self._awaited = None
-        self.room.set()
+        if self.room is not None:
+            self.room.set()
 
     def abandon(self) -> int:
         """Let go, once closed, of what it holds; what is in the outbox stays there, the rest is dropped: how many?"""
@@ -294,8 +302,13 @@ class Lane:
     def _free(self, size: int) -> None:
         self.bytes -= size
         self._measure()
-        self.room.set()
+        if self.room is not None:
+            self.room.set()
 
     def _measure(self) -> None:
         self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
         self.shut = self.full and self.blocks
+
+
+def _nobody() -> None:
+    """Wake nobody: the lane has no worker yet."""

@@ -163,6 +163,7 @@ class Putter:
             while lane.shut:
                 if self.bus.state != "running":
                     raise self.bus.refusal(lane.name)
+                lane.room = lane.room or asyncio.Event()
                 lane.room.clear()
                 try:
                     async with asyncio.timeout_at(deadline):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property
 from time import monotonic, time
 
 from evbus_like.engine.backoff import Backoff
@@ -38,7 +38,6 @@ class Worker:
         self._first_failed: float | None = None  # when the events at the head failed first, by the wall clock
         self._give_up_at = float("inf")  # when they have had their time, by the monotonic clock
         self._draining = False
-        self._nudged = asyncio.Event()  # ends the wait for the next try
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._renewed: asyncio.Future[None] | None = None  # where the lane has a new destination
@@ -48,16 +47,38 @@ class Worker:
         """Go by the lane's destination and options, nothing being known of them."""
         lane, options = self.lane, self.lane.options
         self._options, self._destination = options, lane.destination
-        self._backoff = Backoff(options.retry_base, options.retry_cap)
-        self._refused = Backoff(REFUSED_BASE, options.refused_cap)
         self._reported = False  # whether this refusal was told already
         self._logged = -REMIND
-        self._block = Block(options.timeout)
-        lane.destination.on_blocked = self.blocked
+        for name in ("_backoff", "_refused", "_block"):
+            self.__dict__.pop(name, None)
         immediate = lane.destination.publish_now is not None
+        if not immediate:
+            lane.destination.on_blocked = self.blocked
         self._opened = immediate
         lane.state, lane.error = "open" if immediate else "starting", None
-        lane.wake = partial(self._due.append, self.deliver_now) if immediate else lane.filled.set
+        lane.wake = self._soon if immediate else lane.filled.set
+
+    # Made when they are needed first: a bus may have 10,000 lanes, and the collector of garbage looks at all they have.
+
+    @cached_property
+    def _nudged(self) -> asyncio.Event:
+        """Ends the wait for the next try."""
+        return asyncio.Event()
+
+    @cached_property
+    def _backoff(self) -> Backoff:
+        return Backoff(self._options.retry_base, self._options.retry_cap)
+
+    @cached_property
+    def _refused(self) -> Backoff:
+        return Backoff(REFUSED_BASE, self._options.refused_cap)
+
+    @cached_property
+    def _block(self) -> Block:
+        return Block(self._options.timeout)
+
+    def _soon(self) -> None:
+        self._due.append(self.deliver_now)
 
     def start(self) -> None:
         """Begin; the worker connects by itself, and as often as it takes.

@@ -1,5 +1,7 @@
 """engine/lane.py: one destination's queue, its bounds and its account."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ async def test_it_is_full_by_events_or_by_bytes():
 @pytest.mark.parametrize("leave", [lambda lane: lane.deliver(1), lambda lane: lane.dead_letter(PoisonEvent("x"), 1)])
 async def test_what_leaves_makes_room(leave):
     lane = entry(max_events=2, max_bytes=2).lane
+    lane.room = asyncio.Event()
     offer(lane, b"x", b"y")
 
     leave(lane)
