@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from evbus_like.engine import commits as engine_commits
 from evbus_like.engine.errors import (
     Dropped,
+    EventTooLarge,
     NotDelivered,
     PoisonEvent,
     PutTimeout,
@@ -432,3 +434,48 @@ async def test_tries_count_for_a_backlog_too_while_nothing_can_be_reached(path):
         await until(lambda: bus.bus.account().dead_lettered == 1)
         account = await bus.stop()
     assert account.balanced
+
+
+async def test_puts_that_come_together_share_a_commit_and_one_job_of_the_outbox(path, monkeypatch):
+    outbox, groups = opened(path), []
+    submit = outbox.submit_packed
+    monkeypatch.setattr(outbox, "submit_packed", lambda packed: groups.append(len(packed)) or submit(packed))
+    async with running(entry(Destination(), **DURABLE), outbox=outbox) as bus:
+        await asyncio.gather(*(bus.putter.put("k", number) for number in range(100)))
+        before = outbox._writer.commits
+        await asyncio.gather(*(bus.putter.put("k", number) for number in range(100)))
+        commits = outbox._writer.commits - before
+        await bus.stop()
+    assert groups == [1, 99, 100]  # the first has nobody to wait for
+    assert commits <= 3  # with one or two that strike off what was delivered
+
+
+async def test_an_event_whose_delivery_nobody_waits_for_carries_no_receipt_to_its_destination(path):
+    destination = Destination()
+    async with running(entry(destination, **DURABLE), outbox=opened(path)) as bus:
+        await bus.putter.put("k", 1)
+        await bus.putter.put("k", 2, confirm="delivered")
+        await until(lambda: len(destination.events) == 2)
+    assert [event.receipt is None for event in destination.events] == [True, False]
+
+
+async def test_an_event_that_is_larger_than_the_whole_outbox_is_refused_and_counted(path):
+    async with running(entry(Destination(), **DURABLE), outbox=opened(path, max_bytes=2000)) as bus:
+        with pytest.raises(EventTooLarge, match="never fit"):
+            await bus.putter.put("k", "x" * 3000)
+        account = await bus.stop()
+    assert (account.put, account.rejected, account.balanced) == (1, 1, True)
+
+
+async def test_put_nowait_does_not_run_ahead_of_a_disk_that_does_not_answer_for_ever(path, monkeypatch):
+    monkeypatch.setattr(engine_commits, "MAX_WAITING", 50)
+    outbox = opened(path)
+    stuck = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(outbox, "submit_packed", lambda packed: stuck)
+    async with running(entry(Destination(), **DURABLE), outbox=outbox) as bus:
+        with pytest.raises(QueueFull, match="too slow"):  # noqa: PT012 - nobody can say which put is the one
+            for number in range(1000):
+                bus.putter.put_nowait("k", number)
+                await asyncio.sleep(0)
+        stuck.set_exception(StorageError("gone"))
+        await asyncio.sleep(0.01)
