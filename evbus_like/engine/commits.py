@@ -53,21 +53,21 @@ class Commits:
     def __init__(self, outbox: Outbox | None, deliver: Callable[[], None]) -> None:
         self.outbox = outbox
         self._deliver = deliver  # called once lanes have got events
-        self._waiting: deque[Waiting] = deque()
+        self.waiting: deque[Waiting] = deque()  # public, for a look at it costs less than a call
         self._under_way = 0  # how many of them, from the oldest, the outbox is writing
         self._latest = 1  # how many it wrote last
         self._soon = False  # whether the loop was asked to begin a commit
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def concerns(self, lanes: Sequence[Lane]) -> bool:
         """Whether one of the lanes waits for an event."""
-        return bool(self._waiting) and any(lane.held for lane in lanes)
+        return bool(self.waiting) and any(lane.held for lane in lanes)
 
     def blocked(self, lanes: Sequence[Lane]) -> bool:
         """Whether events of these lanes must not be put without waiting: the outbox is full, or far behind."""
-        if self.outbox is None or not (self.outbox.full or len(self._waiting) >= MAX_WAITING):
+        if self.outbox is None or not (self.outbox.full or len(self.waiting) >= MAX_WAITING):
             return False
         return any(lane.stores() and lane.options.when_full in ("block", "spill") for lane in lanes)
 
@@ -77,14 +77,14 @@ class Commits:
         Raises OutboxFull, EventTooLarge and OutboxClosed at once: then nothing of it happened.
         """
         waiting = Waiting(parcels, self._pack(parcels), done)
-        if not waiting.packed and not self._waiting:
+        if not waiting.packed and not self.waiting:
             return _let_through(waiting, iter(()))
         for parcel in parcels:
             for lane in parcel.lanes:
                 lane.held += 1
             for lane in parcel.stored:
                 lane.storing += 1
-        self._waiting.append(waiting)
+        self.waiting.append(waiting)
         self._begin()
         return None
 
@@ -120,7 +120,7 @@ class Commits:
         self._soon = False
         group: list[Any] = []
         size = 0
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
                 break
             self._under_way += 1
@@ -142,9 +142,9 @@ class Commits:
             error = PutError("the outbox was closed before the event was stored")
         elif (error := future.exception()) is None:
             numbers = iter(future.result())
-        done = [self._waiting.popleft() for _ in range(self._under_way)]
-        while self._waiting and not self._waiting[0].packed:  # these waited for those before them
-            done.append(self._waiting.popleft())
+        done = [self.waiting.popleft() for _ in range(self._under_way)]
+        while self.waiting and not self.waiting[0].packed:  # these waited for those before them
+            done.append(self.waiting.popleft())
         self._under_way = 0
         for waiting in done:
             for parcel in waiting.parcels:
@@ -157,7 +157,7 @@ class Commits:
             else:
                 waiting.done(error if isinstance(error, PutError) else PutError(str(error)))
         self._deliver()
-        if self._waiting:
+        if self.waiting:
             self._begin()
 
 

@@ -6,22 +6,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from time import monotonic, time
+from time import monotonic
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.block import Block
+from evbus_like.engine.burial import bury
 from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused, PoisonEvent, PutError, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, classify
 from evbus_like.engine.lane import Lane
+from evbus_like.engine.tries import Tries
 
 log = logging.getLogger("evbus_like.lane")
 
-UNKNOWN_KIND_ATTEMPTS = 3  # an exception whose kind nobody knows must not block a lane for ever
 REMIND = 60.0  # seconds between two log lines about the same trouble
 REFUSED_BASE = 1.0  # seconds; somebody has to act first, so there is no hurry
-REASON = 500  # characters of a reason that go into a header
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is left to itself
 
 
@@ -31,12 +31,6 @@ class Worker:
     def __init__(self, lane: Lane, due: list[Callable[[], None]]) -> None:
         self.lane = lane
         self._due = due
-        self._attempts = 0  # of the events at the head
-        self._tried = 0  # how many those are; others do not join them, for each has tries of its own
-        self._suspects = 0  # how many events at the head go in smaller batches, to find the one that spoils them
-        self._slice = 1  # how many of the suspects at once
-        self._first_failed: float | None = None  # when the events at the head failed first, by the wall clock
-        self._give_up_at = float("inf")  # when they have had their time, by the monotonic clock
         self._draining = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -49,7 +43,7 @@ class Worker:
         self._options, self._destination = options, lane.destination
         self._reported = False  # whether this refusal was told already
         self._logged = -REMIND
-        for name in ("_backoff", "_refused", "_block"):
+        for name in ("_backoff", "_refused", "_block", "_tries"):
             self.__dict__.pop(name, None)
         immediate = lane.destination.publish_now is not None
         if not immediate:
@@ -72,6 +66,10 @@ class Worker:
     @cached_property
     def _refused(self) -> Backoff:
         return Backoff(REFUSED_BASE, self._options.refused_cap)
+
+    @cached_property
+    def _tries(self) -> Tries:
+        return Tries(self._options)
 
     @cached_property
     def _block(self) -> Block:
@@ -147,8 +145,6 @@ class Worker:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             self._destination.on_blocked = lambda reason: None
             self._begin()
-            self._forget()
-            self._suspects = 0
         finally:  # whoever waits must not wait for a task that was cancelled
             if renewed is not None and not renewed.done():
                 renewed.set_result(None)
@@ -188,7 +184,7 @@ class Worker:
         ):
             if self._renewed is not None:
                 await self._renew()
-            elif lane.behind and len(lane.queue) < self._options.batch_events and not self._tried:
+            elif lane.behind and len(lane.queue) < self._options.batch_events and not self._tries.head:
                 await self._attempt(self._refill)
             elif not self._opened:
                 await self._attempt(self._open)
@@ -203,7 +199,7 @@ class Worker:
             self._task = None
 
     def _refused_again(self) -> bool:
-        return self.lane.state == "refused" and self._attempts > 1
+        return self.lane.state == "refused" and self._tries.failed > 1
 
     async def _attempt(self, step: Callable[[list[Event]], Awaitable[None]]) -> None:
         """Run one step for the batch at the head.
@@ -211,7 +207,8 @@ class Worker:
         Client libraries cancel those who wait on a connection that dies (aio-pika does, when a heartbeat is missed),
         and turn a cancellation of ours into errors of theirs: whether this task was cancelled, only the task knows.
         """
-        batch = self.lane.head(self._most())
+        # One event is enough of a probe where the destination refuses.
+        batch = self.lane.head(1 if self.lane.state == "refused" else self._tries.most)
         self.lane.in_flight = len(batch) if step == self._publish else 0
         try:
             await step(batch)
@@ -253,8 +250,8 @@ class Worker:
         async with self._block.deadline():
             outcomes = await self._destination.publish(batch)
         if outcomes is None:
-            self._cleared(len(batch))
-            self.lane.deliver(len(batch), attempts=self._attempts + 1)
+            self._tries.settled(len(batch))
+            self.lane.deliver(len(batch), attempts=self._tries.this)
             self._healthy()
         elif 0 < len(outcomes) <= len(batch):
             await self._settle(batch, outcomes)
@@ -272,59 +269,26 @@ class Worker:
         again: list[Event] = []
         trouble: DeliveryError | None = None
         for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, BaseException) and self._spent(outcome):
-                trouble = await self._bury(batch[index], outcome)
+            if isinstance(outcome, BaseException) and self._tries.spent(outcome):
+                trouble = await bury(self.lane, batch[index], outcome, self._tries.this, self._tries.first_failed)
                 if trouble is not None:
                     break
                 dead.add(index)
         for index, outcome in enumerate(outcomes):
             if not isinstance(outcome, BaseException):
-                self.lane.deliver(answer=outcome, attempts=self._attempts + 1)
+                self.lane.deliver(answer=outcome, attempts=self._tries.this)
             elif index in dead:
-                self.lane.dead_letter(outcome, self._attempts + 1)
+                self.lane.dead_letter(outcome, self._tries.this)
             else:
                 again.append(self.lane.set_aside())
                 kind = classify(outcome) or TransientError(f"{type(outcome).__name__}: {outcome}")
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(again)
-        self._cleared(len(outcomes) - len(again))
+        self._tries.settled(len(outcomes) - len(again))
         if trouble is None:
             self._healthy()
         else:
             await self._back_off(trouble, again)
-
-    async def _bury(self, event: Event, error: BaseException) -> DeliveryError | None:
-        """Write a dead letter before the event is let go; gives the trouble if that is not possible now."""
-        lane, outbox = self.lane, self.lane.outbox
-        why = (str(error), type(error).__name__, self._attempts + 1, self._first_failed or time())
-        try:
-            async with asyncio.timeout(self._options.timeout):
-                if await self._forwarded(event, *why) or outbox is None or event.quiet:
-                    return None
-                if lane.keeps and event.seq:
-                    await outbox.bury(lane.name, event.seq, *why)
-                else:
-                    await outbox.bury_event(lane.name, event, *why)
-        except (PutError, TimeoutError) as trouble:
-            return TransientError(f"an event cannot be delivered ({error}), nor its dead letter be stored: {trouble}")
-        except LookupError:  # it was buried before, and the answer was lost
-            pass
-        return None
-
-    async def _forwarded(self, event: Event, reason: str, kind: str, attempts: int, first_failed: float) -> bool:
-        """Whether another profile has the dead letter."""
-        lane, profile = self.lane, self._options.dead_letter
-        if profile is None or lane.forward is None:
-            return False
-        headers = {
-            "evbus-dead-destination": lane.name,
-            "evbus-dead-profile": event.profile,
-            "evbus-dead-reason": reason[:REASON],
-            "evbus-dead-kind": kind,
-            "evbus-dead-attempts": attempts,
-            "evbus-dead-first-failed": first_failed,
-        }
-        return await lane.forward(event, profile, headers)
 
     async def _failed(self, batch: list[Event], error: BaseException) -> None:
         """Deal with a step that failed as a whole."""
@@ -332,18 +296,17 @@ class Worker:
         one_spoils_all = kind is None or isinstance(kind, PoisonEvent)
         if one_spoils_all and len(batch) > 1:
             self.lane.retried(len(batch))
-            self._suspects = max(self._suspects, len(batch))
-            self._slice = len(batch) // 2
+            self._tries.spoilt(len(batch))
             return None
-        spent = bool(batch) and self._spent(error)
+        spent = bool(batch) and self._tries.spent(error)
         for event in batch if spent else ():
-            trouble = await self._bury(event, kind or error)
+            trouble = await bury(self.lane, event, kind or error, self._tries.this, self._tries.first_failed)
             if trouble is not None:
                 return await self._back_off(trouble, self.lane.head(len(batch)))
-            self.lane.dead_letter(kind or error, self._attempts + 1)
+            self.lane.dead_letter(kind or error, self._tries.this)
         if spent:
-            self._cleared(len(batch))
-            self._forget()
+            self._tries.settled(len(batch))
+            self._tries.forget()
         if kind is not None and not one_spoils_all:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             await self._back_off(kind, [] if spent else batch)
@@ -351,45 +314,9 @@ class Worker:
             await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
         return None
 
-    def _most(self) -> int:
-        """How many events to send at once: one to a destination that refuses, for a probe; half of a spoilt batch."""
-        if self.lane.state == "refused":
-            return 1
-        if self._suspects:
-            return min(self._slice, self._suspects)
-        return self._tried or self._options.batch_events
-
-    def _cleared(self, count: int) -> None:
-        """Note that so many events are settled; what is left of a spoilt batch goes in larger steps again."""
-        if self._suspects:
-            self._suspects = max(0, self._suspects - count)
-            self._slice = max(1, min(2 * self._slice, self._suspects))
-
-    def _forget(self) -> None:
-        """Begin the next events' tries anew."""
-        self._attempts = self._tried = 0
-        self._first_failed, self._give_up_at = None, float("inf")
-
-    def _spent(self, error: BaseException) -> bool:
-        """Whether the events at the head have had all their tries."""
-        kind = classify(error)
-        if isinstance(kind, PoisonEvent):
-            return True
-        if monotonic() >= self._give_up_at:
-            return True
-        limit = self._options.attempts
-        if kind is None:
-            limit = min(limit or UNKNOWN_KIND_ATTEMPTS, UNKNOWN_KIND_ATTEMPTS)
-        return limit is not None and self._attempts + 1 >= limit
-
     async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
         """Note the trouble and wait before the next try; a stop, and a renewal, end the wait that is under way."""
-        self._attempts += 1
-        self._tried = len(batch)
-        if batch and self._first_failed is None:
-            self._first_failed = time()
-            if self._options.retry_deadline is not None:
-                self._give_up_at = monotonic() + self._options.retry_deadline
+        self._tries.again(len(batch))
         self.lane.retried(len(batch))
         refused = isinstance(trouble, DestinationRefused)
         state = "refused" if refused else "blocked" if isinstance(trouble, Blocked) else "retrying"
@@ -409,7 +336,7 @@ class Worker:
         lane = self.lane
         if batch and state == "refused" and not self._reported:
             self._reported = True
-            lane.report(Failure(trouble, batch[0], lane.name, self._attempts, final=False))
+            lane.report(Failure(trouble, batch[0], lane.name, self._tries.failed, final=False))
         new = lane.state != state or str(trouble) != str(lane.error)
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
@@ -420,8 +347,8 @@ class Worker:
 
     def _healthy(self) -> None:
         """Note that the destination works, and begin the next trouble anew."""
-        if self._attempts:
-            self._forget()
+        if self._tries.failed:
+            self._tries.forget()
         if self.lane.state == "open" or self._block.error is not None:
             return
         if self.lane.error is not None:

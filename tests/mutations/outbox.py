@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         "let-go-before-the-dead-letter-is-written",
         "A dead letter is on the disk before the event is let go.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/burial.py",
         'return TransientError(f"an event cannot be delivered',
         'return None and TransientError(f"an event cannot be delivered',
         f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",

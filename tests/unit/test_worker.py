@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evbus_like.engine import worker as worker_module
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
+from evbus_like.engine.tries import UNKNOWN_KIND_ATTEMPTS
 from tests.unit.fakes import HANG, Broken, Destination, entry, running, until
 
 
@@ -137,7 +138,7 @@ async def test_an_error_of_unknown_kind_costs_only_the_event_that_causes_it():
 
     assert numbers(destination.received) == [0, 1, 2, 4, 5]
     assert [f.event.body for f in failures] == [b"3"]
-    assert destination.batches.count([b"3"]) == worker_module.UNKNOWN_KIND_ATTEMPTS
+    assert destination.batches.count([b"3"]) == UNKNOWN_KIND_ATTEMPTS
     assert account.dead_lettered == 1
 
 

@@ -1,1 +1,0 @@
-"""Tests of what is not right yet; see README.md."""
