@@ -4,7 +4,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from evbus_like.engine import bus
+from evbus_like.engine import admission
 from evbus_like.testing import eventually, running
 from tests.faults.book import Book
 from tests.faults.sites import KafkaSite
@@ -90,7 +90,7 @@ async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent
 async def test_a_clock_that_is_a_day_ahead_holds_the_events_and_costs_none(kafka_site, monkeypatch, costs):
     # Given a clock further ahead than Kafka takes (message.timestamp.after.max.ms: an hour)
     real, book = bus.time, Book()
-    monkeypatch.setattr(bus, "time", lambda: real() + 86_400)
+    monkeypatch.setattr(admission, "time", lambda: real() + 86_400)
     async with kafka_site.bus() as hub:
         for _ in range(10):
             await book.put(hub)
