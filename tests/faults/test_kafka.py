@@ -89,7 +89,7 @@ async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent
 @pytest.mark.fault(18)
 async def test_a_clock_that_is_a_day_ahead_holds_the_events_and_costs_none(kafka_site, monkeypatch, costs):
     # Given a clock further ahead than Kafka takes (message.timestamp.after.max.ms: an hour)
-    real, book = bus.time, Book()
+    real, book = admission.time, Book()
     monkeypatch.setattr(admission, "time", lambda: real() + 86_400)
     async with kafka_site.bus() as hub:
         for _ in range(10):
