@@ -53,14 +53,13 @@ class Admission:
         once a run costs an event nothing.
         """
         routes, commits = self.router.cache, self.commits
-        waiting = commits.waiting
         now = time()
         route: Route | None = None
         run: list[Event] = []
         size = total = 0
         for event in events:
             found = routes.get(event.profile)
-            if found is not route or found is None or not found.quick or event.receipt is not None or waiting:
+            if found is not route or found is None or not found.quick or event.receipt is not None:
                 total += self._hand_over(route, run, size)
                 run, size = [], 0
                 route = found
