@@ -73,7 +73,7 @@ def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
         yield from problems(data["retry"], RETRY, "retry.")
     for name, choices in CHOICES.items():
         if isinstance(data.get(name), str) and data[name] not in choices:
-            yield f"option {name} must be {', '.join(choices)}, not {data[name]!r}"
+            yield f"option {name} must be {' or '.join(choices)}, not {data[name]!r}"
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:

@@ -92,7 +92,7 @@ class Bus:
         self.must_not_run()
         self.outbox = outbox
         self.admission = Admission(entries, self.report, self._deliver_due, outbox)
-        self.loop = asyncio.get_running_loop()
+        self.loop, self.watch = asyncio.get_running_loop(), Watch()
         self.workers = {}
         self._finishing = None
         for lane in dict.fromkeys(entry.lane for entry in entries):
@@ -201,7 +201,6 @@ class Bus:
             if event.receipt is not None:
                 event.receipt.withdraw(self.refusal(event.profile))
         await self._close_outbox(max(1.0, deadline - now()))
-        self.watch.close()
         account = self.account()
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)

@@ -9,7 +9,7 @@ NEVER = float("inf")
 
 
 class Watch:
-    """Ends waits whose deadline has come.
+    """Ends waits of one event loop whose deadline has come.
 
     A timer for each wait costs as much as a put; here a wait costs two changes of a dictionary. The one timer stands
     at the earliest deadline that it has heard of, and looks at all waits when it goes off.
@@ -30,14 +30,9 @@ class Watch:
         finally:
             del self._waits[future]
 
-    def close(self) -> None:
-        """Take the timer away; waits that are left wait on."""
+    def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._at = None, NEVER
-
-    def _set(self, at: float) -> None:
-        self.close()
         self._timer, self._at = asyncio.get_running_loop().call_at(at, self._go_off), at
 
     def _go_off(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import signal
 import ssl
 import warnings
@@ -45,6 +46,19 @@ def tls_server():
             yield server.sockets[0].getsockname()[1], accepted
 
     return serve
+
+
+@pytest.fixture
+def credentials(tmp_path):
+    """Write a credentials file that only its owner can read."""
+
+    def write(data):
+        path = tmp_path / "credentials.yml"
+        path.write_text(json.dumps(data))
+        path.chmod(0o600)
+        return str(path)
+
+    return write
 
 
 @pytest.fixture

@@ -17,19 +17,6 @@ WEBHOOKS = Path(__file__).parents[2] / "evbus_like" / "data" / "github-webhooks.
 DEADLINE = 90
 
 
-@pytest.fixture
-def credentials(tmp_path):
-    """Write a credentials file that only its owner can read."""
-
-    def write(data):
-        path = tmp_path / "credentials.yml"
-        path.write_text(json.dumps(data))
-        path.chmod(0o600)
-        return str(path)
-
-    return write
-
-
 async def evbus(*arguments, stdin=b"", **environment):
     """Run the command; gives its exit code, its standard output and its standard error."""
     ran = await asyncio.to_thread(

@@ -46,19 +46,6 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def credentials(tmp_path):
-    """Write a credentials file that only its owner can read."""
-
-    def write(data):
-        path = tmp_path / "credentials.yml"
-        path.write_text(json.dumps(data))
-        path.chmod(0o600)
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
 def acct(credentials, out):
     """A credentials file with the profile jsonl:here."""
     return credentials({"jsonl": {"here": {"path": str(out)}}})

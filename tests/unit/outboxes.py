@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.outbox.connection import connect
@@ -26,6 +28,27 @@ def make(body: bytes | int = b"{}", **changes: Any) -> Event:
     for name, value in changes.items():
         setattr(event, name, value)
     return event
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+scalars = st.one_of(
+    text,
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=True),
+    st.booleans(),
+    st.binary(max_size=20),
+    st.none(),
+)
+events = st.builds(
+    make,
+    st.binary(max_size=100),
+    routing_key=text,
+    profile=text,
+    content_type=text,
+    headers=st.none() | st.dictionaries(text, scalars, max_size=5),
+    key=st.none() | text | st.binary(max_size=10),
+    timestamp=st.floats(0, 4e9),
+)
 
 
 def content(event: Event) -> tuple[Any, ...]:

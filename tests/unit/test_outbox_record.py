@@ -7,40 +7,21 @@ from hypothesis import strategies as st
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.outbox.record import pack, remains, size, split, time_of, unpack
 from tests.unit.fakes import same
-from tests.unit.outboxes import content, make
-from tests.unit.test_outbox_row import scalars, text
+from tests.unit.outboxes import content, events, make
 
 RECORDS = [pack(make(b"body %d" % n, headers={"n": n})) for n in range(20)]
 
 
-@given(
-    text,
-    text,
-    text,
-    st.none() | st.dictionaries(text, scalars, max_size=5),
-    st.none() | text | st.binary(max_size=10),
-    st.binary(max_size=100),
-    st.floats(0, 4e9),
-)
-def test_an_event_comes_back_as_it_was(routing_key, profile, content_type, headers, key, body, timestamp):
-    event = make(
-        body,
-        routing_key=routing_key,
-        profile=profile,
-        content_type=content_type,
-        headers=headers,
-        key=key,
-        timestamp=timestamp,
-    )
-
+@given(events)
+def test_an_event_comes_back_as_it_was(event):
     record = pack(event)
     found = unpack(record)
 
     assert split(record, 1) == [(record, True)]
     assert content(found)[:3] == content(event)[:3]
-    assert same(found.headers, headers)
+    assert same(found.headers, event.headers)
     assert same(list(content(found)[4:]), list(content(event)[4:]))
-    assert time_of(record) == timestamp
+    assert time_of(record) == event.timestamp
     assert (found.receipt, found.quiet) == (None, False)
 
 

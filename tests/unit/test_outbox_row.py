@@ -5,23 +5,12 @@ import sqlite3
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.outbox.row import BODY, COLUMNS, SIZE, is_sound, pack, unpack
 from evbus_like.engine.outbox.schema import CREATE, DEAD, EVENT
 from tests.unit.fakes import same
-from tests.unit.outboxes import content, make
-
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-scalars = st.one_of(
-    text,
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=True),
-    st.booleans(),
-    st.binary(max_size=20),
-    st.none(),
-)
+from tests.unit.outboxes import content, events, make
 
 
 def through_sqlite(row):
@@ -36,32 +25,14 @@ def through_sqlite(row):
     return found
 
 
-@given(
-    text,
-    text,
-    text,
-    st.none() | st.dictionaries(text, scalars, max_size=5),
-    st.none() | text | st.binary(max_size=10),
-    st.binary(max_size=100),
-    st.floats(0, 4e9),
-)
-def test_an_event_comes_back_as_it_was(routing_key, profile, content_type, headers, key, body, timestamp):
-    event = make(
-        body,
-        routing_key=routing_key,
-        profile=profile,
-        content_type=content_type,
-        headers=headers,
-        key=key,
-        timestamp=timestamp,
-    )
-
+@given(events)
+def test_an_event_comes_back_as_it_was(event):
     row = through_sqlite(pack(event))
     found = unpack(row)
 
     assert is_sound(row)
     assert content(found)[:3] == content(event)[:3]
-    assert same(found.headers, headers)
+    assert same(found.headers, event.headers)
     assert same(list(content(found)[4:]), list(content(event)[4:]))
     assert found.receipt is None
     assert found.quiet is False

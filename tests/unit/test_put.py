@@ -576,3 +576,22 @@ async def test_each_destination_gets_the_bytes_and_the_content_type_of_its_own_s
     assert [(e.body, e.content_type) for e in b.events] == [(b"None", "text/plain")] * 2
     assert [e.id for e in a.events] == [e.id for e in b.events]
     assert all(e.timestamp > 0 for e in a.events + b.events)
+
+
+def test_a_bus_that_is_started_again_in_another_loop_still_keeps_the_deadlines_of_puts():
+    bus = Bus(lambda failure: None)
+    putter = Putter(bus)
+
+    async def once(destination, timeout):
+        listener = asyncio.create_task(bus.run([entry(destination)]))
+        async with asyncio.timeout(HANG):
+            await bus.join()
+            try:
+                await putter.put(body=1, confirm="delivered", timeout=timeout)
+            finally:
+                await bus.stop(0.1)
+                await listener
+
+    asyncio.run(once(Destination(), 1.0))  # its timer goes with its loop
+    with pytest.raises(NotDelivered, match="no confirmation within"):
+        asyncio.run(once(Destination(publish=["hang"] * 9), 1.2))

@@ -57,7 +57,6 @@ async def test_a_thousand_waits_share_one_timer(watch, loop, monkeypatch):
         future.set_result(None)
     await asyncio.gather(*waits)
     assert len(timers) == 1
-    watch.close()
 
 
 async def test_a_cancelled_wait_is_forgotten(watch, loop):
@@ -67,4 +66,3 @@ async def test_a_cancelled_wait_is_forgotten(watch, loop):
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     assert not watch._waits
-    watch.close()
