@@ -64,8 +64,6 @@ class RabbitTarget(Target):
         )
 
     async def kill(self):
-        # A queue made a moment ago may not be on RabbitMQ's disk yet, and would be gone; messages are, once confirmed.
-        await asyncio.to_thread(self.rabbitmq.ctl, "eval", "mnesia:dump_log().")
         await asyncio.to_thread(self.rabbitmq.kill)
 
     async def start(self):
