@@ -63,6 +63,12 @@ CONFIG = {
         "type": float,
         "help": "How many seconds a stop may take to deliver what is queued",
     },
+    "broadcast_identifier": {
+        "os": "EVBUS_BROADCAST_IDENTIFIER",
+        "default": None,
+        "help": "What tells this instance from others for handlers with BROADCAST delivery, such as the host's name"
+        " (default: drawn at each start)",
+    },
     "timeout": {
         "default": 30.0,
         "type": float,
@@ -246,6 +252,8 @@ damaged file or one that a bus has open.""",
 DYNE = {
     "evbus": ["evbus"],
     "ingress": ["ingress"],
+    "egress": ["egress"],
+    "handler": ["handler"],
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],

@@ -89,10 +89,12 @@ def _reason(error: Exception, key: str | None) -> str:
 
 
 async def contexts(hub: Any, data: Mapping[str, Any]) -> SafeNamespaceDict:
-    """Keep the providers that an ingress plugin takes, as lists of one-profile mappings, run through acct's plugins."""
+    """Keep the providers that an ingress or egress plugin takes, in lists, run through acct's plugins."""
     if not isinstance(data, Mapping):
         raise CredentialsError(f"credentials must be a mapping of providers to profiles, not a {type(data).__name__}")
-    takers = set(profiles.takers(hub)) | set(hub.evbus.BROKEN.get("ingress", {}))
+    takers: set[str] = set()
+    for sub in ("ingress", "egress"):
+        takers |= {*profiles.takers(hub, sub), *hub.evbus.BROKEN.get(sub, {})}
     result = SafeNamespaceDict()
     for provider, value in data.items():
         if provider in NOT_PROVIDERS:

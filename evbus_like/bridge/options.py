@@ -5,7 +5,7 @@ An ingress plugin declares its own as OPTIONS, a mapping of the name to (type or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from evbus_like.bridge.suggest import did_you_mean
@@ -50,6 +50,14 @@ RETRY_FIELDS = {
 }
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 POSITIVE = (*COMMON, *RETRY, "queue_events")
+
+
+def of_sources(found: Iterable[Any]) -> dict[str, Any]:
+    """Give the options of egress plugins: a profile serves puts and handlers alike."""
+    specs: dict[str, Any] = {}
+    for plugin in found:
+        specs.update(getattr(plugin, "OPTIONS", None) or {})
+    return specs
 
 
 def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator[str]:

@@ -53,10 +53,10 @@ def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
                 yield provider, str(name), data
 
 
-def takers(hub: Any) -> dict[str, list[Any]]:
-    """Give the ingress plugins that take each provider, by their ACCT lists."""
+def takers(hub: Any, sub: str = "ingress") -> dict[str, list[Any]]:
+    """Give the ingress, or egress, plugins that take each provider, by their ACCT lists."""
     found: dict[str, list[Any]] = {}
-    for plugin in plugins.loaded(hub, "ingress").values():
+    for plugin in plugins.loaded(hub, sub).values():
         accepted = getattr(plugin, "ACCT", None) or []
         for provider in [accepted] if isinstance(accepted, str) else accepted:
             found.setdefault(provider, []).append(plugin)
@@ -65,13 +65,15 @@ def takers(hub: Any) -> dict[str, list[Any]]:
 
 def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
     """Check every profile; a wrong one is planned with its problem, and the others are not affected."""
-    by_provider = takers(hub)
+    by_provider, sources = takers(hub), takers(hub, "egress")
     compile_pattern = plugins.matcher(hub, defaults.matcher_name(hub, contexts))
     planned: list[Planned] = []
     seen: dict[str, int] = {}
     for provider, profile, data in pairs(contexts):
         for plugin in by_provider.get(provider) or by_provider.get(provider.split(".")[0]) or [None]:
             name = f"{provider}:{profile}"
+            if plugin is None and provider in sources:  # handlers alone can use it
+                continue
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
@@ -80,14 +82,14 @@ def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
                 planned.append(Planned(name, provider, profile, problem=text, unknown=True))
                 continue
             try:
-                planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern))
+                planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern, sources))
             except EvbusError as error:
                 planned.append(Planned(name, provider, profile, problem=redact(str(error))))
     return planned
 
 
 def _plan_one(
-    hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any
+    hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any, sources: Any
 ) -> Planned:
     if plugin is None:
         raise ProfileError(
@@ -102,7 +104,8 @@ def _plan_one(
     specs = getattr(plugin, "OPTIONS", None)
     wrong = list(options.common_problems(data))
     if specs is not None:
-        wrong += [text for text in options.problems(data, {**options.COMMON, **specs}) if text not in wrong]
+        both = {**options.of_sources(sources.get(provider, ())), **options.COMMON, **specs}
+        wrong += [text for text in options.problems(data, both) if text not in wrong]
     if wrong:
         raise ProfileError("; ".join(wrong))
     serializer = str(data.get("serializer") or defaults.serializer_name(hub))

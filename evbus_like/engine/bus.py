@@ -80,6 +80,12 @@ class Bus:
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
             )
 
+    def must_be_here(self, what: str) -> None:
+        """Raise LifecycleError where the bus does not run in this event loop."""
+        self._must_own()
+        if self.state != "running" or self.loop is not asyncio.get_running_loop():
+            raise LifecycleError(f"{what} needs the bus, running in the same event loop: await hub.evbus.init.join()")
+
     def _must_own(self) -> None:
         if self.forked:
             raise self.refusal("")

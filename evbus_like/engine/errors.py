@@ -20,6 +20,8 @@ EvbusError
 ├── Dropped                  an outcome: a full lane dropped the event, as its profile's when_full says
 ├── ProfileError             a profile, its options or its plugin cannot be used
 ├── CredentialsError         the credentials file cannot be read
+├── HandlerError             a handler, or how it was marked, cannot be used
+├── HandlerShutdown          a handler failed whose on_error is SHUTDOWN: the worker ends
 └── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
 """
 
@@ -121,6 +123,14 @@ class ProfileError(EvbusError, ValueError):
 
 class CredentialsError(EvbusError, ValueError):
     """The credentials file cannot be read."""
+
+
+class HandlerError(EvbusError, ValueError):
+    """A handler, or how it was marked, cannot be used; the message names each."""
+
+
+class HandlerShutdown(EvbusError):
+    """A handler failed whose `on_error` is SHUTDOWN: the worker ends, and the event is handled again."""
 
 
 class LifecycleError(EvbusError, RuntimeError):

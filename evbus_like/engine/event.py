@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
+SERVICE_HEADER = "evbus-service"  # an event that has it is one of that service; its routing key is the event's type
 SCALARS = (str, int, float, bool, bytes, type(None))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
+from evbus_like.engine.handling import current
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Route
 
@@ -61,7 +62,13 @@ class Putter:
                 raise QueueFull(
                     f"the outbox {bus.outbox.path} is full, or too slow; use `await put(...)`, which waits for room"
                 )
-        event = Event(routing_key, body, profile, headers, key, quiet_context())
+        under_way = current()
+        if under_way is None:
+            event = Event(routing_key, body, profile, headers, key, quiet_context())
+        else:  # a handler puts: it is waited for until the event is safe
+            event = Event(routing_key, body, profile, under_way.onto(headers), key, quiet_context())
+            event.receipt = Receipt(event.id)
+            under_way.expect(event.receipt)
         self.bus.intake.put_nowait(event)
         return event.id
 
@@ -83,6 +90,9 @@ class Putter:
         """
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
+        under_way = current()
+        if under_way is not None:
+            headers = under_way.onto(headers)
         event = self._event(routing_key, body, profile, headers, key)
         timeout = self.timeout if timeout is None else timeout
         bus = self.bus
@@ -104,6 +114,10 @@ class Putter:
             return await self._queue(event, confirm, timeout)
         if bus.intake.items:  # what was put before goes first
             bus.take_turn()
+        if under_way is not None:
+            receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
+            under_way.expect(receipt)
+            return receipt
         if bus.intake.items or confirm == "delivered" or not route.plain or bus.admission.commits.concerns(route.lanes):
             return await self._wait(event, confirm, deadline, timeout)
         names = bus.admit(event)
@@ -113,10 +127,10 @@ class Putter:
             await asyncio.sleep(0)
         return Receipt(event.id, names)
 
-    async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float) -> Receipt:
+    async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float, follow: bool = False) -> Receipt:
         """Put an event that cannot simply be handed over, and wait for what `confirm` asks."""
         bus = self.bus
-        receipt = event.receipt = Receipt(event.id, follow=confirm == "delivered")
+        receipt = event.receipt = Receipt(event.id, follow=follow or confirm == "delivered")
         if bus.intake.items:
             await self._in_turn(event, receipt, deadline, timeout)
         else:

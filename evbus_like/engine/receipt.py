@@ -21,12 +21,13 @@ class Receipt:
     it said of the event, where it says something (Kafka: partition and offset).
     """
 
-    __slots__ = ("_done", "_follow", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
+    __slots__ = ("_done", "_follow", "_refused", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
 
     def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None, follow: bool = True) -> None:
         self.id = event_id
         self.destinations = destinations
         self.outcomes: dict[str, str | Exception] = {}
+        self._refused: EvbusError | None = None
         self._follow = follow  # whether somebody waits for the delivery
         self.attempts: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
@@ -60,7 +61,8 @@ class Receipt:
         self._wake()
 
     def refuse(self, error: EvbusError) -> None:
-        """Let `accepted` raise: the event was not taken."""
+        """Let `wait_accepted` raise: the event was not taken."""
+        self._refused = error
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
@@ -85,6 +87,8 @@ class Receipt:
         """
         try:
             while self.destinations is None:
+                if self._refused is not None:
+                    raise self._refused
                 await self._sleep(watch, deadline)
         except (asyncio.CancelledError, TimeoutError) as left:
             self.withdrawn = self.destinations is None

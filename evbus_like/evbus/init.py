@@ -1,5 +1,7 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
+import time
+
 from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
 from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
@@ -11,11 +13,12 @@ from evbus_like.engine import signals as engine_signals
 def __init__(hub):
     """Bring the rest onto the hub, and make the bus: events may be put from here on."""
     conflict.refuse_pop_evbus()
-    for dyne in ("log", "acct", "ingress", "serialize", "match"):
+    for dyne in ("log", "acct", "ingress", "egress", "serialize", "match"):
         hub.pop.sub.add(dyne_name=dyne)
-    hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "serialize", "match")}
+    hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
     hub.evbus.STARTED = hub.evbus.OPENING = False
+    hub.evbus.CONTEXTS = None
     hub.evbus.SOURCE = reloading.Source()
     hub.evbus.REPORTER = reporter.Reporter(hub)
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
@@ -47,6 +50,7 @@ async def start(hub, contexts=None):
         hub.evbus.OPENING = False
     hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
     hub.evbus.SOURCE.started_with(contexts)
+    hub.evbus.CONTEXTS = contexts
     hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
     try:
@@ -63,14 +67,16 @@ async def join(hub, timeout=30.0):
 
 
 async def stop(hub, timeout=None):
-    """Refuse new events, deliver what is queued, close every connection, and give the account.
+    """End the handlers, refuse new events, deliver what is queued, close every connection, and give the account.
 
     It takes `timeout` seconds at most (None: the setting stop_timeout, 30). The account is an
     `evbus_like.engine.account.Account`: accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
     if timeout is None:
         timeout = float(defaults.config(hub, "stop_timeout", 30.0))
-    return await hub.evbus.ENGINE.stop(timeout)
+    begun = time.monotonic()
+    await hub.evbus.handlers.stop(timeout)
+    return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 
 async def reload(hub, contexts=None, timeout=None):

@@ -1,0 +1,136 @@
+"""From the marked functions of the handler dyne to consumers: found, checked, and bound to their sources."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from evbus_like import handlers as marks
+from evbus_like.bridge import defaults, plugins
+from evbus_like.bridge.decoding import decoder
+from evbus_like.bridge.source import PluginSource
+from evbus_like.bridge.sources import Sources
+from evbus_like.engine.consuming.caller import Caller
+from evbus_like.engine.consuming.consumer import Consumer
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.consuming.handler import Handler, HandlerOptions
+from evbus_like.engine.consuming.signature import problem
+from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
+from evbus_like.engine.errors import EvbusError, HandlerError
+
+
+def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
+    """Yield (place on the hub, service, function, options) of every marked function."""
+    for plugin_name, plugin in plugins.loaded(hub, "handler").items():
+        service = str(getattr(plugin, "SERVICE", "") or plugin_name)
+        for name, function in plugin._funcs.items():
+            for options in getattr(function, marks.MARK, ()):
+                yield f"handler.{plugin_name}.{name}", service, function, options
+
+
+def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
+    """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
+
+    `only` and `skip` are patterns of `service.name`, or of the service alone.
+    """
+    wrong = [
+        f"the handler plugin {name!r} could not be loaded: {reason}"
+        for name, reason in hub.evbus.BROKEN.get("handler", {}).items()
+    ]
+    made: list[Handler] = []
+    for ref, service, function, options in marked(hub):
+        name = options.name or function.__name__
+        if (only and not _among(service, name, only)) or _among(service, name, skip):
+            continue
+        has_hub = bool(getattr(function, "implicit_hub", False))
+        trouble = options.problem() or problem(inspect.signature(function.func), has_hub)
+        trouble = trouble or _broadcast_problem(hub, options)
+        if trouble:
+            wrong.append(f"{ref}: {trouble}")
+            continue
+        call = plugins.unwrapped(hub, function)
+        made.append(Handler(ref, service, name, call, inspect.iscoroutinefunction(function.func), options))
+    wrong += _duplicates(made)
+    if wrong:
+        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
+    return made
+
+
+def _among(service: str, name: str, wanted: Collection[str]) -> bool:
+    return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
+
+
+def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
+    if options.delivery == BROADCAST and options.reliable and not _identifier(hub, options):
+        return (
+            "BROADCAST with reliable delivery needs a broadcast_identifier that stays the same after a restart (such as"
+            " the host's name): give it here, by the setting broadcast_identifier, or say reliable=False"
+        )
+    return ""
+
+
+def _identifier(hub: Any, options: HandlerOptions) -> str:
+    return options.broadcast_identifier or str(defaults.config(hub, "broadcast_identifier", "") or "")
+
+
+def _duplicates(made: list[Handler]) -> Iterator[str]:
+    """Yield what is wrong with listeners of one service and source that have the same name."""
+    first: dict[tuple[str, str, str, str], Handler] = {}
+    for each in made:
+        key = (each.service, each.options.source, each.options.profile, each.name)
+        other = first.setdefault(key, each)
+        if other is each:
+            continue
+        same = other.ref == each.ref
+        if not same or other.options.event_types == each.options.event_types:
+            yield (
+                f"{each.ref}: the service {each.service!r} has a listener {each.name!r} for events of"
+                f" {each.options.source!r} already ({other.ref}); give one of them another name="
+            )
+
+
+def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group) -> list[Consumer]:
+    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong."""
+    sources = Sources(hub, contexts)
+    decode = decoder(hub)
+    own = uuid.uuid4().hex  # the default identifier of this instance
+    wrong: list[str] = []
+    made: list[Consumer] = []
+    for handler in handlers:
+        try:
+            for source in sources.named(handler.options.profile):
+                subscription = _subscription(hub, handler, own)
+                _check(source, subscription)
+                caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
+                made.append(Consumer(caller, source, subscription, group.shut_down))
+        except EvbusError as error:
+            wrong.append(f"{handler.ref}: {error}")
+    if wrong:
+        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
+    return made
+
+
+def _subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+    options = handler.options
+    return Subscription(
+        source=options.source,
+        event_types=options.event_types,
+        service=handler.service,
+        name=handler.name,
+        delivery=options.delivery,
+        reliable=options.reliable,
+        prefetch=options.prefetch or options.max_workers,
+        since=options.since,
+        identifier=_identifier(hub, options) or own,
+    )
+
+
+def _check(source: PluginSource, subscription: Subscription) -> None:
+    if subscription.since is not None and not source.rewinds:
+        raise HandlerError(f"since= is for sources that can rewind, such as Kafka, and {source.name} cannot")
+    check = source.plugin._funcs.get("check")
+    if check is not None:
+        check(source.ctx, subscription)

@@ -1,0 +1,56 @@
+"""The contract of an egress plugin, and its documentation.
+
+A plugin brings events from one kind of source to the handlers of an application. It is one file::
+
+    ACCT = ["pigeon"]                          # the providers of a credentials file that it takes
+
+    async def subscribe(hub, ctx, subscription)      # begin to receive; gives the feed, any object
+    async def receive(hub, ctx, feed)                # wait for the next events: a list of ReceivedEvent, not empty
+    async def ack(hub, ctx, feed, events)            # these events are dealt with
+    async def requeue(hub, ctx, feed, event)         # give the event back; it comes again, here or elsewhere
+    async def dead(hub, ctx, feed, event, reason)    # put it to the dead letters; returns when it is safe there
+    async def unsubscribe(hub, ctx, feed)            # end the feed; what is not settled is given back
+
+`ctx.acct` is the data of one profile; `ctx` is shared by all handlers of the profile, and the plugin may keep its
+connection on it, under any other name. `ctx.profile` is the profile's name.
+
+`subscription` is a `evbus_like.engine.consuming.subscription.Subscription`. It says of which `source` service and which
+`event_types` (with the patterns of AMQP's topic exchanges; `subscription.wants(event_type)` knows them), how the
+`queue`, or consumer group, is called, and whether it is `reliable`, `auto_delete`, `exclusive`. Handlers that name the
+same queue share its events: pools and singletons are made of nothing else. Events of a service come from the place
+that the profile names, else from the one called `subscription.exchange`. What was given up goes to `subscription.dead`.
+
+An event is a `evbus_like.engine.consuming.received.ReceivedEvent`: raw bytes, routing_key (the event's type), service,
+id, headers, content_type, timestamp, redelivered, attempt, order, token. `evbus-id` in the headers is the id where the
+source has no place of its own for it. `token` is yours.
+
+Optional::
+
+    OPTIONS = {"loft": (str, "which loft the pigeons come to")}       # beside those of the ingress plugin
+    REQUIRES = ["pigeonlib"]
+    REWINDS = True                             # `since` of a handler may be used
+    async def retry(hub, ctx, feed, event, delay)    # give the event again after `delay` seconds, attempt counted
+    async def open(hub, ctx)                   # called before the first subscribe, and after close
+    async def close(hub, ctx)                  # all feeds have ended: let go of the connection
+    def validate(hub, ctx)                     # check the profile, connect to nothing; raises ProfileError
+    def check(hub, ctx, subscription)          # check a subscription, connect to nothing; raises HandlerError
+
+Without `retry`, an event that is handled again later is kept by the engine meanwhile, unsettled.
+
+Bounds. At most `subscription.prefetch` events may be received and not settled; the engine calls `receive` only while
+there is room, and a list may overshoot it by its own length. Bound what the source sends ahead the same way.
+
+Cancelling. `receive` is cancelled at a stop, and no event may be lost by that: what was taken and not returned is given
+by the next call, or back to the source. All other calls have the profile's `timeout`.
+
+Order. Events of the same `order` are handled one after another, in the order of `receive`; None means that any order
+will do. An event that is retried or held keeps those of its order waiting, where there is no `retry`.
+
+Loss. `subscribe` and `receive` raise where the source cannot be reached or is lost (errors of
+evbus_like.engine.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,
+subscribe again, for ever. Events of the lost feed are never settled: they must come again, with `redelivered` set.
+`ack` may raise for a lost feed; its events come again too.
+
+At least once: nothing is settled before `ack`, `requeue`, `retry` or `dead`; `retry` and `dead` keep the event until
+its copy is safe.
+"""

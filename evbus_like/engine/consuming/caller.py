@@ -1,0 +1,118 @@
+"""A caller: calls a handler with one event, and says what becomes of the event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.consuming.consequences import safe
+from evbus_like.engine.consuming.handler import Handler
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.sensitive import shown
+from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed, said
+from evbus_like.engine.handling import Handling, handling
+
+if TYPE_CHECKING:
+    from evbus_like.engine.bus import Bus
+
+log = logging.getLogger("evbus_like.handlers")
+
+Decode = Callable[[ReceivedEvent], Any]
+SAFE_WITHIN = 30.0  # seconds that a handler's own events may take until they are safe
+
+
+class Caller:
+    """Calls one handler. `decode` gives an event's body, `bus` is where the handler puts."""
+
+    def __init__(self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int) -> None:
+        self.handler = handler
+        self.options = handler.options
+        self._decode = decode
+        self._bus = bus
+        self._max_event_bytes = max_event_bytes
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def call(self, event: ReceivedEvent) -> Verdict:
+        """Handle one event; whatever the handler does, this gives a verdict."""
+        if problem := self._read(event):
+            log.error("%s cannot take %r: %s; it goes to the dead letters", self.handler.ref, event, problem)
+            return Verdict(DEAD, reason=problem)
+        begun = time.monotonic()
+        under_way = Handling(event, f"{self.handler.service}.{self.handler.name}")
+        token = handling.set(under_way)
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                await self._run(event)
+            under_way.done = True
+            if under_way.receipts:
+                await safe(self._bus, under_way.receipts, SAFE_WITHIN)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the worker ends
+                raise
+            return self._failed(event, error, begun)
+        except (Exception, SystemExit) as error:
+            return self._failed(event, error, begun)
+        finally:
+            under_way.done = True
+            handling.reset(token)
+        return DONE
+
+    async def _run(self, event: ReceivedEvent) -> None:
+        if self.handler.is_async:
+            await self.handler.call(event)
+            return
+        if self._threads is None:
+            name = f"evbus_like {self.handler.name}"
+            self._threads = ThreadPoolExecutor(self.options.max_workers, thread_name_prefix=name)
+        context = contextvars.copy_context()
+        await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self.handler.call, event)
+
+    def _read(self, event: ReceivedEvent) -> str:
+        """Decode and check the body; gives what is wrong with it."""
+        size = len(event.raw)
+        if size > self._max_event_bytes:
+            return f"its body is {size} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
+        try:
+            event.body = self._decode(event)
+        except Exception as error:
+            kind = event.content_type or "no content type"
+            return f"its body cannot be decoded ({kind}): {type(error).__name__}: {error}"
+        declared = self.handler.declared.get(event.routing_key)
+        if declared is not None:
+            try:
+                event.body = declared.check(event.body)
+            except Exception as error:
+                return f"its body is not as {event.service}.{event.routing_key} is declared: {error}"
+        return ""
+
+    def _failed(self, event: ReceivedEvent, error: BaseException, begun: float) -> Verdict:
+        """Decide, and tell the log: an expected exception in a line, any other with its traceback."""
+        expected = isinstance(error, self.options.expected_exceptions)
+        if (
+            isinstance(error, TimeoutError)
+            and self.options.timeout
+            and time.monotonic() - begun >= self.options.timeout
+        ):
+            text = f"no end within its timeout of {self.options.timeout:g} s"
+        else:
+            text = f"{type(error).__name__}: {error}"
+        verdict = failed(self.options, event.attempt, text)
+        body = shown(event.body, self.options.sensitive)
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "%s failed with %r (attempt %d, body %s): %s; %s",
+            *(self.handler.ref, event, event.attempt, body, text, said(verdict)),
+            exc_info=None if expected else error,
+        )
+        return verdict
+
+    def close(self) -> None:
+        """Let go of the threads; one that never ends is left to the process."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)

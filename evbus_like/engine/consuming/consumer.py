@@ -1,0 +1,181 @@
+"""A consumer: receives the events of one handler from one source, and settles them when the handler is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.consuming.caller import Caller
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.settling import Settling
+from evbus_like.engine.consuming.source import Source
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.consuming.tally import Tally
+from evbus_like.engine.consuming.turns import Turns
+from evbus_like.engine.consuming.verdict import ACK, AGAIN, DONE, LEAVE, Verdict
+from evbus_like.engine.consuming.window import Window
+from evbus_like.engine.errors import DestinationRefused
+
+log = logging.getLogger("evbus_like.handlers")
+
+RETRY_CAP = 5.0  # seconds, at most, between two tries at a source that is lost
+REFUSED_CAP = 30.0  # the same for one that refuses
+
+
+class Consumer:
+    """One handler on one source.
+
+    `max_workers` tasks call the handler; events that were received and are not settled are bounded by the
+    subscription's prefetch. A source that is absent or lost is tried again for ever. `shut_down` is called with a reason where the
+    handler wants the worker to end.
+    """
+
+    def __init__(
+        self, caller: Caller, source: Source, subscription: Subscription, shut_down: Callable[[str], None]
+    ) -> None:
+        self.caller = caller
+        self.source = source
+        self.subscription = subscription
+        self.name = f"{caller.handler.ref} on {source.name}"
+        self.tally = Tally()
+        self.subscribed = asyncio.Event()
+        self._shut_down = shut_down
+        self._turns = Turns()
+        self._settling = Settling(source, self.tally, self._turns)
+        self._window = Window(caller.options.dedup) if caller.options.dedup else None
+        self._workers: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._pump: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Receive until `stop`, and then until the handlers that have begun are done."""
+        backoff = Backoff(0.1, RETRY_CAP)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._feed(backoff)
+                except Exception as error:
+                    self._lost(error)
+                    backoff.cap = REFUSED_CAP if isinstance(error, DestinationRefused) else RETRY_CAP
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(backoff.next()):
+                            await self._stopping.wait()
+        finally:
+            self.tally.state = "closed"
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+            self.caller.close()
+
+    def stop(self) -> None:
+        """Receive nothing more; `run` ends when the handlers that have begun are done."""
+        self._stopping.set()
+        if self._pump is not None:
+            self._pump.cancel()
+
+    async def _feed(self, backoff: Backoff) -> None:
+        """Subscribe, receive until the feed is lost or `stop` is called, and end the feed."""
+        async with asyncio.timeout(self.source.timeout):
+            feed = await self.source.subscribe(self.subscription)
+        try:
+            self._opened()
+            backoff.reset()
+            self._settling.begin(feed)
+            self._pump = asyncio.create_task(self._receive(feed), name=f"evbus_like receive {self.name}")
+            if self._stopping.is_set():  # it was called while we subscribed
+                self._pump.cancel()
+            await asyncio.wait([self._pump])
+            if not self._pump.cancelled():
+                self._pump.result()
+            self._turns.clear()
+            await self._idle.wait()
+            await self._settling.flush()
+        finally:
+            if self._pump is not None:
+                self._pump.cancel()
+            self._settling.end()
+            self._turns.clear()
+            with suppress(Exception):
+                async with asyncio.timeout(self.source.timeout):
+                    await self.source.unsubscribe(feed)
+
+    async def _receive(self, feed: Any) -> None:
+        """Take events in while there is room for more."""
+        receive, settling, add = self.source.receive, self._settling, self._turns.add
+        tally, prefetch = self.tally, self.subscription.prefetch
+        while True:
+            events = await receive(feed)
+            tally.received += len(events)
+            for event in events:
+                settling.take(event)
+                add(event)
+            if len(self._workers) < self.caller.options.max_workers:
+                self._hire()
+            if settling.open >= prefetch:
+                await settling.room(prefetch)
+
+    def _hire(self) -> None:
+        """Have as many workers as there are events, up to the handler's bound."""
+        for _ in range(min(self.caller.options.max_workers, self._settling.open) - len(self._workers)):
+            self._workers.add(asyncio.create_task(self._work(), name=f"evbus_like handle {self.name}"))
+
+    async def _work(self) -> None:
+        """Handle one event after another."""
+        while True:
+            event = await self._turns.next()
+            self._busy += 1
+            self._idle.clear()
+            try:
+                await self._handle(event)
+            finally:
+                self._busy -= 1
+                if not self._busy:
+                    self._idle.set()
+
+    async def _handle(self, event: ReceivedEvent) -> None:
+        window = self._window
+        if window is not None and window.has(event.id):
+            self.tally.repeats += 1
+            self._settling.ack(event)
+            return
+        verdict = await self.caller.call(event)
+        if verdict is DONE:
+            self.tally.handled += 1
+            if window is not None:
+                window.add(event.id)
+            self._settling.ack(event)
+            return
+        await self._settle(event, verdict)
+
+    async def _settle(self, event: ReceivedEvent, verdict: Verdict) -> None:
+        self.tally.failed += 1
+        if verdict.kind == ACK:
+            self._settling.ack(event)
+        elif verdict.kind == LEAVE:
+            self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {verdict.reason}")
+        elif verdict.kind == AGAIN and not self.source.retries:
+            self._settling.hold(event, verdict.delay)
+        else:
+            await self._settling.insist(event, verdict)
+
+    def _opened(self) -> None:
+        if self.tally.trouble:
+            log.warning("%s receives again", self.name)
+        self.tally.state, self.tally.trouble = "open", ""
+        self.subscribed.set()
+
+    def _lost(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError) and not str(error):
+            text = f"no answer within {self.source.timeout:g} s"
+        if text != self.tally.trouble:
+            log.warning("%s receives nothing, trying again: %s", self.name, text)
+        self.tally.state = "refused" if isinstance(error, DestinationRefused) else "retrying"
+        self.tally.trouble = text

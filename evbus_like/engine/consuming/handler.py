@@ -1,0 +1,77 @@
+"""A handler: a function and how it wants its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from evbus_like.engine.consuming.subscription import DELIVERIES, SERVICE_POOL
+
+RETRY = "retry"  # again after a backoff, `attempts` times; then to the dead letters
+REQUEUE = "requeue"  # back to the source, which gives it again, for ever
+ACK_AND_LOG = "ack_and_log"  # the error is logged, the event is done
+SHUTDOWN = "shutdown"  # the worker stops with exit code 1; the event comes again when it is started
+REJECT = "reject"  # to the dead letters at once
+ON_ERROR = (RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT)
+
+
+@dataclass(frozen=True)
+class HandlerOptions:
+    """What `evbus_like.handlers.handler` was told; its docstring says what each is."""
+
+    source: str
+    event_types: tuple[str, ...]
+    name: str = ""
+    profile: str = "default"
+    delivery: str = SERVICE_POOL
+    reliable: bool = True
+    on_error: str = RETRY
+    attempts: int = 5
+    backoff: float = 1.0
+    max_backoff: float = 60.0
+    expected_exceptions: tuple[type[BaseException], ...] = ()
+    sensitive: tuple[str, ...] = ()
+    broadcast_identifier: str | None = None
+    max_workers: int = 10
+    prefetch: int | None = None
+    timeout: float | None = None
+    since: Any = None
+    dedup: int = 0
+    dedup_durable: bool = False
+
+    def problem(self) -> str:
+        """Say what is wrong with the options by themselves; nothing where all is well."""
+        if self.delivery not in DELIVERIES:
+            return f"delivery must be SERVICE_POOL, SINGLETON or BROADCAST, not {self.delivery!r}"
+        if self.on_error not in ON_ERROR:
+            return f"on_error must be RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN or REJECT, not {self.on_error!r}"
+        for name in ("source", "event_types"):
+            values = (self.source,) if name == "source" else self.event_types
+            if not values or not all(isinstance(value, str) and value for value in values):
+                return f"{name.replace('_', ' ')} must be non-empty text, not {getattr(self, name)!r}"
+        for word in (word for event_type in self.event_types for word in event_type.split(".")):
+            if len(word) > 1 and not {"*", "#"}.isdisjoint(word):
+                return (
+                    f"in an event type, * and # stand for whole words between dots, and {word!r} has one within a word"
+                )
+        for name in ("attempts", "backoff", "max_backoff", "max_workers", "prefetch", "timeout"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+                return f"{name} must be greater than 0, not {value!r}"
+        if self.dedup_durable and not self.dedup:
+            return "dedup_durable needs dedup=, the number of event ids to remember"
+        return ""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A function of a service that is to be called with events; `call` takes one event, `ref` is its place."""
+
+    ref: str
+    service: str
+    name: str
+    call: Callable[[Any], Any]
+    is_async: bool
+    options: HandlerOptions
+    declared: dict[str, Any] = field(default_factory=dict)  # event types of which a declaration checks the body

@@ -1,0 +1,152 @@
+"""Settling: tells the source what became of its events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.source import Source
+from evbus_like.engine.consuming.tally import Tally
+from evbus_like.engine.consuming.turns import Turns
+from evbus_like.engine.consuming.verdict import AGAIN, BACK, Verdict
+
+log = logging.getLogger("evbus_like.handlers")
+
+REQUEUE_CAP = 1.0  # seconds, at most, before an event goes back to a source that would give it again at once
+
+
+class Settling:
+    """The events of one feed that are not settled yet.
+
+    An event of a feed that is gone cannot be settled: the source gives it again, and it is counted as lost. Acks of one
+    turn of the loop go to the source together.
+    """
+
+    def __init__(self, source: Source, tally: Tally, turns: Turns) -> None:
+        self._source = source
+        self._tally = tally
+        self._turns = turns
+        self._feed: Any = None
+        self._open: set[ReceivedEvent] = set()
+        self._held: dict[ReceivedEvent, asyncio.TimerHandle] = {}
+        self._acks: list[ReceivedEvent] = []
+        self._acker: asyncio.Task[None] | None = None
+        self._some_acks = asyncio.Event()
+        self._some_room = asyncio.Event()
+        self._requeues = Backoff(0.05, REQUEUE_CAP)
+
+    @property
+    def open(self) -> int:
+        """How many events are not settled."""
+        return len(self._open)
+
+    def begin(self, feed: Any) -> None:
+        """Take the events of this feed from now on."""
+        self._feed = feed
+        self._acker = asyncio.create_task(self._send_acks(), name=f"evbus_like acks {self._source.name}")
+
+    def end(self) -> None:
+        """Forget the feed: what is open comes again."""
+        self._feed = None
+        if self._acker is not None:
+            self._acker.cancel()
+            self._acker = None
+        for event, timer in self._held.items():
+            timer.cancel()
+            self._turns.done(event)
+        self._held.clear()
+        self._open.clear()
+        self._tally.lost += len(self._acks)
+        self._acks.clear()
+
+    def take(self, event: ReceivedEvent) -> None:
+        """Note an event that was received."""
+        self._open.add(event)
+
+    async def room(self, most: int) -> None:
+        """Wait until less than `most` events are open."""
+        while len(self._open) >= most:
+            self._some_room.clear()
+            await self._some_room.wait()
+
+    def ack(self, event: ReceivedEvent) -> None:
+        """Say that an event is dealt with."""
+        self._turns.done(event)
+        if event not in self._open:
+            self._tally.lost += 1
+            return
+        self._requeues.reset()
+        self._close(event)
+        self._acks.append(event)
+        self._some_acks.set()
+
+    def hold(self, event: ReceivedEvent, delay: float) -> None:
+        """Keep an event here, and let it have another turn after `delay` seconds."""
+        if event not in self._open:
+            self._turns.done(event)
+            self._tally.lost += 1
+            return
+        self._tally.retried += 1
+        event.attempt += 1
+        self._held[event] = asyncio.get_running_loop().call_later(delay, self._again, event)
+
+    def _again(self, event: ReceivedEvent) -> None:
+        del self._held[event]
+        self._turns.again(event)
+
+    async def insist(self, event: ReceivedEvent, verdict: Verdict) -> None:
+        """Give an event back or away, again and again until the source has taken it or its feed is gone."""
+        backoff = Backoff(0.1, 5.0)
+        if verdict.kind == BACK:
+            await asyncio.sleep(self._requeues.next())
+        while event in self._open:
+            try:
+                async with asyncio.timeout(self._source.timeout):
+                    await self._tell(event, verdict)
+            except Exception as error:
+                log.warning("%s did not take %r back: %s: %s", self._source.name, event, type(error).__name__, error)
+                await asyncio.sleep(backoff.next())
+            else:
+                self._close(event)
+                self._turns.done(event)
+                return
+        self._tally.lost += 1
+        self._turns.done(event)
+
+    async def _tell(self, event: ReceivedEvent, verdict: Verdict) -> None:
+        if verdict.kind == BACK:
+            await self._source.requeue(self._feed, event)
+            self._tally.requeued += 1
+        elif verdict.kind == AGAIN:
+            await self._source.retry(self._feed, event, verdict.delay)
+            self._tally.retried += 1
+        else:
+            await self._source.dead(self._feed, event, verdict.reason)
+            self._tally.dead += 1
+
+    async def _send_acks(self) -> None:
+        while True:
+            await self._some_acks.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send the acks that wait; where the source does not take them, their events come again."""
+        acks, self._acks = self._acks, []
+        self._some_acks.clear()
+        if not acks:
+            return
+        try:
+            async with asyncio.timeout(self._source.timeout):
+                await self._source.ack(self._feed, acks)
+        except Exception as error:
+            self._tally.lost += len(acks)
+            log.warning(
+                "%s did not take %d acks, and gives their events again: %s", self._source.name, len(acks), error
+            )
+
+    def _close(self, event: ReceivedEvent) -> None:
+        self._open.discard(event)
+        self._some_room.set()

@@ -1,0 +1,61 @@
+"""hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
+
+from evbus_like.bridge import defaults, handlers, plugins
+from evbus_like.engine import errors
+from evbus_like.engine.consuming import group
+
+
+def __init__(hub):
+    hub.evbus.handlers.GROUP = None
+
+
+async def start(hub, contexts=None, only=(), skip=()):
+    """Begin to receive for every marked function of the `handler` dyne; returns at once, sources are waited for.
+
+    The bus must run, in this event loop. `contexts` are those that it was started with unless others are given. `only`
+    and `skip` are patterns of `service.name` or of services. Gives the number of handlers. Raises HandlerError that
+    names everything that is wrong with them, and LifecycleError.
+    """
+    if hub.evbus.handlers.GROUP is not None:
+        raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
+    hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
+    hub.pop.sub.add(dyne_name="handler")
+    hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+    found = handlers.found(hub, only, skip)
+    made = group.Group()
+    made.start(handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
+    hub.evbus.handlers.GROUP = made
+    return len(found)
+
+
+async def join(hub, timeout=30.0):
+    """Wait until every handler receives; raises TimeoutError, which names those that do not, after `timeout` seconds."""
+    await _group(hub).subscribed(timeout)
+
+
+async def ended(hub):
+    """Wait until the handlers end: after `stop`, or, with HandlerShutdown, by one whose on_error is SHUTDOWN."""
+    await _group(hub).ended()
+
+
+async def stop(hub, timeout=None):
+    """Receive nothing more, and give the calls under way `timeout` seconds (None: the setting stop_timeout).
+
+    What was received and not handled comes again after the next start. Stop the handlers before the bus, so that what
+    they put is delivered; `hub.evbus.init.stop` does so by itself.
+    """
+    made, hub.evbus.handlers.GROUP = hub.evbus.handlers.GROUP, None
+    if made is not None:
+        await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+
+
+def status(hub):
+    """Give the counts and the state of every handler on every source, as plain data; empty where none was started."""
+    made = hub.evbus.handlers.GROUP
+    return made.status() if made is not None else {}
+
+
+def _group(hub):
+    if hub.evbus.handlers.GROUP is None:
+        raise errors.LifecycleError("the handlers are not started; await hub.evbus.handlers.start() first")
+    return hub.evbus.handlers.GROUP

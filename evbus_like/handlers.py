@@ -1,0 +1,123 @@
+"""Mark functions as handlers of events: the one ordinary import of an application that receives.
+
+.. code-block:: python
+
+    # myapp/handler/shipping.py, in a folder that myapp's conf.py merges: DYNE = {"handler": ["handler"]}
+    import evbus_like.handlers as evbus
+
+    @evbus.handler("orders", "order_placed")
+    async def ship(hub, event):
+        print(event.body, event.headers, event.id, event.routing_key, event.redelivered, event.attempt)
+
+Write `import evbus_like.handlers as evbus`, never `from ... import`: what a plugin imports by name becomes a function on
+the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from evbus_like.engine.consuming.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.subscription import BROADCAST, SERVICE_POOL, SINGLETON
+from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.handling import Handling, current
+
+__all__ = [
+    "ACK_AND_LOG",
+    "BROADCAST",
+    "REJECT",
+    "REQUEUE",
+    "RETRY",
+    "SERVICE_POOL",
+    "SHUTDOWN",
+    "SINGLETON",
+    "Handling",
+    "ReceivedEvent",
+    "current",
+    "handler",
+]
+
+MARK = "evbus_handlers"  # the attribute of a marked function; it survives on the hub's wrapper
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def handler(
+    source: str,
+    event_type: str | Sequence[str],
+    *,
+    name: str = "",
+    profile: str = "default",
+    delivery: str = SERVICE_POOL,
+    reliable: bool = True,
+    on_error: str | None = None,
+    requeue_on_error: bool = False,
+    attempts: int = 5,
+    backoff: float = 1.0,
+    max_backoff: float = 60.0,
+    expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
+    sensitive: str | Sequence[str] = (),
+    broadcast_identifier: str | None = None,
+    max_workers: int = 10,
+    prefetch: int | None = None,
+    timeout: float | None = None,
+    since: Any = None,
+    dedup: int = 0,
+    dedup_durable: bool = False,
+) -> Callable[[F], F]:
+    """Call the function with every event of these types from the service `source`.
+
+    Types may be patterns: `user.*` (one word), `user.#` (any number of words). One function may be marked several times.
+
+    - `name` is the listener's, the function's by default; it is a part of its queue's name.
+    - `profile` is where the events come from: a profile's name, or `amqp:orders` where several providers have it.
+    - `delivery`: SERVICE_POOL (one instance of each service gets an event), SINGLETON (one handler in all),
+      BROADCAST (every instance; then `reliable=False`, or a `broadcast_identifier` that a restart does not change).
+    - `reliable`: the queue keeps events while nobody receives.
+    - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead letters),
+      REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters at once).
+      `requeue_on_error=True` is nameko's word for REQUEUE.
+    - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
+      shows: `"password"`, `"card.number"`, `"*"` for all.
+    - `max_workers` calls at once, sync functions in threads; `prefetch` events received and not settled (max_workers).
+    - `timeout`: seconds that one call may take, None for ever. An async function is cancelled; a thread goes on.
+    - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
+    - `dedup`: how many event ids to remember; an event that was handled already is acknowledged without a call.
+      `dedup_durable` keeps them in the outbox file.
+
+    An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
+    for options that fit no handler.
+    """
+    if requeue_on_error and on_error not in (None, REQUEUE):
+        raise HandlerError(f"requeue_on_error=True and on_error={on_error!r} say different things; give one of them")
+    options = HandlerOptions(
+        source=source,
+        event_types=(event_type,) if isinstance(event_type, str) else tuple(event_type),
+        name=name,
+        profile=profile,
+        delivery=delivery,
+        reliable=reliable,
+        on_error=REQUEUE if requeue_on_error else on_error or RETRY,
+        attempts=attempts,
+        backoff=backoff,
+        max_backoff=max_backoff,
+        expected_exceptions=(expected_exceptions,)
+        if isinstance(expected_exceptions, type)
+        else tuple(expected_exceptions),
+        sensitive=(sensitive,) if isinstance(sensitive, str) else tuple(sensitive),
+        broadcast_identifier=broadcast_identifier,
+        max_workers=max_workers,
+        prefetch=prefetch,
+        timeout=timeout,
+        since=since,
+        dedup=dedup,
+        dedup_durable=dedup_durable,
+    )
+
+    def mark(function: F) -> F:
+        setattr(function, MARK, (*getattr(function, MARK, ()), options))
+        return function
+
+    return mark
