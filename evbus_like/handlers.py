@@ -9,8 +9,8 @@
     async def ship(hub, event):
         print(event.body, event.headers, event.id, event.routing_key, event.redelivered, event.attempt)
 
-Write `import evbus_like.handlers as evbus`, never `from ... import`: what a plugin imports by name becomes a function on
-the hub.
+Write `import evbus_like.handlers as evbus`, never `from ... import`: what a plugin imports by name becomes a function
+on the hub.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ def handler(
 ) -> Callable[[F], F]:
     """Call the function with every event of these types from the service `source`.
 
-    Types may be patterns: `user.*` (one word), `user.#` (any number of words). One function may be marked several times.
+    Types may be patterns: `user.*` (one word), `user.#` (any number). One function may be marked several times.
 
     - `name` is the listener's, the function's by default; it is a part of its queue's name.
     - `profile` is where the events come from: a profile's name, or `amqp:orders` where several providers have it.
     - `delivery`: SERVICE_POOL (one instance of each service gets an event), SINGLETON (one handler in all),
       BROADCAST (every instance; then `reliable=False`, or a `broadcast_identifier` that a restart does not change).
     - `reliable`: the queue keeps events while nobody receives.
-    - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead letters),
-      REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters at once).
+    - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead
+      letters), REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters at once).
       `requeue_on_error=True` is nameko's word for REQUEUE.
     - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
       shows: `"password"`, `"card.number"`, `"*"` for all.

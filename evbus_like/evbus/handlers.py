@@ -29,7 +29,7 @@ async def start(hub, contexts=None, only=(), skip=()):
 
 
 async def join(hub, timeout=30.0):
-    """Wait until every handler receives; raises TimeoutError, which names those that do not, after `timeout` seconds."""
+    """Wait until every handler receives; raises TimeoutError after `timeout` seconds, naming those that do not."""
     await _group(hub).subscribed(timeout)
 
 

@@ -30,8 +30,8 @@ class Consumer:
     """One handler on one source.
 
     `max_workers` tasks call the handler; events that were received and are not settled are bounded by the
-    subscription's prefetch. A source that is absent or lost is tried again for ever. `shut_down` is called with a reason where the
-    handler wants the worker to end.
+    subscription's prefetch. A source that is absent or lost is tried again for ever. `shut_down` is called with a
+    reason where the handler wants the worker to end.
     """
 
     def __init__(
