@@ -42,13 +42,16 @@ class PluginSource:
 
     async def subscribe(self, subscription: Subscription) -> Any:
         """Begin to receive, over a connection that all handlers of the profile share."""
-        async with self._opening:
-            if not self._opened and "open" in self._call_of:
-                await self._call("open")
-            self._opened = True
-        feed = await self._call("subscribe", subscription)
-        self._feeds += 1
-        return feed
+        self._feeds += 1  # from here on: whoever leaves last closes the connection, a failed try too
+        try:
+            async with self._opening:
+                if not self._opened and "open" in self._call_of:
+                    await self._call("open")
+                self._opened = True
+            return await self._call("subscribe", subscription)
+        except BaseException:
+            await self._leave()
+            raise
 
     async def receive(self, feed: Any) -> Sequence[ReceivedEvent]:
         """Wait for the next events."""
@@ -80,15 +83,20 @@ class PluginSource:
         try:
             await self._call("unsubscribe", feed)
         finally:
-            self._feeds -= 1
-            if not self._feeds:
-                await self.close()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        self._feeds -= 1
+        if not self._feeds:
+            await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection, where it is open."""
+        """Let go of the connection, also of one that is half open."""
         async with self._opening:
-            opened, self._opened = self._opened, False
-            if opened and "close" in self._call_of:
+            if self._feeds:  # another handler has come meanwhile, and uses it
+                return
+            self._opened = False
+            if "close" in self._call_of:
                 await self._call("close")
 
     async def _call(self, name: str, *args: Any) -> Any:
