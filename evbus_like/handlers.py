@@ -77,8 +77,8 @@ def handler(
       BROADCAST (every instance; then `reliable=False`, or a `broadcast_identifier` that a restart does not change).
     - `reliable`: the queue keeps events while nobody receives.
     - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead
-      letters), REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters at
-      once). `requeue_on_error=True` is nameko's word for REQUEUE.
+      letters), REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters
+      at once). `requeue_on_error=True` is nameko's word for REQUEUE.
     - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
       shows: `"password"`, `"card.number"`, `"*"` for all.
     - `max_workers` calls at once, sync functions in threads; `prefetch` events received and not settled (max_workers).

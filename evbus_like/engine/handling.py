@@ -16,6 +16,7 @@ CAUSE = "causation-id"  # the id of the event whose handler put this one
 TRACE = "traceparent"  # https://www.w3.org/TR/trace-context/#traceparent-header
 STATE = "tracestate"
 CALLS = "nameko.call_id_stack"  # nameko's chain of calls, the latest last
+CONTEXT = "nameko."  # headers of nameko's worker context, which goes along the chain (nameko 2.14, nameko/messaging.py)
 MOST_CALLS = 10  # of nameko's stack, as nameko keeps by default
 
 
@@ -40,6 +41,9 @@ class Handling:
             self.headers[TRACE] = trace
             if given.get(STATE):
                 self.headers[STATE] = given[STATE]
+        for name, value in given.items():
+            if name.startswith(CONTEXT) and name != CALLS:
+                self.headers[name] = value
         calls = given.get(CALLS)
         if calls:
             calls = calls if isinstance(calls, list) else str(calls).split(",")

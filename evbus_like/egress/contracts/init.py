@@ -31,7 +31,7 @@ Optional::
     REWINDS = True                             # `since` of a handler may be used
     async def retry(hub, ctx, feed, event, delay)    # give the event again after `delay` seconds, attempt counted
     async def open(hub, ctx)                   # called before the first subscribe, and after close
-    async def close(hub, ctx)                  # all feeds have ended: let go of the connection; also after a failed open
+    async def close(hub, ctx)                  # all feeds have ended, or an open has failed: let go of the connection
     def validate(hub, ctx)                     # check the profile, connect to nothing; raises ProfileError
     def check(hub, ctx, subscription)          # check a subscription, connect to nothing; raises HandlerError
 
