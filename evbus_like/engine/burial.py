@@ -24,6 +24,7 @@ async def bury(
     try:
         async with asyncio.timeout(lane.options.timeout):
             if await _forwarded(lane, event, *why) or outbox is None or event.quiet:
+                lane.strike_off(event)
                 return None
             if lane.keeps and event.seq:
                 await outbox.bury(lane.name, event.seq, *why)

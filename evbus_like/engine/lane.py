@@ -206,6 +206,11 @@ class Lane:
             event.receipt.settle(self.name, final, attempts)
         self.report(Failure(error, event, self.name, attempts))
 
+    def strike_off(self, event: Event) -> None:
+        """Take an event out of the outbox, if it is there, for the next start must not send it."""
+        if self.outbox is not None and event.seq:
+            self.outbox.settle(self.name, [event.seq])
+
     def set_aside(self) -> Event:
         """Take the oldest event off, to be put back with `put_back` in the same step."""
         return self.queue.popleft()
@@ -290,6 +295,7 @@ class Lane:
             event = self.queue[self.in_flight]
             del self.queue[self.in_flight]
             self._free(len(event.body))
+            self.strike_off(event)  # an earlier life of the lane may have stored it
             self._drop(event, "drop_old")
 
     def _drop(self, event: Event, policy: str) -> None:

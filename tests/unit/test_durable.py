@@ -16,6 +16,7 @@ from evbus_like.engine.errors import (
     StorageError,
     TransientError,
 )
+from evbus_like.engine.event import quietly
 from evbus_like.engine.outbox import Outbox
 from tests.unit.fakes import Destination, entry, running, until
 
@@ -369,6 +370,41 @@ async def test_a_dead_letter_goes_to_the_profile_that_is_named_for_it_with_its_b
     assert letter.headers["evbus-dead-destination"] == "fake:orders"
     assert letter.headers["evbus-dead-reason"] == "no queue wants it"
     assert (account.put, account.dead_lettered, account.delivered, account.balanced) == (1, 1, 1, True)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+async def test_a_stored_event_that_was_given_up_does_not_come_back(path, quiet):
+    failing, letters = Destination(publish=[PoisonEvent("never")]), Destination()
+    entries = [
+        entry(failing, "fake:failing", lambda profile: profile == "default", dead_letter="dead", **DURABLE),
+        entry(letters, "fake:letters", lambda profile: profile == "dead" and not quiet),
+    ]
+    token = quietly.set(quiet)
+    try:
+        async with running(*entries, outbox=opened(path)) as bus:
+            await bus.putter.put("k", 1)
+            await until(lambda: bus.bus.account().dead_lettered == 1)
+            account = await bus.stop()
+    finally:
+        quietly.reset(token)
+    assert account.balanced
+    assert numbers(letters) == [1] * (not quiet)
+    assert await left(path) == {}
+
+
+async def test_a_stored_event_that_is_dropped_does_not_come_back(path):
+    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+        for number in range(3):
+            await bus.putter.put("k", number)
+        await bus.stop(0.2)
+
+    async with running(entry(away(), when_full="drop_old", max_events=3), outbox=opened(path)) as bus:
+        await until(lambda: len(bus.lanes[0].queue) == 3)
+        for number in range(3, 5):
+            await bus.putter.put("k", number)
+        account = await bus.stop(0.2)
+    assert (account.accepted, account.dropped, account.spilled, account.remaining) == (5, 2, 1, 2)
+    assert await left(path) == {"fake:default": [2]}
 
 
 async def test_a_dead_letter_that_dies_again_goes_round_no_circle(path):
