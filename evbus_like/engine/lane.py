@@ -126,6 +126,8 @@ class Lane:
 
     def take(self, event: Event, stored: bool) -> None:
         """Take in one event, or drop one, as `when_full` says."""
+        if stored and self.state == "closed":  # the disk was slow, and this is for the next start
+            self._account.spilled += 1
         # A lane that blocks stores nothing, but what was being stored when a reload made it one still comes. That must
         # not go behind: routes know the lane as plain, so that later events would overtake it.
         if stored and (self.behind or (not self.blocks and (self.full or not self.options.durable))):
@@ -229,17 +231,17 @@ class Lane:
         """Give the events of the queue that are in this process alone."""
         return [event for event in self.queue if not event.seq]
 
-    def stored(self, seqs: Sequence[int]) -> None:
-        """Note that the events which `unstored` gave are stored now."""
-        numbers = iter(seqs)
+    def stored(self, events: Sequence[Event], seqs: Sequence[int]) -> None:
+        """Note that events which `unstored` gave are stored now; others may have come meanwhile."""
+        numbers = dict(zip(events, seqs, strict=True))
         for index, event in enumerate(self.queue):
-            if not event.seq:
-                self.queue[index] = event = event.twin()  # other lanes may share the event
-                event.seq = next(numbers)
+            if event in numbers:
+                self.queue[index] = twin = event.twin()  # other lanes may share the event
+                twin.seq = numbers[event]
 
     def close(self) -> None:
         """Tell those who wait that no more will be delivered; what is stored counts as spilled from here on."""
-        self.state = "closed"
+        self.state, self.wake = "closed", _nobody
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
         stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
         for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):

@@ -168,12 +168,13 @@ class Worker:
     async def _spill(self, timeout: float) -> None:
         """Store what the lane holds in memory alone, where its profile says so."""
         lane = self.lane
-        left = lane.unstored() if lane.options.when_full == "spill" and lane.outbox is not None else []
-        if not left or lane.outbox is None:
+        if lane.options.when_full != "spill" or lane.outbox is None:
             return
+        left: list[Event] = []
         try:
             async with asyncio.timeout(timeout):
-                lane.stored(await lane.outbox.append_many([(event, (lane.name,)) for event in left]))
+                while left := lane.unstored():  # a commit may bring more meanwhile
+                    lane.stored(left, await lane.outbox.append_many([(event, (lane.name,)) for event in left]))
         except (PutError, TimeoutError) as error:
             log.error("%s: %d events could not be spilled to the outbox and are lost: %s", lane.name, len(left), error)
 
