@@ -171,6 +171,8 @@ class Admission:
                 self.rejected += 1
                 raise
             self.taken += 1
+            if receipt is not None:
+                receipt.taken = True
 
     def _accept(self, event: Event, receipt: Receipt | None, route: Route, parcels: Sequence[Parcel]) -> None:
         self.taken += 1

@@ -77,7 +77,7 @@ class Commits:
         Raises OutboxFull, EventTooLarge and OutboxClosed at once: then nothing of it happened.
         """
         waiting = Waiting(parcels, self._pack(parcels), done)
-        if not waiting.packed and not self.waiting:
+        if not waiting.packed and not any(self.concerns(parcel.lanes) for parcel in parcels):
             return _let_through(waiting, iter(()))
         for parcel in parcels:
             for lane in parcel.lanes:

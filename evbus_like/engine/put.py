@@ -141,10 +141,7 @@ class Putter:
         try:
             await receipt.wait_accepted(bus.watch, deadline)
         except TimeoutError:
-            raise PutTimeout(
-                f"the outbox {bus.outbox and bus.outbox.path} did not answer for {timeout:g} s: whether the event is"
-                " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
-            ) from None
+            raise self._unanswered(timeout) from None
         if confirm == "delivered":
             await self._delivered(event, receipt, deadline, timeout)
         return receipt
@@ -195,9 +192,18 @@ class Putter:
                 await self.bus.intake.put(event)
             await receipt.wait_accepted(self.bus.watch, deadline)
         except TimeoutError:
+            if receipt.taken:
+                raise self._unanswered(timeout) from None
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
             ) from None
+
+    def _unanswered(self, timeout: float) -> PutTimeout:
+        outbox = self.bus.outbox
+        return PutTimeout(
+            f"the outbox {outbox and outbox.path} did not answer for {timeout:g} s: whether the event is"
+            " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
+        )
 
     async def _admit_with_room(self, event: Event, deadline: float, timeout: float) -> None:
         """Let an event be accepted that found the outbox full, waiting for room there."""

@@ -21,7 +21,18 @@ class Receipt:
     it said of the event, where it says something (Kafka: partition and offset).
     """
 
-    __slots__ = ("_done", "_follow", "_refused", "answers", "attempts", "destinations", "id", "outcomes", "withdrawn")
+    __slots__ = (
+        "_done",
+        "_follow",
+        "_refused",
+        "answers",
+        "attempts",
+        "destinations",
+        "id",
+        "outcomes",
+        "taken",
+        "withdrawn",
+    )
 
     def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None, follow: bool = True) -> None:
         self.id = event_id
@@ -31,6 +42,7 @@ class Receipt:
         self._follow = follow  # whether somebody waits for the delivery
         self.attempts: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
+        self.taken = False  # whether the event is beyond recall, though the disk may not have it yet
         self.withdrawn = False
         self._done: asyncio.Future[None] | None = None
 

@@ -127,14 +127,15 @@ async def test_a_lane_of_memory_keeps_its_order_where_a_durable_lane_shares_even
     assert numbers(durable) == [number for number in range(100) if number % 3]
 
 
-async def test_events_for_memory_alone_do_not_wait_for_a_disk_that_is_stuck(path, monkeypatch):
+@pytest.mark.parametrize("policy", ["block", "drop_new", "drop_old", "spill"])
+async def test_events_for_memory_alone_do_not_wait_for_a_disk_that_is_stuck(path, monkeypatch, policy):
     outbox = opened(path)
     stuck = asyncio.get_running_loop().create_future()
     monkeypatch.setattr(outbox, "submit_packed", lambda items: stuck)
     durable, memory = Destination(), Destination()
     entries = [
         entry(durable, "fake:durable", lambda profile: profile == "durable", **DURABLE),
-        entry(memory, "fake:memory", lambda profile: profile == "memory"),
+        entry(memory, "fake:memory", lambda profile: profile == "memory", when_full=policy),
     ]
     async with running(*entries, outbox=outbox) as bus:
         bus.putter.put_nowait("k", 1, "durable")
@@ -184,6 +185,25 @@ async def test_a_put_that_the_disk_does_not_answer_says_that_its_outcome_is_not_
         account = await bus.stop()
     assert numbers(destination) == [1]
     assert account.complete
+
+
+async def test_a_put_that_took_its_turn_and_waits_for_the_disk_says_so_too(path, monkeypatch):
+    outbox, destination = opened(path), Destination()
+    stuck = asyncio.get_running_loop().create_future()
+    entries = [
+        entry(destination, "fake:durable", lambda profile: profile == "durable", **DURABLE),
+        entry(name="fake:memory", matches=lambda profile: profile == "memory"),
+    ]
+    async with running(*entries, outbox=outbox) as bus:
+        monkeypatch.setattr(outbox, "submit_packed", lambda items: stuck)
+        for number in range(3000):  # more than the listener does in one turn
+            bus.putter.put_nowait("k", number, "memory")
+        with pytest.raises(PutTimeout, match="whether the event is stored is not known; if it is, it will be"):
+            await bus.putter.put("k", 1, "durable", timeout=0.5)
+
+        stuck.set_result([1])
+        await until(lambda: destination.received)
+    assert numbers(destination) == [1]
 
 
 @pytest.mark.parametrize("options", [DURABLE, SPILL], ids=["always", "spill"])
