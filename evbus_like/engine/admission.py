@@ -98,10 +98,10 @@ class Admission:
         try:
             self.admit(event)
         except PutError as error:
-            if isinstance(error, OutboxFull):
+            if isinstance(error, OutboxFull) and receipt is None:
                 self.taken += 1
                 self.rejected += 1
-            if receipt is not None:
+            if receipt is not None:  # who waits hears it, and may wait for room in the outbox
                 receipt.refuse(error)
             else:
                 self.report(Failure(error, event))

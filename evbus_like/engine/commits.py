@@ -90,20 +90,19 @@ class Commits:
 
     def _pack(self, parcels: Sequence[Parcel]) -> list[Any]:
         """Make what is to be written, with room for it; where the outbox is full, lanes that may drop events do."""
-        packed: list[Any] = []
+        items = []
+        for parcel in parcels:
+            parcel.stored = stored = tuple([lane for lane in parcel.lanes if lane.stores()])
+            if stored:
+                items.append((parcel.event, tuple([lane.name for lane in stored])))
+        if not items:
+            return []
+        assert self.outbox is not None
         try:
-            for parcel in parcels:
-                stored = tuple([lane for lane in parcel.lanes if lane.stores()])
-                if stored:
-                    assert self.outbox is not None
-                    packed.append(self.outbox.pack(parcel.event, tuple([lane.name for lane in stored])))
-                    parcel.stored = stored
+            return self.outbox.pack(items)
         except PutError as error:
-            if packed and self.outbox is not None:
-                self.outbox.release(packed)
             _drop(parcels, error)
             return []
-        return packed
 
     def _begin(self) -> None:
         """Begin a commit: at once for one event at a time, else when all tasks that are ready now have put theirs."""
@@ -129,6 +128,7 @@ class Commits:
         try:
             future = self.outbox.submit_packed(group)
         except PutError as error:
+            self.outbox.release(group)
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         self._latest = self._under_way

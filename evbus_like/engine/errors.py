@@ -66,7 +66,11 @@ class QueueFull(PutError, asyncio.QueueFull):
 
 
 class OutboxFull(QueueFull):
-    """The outbox holds as many bytes as it may."""
+    """The outbox holds as many bytes as it may; `needed` are those that have no room."""
+
+    def __init__(self, message: str, needed: int = 0) -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 class StorageError(PutError):

@@ -166,6 +166,7 @@ class Lane:
             self.queue.append(event)
         self._measure()
         self.plain = self.blocks and not self.behind
+        self._spare_the_disk()
 
     # ---- out
 
@@ -308,10 +309,18 @@ class Lane:
             event.receipt.settle(self.name, Dropped(f"{self.name} was full ({policy}; {self.trouble})"))
 
     def _free(self, size: int) -> None:
+        was_full = self.full
         self.bytes -= size
         self._measure()
+        if was_full and self.options.when_full == "spill":
+            self._spare_the_disk()
         if self.room is not None:
             self.room.set()
+
+    def _spare_the_disk(self) -> None:
+        """Tell those who wait for the outbox, if the lane can do without it now."""
+        if self.outbox is not None and not self.stores():
+            self.outbox.look_again()
 
     def _measure(self) -> None:
         self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes

@@ -136,8 +136,8 @@ class Putter:
         else:
             try:
                 bus.admit(event)
-            except OutboxFull:
-                await self._admit_with_room(event, deadline, timeout)
+            except OutboxFull as full:
+                await self._admit_with_room(event, full, deadline, timeout)
         try:
             await receipt.wait_accepted(bus.watch, deadline)
         except TimeoutError:
@@ -191,6 +191,8 @@ class Putter:
             async with asyncio.timeout_at(deadline):
                 await self.bus.intake.put(event)
             await receipt.wait_accepted(self.bus.watch, deadline)
+        except OutboxFull as full:
+            await self._admit_with_room(event, full, deadline, timeout)
         except TimeoutError:
             if receipt.taken:
                 raise self._unanswered(timeout) from None
@@ -205,7 +207,7 @@ class Putter:
             " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
         )
 
-    async def _admit_with_room(self, event: Event, deadline: float, timeout: float) -> None:
+    async def _admit_with_room(self, event: Event, full: OutboxFull, deadline: float, timeout: float) -> None:
         """Let an event be accepted that found the outbox full, waiting for room there."""
         bus = self.bus
         outbox = bus.outbox
@@ -213,14 +215,14 @@ class Putter:
         while bus.state == "running":
             try:
                 async with asyncio.timeout_at(deadline):
-                    await outbox.some_room()
+                    await outbox.some_room(full.needed)
             except TimeoutError:
                 raise PutTimeout(f"the outbox {outbox.path} had no room for {timeout:g} s") from None
             try:
                 bus.admit(event)
                 return
-            except OutboxFull:
-                continue  # others were faster
+            except OutboxFull as again:
+                full = again  # others were faster
         raise bus.refusal(event.profile)
 
     async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:

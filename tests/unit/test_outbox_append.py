@@ -222,7 +222,7 @@ async def test_a_length_that_rots_costs_no_neighbour_its_place(path):
 
 async def test_a_bad_event_does_not_spoil_those_that_are_packed_beside_it(path):
     async with opened(path, max_bytes=1000) as outbox:
-        parcels = [outbox.pack(make(n), ("a",)) for n in range(2)]
+        parcels = outbox.pack([(make(n), ("a",)) for n in range(2)])
         for event, names, error in [
             (make(body={}), ["a"], BadEvent),
             (make(), ["a", "a"], BadEvent),
@@ -230,7 +230,7 @@ async def test_a_bad_event_does_not_spoil_those_that_are_packed_beside_it(path):
             (make(b"x" * 600), ["a"], OutboxFull),
         ]:
             with pytest.raises(error):
-                outbox.pack(event, tuple(names))
+                outbox.pack([(event, names)])
         held = outbox.counts().bytes
         seqs = await outbox.submit_packed(parcels)
 
@@ -241,7 +241,7 @@ async def test_a_bad_event_does_not_spoil_those_that_are_packed_beside_it(path):
 async def test_what_was_packed_and_is_not_submitted_is_not_counted_once_it_is_released(path):
     outbox = Outbox(path)
     outbox.open()
-    parcels = [outbox.pack(make(), ("a",))]
+    parcels = outbox.pack([(make(), ("a",))])
     await outbox.close()
     with pytest.raises(OutboxClosed):
         outbox.submit_packed(parcels)

@@ -103,9 +103,8 @@ class Outbox:
 
     def submit(self, event: Event, destinations: Sequence[str]) -> asyncio.Future[int]:
         """Begin an append; shield the future, or add a callback, to learn of a commit that nobody awaits any more."""
-        writer = self._usable()
-        parcel = self.pack(event, tuple(destinations))
-        return writer.submit(Job(asyncio.get_running_loop(), (parcel,), size(parcel[0])))
+        packed = self.pack([(event, destinations)])
+        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size(packed[0][0])))
 
     async def append(self, event: Event, destinations: Sequence[str]) -> int:
         """Write a serialized event, for one or more destinations, and give its seq; seqs have the order of the calls.
@@ -116,20 +115,17 @@ class Outbox:
 
     def submit_many(self, items: Sequence[tuple[Event, Sequence[str]]]) -> asyncio.Future[list[int]]:
         """Begin an append of events that are written all together or not at all."""
-        writer = self._usable()
-        parcels = [_parcel(event, destinations) for event, destinations in items]
-        self.tally.reserve(size_of(parcels))
-        return writer.submit(Job(asyncio.get_running_loop(), parcels, size_of(parcels), many=True))
+        return self.submit_packed(self.pack(items))
 
-    def pack(self, event: Event, destinations: tuple[str, ...]) -> Parcel:
-        """Make what `submit_packed` writes of a serialized event, and reserve its room; the caller owes one of both.
+    def pack(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[Parcel]:
+        """Make what `submit_packed` writes of serialized events, and reserve its room, for all of them or for none.
 
-        Raises OutboxFull, EventTooLarge, BadEvent and OutboxClosed.
+        Who has it must submit it, or release it. Raises OutboxFull, EventTooLarge, BadEvent and OutboxClosed.
         """
         self._usable()
-        parcel = _parcel(event, destinations)
-        self.tally.reserve(size(parcel[0]))
-        return parcel
+        packed = [_parcel(event, destinations) for event, destinations in items]
+        self.tally.reserve(size_of(packed))
+        return packed
 
     def release(self, packed: Sequence[Parcel]) -> None:
         """Give back the room of what is not written after all."""
@@ -174,12 +170,18 @@ class Outbox:
             self._usable()
             await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(needed)))
 
-    async def some_room(self) -> None:
-        """Wait until something leaves the outbox; others may be faster. Raises OutboxClosed at the end."""
+    async def some_room(self, needed: int) -> None:
+        """Wait until something leaves the outbox, or `look_again` is called, unless so many bytes have room now.
+
+        Others may be faster. Raises OutboxClosed at the end.
+        """
         self._usable()
-        before = self.tally.bytes
-        await self.tally.room.wait(lambda: not self._closing and self.tally.bytes >= before)
+        await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(needed)))
         self._usable()
+
+    def look_again(self) -> None:
+        """Wake those who wait for room, for they may not need it any more."""
+        self.tally.room.wake_all()
 
     # ---- dead letters
 

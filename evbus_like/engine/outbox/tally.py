@@ -59,7 +59,8 @@ class Tally:
         raise OutboxFull(
             f"the outbox {self.path} is full: {self.bytes} of {self.max_bytes} bytes, {self.pending.total()} events"
             f" wait and {self.dead} dead letters are kept; see why their destinations do not take them, replay or purge"
-            " dead letters, or raise its max_bytes"
+            " dead letters, or raise its max_bytes",
+            size,
         )
 
     def fits(self, size: int) -> bool:
