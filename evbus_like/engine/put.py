@@ -106,8 +106,8 @@ class Putter:
         route = bus.admission.route(profile)
         for lane in route.lanes:
             if lane.shut:
-                await self._room(route, deadline, timeout)
-                route = bus.admission.route(profile)  # another one, where the profiles were reloaded meanwhile
+                route = await self._room(profile, deadline, timeout)
+                break
         if bus.state != "running":  # it may have stopped while we waited
             raise bus.refusal(profile)
         if confirm == "queued":
@@ -168,22 +168,29 @@ class Putter:
                 ) from None
         return Receipt(event.id)
 
-    async def _room(self, route: Route, deadline: float, timeout: float) -> None:
-        """Wait until every lane of the route has room, or raise PutTimeout naming the one that has not."""
-        for lane in route.lanes:
-            while lane.shut:
-                if self.bus.state != "running":
-                    raise self.bus.refusal(lane.name)
-                lane.room = lane.room or asyncio.Event()
-                lane.room.clear()
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await lane.room.wait()
-                except TimeoutError:
-                    raise PutTimeout(
-                        f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble})"
-                        f" and had no room for {timeout:g} s"
-                    ) from None
+    async def _room(self, profile: str, deadline: float, timeout: float) -> Route:
+        """Wait until all lanes of a profile have room at once, and give its route.
+
+        Raises PutTimeout naming a lane that has none. While one is waited for, another may fill up, and the profiles
+        may be reloaded.
+        """
+        while True:
+            route = self.bus.admission.route(profile)
+            lane = next((each for each in route.lanes if each.shut), None)
+            if lane is None:
+                return route
+            if self.bus.state != "running":
+                raise self.bus.refusal(lane.name)
+            lane.room = lane.room or asyncio.Event()
+            lane.room.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await lane.room.wait()
+            except TimeoutError:
+                raise PutTimeout(
+                    f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble})"
+                    f" and had no room for {timeout:g} s"
+                ) from None
 
     async def _in_turn(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let the listener accept the event after those before it."""

@@ -28,8 +28,8 @@ class Tries:
 
     @property
     def this(self) -> int:
-        """Which try the one under way is: 1 for the first."""
-        return self.failed + 1
+        """Which try the one under way is: 1 for the first, however often it failed before these events came."""
+        return self.failed + 1 if self.head else 1
 
     @property
     def most(self) -> int:
@@ -50,8 +50,8 @@ class Tries:
             self._slice = max(1, min(2 * self._slice, self._suspects))
 
     def again(self, count: int) -> None:
-        """Note a try that failed for so many events at the head."""
-        self.failed += 1
+        """Note a try that failed for so many events at the head; those without any count until there is one with."""
+        self.failed = self.this if count else self.failed + 1
         self.head = count
         if count and self.first_failed is None:
             self.first_failed = time()

@@ -362,6 +362,22 @@ async def test_a_full_lane_raises_from_put_nowait_and_makes_put_wait(options):
     assert numbers(destination) == [0, 2]
 
 
+async def test_a_put_waits_until_all_its_lanes_have_room_at_once():
+    one, other = entry(name="fake:one"), entry(name="fake:other", matches=lambda profile: profile == "both")
+    async with running(one, other) as bus:
+        one.lane.shut = other.lane.shut = True
+        waiting = asyncio.create_task(bus.putter.put("k", 1, "both"))
+        for lane, full in ((one.lane, other.lane), (other.lane, one.lane)):
+            await asyncio.sleep(0)
+            lane.shut, full.shut = False, True  # others are faster
+            (lane.room or asyncio.Event()).set()
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+        one.lane.shut = False
+        one.lane.room.set()
+        await waiting
+
+
 async def test_only_the_events_for_a_full_lane_wait():
     full = Destination(open=["hang"])
     other = Destination()

@@ -181,6 +181,17 @@ async def test_a_plugin_that_gives_too_few_or_too_many_outcomes_loses_nothing(an
     assert set(numbers(destination.received)) | {0} >= {1, 2}
 
 
+async def test_tries_to_connect_before_an_event_came_are_none_of_its_own():
+    destination = Destination(open=[TransientError("away")] * 20)
+    async with running(entry(destination, attempts=5)) as bus:
+        await until(lambda: destination.calls["open"] >= 10)
+        before = destination.calls["open"]
+        bus.putter.put_nowait("k", 1)
+        await until(lambda: bus.failures)
+        assert destination.calls["open"] - before >= 4  # one may have been under way
+        assert bus.failures[0].attempts == 5
+
+
 async def test_an_event_is_given_up_after_its_own_tries_and_not_after_those_of_others():
     lost = TransientError("lost")
     # Given: event 0 fails in three batches, and event 1 is with it in the third alone
