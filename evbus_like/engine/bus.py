@@ -30,7 +30,7 @@ log = logging.getLogger("evbus_like.bus")
 State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 100  # events routed and serialized in one go
 TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
-HEARING = 1.0  # seconds in which a closed outbox's answers are heard; they are on their way then
+HEARING = 1000  # milliseconds, at most, that the answers of a closed outbox are waited for
 GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
 
 
@@ -208,9 +208,6 @@ class Bus:
             if event.receipt is not None:
                 event.receipt.withdraw(self.refusal(event.profile))
         await self._close_outbox(max(1.0, deadline - now()))
-        heard_by = now() + HEARING
-        while self.admission.commits and now() < heard_by:  # what the outbox has answered, at the latest as it closed
-            await asyncio.sleep(0.001)
         account = self.account()
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
@@ -222,6 +219,10 @@ class Bus:
                 await self.outbox.close(timeout)
             except PutError as error:
                 log.error("%s", error)
+        for _ in range(HEARING):  # it has answered for every event by now, and the answers are on their way
+            if not self.admission.commits:
+                break
+            await asyncio.sleep(0.001)
 
     def _become(self, state: State) -> None:
         self.state = state
