@@ -242,7 +242,7 @@ class Lane:
 
     def close(self) -> None:
         """Tell those who wait that no more will be delivered; what is stored counts as spilled from here on."""
-        self.state, self.wake = "closed", _nobody
+        self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
         stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
         for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):

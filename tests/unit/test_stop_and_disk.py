@@ -78,6 +78,23 @@ async def test_an_event_that_the_disk_takes_after_its_lane_was_closed_stays_for_
     assert await left(outbox) == {"fake:default": [b"1"]}
 
 
+@pytest.mark.parametrize("kind", [Destination, Now])
+async def test_an_event_that_waits_for_the_disk_as_a_lane_of_memory_is_closed_is_spilled(outbox, monkeypatch, kind):
+    destination = kind()
+    entries = [entry(away(), "fake:durable", **DURABLE), entry(destination, "fake:spill", when_full="spill")]
+    async with running(*entries, outbox=outbox) as bus:
+        disk = SlowDisk(outbox, monkeypatch)
+        put = asyncio.create_task(bus.putter.put("k", 1))
+        await disk.at_work()
+        asyncio.get_running_loop().call_later(0.1, disk.go.set)
+        account = await bus.stop(0)
+        await put
+    assert account.balanced
+    assert (account.spilled, account.remaining) == (2, 0)
+    assert destination.received == []
+    assert await left(outbox) == {"fake:durable": [b"1"], "fake:spill": [b"1"]}
+
+
 async def test_an_event_that_comes_into_a_lane_while_it_spills_is_spilled_too(outbox, monkeypatch):
     entries = [
         entry(away(), "fake:durable", lambda profile: profile == "both", **DURABLE),
