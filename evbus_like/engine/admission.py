@@ -98,10 +98,10 @@ class Admission:
         try:
             self.admit(event)
         except PutError as error:
-            if isinstance(error, OutboxFull) and receipt is None:
+            if isinstance(error, OutboxFull) and (receipt is None or not receipt.waits_for_room):
                 self.taken += 1
                 self.rejected += 1
-            if receipt is not None:  # who waits hears it, and may wait for room in the outbox
+            if receipt is not None:
                 receipt.refuse(error)
             else:
                 self.report(Failure(error, event))

@@ -194,11 +194,13 @@ class Putter:
 
     async def _in_turn(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let the listener accept the event after those before it."""
+        receipt.waits_for_room = True
         try:
             async with asyncio.timeout_at(deadline):
                 await self.bus.intake.put(event)
             await receipt.wait_accepted(self.bus.watch, deadline)
         except OutboxFull as full:
+            receipt.put_again()
             await self._admit_with_room(event, full, deadline, timeout)
         except TimeoutError:
             if receipt.taken:

@@ -31,6 +31,7 @@ class Receipt:
         "id",
         "outcomes",
         "taken",
+        "waits_for_room",
         "withdrawn",
     )
 
@@ -43,6 +44,7 @@ class Receipt:
         self.attempts: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
         self.taken = False  # whether the event is beyond recall, though the disk may not have it yet
+        self.waits_for_room = False  # whether who put the event tries again where the outbox is full
         self.withdrawn = False
         self._done: asyncio.Future[None] | None = None
 
@@ -77,6 +79,10 @@ class Receipt:
         self._refused = error
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
+
+    def put_again(self) -> None:
+        """Forget that the event was refused, for it is put once more."""
+        self._refused = None
 
     def withdraw(self, error: EvbusError) -> None:
         """Refuse an event that still stands in the intake queue: whoever takes it there must leave it."""

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from evbus_like.engine.errors import EventTooLarge, OutboxFull, TransientError
+from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox
+from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.serializer import Serializer
 from tests.unit.fakes import Destination, dump_json, entry, running, until
 
@@ -74,6 +76,20 @@ async def test_a_put_that_has_to_take_its_turn_waits_for_room_in_the_outbox_too(
         account = await bus.stop()
     assert durable.received == [b'"first"', b'"late"']
     assert (account.put, account.rejected, account.complete) == (3002, 0, True)
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_an_event_that_nobody_puts_again_is_counted_as_rejected_where_the_outbox_is_full(tmp_path, awaited):
+    outbox = opened(tmp_path)
+    async with running(entry(Away(), **DURABLE), outbox=outbox) as bus:
+        await bus.putter.put("k", 1)
+        bound(outbox, 10)
+        event = Event("k", 2, "default")
+        event.receipt = Receipt(event.id) if awaited else None  # put_nowait in a handler makes one
+        bus.bus.intake.put_nowait(event)
+        await until(lambda: not bus.bus.intake.items)
+        account = bus.bus.account()
+    assert (account.put, account.accepted, account.rejected) == (2, 1, 1)
 
 
 async def test_a_put_notices_room_that_there_is_before_it_begins_to_wait(tmp_path, monkeypatch):
