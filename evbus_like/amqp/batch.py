@@ -14,7 +14,7 @@ from typing import Any
 
 from aiormq.abc import ChannelFrame
 
-from evbus_like.amqp.frames import Encoder
+from evbus_like.amqp.frames import Encoder, UnknownExchange
 from evbus_like.engine.event import Event
 
 MAJOR = "7"
@@ -77,7 +77,8 @@ class Slot:
 async def publish(channel: Any, encoder: Encoder, events: Sequence[Event], fixed_key: str | None) -> Confirms:
     """Write a batch in one piece, in order, and give what will hold its answers.
 
-    If this is cancelled or fails, the channel's numbering is in doubt and the channel must be given up.
+    If this is cancelled or fails, the channel's numbering is in doubt and the channel must be given up; but after an
+    UnknownExchange all is as if it had not been called.
     """
     encode = encoder.publish
     async with channel.lock:
@@ -85,11 +86,18 @@ async def publish(channel: Any, encoder: Encoder, events: Sequence[Event], fixed
         confirmations, returned = channel.confirmations, channel.message_id_delivery_tag
         tag = channel.delivery_tag
         frames: list[bytes] = []
-        for position, event in enumerate(events):
-            tag += 1
-            confirmations[tag] = Slot(confirms, position)
-            returned[event.id] = tag  # a returned message is known by its message id
-            encode(event, event.routing_key if fixed_key is None else fixed_key, frames)
+        try:
+            for position, event in enumerate(events):
+                tag += 1
+                confirmations[tag] = Slot(confirms, position)
+                returned[event.id] = tag  # a returned message is known by its message id
+                encode(event, event.routing_key if fixed_key is None else fixed_key, frames)
+        except UnknownExchange:
+            confirms.done.cancel()
+            for late in range(channel.delivery_tag + 1, tag + 1):
+                confirmations.pop(late)
+            forget(channel, events)
+            raise
         channel.delivery_tag = tag
         await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False, drain_future=None))
     return confirms

@@ -14,7 +14,7 @@ from evbus_like.engine.failure import chain
 
 def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
     """Classify what went wrong while connecting."""
-    reason = _text(error)
+    reason = text(error)
     if isinstance(error, (aiormq.ProbableAuthenticationError, aiormq.AuthenticationError)):
         return DestinationRefused(
             f"RabbitMQ at {place} refused the login of user {user!r}: check login and password of the profile,"
@@ -50,11 +50,11 @@ def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
 
 def publishing(error: BaseException, place: str, exchange: str) -> DeliveryError:
     """Classify what went wrong with a channel that was open."""
-    reason = _text(error)
+    reason = text(error)
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, aiormq.PublishError):
-        return unroutable(exchange, str(error.frame.routing_key))
+        return unroutable(str(error.frame.exchange), str(error.frame.routing_key))
     if isinstance(error, aiormq.DeliveryError):
         return TransientError(f"RabbitMQ at {place} did not take the event (basic.nack): its queue may be full")
     if isinstance(error, aiormq.ChannelNotFoundEntity):
@@ -107,7 +107,7 @@ def _tls(error: BaseException) -> ssl.SSLError | None:
     return next((cause for cause in chain(error) if isinstance(cause, ssl.SSLError)), None)
 
 
-def _text(error: BaseException) -> str:
+def text(error: BaseException) -> str:
     """Give the broker's own words where there are any."""
     if isinstance(error, aiormq.AMQPError) and error.args:
         return " ".join(str(arg) for arg in error.args if arg is not None)

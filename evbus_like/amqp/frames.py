@@ -6,10 +6,11 @@ RabbitMQ's errata for the types of header values.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from struct import Struct
 from typing import Any
 
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import SERVICE_HEADER, Event, events_of
 
 END = b"\xce"
 METHOD, HEADER, BODY = 1, 2, 3
@@ -56,11 +57,22 @@ def value_of(value: Any) -> bytes:
         return b"d" + _double(value)
     if isinstance(value, bytes):
         return b"x" + _long(len(value)) + value
+    if isinstance(value, list):
+        items = b"".join(map(value_of, value))
+        return b"A" + _long(len(items)) + items
     return b"V"
 
 
+class UnknownExchange(Exception):
+    """An event's service has an exchange of which nobody knows yet whether it is there; nothing was written."""
+
+
 class Encoder:
-    """Encodes publishes for one channel, one exchange and one set of fixed properties."""
+    """Encodes publishes for one channel, one exchange and one set of fixed properties.
+
+    An event of a service goes to the service's own exchange if that is among `exchanges`, a set that its owner fills;
+    where `exchanges` is None, it goes where all others go.
+    """
 
     def __init__(
         self,
@@ -71,31 +83,73 @@ class Encoder:
         persistent: bool,
         app_id: str = "",
         id_header: str = "",
+        exchanges: Collection[str] | None = None,
+        service_mandatory: bool = False,
     ) -> None:
         self._channel = channel
         self._max_body = frame_size
-        self._exchange = shortstr(exchange)
-        self._mandatory = b"\x01" if mandatory else b"\x00"
+        self._exchange = exchange
+        self._exchanges = exchanges
+        self._mandatory = mandatory
+        self._service_mandatory = service_mandatory
         self._delivery_mode = b"\x02" if persistent else b"\x01"
         self._flags = ALWAYS | (APP_ID if app_id else 0)
         self._app_id = shortstr(app_id) if app_id else b""
         self._id_header = id_header
-        self._methods: dict[str, bytes] = {}
+        self._methods: dict[str, bytes] = {}  # by routing key
+        self._service_methods: dict[tuple[str, str], bytes] = {}  # by service and routing key
         self._content_types: dict[str, bytes] = {}
 
     def _method(self, routing_key: str) -> bytes:
-        payload = Struct(">HHH").pack(BASIC, PUBLISH, 0) + self._exchange + shortstr(routing_key) + self._mandatory
-        made = _frame(METHOD, self._channel, len(payload)) + payload + END
+        made = self._published(self._exchange, routing_key, self._mandatory)
         if len(self._methods) > 10_000:
             self._methods.clear()
         self._methods[routing_key] = made
         return made
 
-    def _properties(self, event: Event, size: int, content_type: bytes) -> bytes:
-        flags, headers = self._flags, b""
+    def _service_method(self, service: str, routing_key: str) -> bytes:
+        exchange = self._exchange
+        if self._exchanges is not None:
+            exchange = events_of(service)
+            if exchange not in self._exchanges:
+                raise UnknownExchange(exchange)
+        made = self._published(exchange, routing_key, self._service_mandatory)
+        if len(self._service_methods) > 10_000:
+            self._service_methods.clear()
+        self._service_methods[service, routing_key] = made
+        return made
+
+    def _published(self, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+        flags = b"\x01" if mandatory else b"\x00"
+        payload = Struct(">HHH").pack(BASIC, PUBLISH, 0) + shortstr(exchange) + shortstr(routing_key) + flags
+        return _frame(METHOD, self._channel, len(payload)) + payload + END
+
+    def _special(self, event: Event, routing_key: str) -> tuple[bytes, bytes]:
+        """Give the method and the headers of an event that has headers."""
+        service = event.headers.get(SERVICE_HEADER) if event.headers else None
+        if service is None:
+            method = self._methods.get(routing_key) or self._method(routing_key)
+        else:
+            method = self._service_methods.get((service, routing_key)) or self._service_method(service, routing_key)
+        return method, headers_table(event, self._id_header)
+
+    def publish(self, event: Event, routing_key: str, frames: list[bytes]) -> None:
+        """Encode one event, the method, the header and the body frames, and append the pieces to `frames`.
+
+        Raises UnknownExchange.
+        """
+        body = event.body
+        size = len(body)
+        content_type = self._content_types.get(event.content_type)
+        if content_type is None:
+            content_type = self._content_types[event.content_type] = shortstr(event.content_type)
         if event.headers or self._id_header:
-            flags, headers = flags | HEADERS, headers_table(event, self._id_header)
-        return b"".join(
+            flags = self._flags | HEADERS
+            method, headers = self._special(event, routing_key)
+        else:
+            flags, headers = self._flags, b""
+            method = self._methods.get(routing_key) or self._method(routing_key)
+        properties = b"".join(
             (
                 _header(BASIC, 0, size, flags),
                 content_type,
@@ -106,21 +160,7 @@ class Encoder:
                 self._app_id,
             )
         )
-
-    def publish(self, event: Event, routing_key: str, frames: list[bytes]) -> None:
-        """Encode one event, the method, the header and the body frames, and append the pieces to `frames`."""
-        body = event.body
-        size = len(body)
-        content_type = self._content_types.get(event.content_type)
-        if content_type is None:
-            content_type = self._content_types[event.content_type] = shortstr(event.content_type)
-        properties = self._properties(event, size, content_type)
-        start = (
-            (self._methods.get(routing_key) or self._method(routing_key))
-            + _frame(HEADER, self._channel, len(properties))
-            + properties
-            + END
-        )
+        start = method + _frame(HEADER, self._channel, len(properties)) + properties + END
         most = self._max_body
         if size <= SMALL:
             frames.append(start + _frame(BODY, self._channel, size) + body + END if size else start)

@@ -12,10 +12,11 @@ import aio_pika
 
 from evbus_like.amqp import alarm, batch, failures
 from evbus_like.amqp.connect import Target, connect
-from evbus_like.amqp.frames import Encoder
+from evbus_like.amqp.exchanges import Exchanges
+from evbus_like.amqp.frames import Encoder, UnknownExchange
 from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import Event, events_of, service_of
 
 BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for, where its alarm cannot be watched
 
@@ -37,7 +38,11 @@ class Publisher:
         self.exchange = "" if exchange == "default" else exchange
         self.fixed_key = acct.get("routing_key") or None
         self.declare: Mapping[str, Any] | None = acct.get("declare")
+        # Events of services go to exchanges of their own, where the profile does not say itself where its events go.
+        self.by_service = not acct.get("exchange") and self.fixed_key is None
+        self.declare_events = acct.get("declare_events", True)
         self.mandatory = acct.get("mandatory", True)
+        self.service_mandatory = acct.get("mandatory", False)  # nobody listening is no error for an event of a service
         self.persistent = acct.get("persistent", True)
         self.app_id = acct.get("app_id", "")
         self.id_header = acct.get("id_header", "")
@@ -51,7 +56,9 @@ class Publisher:
         self._watched = False
         self._connection: Any = None
         self._channel: Any = None  # aiormq's
+        self._outer: Any = None  # aio-pika's channel around it
         self._exchange: Any = None  # aio-pika's
+        self._exchanges: Exchanges | None = None  # those of services' events
         self._encoder: Encoder | None = None
 
     @property
@@ -68,12 +75,13 @@ class Publisher:
             raise failures.connecting(error, self.target.place, self.target.user) from error
         self._watched = alarm.watch(self._connection.transport.connection, partial(self._alarm, self._connection))
         try:
-            channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-            self._exchange = await self._look_up(channel)
-            self._channel = await channel.get_underlay_channel()
+            self._outer = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            self._exchange = await self._look_up(self._outer)
+            self._channel = await self._outer.get_underlay_channel()
         except Exception as error:
             await self.close()
             raise failures.publishing(error, self.target.place, self.exchange) from error
+        self._exchanges = Exchanges(self._connection, self.declare_events, self.target.place)
         self._encoder = None
         if self.batched and batch.usable(self._channel):
             self._encoder = Encoder(
@@ -84,6 +92,8 @@ class Publisher:
                 self.persistent,
                 self.app_id,
                 self.id_header,
+                self._exchanges.there if self.by_service else None,
+                self.service_mandatory,
             )
 
     def _alarm(self, connection: Any, reason: str | None) -> None:
@@ -111,9 +121,8 @@ class Publisher:
             await self.open()
         if not (self._watched or await self._unblocked()):
             return [Blocked(failures.blocked("connection.blocked", self.target.place))] * len(events)
-        send = self._send_batch if self._encoder is not None else self._send_singly
         try:
-            outcomes = await send(events)
+            outcomes = await self._send(events)
         except BaseException:
             self._channel = None  # its numbering is in doubt
             raise
@@ -131,10 +140,30 @@ class Publisher:
             return False
         return True
 
+    async def _send(self, events: Sequence[Event]) -> list[Exception | None]:
+        """Send a batch; of services that are new to this connection, make sure of their exchanges first."""
+        send = self._send_batch if self._encoder is not None else self._send_singly
+        try:
+            return await send(events)
+        except UnknownExchange:
+            pass
+        assert self._exchanges is not None
+        services = {service for event in events if (service := service_of(event)) is not None}
+        try:
+            problems = await self._exchanges.problems(map(events_of, services))
+        except Exception as error:
+            raise self._failure(error) from error
+        outcomes = [problems.get(events_of(service_of(event) or "")) for event in events]
+        sendable = [event for event, problem in zip(events, outcomes, strict=True) if problem is None]
+        answers = iter(await send(sendable) if sendable else ())
+        return [next(answers) if problem is None else problem for problem in outcomes]
+
     async def _send_batch(self, events: Sequence[Event]) -> list[Exception | None]:
         channel = self._channel
         try:
             confirms = await batch.publish(channel, self._encoder, events, self.fixed_key)
+        except UnknownExchange:
+            raise
         except Exception as error:
             raise self._failure(error) from error
         lost: Exception | None = None
@@ -153,6 +182,12 @@ class Publisher:
 
     async def _send_singly(self, events: Sequence[Event]) -> list[Exception | None]:
         """Send by aio-pika's public interface: a task a message, started in order."""
+        if self.by_service:
+            assert self._exchanges is not None
+            for event in events:
+                service = service_of(event)
+                if service is not None and events_of(service) not in self._exchanges.there:
+                    raise UnknownExchange(events_of(service))
         answers = await asyncio.gather(*(self._send_one(event) for event in events), return_exceptions=True)
         return [self._failure(answer) if isinstance(answer, BaseException) else None for answer in answers]
 
@@ -170,7 +205,12 @@ class Publisher:
             app_id=self.app_id or None,
         )
         key = event.routing_key if self.fixed_key is None else self.fixed_key
-        await self._exchange.publish(message, routing_key=key, mandatory=self.mandatory)
+        exchange, mandatory = self._exchange, self.mandatory
+        if (service := service_of(event)) is not None:
+            mandatory = self.service_mandatory
+            if self.by_service:
+                exchange = await self._outer.get_exchange(events_of(service), ensure=False)
+        await exchange.publish(message, routing_key=key, mandatory=mandatory)
 
     def _failure(self, error: BaseException | None) -> DeliveryError:
         return failures.publishing(error or ConnectionError(), self.target.place, self.exchange)
@@ -182,7 +222,8 @@ class Publisher:
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
-        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        connection, self._connection, self._channel = self._connection, None, None
+        self._outer = self._exchange = self._exchanges = None
         if connection is not None:
             await connection.close()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.commits import Commits, Parcel
 from evbus_like.engine.errors import BadEvent, OutboxFull, PutError
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import SERVICE_HEADER, Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.router import Entry, Route, Router
@@ -199,6 +199,7 @@ class Admission:
         letter = event.twin()
         letter.profile, letter.receipt, letter.seq = profile, None, 0
         letter.headers = {**(event.headers or {}), **why}
+        letter.headers.pop(SERVICE_HEADER, None)  # or those who listen to the service's events would get it as one
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: PutError | None) -> None:

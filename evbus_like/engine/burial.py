@@ -6,7 +6,7 @@ import asyncio
 from time import time
 
 from evbus_like.engine.errors import DeliveryError, PutError, TransientError
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import Event, service_of
 from evbus_like.engine.lane import Lane
 
 REASON = 500  # characters of a reason that go into a header
@@ -50,4 +50,7 @@ async def _forwarded(lane: Lane, event: Event, reason: str, kind: str, attempts:
         "evbus-dead-attempts": attempts,
         "evbus-dead-first-failed": first_failed,
     }
+    service = service_of(event)
+    if service is not None:
+        headers["evbus-dead-service"] = service
     return await lane.forward(event, profile, headers)

@@ -18,6 +18,7 @@ MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kaf
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
 SERVICE_HEADER = "evbus-service"  # an event that has it is one of that service; its routing key is the event's type
 SCALARS = (str, int, float, bool, bytes, type(None))
+MAX_SERVICE = MAX_ROUTING_KEY - len(".events")  # bytes: the exchange and the topic of a service's events end so
 
 
 class Event:
@@ -56,7 +57,7 @@ class Event:
         self.routing_key = routing_key
         self.body = body
         self.profile = profile
-        self.headers = dict(headers) if headers else None  # the caller may change his
+        self.headers = _own(headers) if headers else None  # the caller may change his
         self.key = key
         self.quiet = quiet
         self.timestamp = 0.0
@@ -107,14 +108,33 @@ def _check_headers(headers: Any) -> None:
     for name, value in headers.items():
         if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_HEADER_NAME:
             raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_HEADER_NAME} bytes, not {name!a:.60}")
-        if not isinstance(value, SCALARS):
+        texts = value if isinstance(value, list) else [value] if isinstance(value, str) else ()
+        if not isinstance(value, (*SCALARS, list)) or not all(isinstance(text, str) for text in texts):
             raise BadEvent(
-                f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes or None"
+                f"header {name!r} is a {type(value).__name__}; headers are str, int, float, bool, bytes, None"
+                " or a list of str"
             )
-        if isinstance(value, str) and _size(value) is None:
+        if any(_size(text) is None for text in texts):
             raise BadEvent(f"header {name!r} holds a lone surrogate, which is not valid UTF-8 text")
+        if name == SERVICE_HEADER and (not isinstance(value, str) or not 0 < (_size(value) or 0) <= MAX_SERVICE):
+            raise BadEvent(f"header {name!r} names a service: text of 1 to {MAX_SERVICE} bytes, not {value!a:.60}")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise BadEvent(f"header {name!r} is an int beyond 64 bits; send it as text")
+
+
+def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy headers, with the lists in them."""
+    return {name: value.copy() if isinstance(value, list) else value for name, value in headers.items()}
+
+
+def service_of(event: Event) -> str | None:
+    """Give the service whose event this is, None for an ordinary event."""
+    return event.headers.get(SERVICE_HEADER) if event.headers else None
+
+
+def events_of(service: str) -> str:
+    """Give the name of the exchange, or the topic, of a service's events; nameko has the same."""
+    return f"{service}.events"
 
 
 def _size(text: str) -> int | None:

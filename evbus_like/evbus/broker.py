@@ -1,6 +1,7 @@
 """hub.evbus.broker: put events on the bus."""
 
 from evbus_like.bridge import defaults, plugins
+from evbus_like.engine import dispatch as dispatching
 
 
 def __init__(hub):
@@ -39,6 +40,32 @@ def put_nowait(hub, routing_key="", body=None, profile="default", headers=None, 
     Raises BadEvent, QueueFull, BusStopped.
     """
     return hub.evbus.PUTTER.put_nowait(routing_key, body, profile, headers, key)
+
+
+async def dispatch(
+    hub,
+    service,
+    event_type,
+    body,
+    profile="default",
+    headers=None,
+    key=None,
+    confirm="accepted",
+    timeout=None,
+):
+    """Put an event of a service and give its receipt: `put` with `event_type` for a routing key, and `service` said.
+
+    RabbitMQ gets it at the topic exchange `{service}.events`, Kafka at the topic of that name, unless the profile names
+    another. Nobody need listen. Raises what `put` raises, BadEvent also for a service or type that is no text or empty.
+    """
+    headers = dispatching.service_headers(service, event_type, headers)
+    return await hub.evbus.broker.put(event_type, body, profile, headers, key, confirm, timeout)
+
+
+def dispatch_nowait(hub, service, event_type, body, profile="default", headers=None, key=None):
+    """Hand an event of a service over and give its id, as `put_nowait` does; raises what that raises."""
+    headers = dispatching.service_headers(service, event_type, headers)
+    return hub.evbus.broker.put_nowait(event_type, body, profile, headers, key)
 
 
 async def get(hub):

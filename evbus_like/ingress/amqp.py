@@ -6,7 +6,8 @@
       default:
         connection:
           url: amqp://user:password@rabbit.example.com/
-        exchange: orders      # without it, the default exchange: the routing key is the queue's name
+        exchange: orders      # without it, the default exchange: the routing key is the queue's name; the events
+                              # of a service go to the topic exchange {service}.events
         declare: {type: topic, durable: true}
 """
 
@@ -29,8 +30,15 @@ OPTIONS = {
         Mapping,
         "declare the exchange at the start: type (topic), durable (true), auto_delete, internal, arguments",
     ),
+    "declare_events": (
+        bool,
+        "false: the exchange for the events of a service must exist; true by default: declared before the first one",
+    ),
     "routing_key": ((str, type(None)), "the routing key of all events of the profile; without it, the event's"),
-    "mandatory": (bool, "false: an event that no queue wants vanishes, as if delivered; true by default"),
+    "mandatory": (
+        bool,
+        "false: an event that no queue wants vanishes, as if delivered; true by default, false for events of services",
+    ),
     "persistent": (bool, "false: events need not survive a restart of the broker; true by default"),
     "app_id": (str, "what messages say of their sender; nothing by default"),
     "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),

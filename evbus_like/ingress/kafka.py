@@ -6,7 +6,7 @@
       default:
         connection:
           bootstrap_servers: kafka1.example.com:9092
-        topics: [orders]      # without it, the event's routing key is the topic
+        topics: [orders]      # without it, the event's routing key is the topic, or {service}.events
 """
 
 from collections.abc import Mapping

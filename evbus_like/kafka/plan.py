@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.kafka import leaders
 from evbus_like.kafka.batches import Headers, Partitioner, Stack
 from evbus_like.kafka.connect import place
 from evbus_like.kafka.leaders import NoLeader, Place
 
 ID_HEADER = "evbus-id"
+TYPE_HEADER = "evbus-routing-key"  # of events of a service: the type, where the topic is the service's
 
 
 @dataclass
 class Plan:
-    """Where events of one routing key and one key go, within one call of publish."""
+    """Where events of one routing key, one key and one service go, within one call of publish."""
 
     key: bytes | None
     stacks: list[Stack] = field(default_factory=list)
@@ -53,8 +54,12 @@ class Planner:
         layout = Layout(len(events))
         outcomes = layout.outcomes
         plans: dict[Any, Plan] = {}
+        names: tuple[Any, ...]
         for position, event in enumerate(events):
-            names = (event.routing_key, event.key)
+            if event.headers:
+                names = (event.routing_key, event.key, event.headers.get(SERVICE_HEADER))
+            else:
+                names = (event.routing_key, event.key)
             plan = plans.get(names)
             if plan is None:
                 plan = plans[names] = self._plan(producer, event, topics, layout)
@@ -66,6 +71,12 @@ class Planner:
                 stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
         return layout
 
+    @staticmethod
+    def topic(event: Event) -> str:
+        """Give the topic of an event, where the profile names none."""
+        service = service_of(event)
+        return event.routing_key if service is None else events_of(service)
+
     def _plan(
         self, producer: Any, event: Event, topics: Mapping[str, Sequence[int] | Exception], layout: Layout
     ) -> Plan:
@@ -73,7 +84,7 @@ class Planner:
         key = self.key or _bytes(event.key) or event.routing_key.encode() or None
         cluster = producer.client.cluster
         places: list[Place] = []
-        for topic in self.topics or (event.routing_key,):
+        for topic in self.topics or (self.topic(event),):
             partitions = topics[topic]
             if isinstance(partitions, Exception):
                 return Plan(key, problem=partitions)
@@ -101,14 +112,22 @@ class Planner:
         )
 
     def _headers(self, event: Event) -> Headers:
-        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, None as nothing."""
+        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, lists with commas, None as nothing."""
         content_type = self._content_types.get(event.content_type)
         if content_type is None:
             content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
         headers = [(ID_HEADER, event.id.encode()), content_type]
-        for name, value in event.headers.items() if event.headers else ():
-            headers.append((name, value if isinstance(value, bytes) else b"" if value is None else str(value).encode()))
+        if event.headers:
+            if SERVICE_HEADER in event.headers:
+                headers.append((TYPE_HEADER, event.routing_key.encode()))
+            headers += [(name, _text(value)) for name, value in event.headers.items()]
         return headers
+
+
+def _text(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else ",".join(value).encode() if isinstance(value, list) else str(value).encode()
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -97,7 +97,9 @@ class Producer:
 
     async def _lay_out(self, events: Sequence[Event]) -> Layout:
         """Make the records of those events whose partitions have leaders; where some have none, look for them first."""
-        topics = await self._look_up(set(self.topics) or {event.routing_key for event in events})
+        topics = await self._look_up(
+            set(self.topics) or {self._planner.topic(event) if event.headers else event.routing_key for event in events}
+        )
         layout = self._planner.lay_out(self._producer, events, topics)
         if layout.leaderless:
             assert self._producer is not None
@@ -193,7 +195,7 @@ class Producer:
         if not TOPIC_NAME.fullmatch(topic):
             return PoisonEvent(
                 f"{topic!r} is no name for a Kafka topic (letters, digits, '.', '_', '-', 249 at most);"
-                " change the routing key, or name the topics in the profile"
+                " change the routing key, or the service's name, or name the topics in the profile"
             )
         if self._missing.get(topic, 0.0) < monotonic():
             try:

@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 from pamqp import body as pamqp_body
 from pamqp import commands, frame, header
 
-from evbus_like.amqp.frames import Encoder
-from evbus_like.engine.event import Event
+from evbus_like.amqp import batch
+from evbus_like.amqp.frames import Encoder, UnknownExchange
+from evbus_like.engine.event import SERVICE_HEADER, Event
+from tests.unit.test_costs import Channel
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 short = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
-values = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.none() | st.binary()
+scalars = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.none() | st.binary()
+values = scalars | st.lists(text, max_size=4)
 
 
 def decode(data):
@@ -152,3 +155,67 @@ def test_an_event_s_own_headers_are_the_only_ones_unless_the_profile_wants_its_i
     assert first_header(written(encoder(), made)).properties.headers == {"tenant": "blue"}
     assert first_header(written(encoder(id_header="id"), made)).properties.headers == {"tenant": "blue", "id": made.id}
     assert first_header(written(encoder(id_header="id"), event())).properties.headers.keys() == {"id"}
+
+
+SERVICE = {SERVICE_HEADER: "users"}
+
+
+def publish_of(codec, made):
+    (_, method), *_ = decode(written(codec, made, made.routing_key))
+    return method
+
+
+def test_an_event_of_a_service_goes_to_the_exchange_of_its_events_and_others_where_they_went():
+    codec = encoder(exchange="", exchanges={"users.events"})
+
+    ours, other = publish_of(codec, event(headers=SERVICE)), publish_of(codec, event(headers={"a": 1}))
+
+    assert (ours.exchange, ours.routing_key, ours.mandatory) == ("users.events", "k", False)
+    assert (other.exchange, other.routing_key, other.mandatory) == ("", "k", True)
+    assert publish_of(codec, event()).exchange == ""
+
+
+def test_equal_types_of_two_services_are_two_things():
+    codec = encoder(exchange="", exchanges={"users.events", "shop.events"})
+
+    sent = [publish_of(codec, event(headers={SERVICE_HEADER: name})).exchange for name in ("users", "shop", "users")]
+
+    assert sent == ["users.events", "shop.events", "users.events"]
+
+
+def test_an_event_of_a_service_goes_to_the_exchange_that_the_profile_names():
+    method = publish_of(encoder(exchange="orders"), event(headers=SERVICE))
+
+    assert (method.exchange, method.mandatory) == ("orders", False)
+
+
+def test_an_event_of_a_service_is_mandatory_only_where_the_profile_says_so_itself():
+    assert publish_of(encoder(service_mandatory=True), event(headers=SERVICE)).mandatory is True
+
+
+def test_the_cache_of_services_is_bounded():
+    codec = encoder()
+
+    for n in range(10_050):
+        written(codec, event(b"", headers={SERVICE_HEADER: str(n)}))
+
+    assert len(codec._service_methods) <= 10_001
+
+
+async def test_an_exchange_that_nobody_made_sure_of_leaves_the_channel_as_it_was():
+    # Given a channel that has numbered three messages, and a batch whose last event is of an unknown service
+    channel = Channel()
+    there = set()
+    codec = Encoder(1, 131_000, "", True, True, exchanges=there)
+    await batch.publish(channel, codec, [event() for _ in range(3)], None)
+    before = (channel.delivery_tag, dict(channel.confirmations), dict(channel.message_id_delivery_tag))
+    events = [event(), event(), event(headers=SERVICE)]
+    # When it is published
+    with pytest.raises(UnknownExchange, match=r"users\.events"):
+        await batch.publish(channel, codec, events, None)
+    # Then nothing was written or numbered, and it can be published once the exchange is there
+    assert (channel.delivery_tag, channel.confirmations, channel.message_id_delivery_tag) == before
+    assert len(channel.written) == 1
+    there.add("users.events")
+    await batch.publish(channel, codec, events, None)
+    assert channel.delivery_tag == 6

@@ -312,7 +312,7 @@ async def test_an_event_that_is_too_large_for_one_destination_goes_to_none():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"routing_key": {"a": 1}}, {"routing_key": "x" * 256}, {"profile": None}, {"headers": {"a": []}}, {"key": 3}],
+    [{"routing_key": {"a": 1}}, {"routing_key": "x" * 256}, {"profile": None}, {"headers": {"a": [1]}}, {"key": 3}],
     ids=lambda wrong: next(iter(wrong)),
 )
 async def test_what_no_destination_could_use_raises_at_both_calls(wrong):
