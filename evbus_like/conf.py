@@ -96,6 +96,18 @@ CONFIG = {
         "default": "default",
         "help": "The profile of events that name none",
     },
+    "asyncapi": {
+        "default": False,
+        "help": "schema: an AsyncAPI 3.0 document instead of a JSON Schema",
+    },
+    "title": {
+        "default": "Declared events",
+        "help": "schema --asyncapi: the title in the document",
+    },
+    "api_version": {
+        "default": "1.0.0",
+        "help": "schema --asyncapi: the version of your application's interface, in the document",
+    },
     "outbox_action": {
         "default": None,
         "help": "ls or flush",
@@ -151,10 +163,16 @@ CONFIG = {
     },
 }
 CLI_CONFIG = {
-    "config": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "config": {"subcommands": ["demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead"]},
     "acct_file": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
     "acct_key": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
-    "json": {"action": "store_true", "subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
+    "json": {
+        "action": "store_true",
+        "subcommands": ["demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead"],
+    },
+    "asyncapi": {"action": "store_true", "subcommands": ["schema"]},
+    "title": {"subcommands": ["schema"]},
+    "api_version": {"subcommands": ["schema"]},
     "timeout": {"subcommands": ["demo", "pipe", "check", "outbox", "dead"]},
     "serial_plugin": {"subcommands": ["demo", "pipe"]},
     "match_plugin": {"subcommands": ["pipe", "explain"]},
@@ -214,6 +232,16 @@ SUBCOMMANDS = {
         "help": "show which profiles an event of a given profile reaches, and why",
         "desc": "Show which profiles an event of the given profile reaches, and why. Connects to nothing.",
     },
+    "events": {
+        "help": "list the events that applications declare in their event folders",
+        "desc": "List the events that applications declare in their event folders, with their services, names and"
+        " profiles. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
+    },
+    "schema": {
+        "help": "print the declared events as a JSON Schema, or an AsyncAPI document",
+        "desc": "Print the declared events as one JSON Schema document, or with --asyncapi as an AsyncAPI 3.0"
+        " document. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
+    },
     "outbox": {
         "help": "the events that wait on the disk: list them, or send them now",
         "desc": """Look at the events that wait on the disk, or send them now.
@@ -257,4 +285,5 @@ DYNE = {
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],
+    "event": ["event"],
 }

@@ -15,7 +15,8 @@ from evbus_like.cli.parser import Parser
 from evbus_like.cli.wrong import NotFound
 from evbus_like.engine.errors import EvbusError
 
-COMMANDS = ("demo", "pipe", "check", "explain", "outbox", "dead")  # modules of this folder; one that runs is imported
+# Modules of this folder; one that runs is imported.
+COMMANDS = ("demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead")
 UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles
 
 

@@ -2,7 +2,7 @@
 
 EvbusError
 ├── PutError                 raised by put and put_nowait: the event was not taken
-│   ├── BadEvent             a routing key, header or option that no destination could use
+│   ├── BadEvent             a routing key, header or option that no destination could use; a declared event's names
 │   ├── SerializeError       the body holds something that the serializer has no form for
 │   ├── EventTooLarge        the serialized body is larger than a destination takes
 │   ├── QueueFull            the bus or a matching destination is full
@@ -22,6 +22,7 @@ EvbusError
 ├── CredentialsError         the credentials file cannot be read
 ├── HandlerError             a handler, or how it was marked, cannot be used
 ├── HandlerShutdown          a handler failed whose on_error is SHUTDOWN: the worker ends
+├── DeclarationError         a function of the event dyne cannot be an event
 └── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
 """
 
@@ -43,7 +44,7 @@ class PutError(EvbusError):
 
 
 class BadEvent(PutError, ValueError):
-    """A routing key, header or option that no destination could use."""
+    """A routing key, header or option that no destination could use, or what does not fit a declared event."""
 
 
 class SerializeError(PutError, TypeError):
@@ -135,6 +136,10 @@ class HandlerError(EvbusError, ValueError):
 
 class HandlerShutdown(EvbusError):
     """A handler failed whose `on_error` is SHUTDOWN: the worker ends, and the event is handled again."""
+
+
+class DeclarationError(EvbusError, ValueError):
+    """A function of the `event` dyne cannot be an event, or its plugin cannot be loaded."""
 
 
 class LifecycleError(EvbusError, RuntimeError):

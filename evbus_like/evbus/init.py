@@ -2,7 +2,8 @@
 
 import time
 
-from evbus_like.bridge import conflict, defaults, outbox, plugins, profiles, reporter
+from evbus_like.bridge import background as in_background
+from evbus_like.bridge import conflict, declared, defaults, outbox, plugins, profiles, reporter
 from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
@@ -13,7 +14,7 @@ from evbus_like.engine import signals as engine_signals
 def __init__(hub):
     """Bring the rest onto the hub, and make the bus: events may be put from here on."""
     conflict.refuse_pop_evbus()
-    for dyne in ("log", "acct", "ingress", "egress", "serialize", "match"):
+    for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
         hub.pop.sub.add(dyne_name=dyne)
     hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
@@ -24,20 +25,23 @@ def __init__(hub):
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
     hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
     hub.evbus.BUS = hub.evbus.ENGINE.intake
+    declared.bind(hub)
 
 
 async def start(hub, contexts=None):
     """Be the listener until `stop`: run it as a task, and await `join` before relying on it.
 
     `contexts` is what `hub.evbus.acct.profiles` gives, or a plain mapping {provider: {profile: data}}. Raises
-    ProfileError, which names every wrong profile, and LifecycleError where a listener runs already; `join` raises the
-    same. A broker that is absent is no error: its events wait.
+    ProfileError, which names every wrong profile, DeclarationError, which names every wrong declared event, and
+    LifecycleError where a listener runs already; `join` raises the same. A broker that is absent is no error: its
+    events wait.
     """
     engine = hub.evbus.ENGINE
     engine.must_not_run()
     if hub.evbus.OPENING:
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
+        hub.evbus.DECLARED.must_be_sound()
         entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
         engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
         hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
@@ -77,6 +81,16 @@ async def stop(hub, timeout=None):
     begun = time.monotonic()
     await hub.evbus.handlers.stop(timeout)
     return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
+
+
+def background(hub, contexts=None, timeout=None):
+    """Run the bus in a thread of its own, for programs without an event loop: a context manager.
+
+    `contexts` is what `start` takes, or the coroutine `hub.evbus.acct.profiles(...)`. At the end of the block the bus
+    is stopped, within `timeout` seconds (None: the setting stop_timeout). What `with` gives has `put` and `dispatch`,
+    which wait, and afterwards `account`. Raises what `start` raises, and LifecycleError where an event loop runs.
+    """
+    return in_background.Background(hub, contexts, timeout)
 
 
 async def reload(hub, contexts=None, timeout=None):

@@ -1,0 +1,1 @@
+"""Declared events: a function's signature is the event's schema; types are checked and cast by msgspec."""

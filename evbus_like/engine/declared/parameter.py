@@ -1,0 +1,68 @@
+"""A parameter of a declared event: its hint, its default, and values cast to it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import inspect as mi
+
+from evbus_like.engine import values
+from evbus_like.engine.declared import shape
+from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
+
+# What msgspec says of a value that does not fit, as in "Expected `int`, got `str` - at `$.items[0]`"
+WRONG = re.compile(r"(?P<said>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
+EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<got>[^`]*)`")
+
+
+class Parameter:
+    """One name of an event's body. `hint` is Any where the function gives none; `default` is in its plain form."""
+
+    def __init__(self, name: str, hint: Any, default: Any, required: bool) -> None:
+        self.name = name
+        self.hint = hint
+        self.required = required
+        try:
+            self.info = mi.type_info(hint)
+            wrong = shape.problem(self.info)
+        except Exception as error:  # what msgspec says of a type that it does not know is of many kinds
+            wrong = f"{hint!r}, which msgspec cannot use: {error}"
+        if wrong:
+            raise DeclarationError(f"the hint of {name} has {wrong}")
+        self._reshapes = bool(shape.named_tuples(self.info))
+        self.default = None if required else self._checked(default)
+
+    def _checked(self, default: Any) -> Any:
+        try:
+            return self.plain(self.cast(self.plain(default)))
+        except (BadEvent, SerializeError) as error:
+            advice = f"; if it may be None, say so: {self.name}: ... | None = None" if default is None else ""
+            raise DeclarationError(f"the default of {self.name} does not fit its hint: {error}{advice}") from error
+
+    def plain(self, value: Any) -> Any:
+        """Give a value in the form that every serializer takes; raises SerializeError that says where it has none."""
+        return values.plain(value, False, self.name)
+
+    def cast(self, value: Any) -> Any:
+        """Give a value as the hint has it; raises BadEvent that says where it does not fit."""
+        if self.hint is Any:
+            return value
+        if self._reshapes:
+            value = shape.listed(self.info, value)
+        try:
+            return msgspec.convert(value, self.hint, strict=False)
+        except (msgspec.ValidationError, ValueError, RecursionError) as error:
+            raise BadEvent(self._wrong(str(error))) from None
+
+    def _wrong(self, text: str) -> str:
+        found = WRONG.fullmatch(text)
+        assert found is not None  # it matches every text
+        place = f"{'a key of ' if found['key'] else ''}{self.name}{found['path'] or ''}"
+        kinds = EXPECTED.fullmatch(found["said"])
+        if kinds is None:
+            return f"{place}: {found['said']}"
+        if self._reshapes and kinds.groups() == ("array", "object"):
+            return f"{place} must be a list, or have exactly the names of {shape.named_tuples(self.info)}"
+        return f"{place} must be {kinds['wanted']}, not {kinds['got']}"
