@@ -59,6 +59,15 @@ IN_MEMORY = {
         "event: {'message': 'the shop closes', ...",
         ACCOUNT.format(2, 2, 2),
     ],
+    "11_declared_events/run.py": [
+        "fired for ('internal:default',)",
+        "auth.user_created: missing: username, born; unknown: user; it has username, born, plan",
+        "auth.user_created: born: Invalid RFC3339 encoded date; plan must be str, not int",
+        ACCOUNT.format(1, 1, 1),
+        'on the wire: b\'{"username":"adam","born":"1990-05-01","plan":"free"}\'',
+        "received: {'username': 'adam', 'born': datetime.date(1990, 5, 1), 'plan': 'free'}",
+        'schema: {"type": "string", "format": "date"}',
+    ],
 }
 
 

@@ -119,7 +119,7 @@ def test_every_field_of_the_account_and_of_receipts_is_documented():
 def test_every_function_on_hub_evbus_is_documented():
     text = page("reference/hub.md")
     hub = new_hub()
-    for mod in ("broker", "init", "acct"):
+    for mod in ("broker", "init", "acct", "events"):
         for name in hub.evbus._loaded[mod]._funcs:
             if not name.startswith("_") and name != "cli":
                 assert f"{name}(" in section(text, rf"hub\.evbus\.{mod}"), f"hub.evbus.{mod}.{name}"
