@@ -17,6 +17,7 @@ from evbus_like.engine.consuming.caller import Caller
 from evbus_like.engine.consuming.consumer import Consumer
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler, HandlerOptions
+from evbus_like.engine.consuming.patterns import matches
 from evbus_like.engine.consuming.signature import problem
 from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
 from evbus_like.engine.errors import EvbusError, HandlerError
@@ -52,11 +53,21 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
             wrong.append(f"{ref}: {trouble}")
             continue
         call = plugins.unwrapped(hub, function)
-        made.append(Handler(ref, service, name, call, inspect.iscoroutinefunction(function.func), options))
+        is_async = inspect.iscoroutinefunction(function.func)
+        made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
     wrong += _duplicates(made)
     if wrong:
         raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
     return made
+
+
+def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
+    """Give the declared events that a handler asks for, by type: their bodies are checked and cast."""
+    return {
+        event_type: event
+        for (service, event_type), event in hub.evbus.DECLARED.events.items()
+        if service == options.source and any(matches(wanted, event_type) for wanted in options.event_types)
+    }
 
 
 def _among(service: str, name: str, wanted: Collection[str]) -> bool:
