@@ -65,6 +65,7 @@ class Settling:
             self._turns.done(event)
         self._held.clear()
         self._open.clear()
+        self._sent = 0
         self._tally.lost += len(self._acks)
         self._acks.clear()
 
@@ -159,9 +160,8 @@ class Settling:
                 self._tally.lost += len(acks)
                 why = str(error) or type(error).__name__
                 raise TransientError(f"{len(acks)} acks were not taken, their events come again: {why}") from error
-            finally:
-                self._sent = 0
-                self._some_room.set()
+            self._sent = 0
+            self._some_room.set()
 
     def _close(self, event: ReceivedEvent) -> None:
         self._open.discard(event)
