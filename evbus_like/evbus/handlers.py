@@ -24,8 +24,17 @@ async def start(hub, contexts=None, only=(), skip=()):
         hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
     found = handlers.found(hub, only, skip)
     made = group.Group()
-    made.start(handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
-    hub.evbus.handlers.GROUP = made
+    hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
+    try:
+        contexts = hub.evbus.CONTEXTS if contexts is None else contexts
+        consumers = await handlers.consumers(hub, contexts, found, made)
+        if hub.evbus.handlers.GROUP is not made:
+            raise errors.LifecycleError("the handlers were stopped before they had started")
+        made.start(consumers)
+    except BaseException:
+        if hub.evbus.handlers.GROUP is made:
+            hub.evbus.handlers.GROUP = None
+        raise
     return len(found)
 
 

@@ -123,7 +123,7 @@ class LocalWorker(Worker):
         from evbus_like.bridge import handlers as bridge
 
         made = [self._handler(spec) for spec in self._specs]
-        self._group.start(bridge.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
+        self._group.start(await bridge.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
         await self._group.subscribed(DEADLINE)
         self._notes.add("ready")
 

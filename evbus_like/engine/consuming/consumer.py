@@ -36,7 +36,12 @@ class Consumer:
     """
 
     def __init__(
-        self, caller: Caller, source: Source, subscription: Subscription, shut_down: Callable[[str], None]
+        self,
+        caller: Caller,
+        source: Source,
+        subscription: Subscription,
+        shut_down: Callable[[str], None],
+        window: Window | None = None,
     ) -> None:
         self.caller = caller
         self.source = source
@@ -47,7 +52,7 @@ class Consumer:
         self._shut_down = shut_down
         self._turns = Turns(self._hire)
         self._settling = Settling(source, self.tally, self._turns)
-        self._window = Window(caller.options.dedup) if caller.options.dedup else None
+        self._window = window or (Window(caller.options.dedup) if caller.options.dedup else None)
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._idle = asyncio.Event()
@@ -181,7 +186,7 @@ class Consumer:
         if verdict is DONE:
             self.tally.handled += 1
             if window is not None:
-                window.add(event.id)
+                await window.add(event.id)
             self._settling.ack(event)
             return
         await self._settle(event, verdict)
