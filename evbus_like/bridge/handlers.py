@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.bridge import defaults, plugins
+from evbus_like.bridge import defaults, plugins, repeats
 from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.source import PluginSource
 from evbus_like.bridge.sources import Sources
@@ -47,8 +47,9 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         if (only and not _among(service, name, only)) or _among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
-        trouble = options.problem() or problem(inspect.signature(function.func), has_hub)
-        trouble = trouble or _broadcast_problem(hub, options)
+        trouble = options.problem() or _kind_problem(function.func)
+        trouble = trouble or problem(inspect.signature(function.func), has_hub)
+        trouble = trouble or _broadcast_problem(hub, options) or repeats.problem(options, _identifier(hub, options))
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
@@ -72,6 +73,12 @@ def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
 
 def _among(service: str, name: str, wanted: Collection[str]) -> bool:
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
+
+
+def _kind_problem(function: Any) -> str:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "it is a generator (it has a yield), which does nothing when it is called: return instead"
+    return ""
 
 
 def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
@@ -103,20 +110,37 @@ def _duplicates(made: list[Handler]) -> Iterator[str]:
             )
 
 
-def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group) -> list[Consumer]:
-    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong."""
+async def consumers(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group
+) -> list[Consumer]:
+    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
+
+    Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
+    """
+    bound = _bound(hub, contexts, handlers)
+    box = await repeats.box(hub, handlers)
+    made: list[Consumer] = []
+    for caller, source, subscription in bound:
+        window = await repeats.window(box, subscription.queue, caller.options)
+        made.append(Consumer(caller, source, subscription, group.shut_down, window))
+    return made
+
+
+def _bound(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
+) -> list[tuple[Caller, PluginSource, Subscription]]:
     sources = Sources(hub, contexts)
     decode = decoder(hub)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []
-    made: list[Consumer] = []
+    made: list[tuple[Caller, PluginSource, Subscription]] = []
     for handler in handlers:
         try:
             for source in sources.named(handler.options.profile):
                 subscription = _subscription(hub, handler, own)
                 _check(source, subscription)
                 caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
-                made.append(Consumer(caller, source, subscription, group.shut_down))
+                made.append((caller, source, subscription))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     if wrong:

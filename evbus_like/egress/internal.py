@@ -4,8 +4,6 @@ A service's events go to a topic exchange in memory, and each queue that handler
 process: what is in it when the process ends is gone.
 """
 
-import contextlib
-
 from evbus_like.bridge import conflict
 from evbus_like.engine import errors
 from evbus_like.engine.consuming import memory, received
@@ -41,7 +39,7 @@ async def subscribe(hub, ctx, subscription):
     exchange = hub.ingress.internal.EXCHANGES.setdefault(subscription.exchange, memory.Exchange())
     binding = exchange.bind(subscription, lambda name: hub.ingress.internal.mailbox(name))
     if subscription.exclusive and binding.readers > 1:
-        exchange.leave(subscription)
+        exchange.leave(subscription)  # the other reader stays
         raise errors.DestinationRefused(f"the queue {subscription.queue!r} is another instance's alone")
     return Feed(subscription, exchange, binding)
 
@@ -56,7 +54,7 @@ async def receive(hub, ctx, feed):
 
 
 def _received(feed, event):
-    tries = feed.binding.tries.get(event.id, 0)
+    tries = feed.binding.tries.get(event.id)
     made = received.ReceivedEvent(
         event.body,
         event.routing_key,
@@ -65,8 +63,8 @@ def _received(feed, event):
         event.headers,
         event.content_type,
         event.timestamp,
-        redelivered=tries > 0,
-        attempt=tries + 1,
+        redelivered=tries is not None,
+        attempt=(tries or 0) + 1,
         token=event,
     )
     feed.taken[made] = event
@@ -102,8 +100,8 @@ async def dead(hub, ctx, feed, event, reason):
 async def unsubscribe(hub, ctx, feed):
     """Give back what is not settled, in its order."""
     for event in feed.taken:
-        feed.binding.tries[event.id] = event.attempt
-    with contextlib.suppress(KeyError):
-        memory.give_back(feed.binding.mailbox, list(feed.taken.values()))
+        feed.binding.tries[event.id] = event.attempt - 1  # this handling is not done, or has not begun
+    memory.give_back(feed.binding.mailbox, list(feed.taken.values()))
     feed.taken.clear()
-    feed.exchange.leave(feed.subscription)
+    if feed.exchange.leave(feed.subscription):  # the queue has gone, and with it what is in it
+        hub.ingress.internal.QUEUE.pop(feed.subscription.queue, None)
