@@ -1,4 +1,4 @@
-"""A reader without a group: it has all partitions, commits nothing, and begins anew with each start."""
+"""A reader without a group: it has all partitions, and keeps its places only as long as the worker runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class Alone:
 
     async def begin(self) -> None:
         """Take all partitions, from where `since` says: by default from their ends."""
-        feed = self._feed
-        awaited = [place for place in feed.places() if place.topic in feed.awaited]
-        there = [place for place in feed.places() if place.topic not in feed.awaited]
-        begins = await starting.offsets(feed.kafka, there, feed.subscription.since)
-        begins |= await starting.offsets(feed.kafka, awaited, starting.EARLIEST)
-        await self._take(begins)
+        feed, memory = self._feed, self._feed.memory
+        known = {place: memory.positions[place] for place in feed.places() if place in memory.positions}
+        rest = [place for place in feed.places() if place not in known]
+        late = [place for place in rest if memory.begun or place.topic in memory.awaited]
+        begins = await starting.offsets(feed.kafka, late, starting.EARLIEST)
+        begins |= await starting.offsets(feed.kafka, set(rest).difference(late), feed.subscription.since)
+        await self._take(known | begins)
 
     def reachable(self) -> bool:
         """Whether there is more to know than that the cluster answers: no."""
@@ -51,4 +52,8 @@ class Alone:
         await self._feed.client.set_topics(self._feed.topics)  # those that are missing, too
 
     async def end(self) -> None:
-        """Nothing to commit."""
+        """Keep in mind where to go on, should the feed only be lost."""
+        kafka, positions = self._feed.kafka, self._feed.memory.positions
+        for place in kafka.assignment():
+            positions[place] = await kafka.position(place)
+        positions |= {place: offset for place, part in self._feed.offsets if (offset := part.position) is not None}

@@ -70,35 +70,33 @@ async def _looked_up(client: Any, within: float) -> None:
 async def leave(consumer: Any) -> None:
     """Stop a consumer: it leaves its group where somebody answers, and its tasks and connections end in any case."""
     client = consumer._client
-    tasks = [getattr(consumer._coordinator, name, None) for name in COORDINATION]
-    tasks.append(getattr(consumer._fetcher, "_fetch_task", None))
-    tasks += getattr(consumer._fetcher, "_pending_tasks", ())
+    await _looked_up(client, CLOSE_WAIT / 3)
+    # In a task of its own: it may end in a CancelledError that is not ours, of a task of aiokafka that was cancelled.
+    stopping = asyncio.create_task(consumer.stop(), name="evbus_like leave")
     try:
-        await _looked_up(client, CLOSE_WAIT / 3)
-        async with asyncio.timeout(CLOSE_WAIT):
-            await consumer.stop()
-    except Exception:
-        pass  # nobody answers at the other end
-    else:
-        return
+        await asyncio.wait([stopping], timeout=CLOSE_WAIT)
     finally:
+        left = [stopping, *_tasks(consumer)]
+        for task in left:
+            task.cancel()
         for connection in list(getattr(client, "_conns", {}).values()):
             connection.close()
         consumer._closed = True
-        for task in tasks:
-            if task is not None:
-                task.cancel()
-    await _ended([task for task in tasks if task is not None])
-    try:
-        async with asyncio.timeout(CLOSE_WAIT):
-            await client.close()
-    except Exception:
-        pass
+    if await _failed(left):
+        last = asyncio.create_task(client.close(), name="evbus_like hang up")
+        await asyncio.wait([last], timeout=CLOSE_WAIT)
+        last.cancel()
+        await _failed([last])
 
 
-async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
-    if tasks:
-        await asyncio.wait(tasks, timeout=CLOSE_WAIT)
-    for task in tasks:
-        if task.done() and not task.cancelled():
-            task.exception()  # looked at, so that nobody complains
+def _tasks(consumer: Any) -> list[asyncio.Task[Any]]:
+    found = [getattr(consumer._coordinator, name, None) for name in COORDINATION]
+    found += [getattr(consumer._fetcher, "_fetch_task", None), *getattr(consumer._fetcher, "_pending_tasks", ())]
+    return [task for task in found if task is not None]
+
+
+async def _failed(tasks: list[asyncio.Task[Any]]) -> bool:
+    """Wait for tasks that were cancelled; whether one did not simply end. Nobody complains of it later."""
+    await asyncio.wait(tasks, timeout=CLOSE_WAIT)
+    ends = [not task.done() or task.cancelled() or task.exception() is not None for task in tasks]  # each is looked at
+    return any(ends)

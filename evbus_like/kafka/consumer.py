@@ -20,7 +20,7 @@ from evbus_like.kafka.dead import DeadLetters, topic_name
 from evbus_like.kafka.member import Member
 from evbus_like.kafka.offsets import Offsets, Partition
 from evbus_like.kafka.records import Reader
-from evbus_like.kafka.settings import Settings
+from evbus_like.kafka.settings import Memory, Settings
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -34,13 +34,13 @@ UNPLACED = 200  # looks for records in a row that find a partition without an of
 
 
 class Feed:
-    """Reads a subscription's topics. Those in `awaited` did not exist at first: they are read from their beginning."""
+    """Reads a subscription's topics."""
 
     def __init__(self, settings: Settings, subscription: Subscription) -> None:
         self.settings = settings
         self.subscription = subscription
         self.topics = settings.topics or (subscription.exchange,)
-        self.awaited = settings.awaited.setdefault(subscription.queue, set())
+        self.memory = settings.memories.setdefault(subscription.queue, Memory())
         self.offsets = Offsets()
         self.closing = False
         self._trouble: Exception | None = None
@@ -71,6 +71,7 @@ class Feed:
         except BaseException:
             await self.close()
             raise
+        self.memory.begun = True
         self._watcher = asyncio.create_task(self._watch(), name=f"evbus_like watch {self.settings.place}")
 
     def places(self) -> list[Any]:
@@ -94,13 +95,13 @@ class Feed:
                 " grant the user Read and Describe on the topic, or change the profile"
             )
         missing = {topic for topic in self.topics if self.client.cluster.partitions_for_topic(topic) is None}
-        if answered and (new := missing - self.awaited):
+        if answered and (new := missing - self.memory.awaited):
             log.warning(
                 "the topic %s does not exist at Kafka %s; its events are handled from its beginning as soon as it does",
                 ", ".join(sorted(new)),
                 self.settings.place,
             )
-            self.awaited |= new
+            self.memory.awaited |= new
         return answered
 
     async def _watch(self) -> None:

@@ -46,7 +46,7 @@ class Member(aiokafka.ConsumerRebalanceListener):
 
     async def begin(self) -> None:
         """Join the group, and return when it has a place in every partition."""
-        if not self._feed.subscription.reliable:
+        if not self._feed.subscription.reliable and not self._feed.memory.begun:
             await self._forget_the_past()
         self._feed.kafka.subscribe(list(self._feed.topics), listener=self)
         while not self._ready.is_set():
@@ -105,7 +105,7 @@ class Member(aiokafka.ConsumerRebalanceListener):
         if not missing:
             return
         # A partition that was added, or a topic that was made, when the group was there already: all of it is new.
-        begun = feed.awaited | {place.topic for place in known}
+        begun = feed.memory.awaited | {place.topic for place in known}
         late = [place for place in missing if place.topic in begun]
         new = [place for place in missing if place.topic not in begun]
         begins = await starting.offsets(feed.kafka, late, starting.EARLIEST)

@@ -31,6 +31,19 @@ NEVER = 2**31 - 1  # milliseconds, 24 days
 FETCH_BYTES = 8 * 1024 * 1024  # that one answer of one broker holds, about; as much is kept ahead of the handlers
 
 
+@dataclass
+class Memory:
+    """What is known of a queue while the source lives, from one feed to the next.
+
+    `awaited` are topics that did not exist at first: they are read from their beginning. `begun` says that a feed was
+    open. `positions` are where a reader without a group goes on, whom Kafka keeps no place for.
+    """
+
+    awaited: set[str] = field(default_factory=set)
+    begun: bool = False
+    positions: dict[Any, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to read. `timeout` is the profile's; a worker that is silent for `session` seconds loses its partitions."""
@@ -40,7 +53,7 @@ class Settings:
     topics: tuple[str, ...]
     timeout: float
     session: float
-    awaited: dict[str, set[str]] = field(default_factory=dict)  # topics that were missing, by queue; outlives a feed
+    memories: dict[str, Memory] = field(default_factory=dict)  # by queue
 
     @property
     def drain(self) -> float:
