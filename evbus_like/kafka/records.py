@@ -10,7 +10,6 @@ from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
 
 TYPE_HEADER = "evbus-routing-key"
-OWN = {"evbus-id": "id", "content-type": "content_type", TYPE_HEADER: "routing_key"}  # headers that have a field each
 MOST_TYPES = 10_000  # that are remembered: a key may be taken for a type, and there are many keys
 
 
@@ -34,29 +33,33 @@ class Reader:
 
         The type is the header `evbus-routing-key`, else the key, else the topic.
         """
-        own = {"id": "", "content_type": "", "routing_key": ""}
-        headers: dict[str, Any] = {}
-        for name, value in record.headers:
-            value = text(value)
-            field = OWN.get(name)
-            if field is not None and isinstance(value, str):
-                own[field] = value
-            else:
-                headers[name] = value
-        event_type = own["routing_key"] or _of_key(record.key) or record.topic
+        try:
+            headers: dict[str, Any] = {name: value.decode() for name, value in record.headers}
+        except (UnicodeDecodeError, AttributeError):  # the last is for None
+            headers = {name: text(value) for name, value in record.headers}
+        event_type = _own(headers, TYPE_HEADER) or _of_key(record.key) or record.topic
         if not self._wants(event_type):
             return None
         return ReceivedEvent(
             record.value or b"",
             event_type,
             self._service,
-            own["id"],
+            _own(headers, "evbus-id"),
             headers,
-            own["content_type"],
+            _own(headers, "content-type"),
             record.timestamp / 1000 if record.timestamp > 0 else 0.0,
             order=None if record.key is None else (record.topic, record.partition, record.key),
             token=(partition, record),
         )
+
+
+def _own(headers: dict[str, Any], name: str) -> str:
+    """Take a header that the event has a field for; one that is no text stays among the headers."""
+    value = headers.get(name, "")
+    if not isinstance(value, str):
+        return ""
+    headers.pop(name, None)
+    return value
 
 
 def _of_key(key: bytes | None) -> str:

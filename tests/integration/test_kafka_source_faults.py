@@ -11,7 +11,7 @@ from evbus_like.testing import eventually
 from tests.brokers.outside import OutsideBroker
 from tests.brokers.ports import free_port
 from tests.faults.proxy import Proxy
-from tests.integration.receiving import facts, handler, receiving
+from tests.integration.sources import facts, handler, receiving
 from tests.integration.records import publish, reached
 from tests.integration.support import create_topic, read
 

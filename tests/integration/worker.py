@@ -1,6 +1,6 @@
 """A worker process for tests: handlers that write down what they get.
 
-`python -m tests.integration.worker PLAN` with a plan in JSON: `profiles`, `handler` (keywords of receiving.handler),
+`python -m tests.integration.worker PLAN` with a plan in JSON: `profiles`, `handler` (keywords of sources.handler),
 `file` for one JSON line per event, `seconds` that handling one takes. Prints "ready"; SIGTERM stops it.
 """
 
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from tests.integration.receiving import facts, handler, receiving
+from tests.integration.sources import facts, handler, receiving
 
 
 async def work(plan):
