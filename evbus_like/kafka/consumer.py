@@ -27,7 +27,7 @@ log = logging.getLogger("evbus_like.handlers")
 POLL = 0.2  # seconds that one look for records takes, at most; so long a requeued event waits
 STUCK = 2.0  # seconds; aiokafka waits without an end while partitions are being given out
 LOOK = 5.0  # seconds between two looks at the cluster
-LOOK_FOR_TOPIC = 1.0  # the same while a topic is missing
+LOOK_FOR_TOPIC = 1.0  # the same when a topic is missing; half as long again each time
 ANSWER = 10.0  # seconds that such a look may take
 MOST_AHEAD = 10_000  # records read beyond the oldest that is not settled; a crash repeats no more
 UNPLACED = 200  # looks for records in a row that find a partition without an offset
@@ -106,11 +106,12 @@ class Feed:
 
     async def _watch(self) -> None:
         """Look for topics and partitions that are new, and at whether anybody is there."""
-        latest = monotonic()
+        latest, pause = monotonic(), LOOK_FOR_TOPIC
         try:
             while True:
                 missing = any(self.client.cluster.partitions_for_topic(topic) is None for topic in self.topics)
-                await asyncio.sleep(LOOK_FOR_TOPIC if missing else LOOK)
+                await asyncio.sleep(min(pause, LOOK) if missing else LOOK)
+                pause = pause * 1.5 if missing else LOOK_FOR_TOPIC
                 if await self._look() and self._seat.reachable():
                     latest = monotonic()
                     await self._seat.look()

@@ -24,6 +24,8 @@ REFUSED = (
     kafka.GroupAuthorizationFailedError,
     kafka.TransactionalIdAuthorizationFailed,
     kafka.InvalidRequiredAcksError,
+    kafka.InvalidSessionTimeoutError,
+    kafka.InconsistentGroupProtocolError,
     kafka.PolicyViolationError,
     kafka.UnsupportedVersionError,
 )

@@ -120,12 +120,16 @@ class Member(aiokafka.ConsumerRebalanceListener):
         feed = self._feed
         partitions = feed.take_back(list(revoked))
         deadline = monotonic() + feed.settings.drain
-        while any(event.busy for partition in partitions for event in partition.open.values()):
-            if monotonic() > deadline or feed.closing or self._coordinator.generation <= 0:
-                break  # without a generation, the partitions are somebody else's already
-            await asyncio.sleep(0.02)
-        await self._commit()
-        feed.forget([place for place, _ in feed.offsets])
+        try:
+            while any(event.busy for partition in partitions for event in partition.open.values()):
+                if monotonic() > deadline or feed.closing or self._coordinator.generation <= 0:
+                    break  # without a generation, the partitions are somebody else's already
+                await asyncio.sleep(0.02)
+            await self._commit()
+        except kafka.KafkaError as error:
+            feed.fail(error)
+        finally:
+            feed.forget([place for place, _ in feed.offsets])
 
     async def _commit_often(self) -> None:
         while True:

@@ -35,8 +35,12 @@ def rows(text, prefix=""):
 
 
 def plugins():
-    ingress = new_hub().ingress._loaded
-    return {name: dict(mod.OPTIONS) for name, mod in ingress.items() if name != "init"}
+    hub = new_hub()
+    found = {name: dict(mod.OPTIONS) for name, mod in hub.ingress._loaded.items() if name != "init"}
+    for name, mod in hub.egress._loaded.items():
+        if name != "init":
+            found.setdefault(name, {}).update(getattr(mod, "OPTIONS", {}))
+    return found
 
 
 PROFILES = page("reference/profiles.md")
@@ -59,7 +63,7 @@ def test_every_option_of_a_block_is_documented_and_no_other_is(name):
     assert documented == set(specs)
 
 
-def test_every_option_of_every_ingress_plugin_is_documented_and_no_other_is():
+def test_every_option_of_every_ingress_and_egress_plugin_is_documented_and_no_other_is():
     for plugin, specs in plugins().items():
         documented = {option for option in rows(section(PROFILES, plugin)) if "." not in option}
         assert documented == set(specs), plugin

@@ -15,8 +15,8 @@ from evbus_like.engine.consuming.subscription import BROADCAST, SINGLETON
 from evbus_like.kafka import consumer as consumer_module
 from evbus_like.kafka import dead
 from evbus_like.testing import eventually
-from tests.integration.sources import facts, handler, receiving
 from tests.integration.records import committed, groups, publish, reached, total
+from tests.integration.sources import facts, handler, receiving
 from tests.integration.support import create_topic, read
 
 

@@ -11,8 +11,8 @@ from evbus_like.testing import eventually
 from tests.brokers.outside import OutsideBroker
 from tests.brokers.ports import free_port
 from tests.faults.proxy import Proxy
-from tests.integration.sources import facts, handler, receiving
 from tests.integration.records import publish, reached
+from tests.integration.sources import facts, handler, receiving
 from tests.integration.support import create_topic, read
 
 # aiokafka 0.14 leaks the socket of a connection that is cancelled half-way, as one to a dead broker is.
@@ -146,6 +146,13 @@ async def test_a_wrong_password_is_a_refusal_that_shows_no_password(kafka, fresh
         await eventually(lambda: facts(group)["state"] == "refused")
         assert "refused the login of user 'evbus'" in facts(group)["trouble"]
         assert "wr0ng-secret" not in facts(group)["trouble"]
+
+
+async def test_a_session_that_the_broker_does_not_allow_is_a_refusal(kafka, fresh_name):
+    made = handler(Slow().take, fresh_name)
+    async with receiving(profiles(kafka.bootstrap, session_timeout=100_000), made, wait=False) as group:
+        await eventually(lambda: facts(group)["state"] == "refused")
+        assert "InvalidSessionTimeoutError" in facts(group)["trouble"]
 
 
 async def test_events_and_dead_letters_go_over_tls_with_a_password(kafka, fresh_name):
