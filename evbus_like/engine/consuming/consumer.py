@@ -16,7 +16,7 @@ from evbus_like.engine.consuming.source import Source
 from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.consuming.tally import Tally
 from evbus_like.engine.consuming.turns import Turns
-from evbus_like.engine.consuming.verdict import ACK, AGAIN, DONE, LEAVE, Verdict
+from evbus_like.engine.consuming.verdict import ACK, AGAIN, BACK, DONE, LEAVE, Verdict
 from evbus_like.engine.consuming.window import Window
 from evbus_like.engine.errors import DestinationRefused
 
@@ -177,6 +177,10 @@ class Consumer:
                     self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
+        if event.revoked:
+            self._settling.forget(event)
+            return
+        event.busy = True
         window = self._window if event.id else None  # an event without an id repeats none
         if window is not None and window.has(event.id):
             self.tally.repeats += 1
@@ -199,6 +203,8 @@ class Consumer:
             self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {verdict.reason}")
         elif verdict.kind == AGAIN and not self.source.retries:
             self._settling.hold(event, verdict.delay)
+        elif verdict.kind == BACK and event.order is not None:
+            self._settling.keep(event)
         else:
             await self._settling.insist(event, verdict)
 

@@ -14,18 +14,21 @@ class ReceivedEvent:
     counts the handlings, from 1, as far as the source can know. `timestamp` is in seconds since 1970, 0.0 if unknown.
 
     `order` is for the source: events of the same order are handled one after another, None means that any order will
-    do. `token` is the source's own, to settle the event by.
+    do. `token` is the source's own, to settle the event by. `busy` says that a handler is at work on it. A source that
+    has taken an event back (a partition went to somebody else) sets `revoked`: no handler begins it any more.
     """
 
     __slots__ = (
         "attempt",
         "body",
+        "busy",
         "content_type",
         "headers",
         "id",
         "order",
         "raw",
         "redelivered",
+        "revoked",
         "routing_key",
         "service",
         "timestamp",
@@ -58,6 +61,8 @@ class ReceivedEvent:
         self.attempt = attempt
         self.order = order
         self.token = token
+        self.busy = False
+        self.revoked = False
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key
