@@ -26,9 +26,16 @@ COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repea
 
 async def run(hub: Any) -> int:
     """Start the bus and the handlers, and stay; exit code 0 after a signal, 1 where something failed or is lost."""
-    out = sys.stdout
-    if hub.OPT.evbus_like.json:
-        sys.stdout = sys.stderr  # what the application prints is no event of the worker's life
+    if not hub.OPT.evbus_like.json:
+        return await _run(hub, None)
+    out, sys.stdout = sys.stdout, sys.stderr  # what the application prints is no event of the worker's life
+    try:
+        return await _run(hub, out)
+    finally:
+        sys.stdout = out
+
+
+async def _run(hub: Any, json_to: TextIO | None) -> int:
     application.load(hub)
     settings = hub.OPT.evbus_like
     application.select(hub)
@@ -40,11 +47,13 @@ async def run(hub: Any) -> int:
             "evbus run: no credentials file, so events come and go in memory alone: the profile internal:default,"
             " which ends with this process. For a broker: --acct-file FILE, or ACCT_FILE",
             file=sys.stderr,
+            flush=True,
         )
     async with common.running(hub, given, at_once=True) as stopped:
         await hub.evbus.handlers.start(only=settings.only, skip=settings.skip)
-        worker = Worker(hub, out if settings.json else None)
+        worker = Worker(hub, json_to)
         reason, failed = await worker.until_it_ends(stopped)
+        worker.stopping(reason)
         with console.Progress("stopping") as progress:
             timeout = float(defaults.config(hub, "stop_timeout", 30.0))
             account = await common.drain(hub, timeout, progress, worker.so_far)
@@ -95,6 +104,13 @@ class Worker:
         else:
             print("evbus run: every handler receives; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
 
+    def stopping(self, reason: str) -> None:
+        """Say why it stops, and what happens now."""
+        if self._json_to is not None:
+            console.line({"event": "stopping", "reason": reason}, self._json_to)
+        text = "handlers under way finish, and what they put is delivered; a further signal ends at once"
+        print(f"evbus run: {reason}: {text}", file=sys.stderr, flush=True)
+
     def so_far(self) -> str:
         """Say what is waited for."""
         account = self._hub.evbus.init.account()
@@ -107,6 +123,8 @@ class Worker:
         """Print what became of everything, and give the exit code."""
         unhandled = _in_memory(self._hub)
         code = 1 if failed or account.remaining or account.queued or unhandled else 0
+        if unhandled:
+            print(f"evbus run: {unhandled} events in memory were not handled, and are gone", file=sys.stderr)
         status = self._group.status()
         if self._json_to is not None:
             counts = [{"queue": name, **facts} for name, facts in status.items()]
@@ -117,8 +135,6 @@ class Worker:
         console.table(f"stopped: {reason}", ("handler", *COUNTS), rows)
         console.account_table("what handlers put", account)
         print(account)
-        if unhandled:
-            print(f"evbus run: {unhandled} events in memory were not handled, and are gone", file=sys.stderr)
         return code
 
 
