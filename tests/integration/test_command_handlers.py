@@ -230,7 +230,7 @@ async def test_events_in_memory_that_nobody_has_handled_are_counted(folder, runn
         "@evbus.handler('orders', 'many', profile='pigeon:default')\n"
         "async def many(hub, event):\n"
         "    for number in range(20):\n"
-        "        await hub.evbus.broker.put('order_slow', number, headers={'evbus-service': 'orders'})\n",
+        "        await hub.evbus.broker.dispatch('orders', 'order_slow', number)\n",
     )
     event(folder, "many")
     process = running("--json", "--stop-timeout", "0.2")
@@ -292,6 +292,22 @@ async def test_an_app_that_is_named_is_the_only_one(folder):
 
     assert {row["handler"].split(".")[0] for row in json.loads(both)} == {"shipping", "billing"}
     assert {row["handler"].split(".")[0] for row in json.loads(one)} == {"billing"}
+
+
+async def test_the_folder_of_an_application_wins_over_one_above_it_on_the_path(folder):
+    inner = folder / "inner"
+    shutil.move(folder / "shop", inner / "shop")
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [EVBUS, "handlers", "--app", "shop"],
+        cwd=inner,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "shipping.ship" in ran.stdout
 
 
 async def test_a_handler_plugin_that_does_not_load_is_named(folder):

@@ -19,8 +19,8 @@ SHOP = """
 
     @evbus.handler("orders", "order_placed", profile="amqp:orders", since="earliest")
     async def ship(hub, event):
-        await hub.evbus.broker.put(
-            "shipped", {"id": event.body["id"]}, profile="elsewhere", headers={"evbus-service": "shipping", "a": "b"}
+        await hub.evbus.broker.dispatch(
+            "shipping", "shipped", {"id": event.body["id"]}, profile="elsewhere", headers={"a": "b"}
         )
 
     @evbus.handler("orders", "order_failed", attempts=2, backoff=0.01)
