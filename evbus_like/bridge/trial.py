@@ -221,24 +221,17 @@ def _why(verdict: Verdict) -> BaseException | None:
     return None if verdict is DONE else HandlerFailed(verdict.reason)
 
 
-class WatchedCaller:
-    """A consumer's caller that tells what came of each call; the same in all else."""
+def watch_calls(caller: Caller, tell: Callable[[Outcome], None]) -> None:
+    """Let a consumer's caller tell what came of each call, and be the same in all else."""
+    caller.handler, failures = watch(caller.handler)
+    handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
 
-    def __init__(self, caller: Caller, tell: Callable[[Outcome], None]) -> None:
-        self.handler, failures = watch(caller.handler)
-        caller.handler = self.handler
-        self.options = caller.options
-        self.close = caller.close
-        self._caller = caller
-        self._failures = failures
-        self._tell = tell
-
-    async def call(self, event: ReceivedEvent) -> Verdict:
-        """Handle one event."""
-        verdict = await self._caller.call(event)
-        error = self._failures.pop(event, None) or _why(verdict)
-        self._tell(Outcome(f"{self.handler.service}.{self.handler.name}", event, verdict, error))
+    async def call(event: ReceivedEvent) -> Verdict:
+        verdict = await handle(event)
+        tell(Outcome(name, event, verdict, failures.pop(event, None) or _why(verdict)))
         return verdict
+
+    caller.call = call  # type: ignore[method-assign]
 
 
 def filtered(

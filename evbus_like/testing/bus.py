@@ -180,7 +180,7 @@ class Bus:
         chosen = [trial.in_memory(each) for each in self._chosen]
         made = handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
         for consumer in made:
-            consumer.caller = trial.WatchedCaller(consumer.caller, self._note)  # type: ignore[assignment]
+            trial.watch_calls(consumer.caller, self._note)
         self._group.start(made)
         self.hub.evbus.handlers.GROUP = self._group
         await self._group.subscribed(TIMEOUT)

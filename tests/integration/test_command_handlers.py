@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,7 +176,7 @@ async def test_a_handler_that_is_stuck_in_a_thread_does_not_keep_the_process(fol
     _, _, err = await ended(process)
 
     assert "a handler did not end within" in err
-    assert "left while still at work: evbus_like stuck" in err
+    assert re.search("left while still at work: evbus_like .*stuck", err)
     assert "ack e1" not in notes(folder)
 
 
