@@ -28,6 +28,7 @@ PROFILES = {"internal": {"*": None, "**": {"routing_key": TAP}}}
 SOURCE = "internal:*"
 MOST = 100_000  # events that are kept; older ones go
 JSON = "application/json"
+LEAVE = 2.0  # seconds that a handler which is cancelled may take
 
 
 class HandlerFailed(EvbusError):
@@ -180,8 +181,14 @@ async def call(hub: Any, handler: Handler, event: ReceivedEvent, tap: Tap) -> Ou
     """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
     watched, failures = watch(handler)
     caller = Caller(watched, decoding.decoder(hub), hub.evbus.ENGINE, max(len(event.raw), 1))
+    calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
-        verdict = await caller.call(event)
+        verdict = await asyncio.shield(calling)
+    except asyncio.CancelledError:  # ours, not the handler's: it must not become a verdict
+        caller.closing = True
+        calling.cancel()
+        await asyncio.wait([calling], timeout=LEAVE)
+        raise
     finally:
         caller.close()
     sent = [each for each in tap.sent if each.cause == event.id]

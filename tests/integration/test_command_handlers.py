@@ -347,6 +347,16 @@ async def test_a_handler_that_fails_gives_exit_code_one_and_its_traceback(folder
     assert 'shipping.py", line' in out
 
 
+@pytest.mark.parametrize("name", ["slow", "stuck"])
+async def test_a_call_that_takes_too_long_is_ended_by_a_signal(folder, name):
+    process = begin(folder, "call-handler", f"shipping.{name}", credentials=False)
+    await line_of(process, process.stdout, f"{name} has begun")
+    process.terminate()
+    code, out, err = await ended(process)
+    assert (code, out) == (143, "")
+    assert "ended by a signal before the handler was done" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

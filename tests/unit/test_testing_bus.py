@@ -125,6 +125,13 @@ async def test_a_handler_is_called_by_itself_with_what_a_broker_would_give_it(sh
         assert (await bus.call("shipping.refund", {"id": 1}, attempt=2)).error is None
 
 
+async def test_a_call_can_be_given_up(shop):
+    async with handling(shop, only="shipping.ship") as bus:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await bus.call("shipping.slow")
+
+
 async def test_calls_that_name_no_handler_say_what_there_is(shop):
     async with handling(shop, skip=["shipping.slow", "shipping.refund"]) as bus:
         with pytest.raises(HandlerError, match="there is no handler unmarked"):
