@@ -205,9 +205,9 @@ def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]
         with _noting(failures, event):
             await handler.call(event)
 
-    def call_sync(event: ReceivedEvent) -> None:
+    def call_sync(event: ReceivedEvent) -> Any:
         with _noting(failures, event):
-            handler.call(event)
+            return handler.call(event)
 
     return replace(handler, call=call_async if handler.is_async else call_sync), failures
 
