@@ -23,6 +23,13 @@ from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
 from evbus_like.engine.errors import EvbusError, HandlerError
 
 
+def load(hub: Any) -> None:
+    """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
+    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
+        hub.pop.sub.add(dyne_name="handler")
+        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+
+
 def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
     """Yield (place on the hub, service, function, options) of every marked function."""
     for plugin_name, plugin in plugins.loaded(hub, "handler").items():
@@ -44,7 +51,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
     made: list[Handler] = []
     for ref, service, function, options in marked(hub):
         name = options.name or function.__name__
-        if (only and not _among(service, name, only)) or _among(service, name, skip):
+        if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or _kind_problem(function.func)
@@ -71,7 +78,8 @@ def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
     }
 
 
-def _among(service: str, name: str, wanted: Collection[str]) -> bool:
+def among(service: str, name: str, wanted: Collection[str]) -> bool:
+    """Whether a handler is one of those that patterns of `service.name`, or of services, name."""
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
 
 
@@ -120,9 +128,9 @@ async def consumers(
     bound = _bound(hub, contexts, handlers)
     box = await repeats.box(hub, handlers)
     made: list[Consumer] = []
-    for caller, source, subscription in bound:
-        window = await repeats.window(box, subscription.queue, caller.options)
-        made.append(Consumer(caller, source, subscription, group.shut_down, window))
+    for caller, source, asked in bound:
+        window = await repeats.window(box, asked.queue, caller.options)
+        made.append(Consumer(caller, source, asked, group.shut_down, window))
     return made
 
 
@@ -137,10 +145,10 @@ def _bound(
     for handler in handlers:
         try:
             for source in sources.named(handler.options.profile):
-                subscription = _subscription(hub, handler, own)
-                _check(source, subscription)
+                asked = subscription(hub, handler, own)
+                _check(source, asked)
                 caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
-                made.append((caller, source, subscription))
+                made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     if wrong:
@@ -148,7 +156,8 @@ def _bound(
     return made
 
 
-def _subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+def subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+    """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
     options = handler.options
     return Subscription(
         source=options.source,
