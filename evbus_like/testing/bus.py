@@ -178,7 +178,7 @@ class Bus:
     async def start(self) -> None:
         """Let the handlers receive."""
         chosen = [trial.in_memory(each) for each in self._chosen]
-        made = handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
+        made = await handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
         for consumer in made:
             trial.watch_calls(consumer.caller, self._note)
         self._group.start(made)

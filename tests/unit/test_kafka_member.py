@@ -64,10 +64,9 @@ def lookup(feed, ends):
 
 def received(feed, *offsets, place=P):
     """Let records be received; gives their events."""
-    records = [
-        SimpleNamespace(topic=place.topic, partition=place.partition, offset=offset, key=b"created", value=b"", headers=(), timestamp=0)
-        for offset in offsets
-    ]
+    where = {"topic": place.topic, "partition": place.partition}
+    what = {"key": b"created", "value": b"", "headers": (), "timestamp": 0}
+    records = [SimpleNamespace(**where, **what, offset=offset) for offset in offsets]
     return feed._events({place: records})
 
 
