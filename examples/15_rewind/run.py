@@ -33,7 +33,7 @@ async def main():
     await hub.evbus.handlers.join()
     await pay(hub, "ben", 1)
     await eventually(lambda: sum(each["handled"] for each in hub.evbus.handlers.status().values()) == 5, timeout=60)
-    print("add_up:", hub.handler.balance.balance)
+    print("add_up:", dict(sorted(hub.handler.balance.balance.items())))
     await hub.evbus.init.stop()
     await listener
 
