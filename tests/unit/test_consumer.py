@@ -78,6 +78,34 @@ async def test_what_becomes_of_a_failed_event_is_what_on_error_says(policy, expe
     assert source.settled[0] == (expected, "1")
 
 
+async def test_a_failure_that_is_acknowledged_all_the_same_counts_as_failed_and_is_not_called_again():
+    source, log = Source(), failing(1)
+    async with consuming(source, log, on_error=ACK_AND_LOG, dedup=10) as consumer:
+        source.put(1)
+        await until(lambda: source.settled)
+        source.put(1)
+        await until(lambda: consumer.tally.repeats)
+    assert (consumer.tally.handled, consumer.tally.failed) == (0, 1)
+    assert log.begun == ["1"]
+
+
+@pytest.mark.parametrize("retries", [True, False], ids=["by the source", "here"])
+@pytest.mark.parametrize("options", [{"backoff": 0.001}, {"on_error": REQUEUE}], ids=["retried", "requeued"])
+@pytest.mark.parametrize("order", [None, "key"])
+async def test_an_event_that_is_handled_again_says_that_it_was_given_before(retries, options, order):
+    source, seen = Source(retries), []
+
+    def function(event):
+        seen.append((event.attempt, event.redelivered))
+        if len(seen) < 3:
+            raise ValueError("no")
+
+    async with consuming(source, Log(function), **options):
+        source.put(1, order=order)
+        await until(lambda: ("ack", "1") in source.settled)
+    assert seen == [(1, False), (2, True), (3, True)]
+
+
 async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled():
     source = Source()
     async with consuming(source, failing(1), on_error=SHUTDOWN) as consumer:

@@ -99,7 +99,6 @@ class Settling:
     def keep(self, event: ReceivedEvent) -> None:
         """Give an event another turn soon, for ever: given back to the source, it would lose its place in its order."""
         self._tally.requeued += 1
-        event.redelivered = True
         self._wait(event, self._requeues.next())
 
     def hold(self, event: ReceivedEvent, delay: float) -> None:
@@ -113,6 +112,7 @@ class Settling:
             self.forget(event)
             return
         event.attempt += 1
+        event.redelivered = True
         self._held[event] = timer = asyncio.get_running_loop().call_later(delay, self._again, event)
         if self._ending:
             timer.cancel()
