@@ -13,6 +13,7 @@ from typing import Any
 from evbus_like.bridge import handlers, trial
 from evbus_like.cli import application, common, console, shown
 from evbus_like.cli.wrong import UsageError
+from evbus_like.engine.consuming import telling
 from evbus_like.engine.consuming.verdict import said
 from evbus_like.engine.errors import HandlerError
 
@@ -97,14 +98,17 @@ async def _unless(stopped: asyncio.Event, call: Any) -> trial.Outcome | None:
 
 def _show(outcome: trial.Outcome, as_json: bool) -> None:
     error = outcome.error
-    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    text, trace = None, None
+    if error is not None:
+        text = telling.text_of(error)
+        trace = "".join(traceback.format_exception(type(error), error, telling.own(error.__traceback__)))
     verdict = "ok" if error is None else said(outcome.verdict)
     puts = [_put(each) for each in outcome.sent]
     if as_json:
         named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
-        console.document({**named, "verdict": verdict, "error": _text(error), "traceback": trace, "put": puts})
+        console.document({**named, "verdict": verdict, "error": text, "traceback": trace, "put": puts})
         return
-    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {_text(error)}'}")
+    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
     if error is not None:
         print(f"with a source behind it, {verdict}")
         if not isinstance(error, trial.HandlerFailed):
@@ -113,10 +117,6 @@ def _show(outcome: trial.Outcome, as_json: bool) -> None:
     for put in puts:
         place = f"{put['service']}.{put['routing_key']}" if put["service"] else put["routing_key"]
         print(f"  {shown.visible(place)} profile={put['profile']} {shown.visible(shown.short(put['body']))}")
-
-
-def _text(error: BaseException | None) -> str | None:
-    return f"{type(error).__name__}: {error}" if error is not None else None
 
 
 def _put(sent: trial.Sent) -> dict[str, Any]:

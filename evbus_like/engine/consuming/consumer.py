@@ -175,7 +175,7 @@ class Consumer:
             try:
                 await self._handle(event)
             except Exception:
-                log.exception("%s could not settle %r", self.name, event)
+                log.exception("%s could not settle %s", self.name, event)
             finally:
                 self._busy -= 1
                 if not self._busy:

@@ -131,7 +131,7 @@ class Settling:
                 async with asyncio.timeout(self._source.timeout):
                     await self._tell(event, verdict)
             except Exception as error:
-                log.warning("%s did not take %r back: %s: %s", self._source.name, event, type(error).__name__, error)
+                log.warning("%s did not take %s back: %s: %s", self._source.name, event, type(error).__name__, error)
                 await asyncio.sleep(backoff.next())
             else:
                 self._close(event)
