@@ -39,18 +39,35 @@ def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
                 yield f"handler.{plugin_name}.{name}", service, function, options
 
 
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, name) of every marked function, also of those that cannot be used."""
+    return list(dict.fromkeys((service, _name(options, each)) for _, service, each, options in marked(hub)))
+
+
 def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
     """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
 
     `only` and `skip` are patterns of `service.name`, or of the service alone.
     """
+    made, wrong = looked_up(hub, only, skip)
+    _refuse(wrong)
+    return made
+
+
+def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
+    """Give the handlers of the hub that can be used, and what is wrong with the others."""
     wrong = [
         f"the handler plugin {name!r} could not be loaded: {reason}"
         for name, reason in hub.evbus.BROKEN.get("handler", {}).items()
     ]
+    wrong += [
+        f"handler.init.{name}: functions of init.py are not called; move it to another file, whose name is the service"
+        for name, function in getattr(hub.handler._loaded.get("init"), "_funcs", {}).items()
+        if getattr(function, marks.MARK, ())
+    ]
     made: list[Handler] = []
     for ref, service, function, options in marked(hub):
-        name = options.name or function.__name__
+        name = _name(options, function)
         if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
@@ -64,9 +81,16 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         is_async = inspect.iscoroutinefunction(function.func)
         made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
     wrong += _duplicates(made)
+    return made, wrong
+
+
+def _name(options: HandlerOptions, function: Any) -> str:
+    return str(options.name or function.__name__)
+
+
+def _refuse(wrong: list[str]) -> None:
     if wrong:
         raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
-    return made
 
 
 def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
@@ -119,13 +143,16 @@ def _duplicates(made: list[Handler]) -> Iterator[str]:
 
 
 async def consumers(
-    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group, wrong: Collection[str] = ()
 ) -> list[Consumer]:
     """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
 
+    `wrong` is what is known to be wrong already.
+
     Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
     """
-    bound = _bound(hub, contexts, handlers)
+    bound, unbound = _bound(hub, contexts, handlers)
+    _refuse([*wrong, *unbound])
     box = await repeats.box(hub, handlers)
     made: list[Consumer] = []
     for caller, source, asked in bound:
@@ -136,7 +163,7 @@ async def consumers(
 
 def _bound(
     hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
-) -> list[tuple[Caller, PluginSource, Subscription]]:
+) -> tuple[list[tuple[Caller, PluginSource, Subscription]], list[str]]:
     sources = Sources(hub, contexts)
     decode = decoder(hub)
     own = uuid.uuid4().hex  # the default identifier of this instance
@@ -151,9 +178,7 @@ def _bound(
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
-    if wrong:
-        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
-    return made
+    return made, wrong
 
 
 def subscription(hub: Any, handler: Handler, own: str) -> Subscription:

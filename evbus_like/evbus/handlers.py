@@ -20,12 +20,12 @@ async def start(hub, contexts=None, only=(), skip=()):
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
-    found = handlers.found(hub, only, skip)
+    found, wrong = handlers.looked_up(hub, only, skip)
     made = group.Group()
     hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
     try:
         contexts = hub.evbus.CONTEXTS if contexts is None else contexts
-        consumers = await handlers.consumers(hub, contexts, found, made)
+        consumers = await handlers.consumers(hub, contexts, found, made, wrong)
         if hub.evbus.handlers.GROUP is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
         made.start(consumers)

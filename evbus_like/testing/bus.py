@@ -152,7 +152,7 @@ class Bus:
     def _running(self, handler: Any) -> str:
         name = _name(trial.named(self.hub, handler))
         if name not in self._outcomes:
-            raise HandlerError(f"{name} does not run here: only={', '.join(self._outcomes) or 'nothing'} does")
+            raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
         return name
 
     def _not_handled(self, name: str) -> str:
@@ -219,7 +219,7 @@ async def handling(
     only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
     chosen = handlers.found(hub, only, skip)
     if not chosen:
-        known = ", ".join(f"{each.service}.{each.name}" for each in handlers.found(hub))
+        known = ", ".join(".".join(each) for each in handlers.names(hub))
         raise HandlerError(
             f"only={only!r}, skip={skip!r} leave no handler; there are {known}"
             if known
