@@ -1,13 +1,15 @@
 """engine/consuming/consumer.py: events in, handled, and settled, whatever the source does."""
 
 import asyncio
+import json
 from collections import deque
 
 import pytest
 
 from evbus_like.engine.consuming import consumer as consumers
+from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import DestinationRefused
-from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, SHUTDOWN
+from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN
 from tests.unit.fakes import HANG, until
 from tests.unit.sources import Log, Source, consuming, hang, made
 
@@ -114,6 +116,25 @@ async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled()
     assert source.settled == []
     assert [event.id for event in source.queue] == ["1"]
     assert "ValueError: no" in consumer.shut[0]
+
+
+@pytest.mark.parametrize("policy", [RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT])
+async def test_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says(policy):
+    def decode(event):
+        return json.loads(event.raw)
+
+    source, log = Source(), Log()
+    async with consuming(source, log, on_error=policy) as consumer:
+        consumer.caller._decode = decode
+        for number, raw in enumerate((b"{not json", b"1" * (source.max_event_bytes + 1), b"7")):
+            source.queue.append(ReceivedEvent(raw, "kind", "orders", str(number)))
+        source.put()
+        await until(lambda: len(source.settled) == 3)
+    assert sorted(source.settled) == [("ack", "2"), ("dead", "0"), ("dead", "1")]
+    assert "cannot be decoded" in source.reasons["0"]
+    assert "more than the profile's max_event_bytes (1000)" in source.reasons["1"]
+    assert log.begun == ["2"]
+    assert not consumer.shut
 
 
 # ---- what handlers may do
@@ -265,6 +286,7 @@ async def test_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again():
         await until(lambda: consumer.tally.lost)
     assert log.begun == ["1", "1"]
     assert source.settled == [("ack", "1")]
+    assert source.calls["ack"] == 1
 
 
 async def test_a_redelivered_event_waits_for_the_handling_of_its_order_that_is_still_under_way():

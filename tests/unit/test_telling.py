@@ -97,6 +97,17 @@ async def test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive
     assert "wrong_card" in caplog.text
 
 
+@pytest.mark.parametrize("sensitive", [(), ("card",), ("*",), ("a.b", "a")])
+@pytest.mark.parametrize("deepest", [[], {"card": "4111-2222"}], ids=["lists", "a mapping"])
+async def test_a_body_that_is_too_deep_to_look_through_is_given_up_as_any_other(caplog, sensitive, deepest):
+    body = deepest
+    for _ in range(1_000):
+        body = [body]
+    text, reason = await failed(body, caplog, sensitive=sensitive)
+    assert "TypeError" in reason or reason.endswith(HIDDEN)
+    assert "4111" not in text or not sensitive
+
+
 async def test_a_body_that_cannot_be_decoded_is_not_quoted_where_something_is_sensitive(caplog):
     def decode(event):
         raise ValueError("what is card: 4111-2222")

@@ -17,27 +17,35 @@ def shown(body: Any, sensitive: Sequence[str]) -> str:
     """Give a body as text for the log; `sensitive` are paths such as "password" or "card.number"; "*" hides it all."""
     if "*" in sensitive:
         return HIDDEN
-    for path in sensitive:
-        body = _hidden(body, path.split("."))
     try:
+        for path in sensitive:
+            body = _hidden(body, path.split("."))
         text = repr(body)
-    except Exception as error:
-        text = f"<{type(body).__name__} whose repr raises {type(error).__name__}>"
+    except Exception as error:  # such as RecursionError: bodies may be as deep as a decoder lets them
+        text = f"<{type(body).__name__} that cannot be shown: {type(error).__name__}>"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def redacted(text: str, body: Any, sensitive: Sequence[str]) -> str:
     """Take the values that are sensitive out of a text that may quote them, as an exception's does."""
+    try:
+        found = _found(body, sensitive)
+    except Exception:
+        return HIDDEN
+    for value in sorted(found, key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+def _found(body: Any, sensitive: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for path in sensitive:
         for value in _values(body, [] if path == "*" else path.split(".")):
             found.update({str(value), repr(value)[1:-1] if isinstance(value, (str, bytes)) else ""})
             if len(found) > MOST:
-                return HIDDEN
-    for value in sorted(found, key=len, reverse=True):
-        if len(value) >= SHORTEST:
-            text = text.replace(value, HIDDEN)
-    return text
+                raise ValueError("too many values")
+    return found
 
 
 def _plain(body: Any) -> Any:
