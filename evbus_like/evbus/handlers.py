@@ -1,6 +1,6 @@
 """hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
 
-from evbus_like.bridge import defaults, handlers
+from evbus_like.bridge import binding, defaults, handlers
 from evbus_like.engine import errors
 from evbus_like.engine.consuming import group
 
@@ -25,7 +25,7 @@ async def start(hub, contexts=None, only=(), skip=()):
     hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
     try:
         contexts = hub.evbus.CONTEXTS if contexts is None else contexts
-        consumers = await handlers.consumers(hub, contexts, found, made, wrong)
+        consumers = await binding.consumers(hub, contexts, found, made, wrong)
         if hub.evbus.handlers.GROUP is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
         made.start(consumers)
