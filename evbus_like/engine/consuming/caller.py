@@ -61,7 +61,9 @@ class Caller:
                 raise
             await self._calm()
             return self._failed(event, error, begun)
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
+            raise
+        except BaseException as error:  # SystemExit, and what libraries make of BaseException: no reason to end a worker
             return self._failed(event, error, begun)
         finally:
             under_way.done = True
