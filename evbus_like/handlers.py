@@ -15,6 +15,7 @@ on the hub.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -90,6 +91,8 @@ def handler(
     An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
     for options that fit no handler.
     """
+    if not isinstance(requeue_on_error, bool):
+        raise HandlerError(f"requeue_on_error must be True or False, not {requeue_on_error!r}")
     if requeue_on_error and on_error not in (None, REQUEUE):
         raise HandlerError(f"requeue_on_error=True and on_error={on_error!r} say different things; give one of them")
     options = HandlerOptions(
@@ -115,10 +118,21 @@ def handler(
     )
 
     def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
         setattr(function, MARK, (*getattr(function, MARK, ()), options))
         return function
 
     return mark
+
+
+def unusable(function: Any) -> str:
+    """Say why pop would not take what is marked for a function of the hub: it would never be called."""
+    if not inspect.isfunction(function) and type(function).__name__ != "cython_function_or_method":
+        return f"mark functions, def or async def, not {function!r}: a plugin's other objects are not called"
+    if function.__name__.startswith("_"):
+        return f"{function.__name__}: pop keeps functions whose names begin with _ off the hub; give it another name"
+    return ""
 
 
 def _many(value: Any, kind: type) -> tuple[Any, ...]:

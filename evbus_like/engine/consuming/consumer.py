@@ -175,7 +175,7 @@ class Consumer:
             try:
                 await self._handle(event)
             except Exception:
-                log.exception("%s could not settle %r", self.name, event)
+                log.exception("%s could not settle %s", self.name, event)
             finally:
                 self._busy -= 1
                 if not self._busy:
@@ -194,6 +194,9 @@ class Consumer:
         verdict = await self.caller.call(event)
         if verdict is DONE:
             self.tally.handled += 1
+        else:
+            self.tally.failed += 1
+        if verdict.kind == ACK:
             if window is not None:
                 await window.add(event.id)
             self._settling.ack(event)
@@ -201,10 +204,7 @@ class Consumer:
         await self._settle(event, verdict)
 
     async def _settle(self, event: ReceivedEvent, verdict: Verdict) -> None:
-        self.tally.failed += 1
-        if verdict.kind == ACK:
-            self._settling.ack(event)
-        elif verdict.kind == LEAVE:
+        if verdict.kind == LEAVE:
             self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {verdict.reason}")
         elif verdict.kind == AGAIN and not self.source.retries:
             self._settling.hold(event, verdict.delay)
