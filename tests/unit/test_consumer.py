@@ -176,7 +176,9 @@ def abort(event):
     raise Aborted
 
 
-@pytest.mark.parametrize("function", [cancel_myself, cancel_my_task, leave, mute, abort], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "function", [cancel_myself, cancel_my_task, leave, mute, abort], ids=lambda each: each.__name__
+)
 async def test_a_handler_may_fail_in_any_way_and_the_next_event_is_handled(function):
     source = Source()
     log = Log(lambda event: function(event) if event.id == "bad" else None)

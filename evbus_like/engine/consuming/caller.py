@@ -63,7 +63,7 @@ class Caller:
             return self._failed(event, error, begun)
         except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
             raise
-        except BaseException as error:  # SystemExit, and what libraries make of BaseException: no reason to end a worker
+        except BaseException as error:  # SystemExit, and what libraries make of it: no reason to end a worker
             return self._failed(event, error, begun)
         finally:
             under_way.done = True
