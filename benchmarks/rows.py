@@ -166,8 +166,8 @@ RECEIVING = Group(
     "receiving from RabbitMQ",
     (
         Leg("a handler", "receive_ours", 8_000, 40_000),
-        Leg("aio-pika's loop", "receive_aio_pika", 8_000, 40_000, "peers", queues=1),
-        Leg("FastStream", "receive_faststream", 4_000, 20_000, "peers", queues=1),
+        Leg("aio-pika's loop", "receive_aio_pika", 3_000, 20_000, "peers", queues=1),
+        Leg("FastStream", "receive_faststream", 2_000, 15_000, "peers", queues=1),
     ),
     (
         Row("a handler / aio-pika's consumer loop", "a handler", ("aio-pika's loop",), at_least=0.8),
