@@ -1,0 +1,195 @@
+"""A client: sends requests over one source, and gives each answer to whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.source import Source
+from evbus_like.engine.errors import BadRequest, RpcTimeout, UnknownService
+from evbus_like.engine.rpc import wire
+from evbus_like.engine.rpc.letter import Letter, Unroutable
+from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.rpc.subscriptions import Replies, replies
+from evbus_like.engine.watch import Watch
+
+log = logging.getLogger("evbus_like.rpc")
+
+MOST_PENDING = 100_000  # calls that wait for their answers; more are refused
+
+
+@dataclass
+class Counts:
+    """What a client has done; `late` answers came when nobody waited any more."""
+
+    calls: int = 0
+    answers: int = 0
+    late: int = 0
+    timeouts: int = 0
+
+
+class Client:
+    """Calls over one source and one exchange, from one event loop.
+
+    The reply queue is subscribed to with the first call, and again after every loss. Answers that nobody waits for,
+    late or forged, are counted and dropped.
+    """
+
+    def __init__(self, source: Source, caller: str, exchange: str, decode: Callable[[ReceivedEvent], Any]) -> None:
+        self.source = source
+        self.exchange = exchange
+        self.counts = Counts()
+        self.trouble = "not connected yet"
+        self._decode = decode
+        self._subscription: Replies = replies(caller, exchange)
+        self._pending: dict[str, asyncio.Future[Any]] = {}
+        self._watch = Watch()
+        self._post = Post(self._send, source.name)
+        self._feed: Any = None
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def call(self, service: str, method: str, body: bytes, headers: dict[str, Any], timeout: float) -> Any:
+        """Send a request and wait for its result; raises an RpcError."""
+        called = f"{service}.{method}"
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._connected(called, deadline, timeout)
+        correlation_id = uuid.uuid4().hex
+        future = asyncio.get_running_loop().create_future()
+        self._pending[correlation_id] = future
+        self.counts.calls += 1
+        letter = self._letter(called, body, correlation_id, headers, timeout)
+        letter.reply_to = self._subscription.identifier
+        self._post.put(letter).add_done_callback(lambda sent: _sent(sent, future, service))
+        try:
+            await self._watch.wait(future, deadline)
+            return wire.result(future.result(), called)
+        except TimeoutError:
+            self.counts.timeouts += 1
+            raise RpcTimeout(
+                f"{called} gave no answer within {timeout:g} s, and may have run; {self.source.name}:"
+                f" {self.trouble or 'connected'}. Is it slow, or are its workers gone?"
+            ) from None
+        finally:
+            del self._pending[correlation_id]
+
+    async def cast(self, service: str, method: str, body: bytes, headers: dict[str, Any], timeout: float) -> None:
+        """Send a request that wants no answer; returns when the broker has it."""
+        called = f"{service}.{method}"
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._connected(called, deadline, timeout)
+        self.counts.calls += 1
+        sent = self._post.put(self._letter(called, body, "", headers, None))
+        try:
+            await self._watch.wait(sent, deadline)
+        except Unroutable:
+            raise UnknownService(_nobody(service)) from None
+        except TimeoutError:
+            raise RpcTimeout(f"{self.source.name} did not confirm the cast to {called} within {timeout:g} s") from None
+
+    def _letter(
+        self, called: str, body: bytes, correlation_id: str, headers: dict[str, Any], expires: float | None
+    ) -> Letter:
+        id = correlation_id or uuid.uuid4().hex
+        return Letter(
+            self.exchange, called, body, id, correlation_id, headers=headers, must_arrive=True, expires=expires
+        )
+
+    async def _connected(self, called: str, deadline: float, timeout: float) -> None:
+        """Wait until answers can be received."""
+        if len(self._pending) >= MOST_PENDING:
+            raise RpcTimeout(f"{called} was not called: {MOST_PENDING} calls wait for their answers")
+        if self._ready.is_set():
+            return
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"evbus_like replies {self.source.name}")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._ready.wait()
+        except TimeoutError:
+            raise RpcTimeout(
+                f"{called} was not called: {self.source.name} is not there after {timeout:g} s: {self.trouble}"
+            ) from None
+
+    async def _run(self) -> None:
+        """Receive answers, over one feed after another."""
+        backoff = Backoff(0.1, 5.0)
+        while True:
+            feed = None
+            try:
+                async with asyncio.timeout(self.source.timeout):
+                    feed = await self.source.subscribe(self._subscription)
+                self._feed, self.trouble = feed, ""
+                self._ready.set()
+                backoff.reset()
+                await self._receive(feed)
+            except Exception as error:
+                self.trouble = str(error) or type(error).__name__
+                log.warning("%s gives no answers, trying again: %s", self.source.name, self.trouble)
+            finally:
+                self._ready.clear()
+                self._feed = None
+                if feed is not None:
+                    await self._leave(feed)
+            await asyncio.sleep(backoff.next())
+
+    async def _leave(self, feed: Any) -> None:
+        try:
+            async with asyncio.timeout(self.source.timeout):
+                await self.source.unsubscribe(feed)
+        except Exception as error:
+            log.debug("the reply queue of %s was not left: %s", self.source.name, error)
+
+    async def _receive(self, feed: Any) -> None:
+        while True:
+            events = await self.source.receive(feed)
+            for event in events:
+                self._take(event)
+            await self.source.ack(feed, events)
+
+    def _take(self, event: ReceivedEvent) -> None:
+        future = self._pending.get(event.correlation_id)
+        if future is None or future.done():
+            self.counts.late += 1
+            return
+        self.counts.answers += 1
+        if len(event.raw) > self.source.max_event_bytes:
+            future.set_exception(BadRequest(f"the answer is {len(event.raw)} bytes, more than max_event_bytes"))
+            return
+        try:
+            future.set_result(self._decode(event))
+        except Exception as error:
+            future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
+
+    async def _send(self, letters: Any) -> Any:
+        return await self.source.send(self._feed, letters)
+
+    async def close(self) -> None:
+        """End: whoever still waits is told so."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._post.close()
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(RpcTimeout("the bus was stopped before the answer came"))
+
+
+def _sent(sent: asyncio.Future[None], waiting: asyncio.Future[Any], service: str) -> None:
+    """Tell a caller whose request went nowhere; one that the broker has waits for its answer."""
+    error = None if sent.cancelled() else sent.exception()
+    if error is None or waiting.done():
+        return
+    if isinstance(error, Unroutable):
+        waiting.set_exception(UnknownService(_nobody(service)))
+    # Any other outcome is unknown: the request may have arrived, and its answer may come before the deadline.
+
+
+def _nobody(service: str) -> str:
+    return f"nobody serves {service!r}: no queue takes its requests; is the service started, and its name right?"

@@ -1,0 +1,57 @@
+"""The queues of calls, exactly as nameko names them (nameko 2.14, nameko/rpc.py)."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from evbus_like.engine.consuming.subscription import Subscription
+
+EXCHANGE = "nameko-rpc"  # nameko's setting rpc_exchange
+REPLY_TTL = 300.0  # seconds until a reply queue that nobody reads is removed
+
+
+@dataclass(frozen=True)
+class Requests(Subscription):
+    """The requests to a service; all its instances share one queue."""
+
+    rpc_exchange: str = EXCHANGE
+
+    @property
+    def exchange(self) -> str:
+        """The exchange of all requests and answers."""
+        return self.rpc_exchange
+
+    @property
+    def queue(self) -> str:
+        """The service's queue."""
+        return f"rpc-{self.service}"
+
+
+@dataclass(frozen=True)
+class Replies(Subscription):
+    """The answers to one instance's calls; the queue outlives a lost connection, and expires when nobody reads it."""
+
+    rpc_exchange: str = EXCHANGE
+    expires: float | None = REPLY_TTL
+
+    @property
+    def exchange(self) -> str:
+        """The exchange of all requests and answers."""
+        return self.rpc_exchange
+
+    @property
+    def queue(self) -> str:
+        """The instance's own queue."""
+        return f"rpc.reply-{self.service}-{self.identifier}"
+
+
+def requests(service: str, exchange: str, max_workers: int) -> Requests:
+    """Give the subscription of a service."""
+    return Requests(service, (f"{service}.*",), service, "rpc", prefetch=max_workers, rpc_exchange=exchange)
+
+
+def replies(caller: str, exchange: str, prefetch: int = 1000) -> Replies:
+    """Give the subscription for answers of one instance; its identifier is the routing key of the answers."""
+    own = str(uuid.uuid4())
+    return Replies(caller, (own,), caller, "replies", prefetch=prefetch, identifier=own, rpc_exchange=exchange)
