@@ -69,6 +69,17 @@ CONFIG = {
         "help": "What tells this instance from others for handlers with BROADCAST delivery, such as the host's name"
         " (default: drawn at each start)",
     },
+    "rpc_timeout": {
+        "os": "EVBUS_RPC_TIMEOUT",
+        "default": 30.0,
+        "type": float,
+        "help": "How many seconds a call waits for its answer, where it does not say itself",
+    },
+    "service_name": {
+        "os": "EVBUS_SERVICE_NAME",
+        "default": None,
+        "help": "What this application is called where it makes calls: a part of its reply queue's name (default: app)",
+    },
     "timeout": {
         "default": 30.0,
         "type": float,
@@ -282,6 +293,7 @@ DYNE = {
     "ingress": ["ingress"],
     "egress": ["egress"],
     "handler": ["handler"],
+    "service": ["service"],
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],

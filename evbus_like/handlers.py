@@ -23,6 +23,7 @@ from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.handling import Handling, current
+from evbus_like.engine.rpc.transfer import Transfer
 
 __all__ = [
     "ACK_AND_LOG",
@@ -35,10 +36,14 @@ __all__ = [
     "SINGLETON",
     "Handling",
     "ReceivedEvent",
+    "Transfer",
     "current",
     "handler",
+    "method",
+    "transfer",
 ]
 
+METHOD = "evbus_method"  # the attribute of a function that `method` marked
 MARK = "evbus_handlers"  # the attribute of a marked function; it survives on the hub's wrapper
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -121,3 +126,32 @@ def handler(
         return function
 
     return mark
+
+
+def method(
+    *,
+    timeout: float | None = None,
+    repeat: bool = True,
+    expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
+    sensitive: str | Sequence[str] = (),
+) -> Callable[[F], F]:
+    """Say how a function of a service plugin is called; without it, a public function is a method with these defaults.
+
+    - `timeout`: seconds that one call may take, None for ever.
+    - `repeat=False`: a request whose worker died in mid call is refused when it comes again, and not run a second time.
+    - `expected_exceptions` and `sensitive` are as for handlers; parts of a request are `"kwargs.password"`.
+    """
+    kinds = (expected_exceptions,) if isinstance(expected_exceptions, type) else tuple(expected_exceptions)
+    parts = (sensitive,) if isinstance(sensitive, str) else tuple(sensitive)
+    options = {"timeout": timeout, "repeat": repeat, "expected_exceptions": kinds, "sensitive": parts}
+
+    def mark(function: F) -> F:
+        setattr(function, METHOD, options)
+        return function
+
+    return mark
+
+
+def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
+    """Give what a method returns to hand its request on: `service.method` answers the first caller."""
+    return Transfer(service, method, args, kwargs)

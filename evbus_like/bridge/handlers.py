@@ -44,7 +44,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
     made: list[Handler] = []
     for ref, service, function, options in marked(hub):
         name = options.name or function.__name__
-        if (only and not _among(service, name, only)) or _among(service, name, skip):
+        if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or problem(inspect.signature(function.func), has_hub)
@@ -70,7 +70,8 @@ def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
     }
 
 
-def _among(service: str, name: str, wanted: Collection[str]) -> bool:
+def among(service: str, name: str, wanted: Collection[str]) -> bool:
+    """Whether a function of a service is among those wanted, by patterns of `service.name` or of the service."""
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
 
 

@@ -12,6 +12,7 @@ from evbus_like.bridge import plugins, secrets
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.rpc.letter import Letter
 
 VERBS = ("subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -33,6 +34,7 @@ class PluginSource:
         if missing:
             raise ProfileError(f"egress plugin {plugin.__name__!r} has no function {', '.join(missing)}")
         self.retries = "retry" in functions
+        self.sends = "send" in functions
         self.rewinds = bool(getattr(plugin, "REWINDS", False))
         self._call_of = {name: plugins.unwrapped(hub, functions[name]) for name in functions}
         self._receive = self._call_of["receive"]
@@ -77,6 +79,12 @@ class PluginSource:
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
         """Put an event to the dead letters; the reason shows no secret."""
         await self._call("dead", feed, event, secrets.redact(reason, self.secrets))
+
+    async def send(self, feed: Any, letters: Sequence[Letter]) -> Any:
+        """Write letters; gives what will hold their outcomes."""
+        if feed is None:
+            raise TransientError(f"{self.name} is not connected")
+        return await self._call("send", feed, letters)
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; the last one of a profile closes its connection."""

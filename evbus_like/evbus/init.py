@@ -1,5 +1,6 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
+import asyncio
 import time
 
 from evbus_like.bridge import background as in_background
@@ -79,7 +80,8 @@ async def stop(hub, timeout=None):
     if timeout is None:
         timeout = float(defaults.config(hub, "stop_timeout", 30.0))
     begun = time.monotonic()
-    await hub.evbus.handlers.stop(timeout)
+    await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
+    await hub.evbus.rpc.CALLS.close()
     return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 

@@ -54,6 +54,11 @@ class Consumer:
         self._pump: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
+    @property
+    def feed(self) -> Any:
+        """What the source gave for the subscription under way; None while there is none."""
+        return self._settling.feed
+
     async def run(self) -> None:
         """Receive until `stop`, and then until the handlers that have begun are done."""
         backoff = Backoff(0.1, RETRY_CAP)

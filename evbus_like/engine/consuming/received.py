@@ -13,6 +13,8 @@ class ReceivedEvent:
     type and `service` the service that it came from. `redelivered` says that the source gave it before; `attempt`
     counts the handlings, from 1, as far as the source can know. `timestamp` is in seconds since 1970, 0.0 if unknown.
 
+    `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
+
     `order` is for the source: events of the same order are handled one after another, None means that any order will
     do. `token` is the source's own, to settle the event by.
     """
@@ -21,11 +23,13 @@ class ReceivedEvent:
         "attempt",
         "body",
         "content_type",
+        "correlation_id",
         "headers",
         "id",
         "order",
         "raw",
         "redelivered",
+        "reply_to",
         "routing_key",
         "service",
         "timestamp",
@@ -45,6 +49,8 @@ class ReceivedEvent:
         attempt: int = 1,
         order: Hashable = None,
         token: Any = None,
+        reply_to: str = "",
+        correlation_id: str = "",
     ) -> None:
         self.raw = raw
         self.body: Any = None
@@ -58,6 +64,8 @@ class ReceivedEvent:
         self.attempt = attempt
         self.order = order
         self.token = token
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key

@@ -39,6 +39,11 @@ class Settling:
         self._requeues = Backoff(0.05, REQUEUE_CAP)
 
     @property
+    def feed(self) -> Any:
+        """The feed that is subscribed to now; None while there is none."""
+        return self._feed
+
+    @property
     def open(self) -> int:
         """How many events are not settled."""
         return len(self._open)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.consuming.caller import SAFE_WITHIN, Decode
 from evbus_like.engine.consuming.consequences import safe
-from evbus_like.engine.consuming.handler import HandlerOptions
+from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.sensitive import shown
-from evbus_like.engine.consuming.verdict import BACK, DEAD, DONE, Verdict
+from evbus_like.engine.consuming.verdict import BACK, DONE, Verdict
 from evbus_like.engine.errors import BadRequest, MethodNotFound, RpcError, UnserializableValue
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.rpc import wire
@@ -55,6 +55,7 @@ class Server:
     ) -> None:
         self.service = service
         self.options = HandlerOptions(service, (f"{service}.*",), max_workers=max_workers)
+        self.handler = Handler(f"service {service}", service, "requests", self.call, True, self.options)
         self._methods = methods
         self._decode = decode
         self._dump = dump

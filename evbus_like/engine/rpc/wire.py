@@ -29,7 +29,6 @@ KNOWN: dict[str, type[RpcError]] = {
     "nameko.exceptions.MalformedRequest": BadRequest,
     "nameko.exceptions.UnserializableValueError": UnserializableValue,
 }
-PATHS = {kind: path for path, kind in KNOWN.items()}
 
 
 def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def answer(result: Any) -> dict[str, Any]:
 def refusal(error: BaseException) -> dict[str, Any]:
     """Give the body of an answer that is an error; whatever the error is, the body can be serialized."""
     kind = type(error)
-    path = PATHS.get(kind) if isinstance(error, RpcError) else None
+    path = next((path for path, known in KNOWN.items() if known is kind), "")
     path = path or f"{kind.__module__}.{kind.__qualname__}"
     told: dict[str, Any] = {
         "exc_type": path.rpartition(".")[2],
