@@ -15,7 +15,7 @@ on the hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from evbus_like.engine.consuming.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
@@ -99,7 +99,7 @@ def handler(
         raise HandlerError(f"requeue_on_error=True and on_error={on_error!r} say different things; give one of them")
     options = HandlerOptions(
         source=source,
-        event_types=(event_type,) if isinstance(event_type, str) else tuple(event_type),
+        event_types=_many(event_type, str),
         name=name,
         profile=profile,
         delivery=delivery,
@@ -108,10 +108,8 @@ def handler(
         attempts=attempts,
         backoff=backoff,
         max_backoff=max_backoff,
-        expected_exceptions=(expected_exceptions,)
-        if isinstance(expected_exceptions, type)
-        else tuple(expected_exceptions),
-        sensitive=(sensitive,) if isinstance(sensitive, str) else tuple(sensitive),
+        expected_exceptions=_many(expected_exceptions, type),
+        sensitive=_many(sensitive, str),
         broadcast_identifier=broadcast_identifier,
         max_workers=max_workers,
         prefetch=prefetch,
@@ -141,9 +139,12 @@ def method(
     - `repeat=False`: a request whose worker died in mid call is refused when it comes again, and not run a second time.
     - `expected_exceptions` and `sensitive` are as for handlers; parts of a request are `"kwargs.password"`.
     """
-    kinds = (expected_exceptions,) if isinstance(expected_exceptions, type) else tuple(expected_exceptions)
-    parts = (sensitive,) if isinstance(sensitive, str) else tuple(sensitive)
-    options = {"timeout": timeout, "repeat": repeat, "expected_exceptions": kinds, "sensitive": parts}
+    options = {
+        "timeout": timeout,
+        "repeat": repeat,
+        "expected_exceptions": _many(expected_exceptions, type),
+        "sensitive": _many(sensitive, str),
+    }
 
     def mark(function: F) -> F:
         setattr(function, METHOD, options)
@@ -155,3 +156,8 @@ def method(
 def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
     """Give what a method returns to hand its request on: `service.method` answers the first caller."""
     return Transfer(service, method, args, kwargs)
+
+
+def _many(value: Any, kind: type) -> tuple[Any, ...]:
+    """Give one or several as a tuple; what is neither is told of when the handlers start."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (kind, str, bytes)) else (value,)

@@ -47,7 +47,8 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
-        trouble = options.problem() or problem(inspect.signature(function.func), has_hub)
+        trouble = options.problem() or _kind_problem(function.func)
+        trouble = trouble or problem(inspect.signature(function.func), has_hub)
         trouble = trouble or _broadcast_problem(hub, options)
         if trouble:
             wrong.append(f"{ref}: {trouble}")
@@ -73,6 +74,12 @@ def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
 def among(service: str, name: str, wanted: Collection[str]) -> bool:
     """Whether a function of a service is among those wanted, by patterns of `service.name` or of the service."""
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
+
+
+def _kind_problem(function: Any) -> str:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "it is a generator (it has a yield), which does nothing when it is called: return instead"
+    return ""
 
 
 def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
@@ -39,21 +40,40 @@ class PluginSource:
         self._call_of = {name: plugins.unwrapped(hub, functions[name]) for name in functions}
         self._receive = self._call_of["receive"]
         self._opening = asyncio.Lock()
-        self._feeds = 0
-        self._opened = False
+        self._feeds = 0  # that are subscribed
+        self._trying = 0  # to subscribe
+        self._opened = 0  # the number of the connection that is open, 0 for none
+        self._connections = 0
 
     async def subscribe(self, subscription: Subscription) -> Any:
         """Begin to receive, over a connection that all handlers of the profile share."""
-        self._feeds += 1  # from here on: whoever leaves last closes the connection, a failed try too
+        connection = 0
+        self._trying += 1
         try:
-            async with self._opening:
-                if not self._opened and "open" in self._call_of:
-                    await self._call("open")
-                self._opened = True
-            return await self._call("subscribe", subscription)
-        except BaseException:
-            await self._leave()
+            connection = await self._open()
+            feed = await self._call("subscribe", subscription)
+            self._feeds += 1
+        except BaseException as error:
+            self._trying -= 1
+            with suppress(Exception):
+                await self._close(connection, broken=not isinstance(error, DestinationRefused))
             raise
+        self._trying -= 1
+        return feed
+
+    async def _open(self) -> int:
+        async with self._opening:
+            if not self._opened:
+                self._connections += 1
+                self._opened = self._connections
+                try:
+                    if "open" in self._call_of:
+                        await self._call("open")
+                except BaseException:
+                    with suppress(Exception):
+                        await self._let_go()  # it may be half open
+                    raise
+            return self._opened
 
     async def receive(self, feed: Any) -> Sequence[ReceivedEvent]:
         """Wait for the next events."""
@@ -62,6 +82,8 @@ class PluginSource:
             return received
         except Exception as error:
             clean = self._clean(error)
+        except asyncio.CancelledError:
+            clean = _not_ours()
         raise clean
 
     async def ack(self, feed: Any, events: Sequence[ReceivedEvent]) -> None:
@@ -88,23 +110,28 @@ class PluginSource:
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; the last one of a profile closes its connection."""
+        connection = self._opened
         try:
             await self._call("unsubscribe", feed)
         finally:
-            await self._leave()
-
-    async def _leave(self) -> None:
-        self._feeds -= 1
-        if not self._feeds:
-            await self.close()
+            self._feeds -= 1
+            await self._close(connection)
 
     async def close(self) -> None:
-        """Let go of the connection, also of one that is half open."""
+        """Let go of the connection, where it is open."""
         async with self._opening:
-            if self._feeds:  # another handler has come meanwhile, and uses it
-                return
-            self._opened = False
-            if "close" in self._call_of:
+            await self._let_go()
+
+    async def _close(self, connection: int, broken: bool = False) -> None:
+        """Let go of a connection that no feed uses; one that others try to use too only where it is `broken`."""
+        async with self._opening:
+            if connection and connection == self._opened and not self._feeds and (broken or not self._trying):
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        opened, self._opened = self._opened, 0
+        if opened and "close" in self._call_of:
+            async with asyncio.timeout(self.timeout):
                 await self._call("close")
 
     async def _call(self, name: str, *args: Any) -> Any:
@@ -112,6 +139,8 @@ class PluginSource:
             return await self._call_of[name](self.ctx, *args)
         except Exception as error:
             clean = self._clean(error)
+        except asyncio.CancelledError:
+            clean = _not_ours()
         raise clean  # out here, so that the exception with the secret is not its context
 
     def _clean(self, error: Exception) -> Exception:
@@ -123,3 +152,14 @@ class PluginSource:
             if isinstance(error, known):
                 return known(text)
         return TransientError(f"{type(error).__name__}: {text}")
+
+
+def _not_ours() -> Exception:
+    """Give what a cancelling means that nobody asked for: some clients cancel their callers when a connection is lost.
+
+    Raises CancelledError where somebody did ask.
+    """
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError
+    return TransientError("the client gave the call up: its connection is lost")

@@ -55,6 +55,8 @@ class Sources:
         for library in getattr(plugin, "REQUIRES", ()):
             if importlib.util.find_spec(library) is None:
                 raise ProfileError(f"it needs the library {library}, which is not installed: pip install {library}")
+        if data is not None and not isinstance(data, Mapping):
+            raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
         wrong = list(options.problems(data or {}, self._specs(provider)))
         if wrong:
             raise ProfileError("; ".join(wrong))

@@ -45,7 +45,7 @@ async def subscribe(hub, ctx, subscription):
     exchange = hub.ingress.internal.EXCHANGES.setdefault(subscription.exchange, memory.Exchange())
     binding = exchange.bind(subscription, lambda name: hub.ingress.internal.mailbox(name))
     if subscription.exclusive and binding.readers > 1:
-        exchange.leave(subscription)
+        exchange.leave(subscription)  # the other reader stays
         raise errors.DestinationRefused(f"the queue {subscription.queue!r} is another instance's alone")
     return Feed(subscription, exchange, binding)
 
@@ -60,7 +60,7 @@ async def receive(hub, ctx, feed):
 
 
 def _received(feed, event):
-    tries = feed.binding.tries.get(event.id, 0)
+    tries = feed.binding.tries.get(event.id)
     made = received.ReceivedEvent(
         event.body,
         event.routing_key,
@@ -69,8 +69,8 @@ def _received(feed, event):
         event.headers,
         event.content_type,
         event.timestamp,
-        redelivered=tries > 0,
-        attempt=tries + 1,
+        redelivered=tries is not None,
+        attempt=(tries or 0) + 1,
         token=event,
     )
     if event.receipt is not None:  # a letter, see `send`
@@ -126,8 +126,8 @@ def _sent(hub, sent):
 async def unsubscribe(hub, ctx, feed):
     """Give back what is not settled, in its order."""
     for event in feed.taken:
-        feed.binding.tries[event.id] = event.attempt
-    with contextlib.suppress(KeyError):
-        memory.give_back(feed.binding.mailbox, list(feed.taken.values()))
+        feed.binding.tries[event.id] = event.attempt - 1  # this handling is not done, or has not begun
+    memory.give_back(feed.binding.mailbox, list(feed.taken.values()))
     feed.taken.clear()
-    feed.exchange.leave(feed.subscription)
+    if feed.exchange.leave(feed.subscription):  # the queue has gone, and with it what is in it
+        hub.ingress.internal.QUEUE.pop(feed.subscription.queue, None)

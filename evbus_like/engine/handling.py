@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.errors import BadEvent
+from evbus_like.engine.event import check
 
 if TYPE_CHECKING:
     from evbus_like.engine.consuming.received import ReceivedEvent
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 CORRELATION = "correlation-id"  # the id of the event that began the chain
 CAUSE = "causation-id"  # the id of the event whose handler put this one
 TRACE = "traceparent"  # https://www.w3.org/TR/trace-context/#traceparent-header
+TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-|\Z)")
 STATE = "tracestate"
 CALLS = "nameko.call_id_stack"  # nameko's chain of calls, the latest last
 CONTEXT = "nameko."  # headers of nameko's worker context, which goes along the chain (nameko 2.14, nameko/messaging.py)
@@ -34,20 +39,21 @@ class Handling:
         self.receipts: list[Receipt] = []
         self.done = False  # whether the handler has returned: what its stray tasks put is not waited for
         given = event.headers
-        self.correlation_id = str(given.get(CORRELATION) or event.id)
-        self.headers: dict[str, Any] = {CORRELATION: self.correlation_id, CAUSE: event.id}
+        self.correlation_id = _text(given.get(CORRELATION)) or event.id
+        known = {CORRELATION: self.correlation_id, CAUSE: event.id}
+        self.headers: dict[str, Any] = {name: value for name, value in known.items() if value}
         trace = child_of(given.get(TRACE))
         if trace:
             self.headers[TRACE] = trace
-            if given.get(STATE):
-                self.headers[STATE] = given[STATE]
+            if state := _text(given.get(STATE)):
+                self.headers[STATE] = state
         for name, value in given.items():
-            if name.startswith(CONTEXT) and name != CALLS:
+            if name.startswith(CONTEXT) and name != CALLS and _fits(name, value):
                 self.headers[name] = value
         calls = given.get(CALLS)
         if calls:
-            calls = calls if isinstance(calls, list) else str(calls).split(",")
-            self.headers[CALLS] = [*calls, f"{handler}.{event.id}"][-MOST_CALLS:]
+            calls = calls if isinstance(calls, list) else _text(calls).split(",")
+            self.headers[CALLS] = [*map(str, calls), f"{handler}.{event.id}"][-MOST_CALLS:]
 
     def onto(self, headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Give the headers of an event that is put: what is carried on, and the caller's own above it."""
@@ -66,7 +72,23 @@ current = handling.get
 
 def child_of(trace: Any) -> str | None:
     """Give the traceparent of a new span below this one; None for what is no traceparent."""
-    parts = str(trace).split("-") if trace else []
-    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+    found = TRACEPARENT.match(_text(trace))
+    if found is None:
         return None
-    return f"{parts[0]}-{parts[1]}-{secrets.token_hex(8)}-{parts[3]}"
+    version, trace_id, flags = found.groups()
+    return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a header that came in can go out: a source may give what `put` refuses, such as a table."""
+    try:
+        check("", "", {name: value}, None)
+    except BadEvent:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):  # some sources give headers so
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else ""

@@ -19,8 +19,9 @@ async def start(hub, contexts=None, only=(), skip=()):
     if hub.evbus.handlers.GROUP is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
-    hub.pop.sub.add(dyne_name="handler")
-    hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
+        hub.pop.sub.add(dyne_name="handler")
+        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
     found = handlers.found(hub, only, skip)
     made = group.Group()
     made.start(handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
@@ -42,11 +43,16 @@ async def stop(hub, timeout=None):
     """Receive nothing more, and give the calls under way `timeout` seconds (None: the setting stop_timeout).
 
     What was received and not handled comes again after the next start. Stop the handlers before the bus, so that what
-    they put is delivered; `hub.evbus.init.stop` does so by itself.
+    they put is delivered; `hub.evbus.init.stop` does so by itself. Any event loop may call it.
     """
-    made, hub.evbus.handlers.GROUP = hub.evbus.handlers.GROUP, None
-    if made is not None:
-        await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    made = hub.evbus.handlers.GROUP
+    if made is None:
+        return
+    if hub.evbus.ENGINE.forked:
+        raise hub.evbus.ENGINE.refusal("")
+    await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    if hub.evbus.handlers.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
+        hub.evbus.handlers.GROUP = None
 
 
 def status(hub):

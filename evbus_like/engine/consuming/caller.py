@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.sensitive import shown
+from evbus_like.engine.consuming.threads import Threads
 from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed, said
 from evbus_like.engine.handling import Handling, handling
 
@@ -27,7 +27,10 @@ SAFE_WITHIN = 30.0  # seconds that a handler's own events may take until they ar
 
 
 class Caller:
-    """Calls one handler. `decode` gives an event's body, `bus` is where the handler puts."""
+    """Calls one handler. `decode` gives an event's body, `bus` is where the handler puts.
+
+    `closing` says that whoever cancels a call means it: the worker ends.
+    """
 
     def __init__(self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int) -> None:
         self.handler = handler
@@ -35,7 +38,8 @@ class Caller:
         self._decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
+        self.closing = False
 
     async def call(self, event: ReceivedEvent) -> Verdict:
         """Handle one event; whatever the handler does, this gives a verdict."""
@@ -46,15 +50,15 @@ class Caller:
         under_way = Handling(event, f"{self.handler.service}.{self.handler.name}")
         token = handling.set(under_way)
         try:
-            async with asyncio.timeout(self.options.timeout):
-                await self._run(event)
+            await self._run(event)
+            await self._calm()
             under_way.done = True
             if under_way.receipts:
                 await safe(self._bus, under_way.receipts, SAFE_WITHIN)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # the worker ends
+            if self.closing:
                 raise
+            await self._calm()
             return self._failed(event, error, begun)
         except (Exception, SystemExit) as error:
             return self._failed(event, error, begun)
@@ -65,13 +69,22 @@ class Caller:
 
     async def _run(self, event: ReceivedEvent) -> None:
         if self.handler.is_async:
-            await self.handler.call(event)
+            async with asyncio.timeout(self.options.timeout):
+                await self.handler.call(event)
             return
         if self._threads is None:
-            name = f"evbus_like {self.handler.name}"
-            self._threads = ThreadPoolExecutor(self.options.max_workers, thread_name_prefix=name)
-        context = contextvars.copy_context()
-        await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self.handler.call, event)
+            self._threads = Threads(self.options.max_workers, self.handler.ref)
+        await self._threads.call(self.handler.call, event, self.options.timeout)
+
+    async def _calm(self) -> None:
+        """Undo what a handler did that cancelled the task it runs in: the task has other events to handle."""
+        task = asyncio.current_task()
+        if task is None or not task.cancelling() or self.closing:
+            return
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # where the cancelling is still to come
+        while task.cancelling():
+            task.uncancel()
 
     def _read(self, event: ReceivedEvent) -> str:
         """Decode and check the body; gives what is wrong with it."""
@@ -82,7 +95,7 @@ class Caller:
             event.body = self._decode(event)
         except Exception as error:
             kind = event.content_type or "no content type"
-            return f"its body cannot be decoded ({kind}): {type(error).__name__}: {error}"
+            return f"its body cannot be decoded ({kind}): {_text(error)}"
         declared = self.handler.declared.get(event.routing_key)
         if declared is not None:
             try:
@@ -101,7 +114,7 @@ class Caller:
         ):
             text = f"no end within its timeout of {self.options.timeout:g} s"
         else:
-            text = f"{type(error).__name__}: {error}"
+            text = _text(error)
         verdict = failed(self.options, event.attempt, text)
         body = shown(event.body, self.options.sensitive)
         log.log(
@@ -115,4 +128,11 @@ class Caller:
     def close(self) -> None:
         """Let go of the threads; one that never ends is left to the process."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as trouble:
+        return f"{type(error).__name__}, whose text cannot be had: {type(trouble).__name__}"

@@ -24,6 +24,7 @@ log = logging.getLogger("evbus_like.handlers")
 
 RETRY_CAP = 5.0  # seconds, at most, between two tries at a source that is lost
 REFUSED_CAP = 30.0  # the same for one that refuses
+GRACE = 2.0  # seconds for what was cancelled to end
 
 
 class Consumer:
@@ -44,14 +45,13 @@ class Consumer:
         self.tally = Tally()
         self.subscribed = asyncio.Event()
         self._shut_down = shut_down
-        self._turns = Turns()
+        self._turns = Turns(self._hire)
         self._settling = Settling(source, self.tally, self._turns)
         self._window = Window(caller.options.dedup) if caller.options.dedup else None
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._pump: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
     @property
@@ -74,78 +74,110 @@ class Consumer:
                             await self._stopping.wait()
         finally:
             self.tally.state = "closed"
-            for worker in self._workers:
-                worker.cancel()
-            await asyncio.gather(*self._workers, return_exceptions=True)
+            self.caller.closing = True
+            if await _cancelled(*self._workers):
+                log.warning("%s: the function does not let itself be cancelled, and is left to itself", self.name)
             self.caller.close()
 
     def stop(self) -> None:
         """Receive nothing more; `run` ends when the handlers that have begun are done."""
         self._stopping.set()
-        if self._pump is not None:
-            self._pump.cancel()
 
     async def _feed(self, backoff: Backoff) -> None:
         """Subscribe, receive until the feed is lost or `stop` is called, and end the feed."""
-        async with asyncio.timeout(self.source.timeout):
-            feed = await self.source.subscribe(self.subscription)
+        subscribing = asyncio.create_task(self._subscribe(), name=f"evbus_like subscribe {self.name}")
+        await self._until_stop(subscribing)
+        if await _cancelled(subscribing) or subscribing.cancelled():
+            return
+        feed, now = subscribing.result(), asyncio.get_running_loop().time
+        begun = now()
+        self._opened()
+        self._settling.begin(feed)
+        pump = asyncio.create_task(self._receive(feed, backoff), name=f"evbus_like receive {self.name}")
+        acker = asyncio.create_task(self._settling.send_acks(), name=f"evbus_like acks {self.name}")
         try:
-            self._opened()
-            backoff.reset()
-            self._settling.begin(feed)
-            self._pump = asyncio.create_task(self._receive(feed), name=f"evbus_like receive {self.name}")
-            if self._stopping.is_set():  # it was called while we subscribed
-                self._pump.cancel()
-            await asyncio.wait([self._pump])
-            if not self._pump.cancelled():
-                self._pump.result()
-            self._turns.clear()
-            await self._idle.wait()
-            await self._settling.flush()
+            await self._until_stop(pump, acker)
+            await _cancelled(pump)
+            for task in (pump, acker):
+                if task.done() and not task.cancelled():
+                    task.result()
+            await self._finish()
         finally:
-            if self._pump is not None:
-                self._pump.cancel()
             self._settling.end()
             self._turns.clear()
-            with suppress(Exception):
-                async with asyncio.timeout(self.source.timeout):
-                    await self.source.unsubscribe(feed)
+            await _cancelled(pump, acker)
+            await self._unsubscribe(feed)
+            if now() - begun > backoff.cap:
+                backoff.reset()
 
-    async def _receive(self, feed: Any) -> None:
+    async def _subscribe(self) -> Any:
+        async with asyncio.timeout(self.source.timeout):
+            return await self.source.subscribe(self.subscription)
+
+    async def _unsubscribe(self, feed: Any) -> None:
+        task = asyncio.current_task()
+        late = task is not None and task.cancelling()  # a stop that is beyond its timeout
+        with suppress(Exception):
+            async with asyncio.timeout(GRACE if late else self.source.timeout):
+                await self.source.unsubscribe(feed)
+
+    async def _until_stop(self, *tasks: asyncio.Task[Any]) -> None:
+        """Wait until one of the tasks ends, or `stop` is called."""
+        stopping = asyncio.create_task(self._stopping.wait(), name=f"evbus_like stop {self.name}")
+        try:
+            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            stopping.cancel()
+
+    async def _finish(self) -> None:
+        """Wait for the handlers that have begun, and tell the source of them."""
+        self._turns.clear()
+        self._settling.hold_on()
+        await self._idle.wait()
+        await self._settling.flush()
+
+    async def _receive(self, feed: Any, backoff: Backoff) -> None:
         """Take events in while there is room for more."""
         receive, settling, add = self.source.receive, self._settling, self._turns.add
         tally, prefetch = self.tally, self.subscription.prefetch
         while True:
             events = await receive(feed)
+            if not events:  # against the contract; a source that does so must not hold up the loop
+                await asyncio.sleep(0.01)
+            backoff.reset()
             tally.received += len(events)
             for event in events:
                 settling.take(event)
                 add(event)
-            if len(self._workers) < self.caller.options.max_workers:
-                self._hire()
             if settling.open >= prefetch:
                 await settling.room(prefetch)
 
     def _hire(self) -> None:
-        """Have as many workers as there are events, up to the handler's bound."""
-        for _ in range(min(self.caller.options.max_workers, self._settling.open) - len(self._workers)):
+        """Have one worker more, up to the handler's bound: an event waits, and all workers are busy."""
+        if len(self._workers) < self.caller.options.max_workers and not self.caller.closing:
             self._workers.add(asyncio.create_task(self._work(), name=f"evbus_like handle {self.name}"))
 
     async def _work(self) -> None:
         """Handle one event after another."""
-        while True:
+        while not self.caller.closing:
             event = await self._turns.next()
             self._busy += 1
             self._idle.clear()
             try:
                 await self._handle(event)
+            except Exception:
+                log.exception("%s could not settle %r", self.name, event)
             finally:
                 self._busy -= 1
                 if not self._busy:
                     self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
-        window = self._window
+        window = self._window if event.id else None  # an event without an id repeats none
         if window is not None and window.has(event.id):
             self.tally.repeats += 1
             self._settling.ack(event)
@@ -184,3 +216,16 @@ class Consumer:
             log.warning("%s receives nothing, trying again: %s", self.name, text)
         self.tally.state = "refused" if isinstance(error, DestinationRefused) else "retrying"
         self.tally.trouble = text
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> bool:
+    """Cancel tasks and wait a while for their end; whether one of them still goes on."""
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return False
+    done, going = await asyncio.wait(tasks, timeout=GRACE)
+    for task in done:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not complain
+    return bool(going)

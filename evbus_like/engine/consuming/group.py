@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from evbus_like.engine.consuming.consumer import Consumer
+from evbus_like.engine.consuming.consumer import GRACE, Consumer
 from evbus_like.engine.errors import HandlerShutdown
 
 log = logging.getLogger("evbus_like.handlers")
@@ -21,10 +22,12 @@ class Group:
         self.reason = ""
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, consumers: Sequence[Consumer]) -> None:
         """Begin to receive; a source that is absent is waited for."""
         self.consumers = consumers
+        self.loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(each.run(), name=f"evbus_like {each.name}") for each in consumers]
 
     def shut_down(self, reason: str) -> None:
@@ -52,7 +55,15 @@ class Group:
             raise HandlerShutdown(self.reason)
 
     async def stop(self, timeout: float) -> None:
-        """Receive nothing more, and give handlers `timeout` seconds; what they have not done comes again."""
+        """Receive nothing more, and give handlers `timeout` seconds; what they have not done comes again.
+
+        It may be called again while it is under way. What does not end by itself gets a few seconds more, and is left.
+        """
+        if self.loop is not None and self.loop is not asyncio.get_running_loop():
+            if not self.loop.is_closed():
+                async with asyncio.timeout(timeout + 5 * GRACE):
+                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(timeout), self.loop))
+            return
         for consumer in self.consumers:
             consumer.stop()
         if self._tasks:
@@ -60,12 +71,21 @@ class Group:
             for task in late:
                 log.warning("%s: a handler did not end within %g s; its event comes again", task.get_name(), timeout)
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=3 * GRACE)
+        for source in {id(each.source): each.source for each in self.consumers}.values():
+            with suppress(Exception):
+                async with asyncio.timeout(max(GRACE, timeout)):
+                    await source.close()
         self._ended.set()
 
     def status(self) -> dict[str, Any]:
         """Give the counts and states of all consumers, by source and queue, as plain data."""
-        return {f"{each.source.name} {each.subscription.queue}": _facts(each) for each in self.consumers}
+        facts: dict[str, Any] = {}
+        for each in self.consumers:
+            name, handler = f"{each.source.name} {each.subscription.queue}", each.caller.handler
+            facts[f"{name} ({handler.service}.{handler.name})" if name in facts else name] = _facts(each)
+        return facts
 
 
 def _facts(consumer: Consumer) -> dict[str, Any]:

@@ -14,6 +14,14 @@ ACK_AND_LOG = "ack_and_log"  # the error is logged, the event is done
 SHUTDOWN = "shutdown"  # the worker stops with exit code 1; the event comes again when it is started
 REJECT = "reject"  # to the dead letters at once
 ON_ERROR = (RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT)
+NUMBERS: dict[str, Any] = {
+    "attempts": int,
+    "backoff": (int, float),
+    "max_backoff": (int, float),
+    "max_workers": int,
+    "prefetch": int,
+    "timeout": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,24 @@ class HandlerOptions:
                 return (
                     f"in an event type, * and # stand for whole words between dots, and {word!r} has one within a word"
                 )
-        for name in ("attempts", "backoff", "max_backoff", "max_workers", "prefetch", "timeout"):
+        for name, kinds in NUMBERS.items():
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and value > 0):
-                return f"{name} must be greater than 0, not {value!r}"
+            if value is None and name in ("prefetch", "timeout"):
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool) or not value > 0:
+                whole = " a whole number" if kinds is int else ""
+                return f"{name} must be{whole} greater than 0, not {value!r}"
+        if not isinstance(self.dedup, int) or self.dedup < 0:
+            return f"dedup must be the number of event ids to remember, not {self.dedup!r}"
+        for each in self.expected_exceptions:
+            if not (isinstance(each, type) and issubclass(each, BaseException)):
+                return f"expected_exceptions must be classes of exceptions, and {each!r} is none"
+        for name in ("name", "profile", "broadcast_identifier"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (value is None and name == "broadcast_identifier"):
+                return f"{name} must be text, not {value!r}"
+        if not all(isinstance(path, str) for path in self.sensitive):
+            return f"sensitive must be names of parts of the body, not {self.sensitive!r}"
         if self.dedup_durable and not self.dedup:
             return "dedup_durable needs dedup=, the number of event ids to remember"
         return ""

@@ -17,7 +17,7 @@ class Binding:
         self.mailbox = mailbox
         self.keeps = subscription.reliable
         self.readers = 0
-        self.tries: dict[str, int] = {}  # handings out so far of events that were given back, by their ids
+        self.tries: dict[str, int] = {}  # handlings so far of events that were given back, by their ids
 
 
 class Exchange:
@@ -34,13 +34,15 @@ class Exchange:
         self.bindings[name].readers += 1
         return self.bindings[name]
 
-    def leave(self, subscription: Subscription) -> None:
-        """Note that a reader has gone; a queue that is not reliable goes with its last one."""
+    def leave(self, subscription: Subscription) -> bool:
+        """Note that a reader has gone; a queue that is not reliable goes with its last one. Whether it went."""
         binding = self.bindings.get(subscription.queue)
         if binding is not None:
             binding.readers -= 1
             if not binding.readers and not binding.keeps:
                 del self.bindings[subscription.queue]
+                return True
+        return False
 
     def put(self, event: Event) -> Mailbox | None:
         """Append an event to every queue that wants it; where one is full, to none, and gives that one."""

@@ -18,8 +18,18 @@ def matches(pattern: str, event_type: str) -> bool:
 
 
 def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    if not pattern:
-        return not words
-    if pattern[0] == "#":
-        return any(_match(pattern[1:], words[first:]) for first in range(len(words) + 1))
-    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])
+    """Try the latest `#` with ever more words: no more steps than the product of both lengths."""
+    at = word = first = 0
+    rest = -1  # what follows the latest `#`, which takes the words up to `first`
+    while word < len(words):
+        if at < len(pattern) and pattern[at] == "#":
+            at += 1
+            rest, first = at, word
+        elif at < len(pattern) and pattern[at] in ("*", words[word]):
+            at, word = at + 1, word + 1
+        elif rest >= 0:
+            first += 1
+            at, word = rest, first
+        else:
+            return False
+    return all(left == "#" for left in pattern[at:])

@@ -12,6 +12,7 @@ from evbus_like.engine.consuming.source import Source
 from evbus_like.engine.consuming.tally import Tally
 from evbus_like.engine.consuming.turns import Turns
 from evbus_like.engine.consuming.verdict import AGAIN, BACK, Verdict
+from evbus_like.engine.errors import TransientError
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -33,7 +34,9 @@ class Settling:
         self._open: set[ReceivedEvent] = set()
         self._held: dict[ReceivedEvent, asyncio.TimerHandle] = {}
         self._acks: list[ReceivedEvent] = []
-        self._acker: asyncio.Task[None] | None = None
+        self._sent = 0  # acks on their way
+        self._sending = asyncio.Lock()
+        self._ending = False
         self._some_acks = asyncio.Event()
         self._some_room = asyncio.Event()
         self._requeues = Backoff(0.05, REQUEUE_CAP)
@@ -45,25 +48,29 @@ class Settling:
 
     @property
     def open(self) -> int:
-        """How many events are not settled."""
-        return len(self._open)
+        """How many events are not settled, for all that the source knows."""
+        return len(self._open) + len(self._acks) + self._sent
 
     def begin(self, feed: Any) -> None:
         """Take the events of this feed from now on."""
         self._feed = feed
-        self._acker = asyncio.create_task(self._send_acks(), name=f"evbus_like acks {self._source.name}")
+        self._ending = False
+
+    def hold_on(self) -> None:
+        """Give no event another turn: the feed is about to end."""
+        self._ending = True
+        for timer in self._held.values():
+            timer.cancel()
 
     def end(self) -> None:
         """Forget the feed: what is open comes again."""
         self._feed = None
-        if self._acker is not None:
-            self._acker.cancel()
-            self._acker = None
         for event, timer in self._held.items():
             timer.cancel()
             self._turns.done(event)
         self._held.clear()
         self._open.clear()
+        self._sent = 0
         self._tally.lost += len(self._acks)
         self._acks.clear()
 
@@ -73,7 +80,7 @@ class Settling:
 
     async def room(self, most: int) -> None:
         """Wait until less than `most` events are open."""
-        while len(self._open) >= most:
+        while self.open >= most:
             self._some_room.clear()
             await self._some_room.wait()
 
@@ -84,7 +91,7 @@ class Settling:
             self._tally.lost += 1
             return
         self._requeues.reset()
-        self._close(event)
+        self._open.discard(event)
         self._acks.append(event)
         self._some_acks.set()
 
@@ -96,7 +103,9 @@ class Settling:
             return
         self._tally.retried += 1
         event.attempt += 1
-        self._held[event] = asyncio.get_running_loop().call_later(delay, self._again, event)
+        self._held[event] = timer = asyncio.get_running_loop().call_later(delay, self._again, event)
+        if self._ending:
+            timer.cancel()
 
     def _again(self, event: ReceivedEvent) -> None:
         del self._held[event]
@@ -132,25 +141,32 @@ class Settling:
             await self._source.dead(self._feed, event, verdict.reason)
             self._tally.dead += 1
 
-    async def _send_acks(self) -> None:
+    async def send_acks(self) -> None:
+        """Send acks as they come; raises TransientError where the source does not take them."""
         while True:
             await self._some_acks.wait()
             await self.flush()
 
     async def flush(self) -> None:
-        """Send the acks that wait; where the source does not take them, their events come again."""
-        acks, self._acks = self._acks, []
-        self._some_acks.clear()
-        if not acks:
-            return
-        try:
-            async with asyncio.timeout(self._source.timeout):
-                await self._source.ack(self._feed, acks)
-        except Exception as error:
-            self._tally.lost += len(acks)
-            log.warning(
-                "%s did not take %d acks, and gives their events again: %s", self._source.name, len(acks), error
-            )
+        """Send the acks that wait, after those that are on their way.
+
+        Raises TransientError where the source does not take them: their events come again when the feed has ended.
+        """
+        async with self._sending:
+            acks, self._acks = self._acks, []
+            self._some_acks.clear()
+            if not acks:
+                return
+            self._sent = len(acks)
+            try:
+                async with asyncio.timeout(self._source.timeout):
+                    await self._source.ack(self._feed, acks)
+            except Exception as error:
+                self._tally.lost += len(acks)
+                why = str(error) or type(error).__name__
+                raise TransientError(f"{len(acks)} acks were not taken, their events come again: {why}") from error
+            self._sent = 0
+            self._some_room.set()
 
     def _close(self, event: ReceivedEvent) -> None:
         self._open.discard(event)

@@ -47,3 +47,6 @@ class Source(Protocol):
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; what is not settled is given back."""
+
+    async def close(self) -> None:
+        """Let go of the connection, where one is open: no feed is wanted any more."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from evbus_like.engine.consuming.received import ReceivedEvent
 
 
 class Turns:
-    """Events in the order of their arrival; those of the same `order` one after another, the next when one is done."""
+    """Events in the order of their arrival; those of the same `order` one after another, the next when one is done.
 
-    def __init__(self) -> None:
+    `short` is called when an event's turn comes and nobody waits for it.
+    """
+
+    def __init__(self, short: Callable[[], None] = lambda: None) -> None:
+        self._short = short
         self._ready: deque[ReceivedEvent] = deque()
         self._behind: dict[Hashable, deque[ReceivedEvent]] = {}  # of orders that are being handled
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -38,6 +42,7 @@ class Turns:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+        self._short()
 
     async def next(self) -> ReceivedEvent:
         """Give the next event, waiting for one."""

@@ -1,0 +1,396 @@
+"""engine/consuming/consumer.py: events in, handled, and settled, whatever the source does."""
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from evbus_like.engine.consuming import consumer as consumers
+from evbus_like.engine.errors import DestinationRefused
+from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, SHUTDOWN
+from tests.unit.fakes import HANG, until
+from tests.unit.sources import Log, Source, consuming, hang, made
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """A lost source is tried again at once."""
+    monkeypatch.setattr(consumers, "RETRY_CAP", 0.01)
+    monkeypatch.setattr(consumers, "REFUSED_CAP", 0.01)
+    monkeypatch.setattr(consumers, "GRACE", 0.2)
+
+
+def failing(*attempts, error=ValueError):
+    """A handler that fails at these attempts."""
+
+    def function(event):
+        if event.attempt in attempts:
+            raise error("no")
+
+    return Log(function)
+
+
+# ---- settling
+
+
+async def test_an_event_is_acknowledged_after_its_handler_and_not_before():
+    source, gate = Source(), asyncio.Event()
+    log = Log(lambda event: gate.wait())
+    async with consuming(source, log):
+        source.put(1)
+        await until(lambda: log.begun)
+        await asyncio.sleep(0.01)
+        assert source.settled == []
+        gate.set()
+        await until(lambda: source.settled)
+    assert source.settled == [("ack", "1")]
+
+
+@pytest.mark.parametrize("retries", [True, False], ids=["by the source", "here"])
+async def test_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goes_to_the_dead_letters(retries):
+    source, log = Source(retries), failing(1, 2, 3)
+    async with consuming(source, log, attempts=3, backoff=0.001) as consumer:
+        source.put(1, 2)
+        await until(lambda: len([each for each in source.settled if each[0] == "dead"]) == 2)
+    assert sorted(log.begun) == ["1"] * 3 + ["2"] * 3
+    assert "given up after 3 attempts: ValueError: no" in source.reasons["1"]
+    assert (consumer.tally.failed, consumer.tally.dead, consumer.tally.retried) == (6, 2, 4)
+
+
+@pytest.mark.parametrize("retries", [True, False], ids=["by the source", "here"])
+async def test_an_event_that_succeeds_in_the_end_is_acknowledged(retries):
+    source = Source(retries)
+    async with consuming(source, failing(1, 2), attempts=3, backoff=0.001):
+        source.put(1)
+        await until(lambda: ("ack", "1") in source.settled)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [(ACK_AND_LOG, "ack"), (REJECT, "dead"), (REQUEUE, "requeue")],
+    ids=["acknowledged", "rejected", "requeued"],
+)
+async def test_what_becomes_of_a_failed_event_is_what_on_error_says(policy, expected):
+    source = Source()
+    async with consuming(source, failing(1), on_error=policy):
+        source.put(1)
+        await until(lambda: source.settled)
+    assert source.settled[0] == (expected, "1")
+
+
+async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled():
+    source = Source()
+    async with consuming(source, failing(1), on_error=SHUTDOWN) as consumer:
+        source.put(1)
+        await until(lambda: consumer.shut)
+    assert source.settled == []
+    assert [event.id for event in source.queue] == ["1"]
+    assert "ValueError: no" in consumer.shut[0]
+
+
+# ---- what handlers may do
+
+
+def cancel_myself(event):
+    raise asyncio.CancelledError
+
+
+async def cancel_my_task(event):
+    asyncio.current_task().cancel()
+    await asyncio.sleep(1)
+
+
+async def cancel_my_task_and_return(event):
+    asyncio.current_task().cancel()
+
+
+class Mute(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def leave(event):
+    raise SystemExit(3)
+
+
+def mute(event):
+    raise Mute
+
+
+@pytest.mark.parametrize("function", [cancel_myself, cancel_my_task, leave, mute], ids=lambda each: each.__name__)
+async def test_a_handler_may_fail_in_any_way_and_the_next_event_is_handled(function):
+    source = Source()
+    log = Log(lambda event: function(event) if event.id == "bad" else None)
+    async with consuming(source, log, max_workers=1, on_error=REJECT):
+        source.put("bad", "good")
+        await until(lambda: len(source.settled) == 2)
+    assert sorted(source.settled) == [("ack", "good"), ("dead", "bad")]
+
+
+async def test_a_handler_that_cancels_its_task_and_returns_disturbs_nothing():
+    source = Source()
+    async with consuming(source, Log(cancel_my_task_and_return), max_workers=1):
+        source.put(*range(5))
+        await until(lambda: len(source.settled) == 5)
+    assert {verb for verb, _ in source.settled} == {"ack"}
+
+
+async def test_the_events_without_an_id_are_not_repeats_of_each_other():
+    source, log = Source(), Log()
+    source.put("", "kept")
+    async with consuming(source, log, dedup=10):
+        await until(lambda: len(log.done) == 2)
+        source.put("")
+        await until(lambda: len(log.done) == 3)
+
+
+async def test_an_event_that_was_handled_already_is_acknowledged_without_a_call():
+    source, log = Source(), Log()
+    async with consuming(source, log, dedup=10) as consumer:
+        source.put(1)
+        await until(lambda: source.settled)
+        source.put(1, 2)
+        await until(lambda: len(source.settled) == 3)
+    assert log.begun == ["1", "2"]
+    assert consumer.tally.repeats == 1
+
+
+async def test_an_event_that_failed_is_no_repeat_when_it_comes_again():
+    source, log = Source(retries=True), failing(1)
+    async with consuming(source, log, dedup=10, backoff=0.001):
+        source.put(1)
+        await until(lambda: ("ack", "1") in source.settled)
+    assert log.begun == ["1", "1"]
+
+
+# ---- bounds and order
+
+
+async def test_no_more_events_are_received_than_prefetch_and_one_batch():
+    source, gate = Source(batch=3), asyncio.Event()
+    log = Log(lambda event: gate.wait())
+    source.put(*range(50))
+    async with consuming(source, log, max_workers=2, prefetch=4):
+        await until(lambda: len(log.begun) == 2)
+        await asyncio.sleep(0.02)
+        assert len(source.given) == 6
+        gate.set()
+        await until(lambda: len(source.settled) == 50)
+    assert source.most_given <= 4 + 3
+
+
+async def test_acks_that_the_source_is_slow_to_take_count_as_unsettled():
+    source, gate = Source(batch=1), asyncio.Event()
+    source.script["ack"] = deque([gate.wait])
+    source.put(*range(50))
+    async with consuming(source, Log(), max_workers=2, prefetch=4):
+        await until(lambda: source.calls.get("ack"))
+        await asyncio.sleep(0.02)
+        assert len(source.given) <= 5
+        gate.set()
+        await until(lambda: len(source.settled) == 50)
+
+
+async def test_one_slow_event_does_not_keep_the_others_waiting():
+    source, gate = Source(), asyncio.Event()
+    log = Log(lambda event: gate.wait() if event.id == "0" else None)
+    source.put(*range(20))
+    async with consuming(source, log, max_workers=2):
+        await until(lambda: len(log.done) == 19)
+        gate.set()
+
+
+async def test_events_of_one_order_are_handled_one_after_another_even_when_one_is_handled_again():
+    source = Source()
+    log = failing(1, 2)
+    source.put("a1", "a2", order="a")
+    source.put("b1", order="b")
+    async with consuming(source, log, backoff=0.001):
+        await until(lambda: len(log.done) == 3)
+    assert [each for each in log.begun if each[0] == "a"] == ["a1"] * 3 + ["a2"] * 3
+
+
+# ---- the source is lost
+
+
+async def test_a_source_that_is_absent_is_tried_again_until_it_is_there(caplog):
+    source, log = Source(), Log()
+    source.script["subscribe"] = deque([OSError("absent"), DestinationRefused("no"), OSError("x")])
+    source.put(1)
+    async with consuming(source, log) as consumer:
+        await until(lambda: log.done)
+        assert consumer.tally.state == "open"
+    assert "receives nothing, trying again: absent" in caplog.text
+
+
+async def test_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again():
+    source, gate = Source(), asyncio.Event()
+    log = Log(lambda event: None if event.redelivered else gate.wait())
+    async with consuming(source, log, max_workers=2) as consumer:
+        source.put(1)
+        await until(lambda: log.begun)
+        source.lose()
+        await until(lambda: source.settled)
+        gate.set()
+        await until(lambda: consumer.tally.lost)
+    assert log.begun == ["1", "1"]
+    assert source.settled == [("ack", "1")]
+
+
+async def test_a_redelivered_event_waits_for_the_handling_of_its_order_that_is_still_under_way():
+    source, gate = Source(), asyncio.Event()
+    log = Log(lambda event: None if event.redelivered else gate.wait())
+    async with consuming(source, log):
+        source.put("a1", "a2", order="a")
+        await until(lambda: log.begun)
+        source.lose()
+        await until(lambda: source.calls["subscribe"] == 2)
+        await asyncio.sleep(0.02)
+        assert log.begun == ["a1"]
+        gate.set()
+        await until(lambda: len(source.settled) == 2)
+    assert log.begun == ["a1", "a1", "a2"]
+
+
+async def test_held_events_of_a_lost_feed_come_again_and_let_their_order_go_on():
+    source = Source()
+    log = Log(lambda event: None if event.redelivered else 1 / 0)
+    async with consuming(source, log, backoff=30.0):
+        source.put("a1", "a2", order="a")
+        await until(lambda: log.begun)
+        source.lose()
+        await until(lambda: len(source.settled) == 2)
+    assert log.done == ["a1", "a2"]
+
+
+@pytest.mark.parametrize("error", [OSError("reset"), TimeoutError()], ids=repr)
+async def test_a_source_that_does_not_take_acks_gives_their_events_again(error, caplog):
+    source, log = Source(), Log()
+    source.script["ack"] = deque([error])
+    async with consuming(source, log) as consumer:
+        source.put(1, 2)
+        await until(lambda: len(source.settled) == 2)
+        assert consumer.tally.lost
+    assert "acks were not taken" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["requeue", "dead"])
+async def test_a_source_that_does_not_take_an_event_back_is_asked_again(verb):
+    source = Source()
+    source.script[verb] = deque([OSError("busy")])
+    async with consuming(source, failing(1), on_error=REQUEUE if verb == "requeue" else REJECT):
+        source.put(1)
+        await until(lambda: source.settled)
+    assert source.settled[0] == (verb, "1")
+
+
+async def test_a_feed_that_is_lost_again_and_again_is_not_tried_without_a_wait(monkeypatch):
+    monkeypatch.setattr(consumers, "RETRY_CAP", 5.0)
+    source = Source()
+    source.script["receive"] = deque([OSError("closed")] * 10_000)
+    async with consuming(source, Log()):
+        await asyncio.sleep(1.0)
+    assert source.calls["subscribe"] < 30
+
+
+async def test_a_source_that_gives_nothing_at_once_does_not_hold_up_the_loop():
+    class Empty(Source):
+        async def receive(self, feed):
+            return []
+
+    async with consuming(Empty(), Log()):
+        await asyncio.sleep(0.05)
+
+
+# ---- stop
+
+
+async def test_stop_waits_for_the_handler_under_way_and_gives_the_rest_back():
+    source, gate = Source(), asyncio.Event()
+    log = Log(lambda event: gate.wait())
+    consumer = made(source, log, max_workers=1, prefetch=5)
+    task = asyncio.create_task(consumer.run())
+    source.put(*range(5))
+    await until(lambda: log.begun)
+    consumer.stop()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    gate.set()
+    await asyncio.wait_for(task, HANG)
+    assert source.settled == [("ack", "0")]
+    assert [event.id for event in source.queue] == ["1", "2", "3", "4"]
+
+
+async def test_stop_begins_no_retry_that_falls_due_meanwhile():
+    source, gate = Source(), asyncio.Event()
+
+    async def function(event):
+        if event.id == "slow":
+            await gate.wait()
+        else:
+            raise ValueError("no")
+
+    log = Log(function)
+    consumer = made(source, log, backoff=0.05)
+    task = asyncio.create_task(consumer.run())
+    source.put("slow", "bad")
+    await until(lambda: len(log.begun) == 2)
+    consumer.stop()
+    await asyncio.sleep(0.15)
+    gate.set()
+    await asyncio.wait_for(task, HANG)
+    assert log.begun == ["slow", "bad"]
+    assert source.settled == [("ack", "slow")]
+
+
+async def test_stop_waits_for_acks_that_are_on_their_way():
+    source, gate = Source(), asyncio.Event()
+    source.script["ack"] = deque([gate.wait])
+    consumer = made(source, Log())
+    task = asyncio.create_task(consumer.run())
+    source.put(1)
+    await until(lambda: source.calls.get("ack"))
+    consumer.stop()
+    await asyncio.sleep(0.01)
+    gate.set()
+    await asyncio.wait_for(task, HANG)
+    assert source.settled == [("ack", "1")]
+
+
+async def test_stop_does_not_wait_for_a_source_that_does_not_answer():
+    source = Source()
+    source.script["subscribe"] = deque([hang])
+    async with asyncio.timeout(2.0):  # far less than the source's own timeout
+        async with consuming(source, Log()):
+            await until(lambda: source.calls)
+
+
+async def test_a_stop_beyond_its_timeout_ends_though_a_handler_does_not_let_itself_be_cancelled():
+    source = Source()
+    source.timeout = 60.0
+    free = asyncio.Event()
+
+    async def stubborn(event):
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+
+    log = Log(stubborn)
+    consumer = made(source, log)
+    source.script["unsubscribe"] = deque([hang])
+    task = asyncio.create_task(consumer.run())
+    source.put(1)
+    await until(lambda: log.begun)
+    consumer.stop()
+    await asyncio.sleep(0.01)
+    task.cancel()
+    async with asyncio.timeout(5.0):
+        await asyncio.wait([task])
+    free.set()
+    await asyncio.sleep(0.01)
+    assert source.settled == []
+    assert not [each for each in asyncio.all_tasks() if "handle" in each.get_name()]

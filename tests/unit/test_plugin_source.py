@@ -1,0 +1,156 @@
+"""bridge/source.py: an egress plugin as a source, and the connection that its handlers share."""
+
+import asyncio
+
+import pytest
+
+from evbus_like.bridge.source import PluginSource
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
+
+
+class Function:
+    """A plugin's function as pop gives it."""
+
+    _has_contracts = True
+
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, *args):
+        return self.call(*args)
+
+
+class Plugin:
+    """An egress plugin that notes when its connection is opened and closed, and fails as it is told."""
+
+    __name__ = "pigeon"
+
+    def __init__(self):
+        self.opened = self.closed = 0
+        self.fail = {}
+        names = ("open", "close", "subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")
+        self._funcs = {name: Function(self._call(name)) for name in names}
+
+    @property
+    def connections(self):
+        return self.opened - self.closed
+
+    def _call(self, name):
+        async def call(ctx, *args):
+            await asyncio.sleep(0)
+            if (step := self.fail.get(name)) is not None:
+                await step() if asyncio.iscoroutinefunction(step) else _raise(step)
+            self.opened += name == "open"
+            self.closed += name == "close"
+            if name == "subscribe":
+                assert self.connections == 1, "subscribed without a connection"
+            return object()
+
+        return call
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.fixture
+def plugin():
+    return Plugin()
+
+
+@pytest.fixture
+def source(plugin):
+    return PluginSource(None, plugin, "pigeon", "default", {"connection": {"password": "s3cret-word"}})
+
+
+WANTED = Subscription("orders", ("placed",), "shipping", "ship")
+
+
+async def test_handlers_share_one_connection_which_goes_with_the_last(plugin, source):
+    feeds = await asyncio.gather(*(source.subscribe(WANTED) for _ in range(3)))
+    assert plugin.opened == 1
+    for feed in feeds[:2]:
+        await source.unsubscribe(feed)
+    assert plugin.closed == 0
+    await source.unsubscribe(feeds[2])
+    assert (plugin.opened, plugin.closed) == (1, 1)
+    await source.subscribe(WANTED)
+    assert plugin.connections == 1
+
+
+async def test_one_handler_that_leaves_closes_no_connection_under_one_that_comes(plugin, source):
+    for _ in range(50):
+        feed = await source.subscribe(WANTED)
+        _, other = await asyncio.gather(source.unsubscribe(feed), source.subscribe(WANTED))
+        assert plugin.connections == 1
+        await source.unsubscribe(other)
+        assert plugin.connections == 0
+
+
+async def test_a_connection_over_which_nobody_can_subscribe_is_made_anew(plugin, source):
+    plugin.fail["subscribe"] = OSError("lost")
+    results = await asyncio.gather(*(source.subscribe(WANTED) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(each, OSError) for each in results)
+    assert plugin.connections == 0
+    del plugin.fail["subscribe"]
+    await source.subscribe(WANTED)
+    assert plugin.connections == 1
+
+
+async def test_a_refused_handler_takes_the_connection_from_no_other(plugin, source):
+    feed = await source.subscribe(WANTED)
+    plugin.fail["subscribe"] = DestinationRefused("no such exchange")
+    with pytest.raises(DestinationRefused):
+        await source.subscribe(WANTED)
+    assert plugin.connections == 1
+    await source.unsubscribe(feed)
+    assert plugin.connections == 0
+
+
+async def test_a_refused_handler_that_is_alone_leaves_no_connection_behind(plugin, source):
+    plugin.fail["subscribe"] = DestinationRefused("no such exchange")
+    with pytest.raises(DestinationRefused):
+        await source.subscribe(WANTED)
+    assert plugin.connections == 0
+
+
+async def test_a_close_that_never_ends_is_given_up(plugin, source):
+    source.timeout = 0.05
+    feed = await source.subscribe(WANTED)
+    plugin.fail["close"] = asyncio.Event().wait
+    with pytest.raises(TimeoutError):
+        await source.unsubscribe(feed)
+
+
+@pytest.mark.parametrize("verb", ["subscribe", "receive", "ack"])
+async def test_a_client_that_cancels_its_caller_has_lost_its_connection(plugin, source, verb):
+    feed = await source.subscribe(WANTED)
+    plugin.fail[verb] = asyncio.CancelledError()
+    call = {"subscribe": lambda: source.subscribe(WANTED), "receive": lambda: source.receive(feed)}
+    with pytest.raises(TransientError, match="connection is lost"):
+        await call.get(verb, lambda: source.ack(feed, []))()
+
+
+async def test_whoever_cancels_a_receive_is_obeyed(plugin, source):
+    feed = await source.subscribe(WANTED)
+    plugin.fail["receive"] = asyncio.Event().wait
+    task = asyncio.create_task(source.receive(feed))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_no_error_shows_a_secret(plugin, source):
+    plugin.fail["open"] = RuntimeError("login with s3cret-word failed")
+    with pytest.raises(TransientError) as found:
+        await source.subscribe(WANTED)
+    assert "s3cret-word" not in str(found.value)
+    assert found.value.__context__ is None
+
+
+def test_a_plugin_without_a_verb_is_named(plugin):
+    del plugin._funcs["dead"]
+    with pytest.raises(ProfileError, match="'pigeon' has no function dead"):
+        PluginSource(None, plugin, "pigeon", "default", None)

@@ -1,0 +1,163 @@
+"""engine/consuming/turns.py: which event is next."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.turns import Turns
+
+
+def event(number, order=None):
+    return ReceivedEvent(b"", id=str(number), order=order)
+
+
+async def test_events_come_in_the_order_of_their_arrival():
+    turns = Turns()
+    for number in range(3):
+        turns.add(event(number))
+    assert [(await turns.next()).id for _ in range(3)] == ["0", "1", "2"]
+
+
+async def test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not():
+    turns = Turns()
+    first = event(0, "a")
+    for each in (first, event(1, "a"), event(2, "b")):
+        turns.add(each)
+    assert [(await turns.next()).id for _ in range(2)] == ["0", "2"]
+    waiting = asyncio.create_task(turns.next())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    turns.done(first)
+    assert (await waiting).id == "1"
+
+
+async def test_a_taker_that_is_woken_and_cancelled_hands_its_event_on():
+    turns = Turns()
+    one, two = (asyncio.create_task(turns.next()) for _ in range(2))
+    await asyncio.sleep(0)
+    turns.add(event(0))
+    one.cancel()
+    assert (await asyncio.wait_for(two, 1)).id == "0"
+
+
+class Orders(RuleBasedStateMachine):
+    """Any number of takers; feeds are lost, events have other turns; what is under way keeps its order."""
+
+    def __init__(self):
+        super().__init__()
+        self.turns = Turns()
+        self.count = 0
+        self.waiting = []  # added and not given, in order
+        self.under_way = []
+        self.stale = []  # under way, of a feed that is gone
+
+    @rule(orders=st.lists(st.sampled_from([None, "a", "b", "c"]), max_size=4))
+    def add(self, orders):
+        for order in orders:
+            self.count += 1
+            self.waiting.append(event(self.count, order))
+            self.turns.add(self.waiting[-1])
+
+    def due(self):
+        """What may be given now: per order the oldest, where nothing of that order is under way."""
+        blocked = {each.order for each in self.under_way + self.stale} - {None}
+        found = []
+        for each in self.waiting:
+            if each.order not in blocked:
+                found.append(each)
+            if each.order is not None:
+                blocked.add(each.order)
+        return found
+
+    @precondition(lambda self: self.due())
+    @rule()
+    def take(self):
+        taken = asyncio.run(asyncio.wait_for(self.turns.next(), 5))
+        assert taken in self.due()
+        self.waiting.remove(taken)
+        self.under_way.append(taken)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def finish(self, data):
+        each = data.draw(st.sampled_from(self.under_way))
+        self.under_way.remove(each)
+        self.turns.done(each)
+
+    @precondition(lambda self: self.stale)
+    @rule()
+    def finish_stale(self):
+        self.turns.done(self.stale.pop())
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def have_another_turn(self, data):
+        each = data.draw(st.sampled_from(self.under_way))
+        self.turns.again(each)
+        again = asyncio.run(self.until(each))
+        assert again is each
+
+    async def until(self, each):
+        """Take till the event comes again, and put the others where they were: they are under way now."""
+        while True:
+            taken = await asyncio.wait_for(self.turns.next(), 5)
+            if taken is each:
+                return taken
+            self.waiting.remove(taken)
+            self.under_way.append(taken)
+
+    @rule()
+    def lose_the_feed(self):
+        left = self.turns.clear()
+        assert sorted(each.id for each in left) == sorted(each.id for each in self.waiting)
+        self.stale += self.under_way
+        self.waiting, self.under_way = [], []
+
+    @invariant()
+    def nothing_is_given_that_is_not_due(self):
+        assert set(self.turns._ready) == set(self.due())
+
+    @invariant()
+    def no_order_is_remembered_for_ever(self):
+        if not (self.under_way or self.waiting or self.stale):
+            assert not self.turns._behind
+
+
+TestOrders = Orders.TestCase
+
+
+@given(st.lists(st.sampled_from([None, "a", "b"]), max_size=20), st.integers(1, 4))
+def test_workers_handle_each_order_one_after_another_and_lose_nothing(orders, workers):
+    async def main():
+        turns, done, busy = Turns(), [], set()
+
+        async def work():
+            while True:
+                each = await turns.next()
+                assert each.order is None or each.order not in busy
+                busy.add(each.order)
+                await asyncio.sleep(0)
+                busy.discard(each.order)
+                done.append(each)
+                turns.done(each)
+
+        tasks = [asyncio.create_task(work()) for _ in range(workers)]
+        for number, order in enumerate(orders):
+            turns.add(event(number, order))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while len(done) < len(orders):  # noqa: ASYNC110 - the workers have no event to await
+                await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+        for order in ("a", "b"):
+            numbers = [int(each.id) for each in done if each.order == order]
+            assert numbers == sorted(numbers)
+        assert len({each.id for each in done}) == len(orders)
+
+    asyncio.run(main())
