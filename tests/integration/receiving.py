@@ -1,0 +1,85 @@
+"""Handlers for one test: functions of the test itself, called by a bus of their own."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from evbus_like import handlers as marks
+from evbus_like.bridge import handlers as bridge
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.consuming.handler import Handler
+from evbus_like.testing import eventually, new_hub, running
+from tests.integration.support import DEADLINE
+
+
+class Book:
+    """A handler that notes what it gets; `then` is called afterwards, and may raise."""
+
+    def __init__(self, then: Callable[[Any], Any] | None = None) -> None:
+        self.events: list[Any] = []
+        self._then = then
+
+    async def __call__(self, event: Any) -> None:
+        self.events.append(event)
+        if self._then is not None:
+            answer = self._then(event)
+            if asyncio.iscoroutine(answer):
+                await answer
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The bodies so far."""
+        return [event.body for event in self.events]
+
+    async def has(self, count: int) -> None:
+        """Wait until there are so many events."""
+        await eventually(lambda: len(self.events) >= count)
+
+
+class Worker:
+    """What a running worker shows of itself."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def tally(self, number: int = 0) -> Any:
+        """The tally of one of its handlers."""
+        return self.group.consumers[number].tally
+
+    async def join(self) -> None:
+        """Wait until all handlers receive."""
+        await self.group.subscribed(DEADLINE)
+
+    async def until(self, state: str) -> str:
+        """Wait for a state of the first handler, and give its trouble."""
+        await eventually(lambda: self.tally().state == state)
+        return str(self.tally().trouble)
+
+
+def handle(
+    book: Any, source: str, event_type: Any, service: str = "shipping", name: str = "ship", **options: Any
+) -> Any:
+    """Describe a handler that calls `book`."""
+
+    def function(event: Any) -> None:
+        """Only carries the mark."""
+
+    (marked,) = getattr(marks.handler(source, event_type, name=name, **options)(function), marks.MARK)
+    return Handler(f"test.{name}", service, name, book, True, marked)
+
+
+@asynccontextmanager
+async def receiving(profile, *handlers, join=True, timeout=10.0):
+    """Run handlers on a profile of RabbitMQ, and stop them at the end."""
+    profiles = {"amqp": {"default": {"timeout": 5.0, **profile}}}
+    async with running(None, new_hub()) as hub:
+        group = Group()
+        group.start(bridge.consumers(hub, profiles, list(handlers), group))
+        worker = Worker(group)
+        try:
+            if join:
+                await worker.join()
+            yield worker
+        finally:
+            await group.stop(timeout)
