@@ -119,6 +119,61 @@ CONFIG = {
         "default": "1.0.0",
         "help": "schema --asyncapi: the version of your application's interface, in the document",
     },
+    "app": {
+        "default": [],
+        "help": "The application's package: only its handlers are used (default: those of every package in the current"
+        " folder, on PYTHONPATH or installed)",
+    },
+    "only": {
+        "default": [],
+        "help": "Only these handlers: patterns of service.name, or of services: shipping.ship 'audit*'",
+    },
+    "skip": {
+        "default": [],
+        "help": "All handlers but these: patterns as for --only",
+    },
+    "source_profile": {
+        "default": None,
+        "help": "The profile to read from: orders, or amqp:orders where several providers have it",
+    },
+    "key_pattern": {
+        "default": "#",
+        "help": "Which event types: * stands for one word between dots, # for any number of them (default: #, all)",
+    },
+    "service": {
+        "default": None,
+        "help": "The service whose events are shown (default: from the exchange or the topic that the profile names)",
+    },
+    "count": {
+        "default": None,
+        "type": int,
+        "help": "End after so many events",
+    },
+    "since": {
+        "default": None,
+        "help": "Begin with older events, where the source keeps them (Kafka): earliest, a time such as"
+        " 2026-01-31T12:00, how long ago (15m, 2h, 3d), or an offset",
+    },
+    "handler_name": {
+        "default": None,
+        "help": "The handler to call: SERVICE.NAME, as `evbus handlers` shows it",
+    },
+    "body_file": {
+        "default": None,
+        "help": "A file with the event's body, JSON; - means standard input",
+    },
+    "body": {
+        "default": None,
+        "help": "The event's body, JSON",
+    },
+    "file": {
+        "default": None,
+        "help": "A file with the event's body, JSON; - means standard input. It may also stand behind SERVICE.NAME",
+    },
+    "header": {
+        "default": [],
+        "help": "A header of the event, NAME=VALUE; may be given several times",
+    },
     "outbox_action": {
         "default": None,
         "help": "ls or flush",
@@ -145,7 +200,8 @@ CONFIG = {
     },
     "routing_key": {
         "default": None,
-        "help": "Filter: the routing key, as a glob pattern: 'orders.*' (* also stands for dots; quote it)",
+        "help": "dead: filter by the routing key, a glob pattern: 'orders.*' (* also stands for dots; quote it)."
+        " call-handler: the event's type (default: the first that the handler is marked with)",
     },
     "reason": {
         "default": None,
@@ -173,18 +229,50 @@ CONFIG = {
         "help": "purge: do not ask; needed where there is no terminal",
     },
 }
+# Which subcommands read credentials, and all of them.
+_BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "call-handler", "tail", "outbox", "dead"]
+_ALL = [*_BUS, "events", "schema"]
 CLI_CONFIG = {
-    "config": {"subcommands": ["demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead"]},
-    "acct_file": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
-    "acct_key": {"subcommands": ["demo", "pipe", "check", "explain", "outbox", "dead"]},
-    "json": {
-        "action": "store_true",
-        "subcommands": ["demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead"],
-    },
+    "config": {"subcommands": [*_ALL]},
+    "acct_file": {"subcommands": [*_BUS]},
+    "acct_key": {"subcommands": [*_BUS]},
+    "json": {"action": "store_true", "subcommands": [*_ALL]},
     "asyncapi": {"action": "store_true", "subcommands": ["schema"]},
     "title": {"subcommands": ["schema"]},
     "api_version": {"subcommands": ["schema"]},
     "timeout": {"subcommands": ["demo", "pipe", "check", "outbox", "dead"]},
+    "app": {"action": "extend", "nargs": "+", "metavar": "PACKAGE", "subcommands": ["run", "handlers", "call-handler"]},
+    "only": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": ["run", "handlers"]},
+    "skip": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": ["run", "handlers"]},
+    "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
+    "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run"]},
+    "handler_name": {
+        "positional": True,
+        "metavar": "SERVICE.NAME",
+        "subcommands": ["call-handler"],
+        "display_priority": 0,
+    },
+    "body_file": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "FILE",
+        "subcommands": ["call-handler"],
+        "display_priority": 1,
+    },
+    "body": {"metavar": "JSON", "subcommands": ["call-handler"]},
+    "file": {"metavar": "FILE", "subcommands": ["call-handler"]},
+    "header": {"action": "extend", "nargs": 1, "metavar": "NAME=VALUE", "subcommands": ["call-handler"]},
+    "source_profile": {"positional": True, "metavar": "PROFILE", "subcommands": ["tail"], "display_priority": 0},
+    "key_pattern": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "KEY",
+        "subcommands": ["tail"],
+        "display_priority": 1,
+    },
+    "service": {"subcommands": ["tail"]},
+    "count": {"metavar": "N", "subcommands": ["tail"]},
+    "since": {"subcommands": ["tail"]},
     "serial_plugin": {"subcommands": ["demo", "pipe"]},
     "match_plugin": {"subcommands": ["pipe", "explain"]},
     "repeat": {"subcommands": ["demo"]},
@@ -215,7 +303,7 @@ CLI_CONFIG = {
     "outbox_path": {"subcommands": ["outbox", "dead"], "options": ["--outbox"], "metavar": "PATH"},
     "destination": {"subcommands": ["dead"]},
     "profile": {"subcommands": ["dead"]},
-    "routing_key": {"subcommands": ["dead"]},
+    "routing_key": {"subcommands": ["dead", "call-handler"]},
     "reason": {"subcommands": ["dead"]},
     "older_than": {"subcommands": ["dead"]},
     "limit": {"subcommands": ["dead"]},
@@ -252,6 +340,48 @@ SUBCOMMANDS = {
         "help": "print the declared events as a JSON Schema, or an AsyncAPI document",
         "desc": "Print the declared events as one JSON Schema document, or with --asyncapi as an AsyncAPI 3.0"
         " document. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
+    },
+    "run": {
+        "help": "run an application's bus with its handlers, until it is stopped",
+        "desc": """Run the bus and the handlers of the applications in the current folder, on PYTHONPATH and installed:
+functions that evbus_like.handlers.handler marks, in a folder that the conf.py of a package names,
+DYNE = {"handler": ["handler"]}.
+
+  evbus run --acct-file credentials.yml
+  evbus run --acct-file credentials.yml --only shipping --skip shipping.audit
+
+A source that is absent is waited for. SIGTERM and Ctrl-C stop: handlers under way finish, what they
+put is delivered, and the account is printed; that takes --stop-timeout seconds at most. A second
+signal ends at once.
+
+Exit code: 0 stopped by a signal and nothing is lost, 1 a handler failed whose on_error is SHUTDOWN,
+or something could not be delivered, 2 nothing could be started.""",
+    },
+    "handlers": {
+        "help": "list the handlers that evbus run would start",
+        "desc": "List the handlers of the applications in the current folder, on PYTHONPATH and installed: what they"
+        " listen to, how, and from which profile. Connects to nothing. Exit code: 0, or 2 where one cannot be used.",
+    },
+    "call-handler": {
+        "help": "call one handler with one event, without a broker, and show what it does",
+        "desc": """Call one handler with one event, and show what came of it and what it put. Nothing is received
+and nothing is sent: what the handler puts stays in memory. What else it does is real.
+
+  evbus call-handler shipping.ship --body '{"id": 7}'
+  evbus call-handler shipping.ship order.json --header correlation-id=42
+
+Exit code: 0 it was handled, 1 it failed, 2 it could not be called.""",
+    },
+    "tail": {
+        "help": "show the events of a service as they come, without taking them from anybody",
+        "desc": """Show the events of a service as they come, through a queue of one's own that goes at the end.
+Nobody gets one event less for it.
+
+  evbus tail amqp:orders --acct-file credentials.yml --service orders
+  evbus tail orders 'order.#' --json --count 10
+
+Exit code: 0 stopped by a signal, or --count events came; 128 + the signal's number where it came
+before them; 2 it could not begin. A source that is absent is waited for.""",
     },
     "outbox": {
         "help": "the events that wait on the disk: list them, or send them now",

@@ -4,11 +4,13 @@ import sys
 
 import pop.hub
 
+from evbus_like.cli import application
 from evbus_like.engine.errors import LifecycleError
 
 
 def start() -> None:
     """Run the command and exit with its code."""
+    application.look_here(sys.argv[1:])
     hub = pop.hub.Hub()
     try:
         hub.pop.sub.add(dyne_name="evbus")

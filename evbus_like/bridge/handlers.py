@@ -23,6 +23,13 @@ from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
 from evbus_like.engine.errors import EvbusError, HandlerError
 
 
+def load(hub: Any) -> None:
+    """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
+    hub.pop.sub.add(dyne_name="handler")
+    if "handler" not in hub.evbus.BROKEN:
+        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+
+
 def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
     """Yield (place on the hub, service, function, options) of every marked function."""
     for plugin_name, plugin in plugins.loaded(hub, "handler").items():
@@ -121,10 +128,10 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handl
     for handler in handlers:
         try:
             for source in sources.named(handler.options.profile):
-                subscription = _subscription(hub, handler, own)
-                _check(source, subscription)
+                asked = subscription(hub, handler, own)
+                _check(source, asked)
                 caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
-                made.append(Consumer(caller, source, subscription, group.shut_down))
+                made.append(Consumer(caller, source, asked, group.shut_down))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     if wrong:
@@ -132,7 +139,8 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handl
     return made
 
 
-def _subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+def subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+    """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
     options = handler.options
     return Subscription(
         source=options.source,

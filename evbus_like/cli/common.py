@@ -34,8 +34,11 @@ async def contexts(hub: Any) -> Any:
 
 
 @asynccontextmanager
-async def running(hub: Any, given: Mapping[str, Any]) -> AsyncIterator[asyncio.Event]:
-    """Run the bus; gives an event that SIGINT or SIGTERM sets. A second signal ends the process as usual."""
+async def signals(at_once: bool = False) -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGINT or SIGTERM sets; its `number` is then the signal's.
+
+    A second signal ends the process as usual; with `at_once`, SIGINT too ends it like SIGTERM, and raises nothing.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -44,20 +47,32 @@ async def running(hub: Any, given: Mapping[str, Any]) -> AsyncIterator[asyncio.E
         stopped.set()
         for each in SIGNALS:
             loop.remove_signal_handler(each)
+            if at_once:
+                signal.signal(each, signal.SIG_DFL)
 
     for each in SIGNALS:
         loop.add_signal_handler(each, on_signal, each)
-    listener = asyncio.create_task(hub.evbus.init.start(given))
     try:
-        await hub.evbus.init.join()
         yield stopped
     finally:
-        await hub.evbus.init.stop(0)
-        await asyncio.wait([listener])
-        if not listener.cancelled():
-            listener.exception()  # join raised it already
         for each in SIGNALS:
             loop.remove_signal_handler(each)
+
+
+@asynccontextmanager
+async def running(hub: Any, given: Mapping[str, Any], at_once: bool = False) -> AsyncIterator[asyncio.Event]:
+    """Run the bus; gives the event of `signals`, which a listener that ends by itself sets, too."""
+    async with signals(at_once) as stopped:
+        listener = asyncio.create_task(hub.evbus.init.start(given))
+        listener.add_done_callback(lambda _: stopped.set())
+        try:
+            await hub.evbus.init.join()
+            yield stopped
+        finally:
+            await hub.evbus.init.stop(0)
+            await asyncio.wait([listener])
+            if not listener.cancelled():
+                listener.exception()  # join raised it already
 
 
 async def drain(hub: Any, timeout: float, progress: Progress, text: Callable[[], str]) -> Account:

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -49,8 +49,8 @@ def worth_showing(record: logging.LogRecord) -> bool:
     return record.name.split(".")[0] not in CLIENTS and not record.getMessage().startswith("No acct_key provided")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout; numbers stand to the right."""
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], to: TextIO | None = None) -> None:
+    """Print a table on stdout, or elsewhere; numbers stand to the right."""
     made = Table(title=title, title_justify="left")
     listed = [[str(cell) for cell in row] for row in rows]
     for index, name in enumerate(columns):
@@ -58,13 +58,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         made.add_row(*row)
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(made, markup=False)
+    stream = to or sys.stdout
+    Console(file=stream, width=None if stream.isatty() else 160, highlight=False).print(made, markup=False)
 
 
 def document(data: Any) -> None:
     """Print one JSON document on stdout."""
     print(json.dumps(data, indent=2, default=str))
+
+
+def line(data: Any, to: TextIO | None = None) -> None:
+    """Print one JSON document in one line on stdout, or elsewhere, at once."""
+    print(json.dumps(data, default=str), file=to or sys.stdout, flush=True)
 
 
 def account_table(title: str, account: Account) -> None:

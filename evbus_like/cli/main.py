@@ -16,7 +16,10 @@ from evbus_like.cli.wrong import NotFound
 from evbus_like.engine.errors import EvbusError
 
 # Modules of this folder; one that runs is imported.
-COMMANDS = ("demo", "pipe", "check", "explain", "events", "schema", "outbox", "dead")
+COMMANDS = (
+    *("demo", "pipe", "check", "explain", "run", "handlers", "call-handler", "tail", "events", "schema"),
+    *("outbox", "dead"),
+)
 UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles
 
 
@@ -31,7 +34,7 @@ def run(hub: Any) -> None:
         print(hub.args.parser.help())
         sys.exit(UNUSABLE)
     try:
-        code = asyncio.run(import_module(f"evbus_like.cli.{hub.SUBPARSER}").run(hub))
+        code = asyncio.run(import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}").run(hub))
     except EvbusError as error:
         code = fail(hub, error)
     except KeyboardInterrupt:

@@ -14,6 +14,15 @@ class Help(argparse.HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+class Extend(argparse.Action):
+    """Collects the values of an option that stands several times; argparse's own cannot begin with a default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Add values."""
+        had = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, [*(had if isinstance(had, list) else ()), *values])
+
+
 class Parser(argparse.ArgumentParser):
     """Takes options and what else there is in any order: argparse alone does not understand `dead replay --send 7`.
 
@@ -22,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=Help, **options)
+        self.register("action", "extend", Extend)
         self._within = False
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

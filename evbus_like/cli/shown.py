@@ -65,6 +65,15 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def short(body: Any, most: int = 500) -> str:
+    """Give a decoded body in one line, cut after `most` characters."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, bodies that hold themselves
+        text = repr(body)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
 def encoded(body: bytes) -> tuple[str, str]:
     """Give a body as text, and how: as it is ("utf-8"), or in "base64"."""
     try:

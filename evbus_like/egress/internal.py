@@ -5,7 +5,6 @@ process: what is in it when the process ends is gone.
 """
 
 import asyncio
-import contextlib
 import time
 
 from evbus_like.bridge import conflict
@@ -73,7 +72,7 @@ def _received(feed, event):
         attempt=(tries or 0) + 1,
         token=event,
     )
-    if event.receipt is not None:  # a letter, see `send`
+    if isinstance(event.receipt, letter.Letter):  # see `send`
         made.reply_to, made.correlation_id = event.receipt.reply_to, event.receipt.correlation_id
     feed.taken[made] = event
     return made

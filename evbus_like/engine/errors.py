@@ -26,6 +26,7 @@ EvbusError
 │   ├── MethodNotFound       the service has no such method
 │   ├── IncorrectSignature   the method does not take these arguments
 │   ├── UnknownService       nobody serves it
+│   ├── Refused              a middleware refuses it, or the service will not run it again
 │   ├── UnserializableValue  an argument or the result has no form on the wire
 │   └── RpcTimeout           no answer before the deadline
 ├── HandlerError             a handler, or how it was marked, cannot be used
@@ -177,6 +178,10 @@ class IncorrectSignature(RpcError, TypeError):
 
 class UnknownService(RpcError):
     """Nobody serves it: no queue of the broker takes its requests."""
+
+
+class Refused(RpcError):
+    """A middleware refuses the call, or the service will not run a request again that may have run."""
 
 
 class UnserializableValue(RpcError, TypeError):

@@ -1,6 +1,6 @@
 """hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
 
-from evbus_like.bridge import defaults, handlers, plugins
+from evbus_like.bridge import defaults, handlers
 from evbus_like.engine import errors
 from evbus_like.engine.consuming import group
 
@@ -19,9 +19,7 @@ async def start(hub, contexts=None, only=(), skip=()):
     if hub.evbus.handlers.GROUP is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
-    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
-        hub.pop.sub.add(dyne_name="handler")
-        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+    handlers.load(hub)
     found = handlers.found(hub, only, skip)
     made = group.Group()
     made.start(handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))

@@ -1,10 +1,13 @@
-"""Testing aids that ship with the package: `running` for an application's own tests, `conformance` for plugin authors.
+"""Testing aids that ship with the package: for an application's own tests, and for authors of plugins.
 
-`running` needs nothing but the package. `conformance` needs pytest and pytest-asyncio.
+`running` (a bus) and `handling` (a bus with the application's handlers) need nothing but the package. `fixtures`, which
+has the same as pytest fixtures, and `conformance` need pytest and pytest-asyncio.
 """
 
 import importlib.util
 
+from evbus_like.bridge.trial import HandlerFailed, Outcome, Sent
+from evbus_like.testing.bus import Bus, NotSeen, handling
 from evbus_like.testing.running import eventually, new_hub, running
 
 if importlib.util.find_spec("pytest"):
@@ -15,4 +18,4 @@ if importlib.util.find_spec("pytest"):
         *(f"evbus_like.testing.{name}" for name in ("bodies", "delivery", "faults", "suite"))
     )
 
-__all__ = ["eventually", "new_hub", "running"]
+__all__ = ["Bus", "HandlerFailed", "NotSeen", "Outcome", "Sent", "eventually", "handling", "new_hub", "running"]

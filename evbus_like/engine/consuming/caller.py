@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine.consuming.calm import calm
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
@@ -51,14 +51,15 @@ class Caller:
         token = handling.set(under_way)
         try:
             await self._run(event)
-            await self._calm()
+            if not self.closing:
+                await calm()
             under_way.done = True
             if under_way.receipts:
                 await safe(self._bus, under_way.receipts, SAFE_WITHIN)
         except asyncio.CancelledError as error:
             if self.closing:
                 raise
-            await self._calm()
+            await calm()
             return self._failed(event, error, begun)
         except (Exception, SystemExit) as error:
             return self._failed(event, error, begun)
@@ -75,16 +76,6 @@ class Caller:
         if self._threads is None:
             self._threads = Threads(self.options.max_workers, self.handler.ref)
         await self._threads.call(self.handler.call, event, self.options.timeout)
-
-    async def _calm(self) -> None:
-        """Undo what a handler did that cancelled the task it runs in: the task has other events to handle."""
-        task = asyncio.current_task()
-        if task is None or not task.cancelling() or self.closing:
-            return
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # where the cancelling is still to come
-        while task.cancelling():
-            task.uncancel()
 
     def _read(self, event: ReceivedEvent) -> str:
         """Decode and check the body; gives what is wrong with it."""

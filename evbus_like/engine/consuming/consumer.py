@@ -59,6 +59,11 @@ class Consumer:
         """What the source gave for the subscription under way; None while there is none."""
         return self._settling.feed
 
+    @property
+    def busy(self) -> int:
+        """How many calls of the handler are under way."""
+        return self._busy
+
     async def run(self) -> None:
         """Receive until `stop`, and then until the handlers that have begun are done."""
         backoff = Backoff(0.1, RETRY_CAP)

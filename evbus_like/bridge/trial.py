@@ -1,0 +1,254 @@
+"""Trials: handlers called without a broker, and what was put on a bus that runs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evbus_like.bridge import decoding, handlers, plugins
+from evbus_like.bridge.suggest import did_you_mean
+from evbus_like.engine.consuming.caller import Caller
+from evbus_like.engine.consuming.handler import Handler
+from evbus_like.engine.consuming.patterns import is_pattern, matches
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.verdict import DONE, Verdict
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.event import SERVICE_HEADER, Event
+from evbus_like.engine.handling import CAUSE
+
+TAP = "evbus_like: what was put"  # the name of the queue that gets a copy of every event
+# Whatever the profile of an event: handlers get it by the first profile, and a copy is kept by the second.
+PROFILES = {"internal": {"*": None, "**": {"routing_key": TAP}}}
+SOURCE = "internal:*"
+MOST = 100_000  # events that are kept; older ones go
+JSON = "application/json"
+
+
+class HandlerFailed(EvbusError):
+    """A handler's event was not handled, and no exception of the handler says why."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One event that was put; `body` is what a receiver gets, `cause` the id of the event whose handler put it."""
+
+    routing_key: str
+    body: Any
+    headers: Mapping[str, Any]
+    service: str
+    profile: str
+    id: str
+    key: str | bytes | None = None
+    cause: str = ""
+
+
+@dataclass
+class Outcome:
+    """What came of one call of a handler: `error` is None where it went well; `verdict` says what becomes of the event.
+
+    `sent` is what the handler put.
+    """
+
+    handler: str
+    event: ReceivedEvent
+    verdict: Verdict
+    error: BaseException | None = None
+    sent: list[Sent] = field(default_factory=list)
+
+
+class Tap:
+    """What was put on a bus that runs with `PROFILES`: a task takes it from its queue, so that this never fills."""
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._decode = decoding.decoder(hub)
+        self._sent: deque[Sent] = deque(maxlen=MOST)
+        self._mailbox = hub.ingress.internal.mailbox(TAP)
+        self._task = asyncio.create_task(self._read(), name="evbus_like what was put")
+        self._more = asyncio.Event()
+
+    @property
+    def sent(self) -> list[Sent]:
+        """All that was put, in its order."""
+        if self._hub.evbus.ENGINE.state == "running":
+            self._hub.evbus.ENGINE.take_turn()  # what put_nowait has queued a moment ago
+        while self._mailbox.items:
+            self._note(self._mailbox.get_event_nowait())
+        return list(self._sent)
+
+    def clear(self) -> None:
+        """Forget what was put so far."""
+        _ = self.sent
+        self._sent.clear()
+
+    async def changed(self) -> None:
+        """Wait until more was put."""
+        self._more.clear()
+        await self._more.wait()
+
+    async def close(self) -> None:
+        """End the task."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        while True:
+            self._note(await self._mailbox.get_event())
+
+    def _note(self, event: Event) -> None:
+        headers = dict(event.headers or {})
+        service = str(headers.pop(SERVICE_HEADER, ""))
+        raw = ReceivedEvent(event.body, content_type=event.content_type)
+        made = Sent(
+            event.routing_key,
+            self._decode(raw),
+            headers,
+            service,
+            event.profile,
+            event.id,
+            event.key,
+            str(headers.get(CAUSE, "")),
+        )
+        self._sent.append(made)
+        self._more.set()
+
+
+def in_memory(handler: Handler) -> Handler:
+    """Give a handler that reads from memory, whatever its profile is; what only a broker or a disk has is left out."""
+    return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
+
+
+def named(hub: Any, wanted: Any, routing_key: str | None = None) -> Handler:
+    """Give a handler by its function on the hub, or by "service.name"; raises HandlerError that says what there is.
+
+    Where a function is marked several times, the mark whose event types have the routing key is meant, else the first.
+    """
+    found = handlers.found(hub)
+    chosen = [each for each in found if _is(hub, each, wanted)]
+    if not chosen:
+        known = dict.fromkeys(f"{each.service}.{each.name}" for each in found)
+        shows = repr(wanted) if isinstance(wanted, str) else str(getattr(wanted, "__name__", wanted))
+        raise HandlerError(f"there is no handler {shows}; {did_you_mean(str(wanted), known)}")
+    fitting = [each for each in chosen if routing_key and _wants(each, routing_key)]
+    return (fitting or chosen)[0]
+
+
+def _is(hub: Any, handler: Handler, wanted: Any) -> bool:
+    if isinstance(wanted, str):
+        return wanted in (f"{handler.service}.{handler.name}", handler.ref, f"hub.{handler.ref}")
+    function = getattr(wanted, "func", wanted)
+    return any(ref == handler.ref and each.func is function for ref, _, each, _ in handlers.marked(hub))
+
+
+def _wants(handler: Handler, routing_key: str) -> bool:
+    return any(matches(each, routing_key) for each in handler.options.event_types)
+
+
+_count = itertools.count(1)
+
+
+def event_for(
+    hub: Any,
+    handler: Handler,
+    body: Any = None,
+    headers: Mapping[str, Any] | None = None,
+    routing_key: str | None = None,
+    **more: Any,
+) -> ReceivedEvent:
+    """Make an event as a broker would give it: the body serialized, bytes untouched; `more` are its other fields."""
+    if routing_key is None:
+        plain = [each for each in handler.options.event_types if not is_pattern(each)]
+        if not plain:
+            shows = ", ".join(handler.options.event_types)
+            raise HandlerError(f"{handler.ref} is for events like {shows}: say which one is meant, by its routing key")
+        routing_key = plain[0]
+    raw, content_type = body, ""
+    if not isinstance(body, bytes):
+        raw, content_type = plugins.serializer(hub, "json").pack(body, ()), JSON
+    more = {"service": handler.options.source, "id": f"call-{os.getpid():x}-{next(_count):x}", **more}
+    return ReceivedEvent(raw, routing_key, headers=headers, **{"content_type": content_type, **more})
+
+
+async def call(hub: Any, handler: Handler, event: ReceivedEvent, tap: Tap) -> Outcome:
+    """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
+    watched, failures = watch(handler)
+    caller = Caller(watched, decoding.decoder(hub), hub.evbus.ENGINE, max(len(event.raw), 1))
+    try:
+        verdict = await caller.call(event)
+    finally:
+        caller.close()
+    sent = [each for each in tap.sent if each.cause == event.id]
+    return Outcome(
+        f"{handler.service}.{handler.name}", event, verdict, failures.pop(event, None) or _why(verdict), sent
+    )
+
+
+def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]]:
+    """Give a handler that does the same, and the exceptions that it raises, by their events."""
+    failures: dict[ReceivedEvent, BaseException] = {}
+
+    async def call_async(event: ReceivedEvent) -> None:
+        with _noting(failures, event):
+            await handler.call(event)
+
+    def call_sync(event: ReceivedEvent) -> None:
+        with _noting(failures, event):
+            handler.call(event)
+
+    return replace(handler, call=call_async if handler.is_async else call_sync), failures
+
+
+class _noting:
+    def __init__(self, failures: dict[ReceivedEvent, BaseException], event: ReceivedEvent) -> None:
+        self._failures, self._event = failures, event
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            self._failures[self._event] = error
+
+
+def _why(verdict: Verdict) -> BaseException | None:
+    return None if verdict is DONE else HandlerFailed(verdict.reason)
+
+
+class WatchedCaller:
+    """A consumer's caller that tells what came of each call; the same in all else."""
+
+    def __init__(self, caller: Caller, tell: Callable[[Outcome], None]) -> None:
+        self.handler, failures = watch(caller.handler)
+        caller.handler = self.handler
+        self.options = caller.options
+        self.close = caller.close
+        self._caller = caller
+        self._failures = failures
+        self._tell = tell
+
+    async def call(self, event: ReceivedEvent) -> Verdict:
+        """Handle one event."""
+        verdict = await self._caller.call(event)
+        error = self._failures.pop(event, None) or _why(verdict)
+        self._tell(Outcome(f"{self.handler.service}.{self.handler.name}", event, verdict, error))
+        return verdict
+
+
+def filtered(
+    sent: list[Sent], routing_key: str = "#", service: str | None = None, profile: str | None = None
+) -> Iterator[Sent]:
+    """Yield those that fit; the routing key may be a pattern of event types."""
+    for each in sent:
+        if (
+            (service is None or each.service == service)
+            and (profile is None or each.profile == profile)
+            and (routing_key == "#" or matches(routing_key, each.routing_key))
+        ):
+            yield each

@@ -1,0 +1,124 @@
+"""`evbus call-handler`: one handler called with one event, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from evbus_like.bridge import handlers, trial
+from evbus_like.cli import application, common, console, shown
+from evbus_like.cli.wrong import UsageError
+from evbus_like.engine.consuming.verdict import said
+from evbus_like.engine.errors import HandlerError
+
+
+async def run(hub: Any) -> int:
+    """Call the handler; exit code 0 if it handled the event, 1 if it failed."""
+    out = sys.stdout
+    if hub.OPT.evbus_like.json:
+        sys.stdout = sys.stderr  # what the application prints is no part of the document
+    try:
+        outcome = await _called(hub)
+    finally:
+        sys.stdout = out
+    if isinstance(outcome, int):
+        return outcome
+    _show(outcome, bool(hub.OPT.evbus_like.json))
+    return 0 if outcome.error is None else 1
+
+
+async def _called(hub: Any) -> trial.Outcome | int:
+    """Call the handler; gives an exit code where a signal came first."""
+    application.load(hub)
+    settings = hub.OPT.evbus_like
+    handlers.load(hub)
+    logging.getLogger("evbus_like.handlers").setLevel(logging.CRITICAL)  # the result says it
+    body = await _body(settings)
+    headers = dict(_header(each) for each in settings.header)
+    async with common.running(hub, trial.PROFILES) as stopped:
+        try:
+            handler = trial.named(hub, settings.handler_name, settings.routing_key)
+        except HandlerError as error:
+            raise HandlerError(f"{error}\n{application.places()}") from None
+        event = trial.event_for(hub, handler, body, headers, settings.routing_key)
+        tap = trial.Tap(hub)
+        try:
+            outcome = await _unless(stopped, trial.call(hub, handler, event, tap))
+        finally:
+            await tap.close()
+    if outcome is None:
+        print("evbus call-handler: ended by a signal before the handler was done", file=sys.stderr)
+        return 128 + int(getattr(stopped, "number", 0))
+    return outcome
+
+
+async def _body(settings: Any) -> Any:
+    """Give the body that the options name, None without any; raises UsageError."""
+    given = [name for name in ("body", "file", "body_file") if settings[name] is not None]
+    if len(given) > 1:
+        raise UsageError("give the body once: --body JSON, --file FILE, or - for standard input")
+    if not given:
+        return None
+    text, where = settings[given[0]], "--body"
+    if given[0] != "body":
+        path, where = text, "standard input" if text == "-" else text
+        try:
+            text = await asyncio.to_thread(lambda: sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+        except OSError as error:
+            raise UsageError(f"{where} cannot be read: {error.strerror or error}") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is no valid JSON: {error}; text is quoted, too: --body '\"text\"'") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise UsageError(f"--header {text!r}: write NAME=VALUE")
+    return name, value
+
+
+async def _unless(stopped: asyncio.Event, call: Any) -> trial.Outcome | None:
+    """Give what the call gives, or None where a signal comes first."""
+    calling, asked = asyncio.create_task(call), asyncio.create_task(stopped.wait())
+    await asyncio.wait([calling, asked], return_when=asyncio.FIRST_COMPLETED)
+    for task in (calling, asked):
+        task.cancel()
+    await asyncio.wait([calling, asked])
+    return None if calling.cancelled() else calling.result()
+
+
+def _show(outcome: trial.Outcome, as_json: bool) -> None:
+    error = outcome.error
+    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    verdict = "ok" if error is None else said(outcome.verdict)
+    puts = [_put(each) for each in outcome.sent]
+    if as_json:
+        named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
+        console.document({**named, "verdict": verdict, "error": _text(error), "traceback": trace, "put": puts})
+        return
+    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {_text(error)}'}")
+    if error is not None:
+        print(f"with a source behind it, {verdict}")
+        if not isinstance(error, trial.HandlerFailed):
+            print(trace)
+    print(f"{shown.many(len(puts), 'event')} put")
+    for put in puts:
+        place = f"{put['service']}.{put['routing_key']}" if put["service"] else put["routing_key"]
+        print(f"  {shown.visible(place)} profile={put['profile']} {shown.visible(shown.short(put['body']))}")
+
+
+def _text(error: BaseException | None) -> str | None:
+    return f"{type(error).__name__}: {error}" if error is not None else None
+
+
+def _put(sent: trial.Sent) -> dict[str, Any]:
+    headers = {name: shown.plain(value) for name, value in sent.headers.items()}
+    named = {"routing_key": sent.routing_key, "service": sent.service, "profile": sent.profile, "id": sent.id}
+    return {**named, "headers": headers, "body": sent.body}

@@ -1,0 +1,176 @@
+"""`evbus run`: an application's bus with its handlers, until a signal or a handler ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from evbus_like.bridge import defaults
+from evbus_like.cli import application, common, console, shown
+from evbus_like.engine.account import Account
+from evbus_like.engine.consuming.consumer import Consumer
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.errors import HandlerShutdown
+
+IN_MEMORY = {"internal": {"default": None}}
+COLUMNS = ("handler", "events", "delivery", "source", "queue")
+COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repeats", "lost")
+
+
+async def run(hub: Any) -> int:
+    """Start the bus and the handlers, and stay; exit code 0 after a signal, 1 where something failed or is lost."""
+    if not hub.OPT.evbus_like.json:
+        return await _run(hub, None)
+    out, sys.stdout = sys.stdout, sys.stderr  # what the application prints is no event of the worker's life
+    try:
+        return await _run(hub, out)
+    finally:
+        sys.stdout = out
+
+
+async def _run(hub: Any, json_to: TextIO | None) -> int:
+    application.load(hub)
+    settings = hub.OPT.evbus_like
+    application.select(hub)
+    given: Any = IN_MEMORY
+    if settings.acct_file:
+        given = await common.contexts(hub)
+    else:
+        print(
+            "evbus run: no credentials file, so events come and go in memory alone: the profile internal:default,"
+            " which ends with this process. For a broker: --acct-file FILE, or ACCT_FILE",
+            file=sys.stderr,
+            flush=True,
+        )
+    async with common.running(hub, given, at_once=True) as stopped:
+        await hub.evbus.handlers.start(only=settings.only, skip=settings.skip)
+        worker = Worker(hub, json_to)
+        reason, failed = await worker.until_it_ends(stopped)
+        worker.stopping(reason)
+        with console.Progress("stopping") as progress:
+            timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+            account = await common.drain(hub, timeout, progress, worker.so_far)
+    code = worker.ended(reason, failed, account)
+    _leave_threads(code)
+    return code
+
+
+class Worker:
+    """Says what the worker does: tables for people, JSON lines for machines."""
+
+    def __init__(self, hub: Any, json_to: TextIO | None) -> None:
+        self._hub = hub
+        self._json_to = json_to
+        self._group: Group = hub.evbus.handlers.GROUP
+        rows = [described(each) for each in self._group.consumers]
+        if json_to is not None:
+            console.line({"event": "started", "pid": os.getpid(), "handlers": rows}, self._json_to)
+        else:
+            title = f"{shown.many(len(rows), 'handler')}, process {os.getpid()}"
+            console.table(title, COLUMNS, [list(row.values()) for row in rows], to=sys.stderr)
+
+    async def until_it_ends(self, stopped: asyncio.Event) -> tuple[str, bool]:
+        """Wait for a signal, a handler that ends the worker, or the end of the bus; gives why, and if it is a failure.
+
+        It says once when all handlers receive.
+        """
+        ended = asyncio.create_task(self._group.ended())
+        asked = asyncio.create_task(stopped.wait())
+        receiving = asyncio.create_task(self._say_when_receiving())
+        try:
+            await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            receiving.cancel()
+            asked.cancel()
+            ended.cancel()
+            await asyncio.wait([receiving, asked, ended])
+        if not ended.cancelled() and isinstance(error := ended.exception(), HandlerShutdown):
+            return str(error), True
+        number = getattr(stopped, "number", None)
+        return ("the bus ended by itself", True) if number is None else (signal.Signals(number).name, False)
+
+    async def _say_when_receiving(self) -> None:
+        for consumer in self._group.consumers:
+            await consumer.subscribed.wait()
+        if self._json_to is not None:
+            console.line({"event": "receiving"}, self._json_to)
+        else:
+            print("evbus run: every handler receives; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
+
+    def stopping(self, reason: str) -> None:
+        """Say why it stops, and what happens now."""
+        if self._json_to is not None:
+            console.line({"event": "stopping", "reason": reason}, self._json_to)
+        text = "handlers under way finish, and what they put is delivered; a further signal ends at once"
+        print(f"evbus run: {reason}: {text}", file=sys.stderr, flush=True)
+
+    def so_far(self) -> str:
+        """Say what is waited for."""
+        account = self._hub.evbus.init.account()
+        busy = sum(each.busy for each in self._group.consumers)
+        return f"{shown.many(busy, 'handler call')} under way, {account.remaining} events to deliver" + common.troubles(
+            self._hub
+        )
+
+    def ended(self, reason: str, failed: bool, account: Account) -> int:
+        """Print what became of everything, and give the exit code."""
+        unhandled = _in_memory(self._hub)
+        code = 1 if failed or account.remaining or account.queued or unhandled else 0
+        if unhandled:
+            print(f"evbus run: {unhandled} events in memory were not handled, and are gone", file=sys.stderr)
+        status = self._group.status()
+        if self._json_to is not None:
+            counts = [{"queue": name, **facts} for name, facts in status.items()]
+            said = {"event": "stopped", "reason": reason, "exit_code": code, "unhandled_in_memory": unhandled}
+            console.line({**said, "handlers": counts, "account": account.as_dict()}, self._json_to)
+            return code
+        rows = [[facts["handler"], *(facts[name] for name in COUNTS)] for facts in status.values()]
+        console.table(f"stopped: {reason}", ("handler", *COUNTS), rows)
+        console.account_table("what handlers put", account)
+        print(account)
+        return code
+
+
+def described(consumer: Consumer) -> dict[str, str]:
+    """Give what a consumer listens to, as plain data."""
+    handler, subscription = consumer.caller.handler, consumer.subscription
+    return {
+        "handler": f"{handler.service}.{handler.name}",
+        "events": f"{subscription.source}: {', '.join(subscription.event_types)}",
+        "delivery": subscription.delivery + ("" if subscription.reliable else ", not reliable"),
+        "source": consumer.source.name,
+        "queue": subscription.queue,
+    }
+
+
+def _in_memory(hub: Any) -> int:
+    """Count the events that wait in memory for handlers: they end with this process."""
+    return sum(
+        len(binding.mailbox.items)
+        for exchange in hub.ingress.internal.EXCHANGES.values()
+        for binding in exchange.bindings.values()
+    )
+
+
+def _leave_threads(code: int) -> None:
+    """End the process although a sync handler has not ended in its thread, which Python would wait for at the exit."""
+    deadline = time.monotonic() + 1.0
+    workers: Sequence[threading.Thread] = [
+        each for each in threading.enumerate() if each.name.startswith("evbus_like ") and not each.daemon
+    ]
+    for thread in workers:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = [thread.name for thread in workers if thread.is_alive()]
+    if late:
+        print(f"evbus run: left while still at work: {', '.join(sorted(late))}", file=sys.stderr)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

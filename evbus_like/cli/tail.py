@@ -1,0 +1,229 @@
+"""`evbus tail`: events of a service as they come, through a queue of one's own that takes nothing from anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from evbus_like.bridge import decoding
+from evbus_like.bridge.source import PluginSource
+from evbus_like.bridge.sources import Sources
+from evbus_like.cli import common, shown
+from evbus_like.cli.wrong import UsageError
+from evbus_like.engine.consuming.caller import Caller
+from evbus_like.engine.consuming.consumer import Consumer
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.consuming.handler import ACK_AND_LOG, Handler, HandlerOptions
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
+
+NAME = "tail"
+PREFETCH = 100
+ANY_SIZE = 2**62  # an event that is too large for handlers is shown, too: nothing of ours makes it a dead letter
+
+
+async def run(hub: Any) -> int:
+    """Show events until a signal, or until --count came."""
+    settings = hub.OPT.evbus_like
+    if settings.count is not None and settings.count < 1:
+        raise UsageError(f"--count must be greater than 0, not {settings.count}")
+    since = begin(settings.since)
+    source = one_source(Sources(hub, await common.contexts(hub)), settings.source_profile)
+    if since is not None and not source.rewinds:
+        raise UsageError(f"--since is for sources that can rewind, such as Kafka, and {source.name} cannot")
+    options = HandlerOptions(
+        source=settings.service or service_of(source),
+        event_types=(settings.key_pattern,),
+        delivery=BROADCAST,
+        reliable=False,
+        on_error=ACK_AND_LOG,
+        max_workers=1,  # one after another, in their order
+    )
+    if problem := options.problem():
+        raise UsageError(problem)
+    show = Lines() if settings.json else Pretty()
+    view = View(show, decoding.decoder(hub), settings.count)
+    group = Group()
+    group.start([_consumer(hub, source, options, since, view, group)])
+    async with common.signals() as stopped:
+        say = asyncio.create_task(_say_when_receiving(group, source, options))
+        try:
+            await view.done_or(stopped)
+        finally:
+            say.cancel()
+            await group.stop(2.0)
+    if view.gone is not None:
+        raise view.gone
+    number = getattr(stopped, "number", None)
+    return 128 + int(number) if number is not None and settings.count is not None else 0
+
+
+def begin(text: str | None) -> Any:
+    """Read --since; raises UsageError."""
+    if text is None or text in ("earliest", "latest"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    try:
+        return datetime.now(UTC) - timedelta(seconds=shown.seconds(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--since {text!r}: write earliest, latest, a time such as 2026-01-31T12:00, how long ago (15m, 2h, 3d),"
+            " or an offset"
+        ) from None
+
+
+def one_source(sources: Sources, name: str) -> PluginSource:
+    """Give the source of a profile; raises UsageError for one in memory, or where several providers have it."""
+    found = sources.named(name)
+    outside = [each for each in found if not each.name.startswith("internal:")]
+    if not outside:
+        raise UsageError(
+            f"{found[0].name} is in the memory of the program that puts its events: no other process can see them."
+            " Look at a profile of a broker, or read the queue in that program: `await hub.ingress.internal.get(...)`"
+        )
+    if len(outside) > 1:
+        raise UsageError(f"several providers have a profile {name!r}; say which: {', '.join(e.name for e in outside)}")
+    return outside[0]
+
+
+def service_of(source: PluginSource) -> str:
+    """Give the service by the exchange or topic that the profile names; raises UsageError where there is none."""
+    data = source.ctx.acct
+    topics = data.get("topics") or ()
+    place = data.get("exchange") or (topics if isinstance(topics, str) else next(iter(topics), ""))
+    if not place or place == "default":
+        raise UsageError(
+            f"say whose events: --service SERVICE; the profile {source.name} names no exchange or topic, so its events"
+            " come from SERVICE.events"
+        )
+    return str(place).removesuffix(".events")
+
+
+def _consumer(
+    hub: Any, source: PluginSource, options: HandlerOptions, since: Any, view: View, group: Group
+) -> Consumer:
+    asked = Subscription(
+        source=options.source,
+        event_types=options.event_types,
+        service="evbus",
+        name=NAME,
+        delivery=BROADCAST,
+        reliable=False,
+        prefetch=PREFETCH,
+        since=since,
+        identifier=uuid.uuid4().hex,
+    )
+    if "check" in source.plugin._funcs:
+        source.plugin._funcs["check"](source.ctx, asked)
+    handler = Handler(f"evbus {NAME}", "evbus", NAME, view.take, True, options)
+    return Consumer(Caller(handler, view.decode, hub.evbus.ENGINE, ANY_SIZE), source, asked, group.shut_down)
+
+
+async def _say_when_receiving(group: Group, source: PluginSource, options: HandlerOptions) -> None:
+    for consumer in group.consumers:
+        await consumer.subscribed.wait()
+    what = f"{options.source}: {', '.join(options.event_types)}"
+    print(f"evbus tail: receiving {what} from {source.name}; Ctrl-C ends", file=sys.stderr, flush=True)
+
+
+class View:
+    """Shows what comes, and counts it."""
+
+    def __init__(self, show: Callable[[ReceivedEvent], None], decode: Callable[[ReceivedEvent], Any], most: int | None):
+        self._show = show
+        self._decode = decode
+        self._left = most
+        self._done = asyncio.Event()
+        self.gone: BrokenPipeError | None = None
+
+    def decode(self, event: ReceivedEvent) -> Any:
+        """Give a body, or its bytes where it cannot be decoded: it is not ours to call it bad."""
+        try:
+            return self._decode(event)
+        except Exception:
+            return event.raw
+
+    async def take(self, event: ReceivedEvent) -> None:
+        """Show an event."""
+        if self._done.is_set():
+            return
+        try:
+            self._show(event)
+        except BrokenPipeError as error:  # whoever read our output has gone, as `| head` does
+            self.gone = error
+            self._done.set()
+            return
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                self._done.set()
+
+    async def done_or(self, stopped: asyncio.Event) -> None:
+        """Wait until all that was asked for was shown, or until a signal."""
+        tasks = [asyncio.create_task(each.wait()) for each in (self._done, stopped)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+class Lines:
+    """Shows an event as a line of JSON."""
+
+    def __call__(self, event: ReceivedEvent) -> None:
+        """Print an event."""
+        body = event.body
+        facts: dict[str, Any] = {
+            "timestamp": event.timestamp,
+            "service": event.service,
+            "routing_key": event.routing_key,
+            "id": event.id,
+            "redelivered": event.redelivered,
+            "content_type": event.content_type,
+            "headers": {name: shown.plain(value) for name, value in event.headers.items()},
+        }
+        if isinstance(body, bytes):
+            facts["body"], facts["encoding"] = shown.encoded(body)
+        else:
+            facts["body"] = body
+        print(json.dumps(facts, default=str), flush=True)
+
+
+class Pretty:
+    """Shows an event in a line for people: time, service, type, id, body."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def __call__(self, event: ReceivedEvent) -> None:
+        """Print an event."""
+        when = time.strftime("%H:%M:%S", time.localtime(event.timestamp)) if event.timestamp else "--:--:--"
+        width = max(20, self._console.width - 60) if self._console.is_terminal else 500
+        parts = ((when, "dim"), (event.service, "cyan"), (event.routing_key or "-", "bold"), (event.id or "-", "dim"))
+        line = Text(" ").join(Text(shown.visible(text), style) for text, style in parts)
+        line.append(f" {shown.visible(_body(event.body, width))}")
+        self._console.print(line)
+        self._console.file.flush()
+
+
+def _body(body: Any, width: int) -> str:
+    if isinstance(body, bytes):
+        text, how = shown.encoded(body)
+        return shown.short(text, width) if how == "utf-8" else f"{how} {shown.short(text, width)}"
+    return shown.short(body, width)

@@ -1,0 +1,243 @@
+"""A bus in memory with an application's handlers, for the application's own tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from evbus_like.bridge import handlers, trial
+from evbus_like.bridge.trial import Outcome, Sent
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.consuming.handler import Handler
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like.engine.receipt import Receipt
+from evbus_like.testing.running import new_hub
+
+T = TypeVar("T")
+TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
+FORGOTTEN = 10_000  # outcomes of one handler that nobody asked for; older ones go
+
+
+class NotSeen(AssertionError, TimeoutError):
+    """What a test waits for did not happen in time; the message says what did."""
+
+
+class Bus:
+    """What a test sees of the bus: `hub`, what was put (`sent`), and what came of every call of a handler."""
+
+    def __init__(self, hub: Any, chosen: list[Handler]) -> None:
+        self.hub = hub
+        self._chosen = chosen
+        self._tap = trial.Tap(hub)
+        self._outcomes: dict[str, deque[Outcome]] = {_name(each): deque(maxlen=FORGOTTEN) for each in chosen}
+        self._news = asyncio.Event()
+        self._group = Group()
+
+    # ---- what the test does
+
+    async def dispatch(
+        self, service: str, event_type: str, body: Any = None, profile: str = "default", **more: Any
+    ) -> Receipt:
+        """Put an event of a service, as that service would; `more` goes to `put`. Raises what `put` raises."""
+        headers = {**(more.pop("headers", None) or {}), SERVICE_HEADER: service}
+        receipt: Receipt = await self.hub.evbus.broker.put(event_type, body, profile, headers=headers, **more)
+        return receipt
+
+    async def call(
+        self,
+        handler: Any,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        routing_key: str | None = None,
+        **more: Any,
+    ) -> Outcome:
+        """Call one handler by itself, and raise what it raised; gives the event, the verdict, and what it put.
+
+        `handler` is the function on the hub, or "service.name". It need not be among those that run. The body goes
+        through JSON, as on its way through a broker; bytes stay as they are. `more` are other fields of the event: id,
+        service, attempt, redelivered, timestamp, content_type. Raises HandlerError where there is no such handler.
+        """
+        found = trial.named(self.hub, handler, routing_key)
+        event = trial.event_for(self.hub, found, body, headers, routing_key, **more)
+        outcome = await trial.call(self.hub, trial.in_memory(found), event, self._tap)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def clear(self) -> None:
+        """Forget what was put and handled so far."""
+        self._tap.clear()
+        for outcomes in self._outcomes.values():
+            outcomes.clear()
+
+    # ---- what the test looks at
+
+    @property
+    def sent(self) -> list[Sent]:
+        """All events that were put, to whatever profile, by the application, its handlers and the test, in order."""
+        return self._tap.sent
+
+    def find(self, routing_key: str = "#", service: str | None = None, profile: str | None = None) -> list[Sent]:
+        """Give those that were put with a routing key, or a pattern of words between dots, a service and a profile."""
+        return list(trial.filtered(self.sent, routing_key, service, profile))
+
+    async def was_put(
+        self,
+        routing_key: str = "#",
+        service: str | None = None,
+        profile: str | None = None,
+        count: int = 1,
+        timeout: float = TIMEOUT,
+    ) -> list[Sent]:
+        """Wait until `count` such events were put, from the beginning or the last `clear`, and give them.
+
+        Raises NotSeen after `timeout` seconds.
+        """
+
+        def enough() -> list[Sent] | None:
+            found = self.find(routing_key, service, profile)
+            return found if len(found) >= count else None
+
+        def nothing() -> str:
+            wanted = {"routing_key": routing_key, "service": service, "profile": profile}
+            shows = ", ".join(f"{name}={value!r}" for name, value in wanted.items() if value not in (None, "#"))
+            put = ", ".join(f"{each.service}.{each.routing_key}".strip(".") for each in self.sent[-20:])
+            return f"{count} events put with {shows or 'any routing key'}; what was put: {put or 'nothing'}"
+
+        return await self._until(enough, self._tap.changed, nothing, timeout)
+
+    async def outcome(self, handler: Any, timeout: float = TIMEOUT) -> Outcome:
+        """Give what came of the next call of a handler, one after another from the first; none raises.
+
+        Calls that ended before are given, too. Raises NotSeen after `timeout` seconds, HandlerError for an unknown one.
+        """
+        name = self._running(handler)
+        outcomes = self._outcomes[name]
+
+        async def news() -> None:
+            self._news.clear()
+            await self._news.wait()
+
+        return await self._until(
+            lambda: outcomes.popleft() if outcomes else None, news, lambda: self._not_handled(name), timeout
+        )
+
+    async def handled(self, handler: Any, timeout: float = TIMEOUT) -> ReceivedEvent:
+        """Wait until a handler has run, give its event, and raise what it raised; otherwise as `outcome`."""
+        outcome = await self.outcome(handler, timeout)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.event
+
+    # ---- inside
+
+    async def _until(
+        self,
+        look: Callable[[], T | None],
+        news: Callable[[], Awaitable[None]],
+        missing: Callable[[], str],
+        timeout: float,
+    ) -> T:
+        try:
+            async with asyncio.timeout(timeout):
+                while (found := look()) is None:
+                    await news()
+                return found
+        except TimeoutError:
+            raise NotSeen(f"not seen within {timeout:g} s: {missing()}") from None
+
+    def _running(self, handler: Any) -> str:
+        name = _name(trial.named(self.hub, handler))
+        if name not in self._outcomes:
+            raise HandlerError(f"{name} does not run here: only={', '.join(self._outcomes) or 'nothing'} does")
+        return name
+
+    def _not_handled(self, name: str) -> str:
+        """Say why a handler may not have run."""
+        facts = [each for each in self._group.status().values() if each["handler"] == name]
+        busy = sum(each.busy for each in self._group.consumers if _name(each.caller.handler) == name)
+        wants = {
+            f"{each.options.source}: {', '.join(each.options.event_types)}"
+            for each in self._chosen
+            if _name(each) == name
+        }
+        received = sum(each["received"] for each in facts)
+        put = ", ".join(f"{each.service}.{each.routing_key}" for each in self.sent[-20:] if each.service)
+        doing = "it is still at work" if busy else f"it received {received} events, and its outcomes were given before"
+        if not received:
+            doing = f"it wants events of {'; '.join(wants)}; events of services that were put: {put or 'none'}"
+        return f"a call of {name}; {doing}"
+
+    def _note(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.handler].append(outcome)
+        self._news.set()
+
+    async def start(self) -> None:
+        """Let the handlers receive."""
+        chosen = [trial.in_memory(each) for each in self._chosen]
+        made = handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
+        for consumer in made:
+            consumer.caller = trial.WatchedCaller(consumer.caller, self._note)  # type: ignore[assignment]
+        self._group.start(made)
+        self.hub.evbus.handlers.GROUP = self._group
+        await self._group.subscribed(TIMEOUT)
+
+    async def stop(self, timeout: float) -> None:
+        """End the handlers and the bus."""
+        if self.hub.evbus.STARTED:
+            await self.hub.evbus.init.stop(timeout)
+        await self._group.stop(timeout)
+        await self._tap.close()
+
+
+def _name(handler: Handler) -> str:
+    return f"{handler.service}.{handler.name}"
+
+
+@asynccontextmanager
+async def handling(
+    hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
+) -> AsyncIterator[Bus]:
+    """Run a bus in memory with the handlers that pop finds, and stop it at the end.
+
+    Every event profile and every source of a handler is in memory, whatever they are called. `only` and `skip` are
+    patterns of "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises HandlerError
+    that names every handler that cannot be used, or that there is none.
+
+    .. code-block:: python
+
+        async with handling(only="shipping") as bus:
+            await bus.dispatch("orders", "order_placed", {"id": 7})
+            await bus.handled("shipping.ship")
+            assert bus.find("shipped")[0].body == {"id": 7}
+    """
+    hub = hub or new_hub()
+    handlers.load(hub)
+    only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
+    chosen = handlers.found(hub, only, skip)
+    if not chosen:
+        known = ", ".join(f"{each.service}.{each.name}" for each in handlers.found(hub))
+        raise HandlerError(
+            f"only={only!r}, skip={skip!r} leave no handler; there are {known}"
+            if known
+            else 'no handler was found: is the application\'s package, with DYNE = {"handler": ["handler"]} in its'
+            " conf.py, in a folder of sys.path? pytest's setting pythonpath adds one"
+        )
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **trial.PROFILES}))
+    try:
+        await hub.evbus.init.join()
+        bus = Bus(hub, chosen)
+        try:
+            await bus.start()
+            yield bus
+        finally:
+            await bus.stop(timeout)
+    finally:
+        if hub.evbus.STARTED:
+            await hub.evbus.init.stop(timeout)
+        await asyncio.gather(listener, return_exceptions=True)

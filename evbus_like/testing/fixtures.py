@@ -1,0 +1,52 @@
+"""pytest fixtures for an application's tests: `bus`, and `evbus_hub` that it runs on.
+
+In the application's `conftest.py`::
+
+    pytest_plugins = ["evbus_like.testing.fixtures"]
+
+and then::
+
+    async def test_an_order_is_shipped(bus):
+        await bus.dispatch("orders", "order_placed", {"id": 7})
+        await bus.handled("shipping.ship")
+        assert bus.find("shipped")[0].body == {"id": 7}
+
+    @pytest.mark.evbus(only="shipping.ship")          # only and skip: which handlers run
+    async def test_something_of_one_handler(bus): ...
+
+It needs pytest and pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from evbus_like.testing.bus import Bus, handling
+from evbus_like.testing.running import new_hub
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "evbus(only=(), skip=()): which handlers the fixture `bus` runs")
+
+
+@pytest.fixture
+def evbus_hub() -> Any:
+    """A fresh hub with the bus on it; override it to put the application's own dynes there as well."""
+    return new_hub()
+
+
+@pytest_asyncio.fixture
+async def bus(request: pytest.FixtureRequest, evbus_hub: Any) -> AsyncIterator[Bus]:
+    """A bus in memory with the application's handlers: an `evbus_like.testing.Bus`."""
+    asked: dict[str, Any] = {}
+    for mark in request.node.iter_markers("evbus"):
+        if mark.args or set(mark.kwargs) - {"only", "skip"}:
+            raise pytest.UsageError("the marker is evbus(only=..., skip=...)")
+        asked = {**mark.kwargs, **asked}  # the nearest mark counts
+    async with handling(evbus_hub, **asked) as running:
+        yield running

@@ -1,0 +1,411 @@
+"""`evbus run`, `handlers`, `call-handler` and `tail`, run as a user runs them in the folder of an application."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EVBUS = str(Path(sys.executable).with_name("evbus"))
+APPS = Path(__file__).with_name("apps")
+DEADLINE = 60
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with an application, shop, and a source, pigeon, that reads the file events."""
+    for name in ("shop", "pigeons"):
+        shutil.copytree(APPS / name, tmp_path / name)
+    (tmp_path / "events").touch()
+    acct(tmp_path, {"pigeon": {"default": {"path": "events"}}, "internal": {"out": {"routing_key": "out"}}})
+    return tmp_path
+
+
+def acct(folder, data):
+    path = folder / "acct.json"
+    path.write_text(json.dumps(data))
+    path.chmod(0o600)
+
+
+def handler(folder, text, name="more"):
+    """Add a file of handlers to the application."""
+    (folder / "shop" / "handler" / f"{name}.py").write_text(f"import evbus_like.handlers as evbus\n\n{text}")
+
+
+def event(folder, event_type, body=None, **more):
+    with (folder / "events").open("a") as events:
+        events.write(json.dumps({"type": event_type, "body": body, **more}) + "\n")
+
+
+def notes(folder):
+    path = folder / "events.notes"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def begin(folder, *arguments, credentials=True):
+    """Start the command; gives the process."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
+    return subprocess.Popen(
+        [EVBUS, *arguments],
+        cwd=folder,
+        env={**own, **({"ACCT_FILE": "acct.json"} if credentials else {}), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def evbus(folder, *arguments, credentials=True):
+    """Run the command to its end; gives its exit code, its standard output and its standard error."""
+    process = begin(folder, *arguments, credentials=credentials)
+    return await ended(process)
+
+
+async def ended(process):
+    out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
+    return process.returncode, out, err
+
+
+async def line_of(process, stream, text):
+    """Read lines until one holds the text; a process that does not write it is killed, which ends the reading."""
+    killer = asyncio.get_running_loop().call_later(DEADLINE, process.kill)
+    try:
+        while text not in (line := await asyncio.to_thread(stream.readline)):
+            assert line, f"the stream ended before {text!r}"
+    finally:
+        killer.cancel()
+    return line
+
+
+@pytest.fixture
+def running(folder):
+    """Start `evbus run`, and leave no process behind."""
+    started = []
+
+    def start(*arguments, **more):
+        started.append(begin(folder, "run", *arguments, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+# ---- run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_handlers_of_the_folder_run_until_a_signal(folder, running, number):
+    event(folder, "order_placed", {"id": 7})
+    process = running()
+    await line_of(process, process.stdout, "hello, order 7")
+
+    process.send_signal(number)
+    code, out, err = await ended(process)
+
+    assert code == 0, err
+    assert "shipping.ship" in out
+    assert "put 1, accepted 0" in out  # nothing matches default: the profile is a source alone
+    assert "evt-orders-order_placed--shipping.ship" in err
+    assert f"{number.name}: handlers under way finish" in err
+    assert "ack e1" in notes(folder)
+
+
+async def test_its_life_is_lines_of_json_and_what_handlers_print_is_not_among_them(folder, running):
+    event(folder, "order_placed", {"id": 7})
+    process = running("--json", "--only", "shipping.ship", "--skip", "shipping.l*", "--app", "shop")
+    started, receiving = [json.loads(await line_of(process, process.stdout, "event")) for _ in range(2)]
+    await line_of(process, process.stderr, "hello, order 7")
+    process.terminate()
+    code, out, _ = await ended(process)
+    stopping, stopped = map(json.loads, out.splitlines())
+
+    assert (started["event"], started["pid"], receiving) == ("started", process.pid, {"event": "receiving"})
+    assert [each["handler"] for each in started["handlers"]] == ["shipping.ship"]
+    assert stopping == {"event": "stopping", "reason": "SIGTERM"}
+    assert (stopped["event"], stopped["reason"], stopped["exit_code"], code) == ("stopped", "SIGTERM", 0, 0)
+    assert stopped["handlers"][0]["handled"] == 1
+    assert stopped["account"]["unmatched"] == 1
+
+
+async def test_a_stop_lets_a_handler_finish_and_delivers_what_it_put(folder, running):
+    acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"d*": {"routing_key": "out"}}})
+    event(folder, "order_slow", {"id": 7})
+    process = running("--json")
+    await line_of(process, process.stderr, "slow has begun")
+    process.terminate()
+    await line_of(process, process.stdout, "stopping")
+
+    (folder / "go").touch()
+    code, out, _ = await ended(process)
+
+    stopped = json.loads(out.splitlines()[-1])
+    assert (code, stopped["account"]["delivered"]) == (0, 1)
+    assert "ack e1" in notes(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_at_once(folder, running, number):
+    event(folder, "order_slow", {"id": 7})
+    process = running("--json")
+    await line_of(process, process.stderr, "slow has begun")
+    process.send_signal(number)
+    await line_of(process, process.stdout, "stopping")
+
+    process.send_signal(number)
+    code, _, _ = await ended(process)
+
+    assert code == -number
+    assert "ack e1" not in notes(folder)
+
+
+async def test_a_handler_that_is_stuck_in_a_thread_does_not_keep_the_process(folder, running):
+    event(folder, "order_stuck")
+    process = running("--stop-timeout", "0.2")
+    await line_of(process, process.stdout, "stuck has begun")
+    process.terminate()
+    _, _, err = await ended(process)
+
+    assert "a handler did not end within" in err
+    assert "left while still at work: evbus_like stuck" in err
+    assert "ack e1" not in notes(folder)
+
+
+async def test_a_handler_whose_failure_ends_the_worker_gives_exit_code_one(folder, running):
+    event(folder, "order_lost", {"id": 7})
+    code, out, _ = await ended(running("--json"))
+
+    stopped = json.loads(out.splitlines()[-1])
+    assert (code, stopped["exit_code"]) == (1, 1)
+    assert (
+        "handler.shipping.lose failed, and its on_error is SHUTDOWN: ValueError: order 7 is lost" in stopped["reason"]
+    )
+    assert "ack e1" not in notes(folder)
+
+
+async def test_every_handler_that_cannot_be_bound_is_named_and_nothing_starts(folder):
+    handler(
+        folder,
+        "@evbus.handler('orders', 'x', profile='nobody')\nasync def one(hub, event): ...\n\n"
+        "@evbus.handler('orders', 'x', profile='rabbit')\nasync def two(hub, event): ...\n",
+    )
+    code, out, err = await evbus(folder, "run", "--json")
+
+    assert code == 2
+    assert "handler.more.one: unknown source profile 'nobody'" in err
+    assert "handler.more.two: unknown source profile 'rabbit'" in err
+    assert json.loads(out)["kind"] == "HandlerError"
+    assert notes(folder) == []
+
+
+async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):
+    for command in ("run", "handlers"):
+        code, _, err = await evbus(tmp_path, command, credentials=False)
+
+        assert code == 2
+        assert "no handler was found" in err
+        assert str(tmp_path) in err
+
+
+async def test_without_credentials_events_stay_in_memory_and_it_is_said(folder, running):
+    process = running(credentials=False)
+    await line_of(process, process.stderr, "no credentials file, so events come and go in memory alone")
+    await line_of(process, process.stderr, "every handler receives")
+    process.terminate()
+    assert (await ended(process))[0] == 0
+
+
+async def test_events_in_memory_that_nobody_has_handled_are_counted(folder, running):
+    acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"default": None}})
+    handler(
+        folder,
+        "@evbus.handler('orders', 'many', profile='pigeon:default')\n"
+        "async def many(hub, event):\n"
+        "    for number in range(20):\n"
+        "        await hub.evbus.broker.put('order_slow', number, headers={'evbus-service': 'orders'})\n",
+    )
+    event(folder, "many")
+    process = running("--json", "--stop-timeout", "0.2")
+    await line_of(process, process.stderr, "slow has begun")
+    process.terminate()
+    code, out, err = await ended(process)
+
+    assert json.loads(out.splitlines()[-1])["unhandled_in_memory"] == 20
+    assert (code, "20 events in memory were not handled, and are gone" in err) == (1, True)
+
+
+async def test_a_source_that_is_absent_is_waited_for_and_named(folder, running):
+    acct(folder, {"pigeon": {"default": {"path": "events", "absent": True}}})
+    process = running("--only", "shipping.ship")
+    line = await line_of(process, process.stderr, "receives nothing, trying again: no pigeon has come")
+    assert "handler.shipping.ship on pigeon:default" in line
+    process.terminate()
+    assert (await ended(process))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "shiping.*"], "--only 'shiping.*' matches no handler; there are shipping.lose, shipping.ship"),
+        (["--skip", "audit"], "--skip 'audit' matches no handler"),
+        (["--skip", "shipping"], "--only and --skip leave no handler"),
+        (["--app", "shp"], "there is no application 'shp' with handlers; did you mean 'shop'?"),
+        (["--acct-file", "nowhere.yml"], "does not exist"),
+    ],
+)
+async def test_what_is_asked_for_and_is_not_there_is_named(folder, arguments, said):
+    code, _, err = await evbus(folder, "run", *arguments)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+
+
+# ---- handlers
+
+
+async def test_handlers_are_listed_with_what_they_listen_to(folder):
+    handler(folder, "@evbus.handler('a', 'b.*', delivery=evbus.SINGLETON, profile='p')\ndef one(hub, event): ...\n")
+    code, out, _ = await evbus(folder, "handlers", "--json", "--skip", "shipping", credentials=False)
+    plain_code, plain, _ = await evbus(folder, "handlers", credentials=False)
+
+    (row,) = json.loads(out)
+    assert (code, plain_code) == (0, 0)
+    assert row["handler"], row["events"] == ("more.one", ["b.*"])
+    assert (row["queue"], row["delivery"], row["profile"]) == ("evt-a-b.*", "singleton", "p")
+    assert "shipping.slow" in plain
+    assert "evt-orders-order_slow--shipping.slow" in plain
+
+
+async def test_an_app_that_is_named_is_the_only_one(folder):
+    shutil.copytree(folder / "shop/handler", folder / "other/handler")
+    (folder / "other/handler/shipping.py").rename(folder / "other/handler/billing.py")
+    (folder / "other/conf.py").write_text('DYNE = {"handler": ["handler"]}\n')
+
+    _, both, _ = await evbus(folder, "handlers", "--json")
+    _, one, _ = await evbus(folder, "handlers", "--json", "--app", "other")
+
+    assert {row["handler"].split(".")[0] for row in json.loads(both)} == {"shipping", "billing"}
+    assert {row["handler"].split(".")[0] for row in json.loads(one)} == {"billing"}
+
+
+async def test_a_handler_plugin_that_does_not_load_is_named(folder):
+    handler(folder, "import nothing_of_this_name\n")
+    code, _, err = await evbus(folder, "handlers")
+    assert code == 2
+    assert "the handler plugin 'more' could not be loaded: ModuleNotFoundError" in err
+
+
+# ---- call-handler
+
+
+async def test_a_handler_is_called_and_what_it_put_is_shown(folder):
+    (folder / "order.json").write_text('{"id": 8}')
+    code, out, _ = await evbus(folder, "call-handler", "shipping.ship", "order.json", credentials=False)
+    json_code, document, err = await evbus(
+        folder, "call-handler", "shipping.ship", "--body", '{"id": 7}', "--header", "correlation-id=c", "--json"
+    )
+
+    assert (code, json_code) == (0, 0)
+    assert "hello, order 8" in out
+    assert 'shipping.shipped profile=default {"id": 8}' in out
+    facts = json.loads(document)
+    assert (facts["ok"], facts["put"][0]["body"]) == (True, {"id": 7})
+    assert facts["put"][0]["headers"]["correlation-id"] == "c"
+    assert "hello, order 7" in err
+
+
+async def test_a_handler_that_fails_gives_exit_code_one_and_its_traceback(folder):
+    code, out, err = await evbus(folder, "call-handler", "shipping.lose", "--file", "/dev/stdin", credentials=False)
+    assert (code, out) == (2, "")
+    assert "is no valid JSON" in err
+    code, out, _ = await evbus(folder, "call-handler", "shipping.lose", "--body", '{"id": 3}', credentials=False)
+    assert code == 1
+    assert "failed: ValueError: order 3 is lost" in out
+    assert 'shipping.py", line' in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["shipping.sink"], "there is no handler 'shipping.sink'"),
+        (["shipping.ship", "--body", "{"], "--body is no valid JSON"),
+        (["shipping.ship", "nowhere.json"], "nowhere.json cannot be read"),
+        (["shipping.ship", "-", "--body", "1"], "give the body once"),
+        (["shipping.ship", "--header", "x"], "write NAME=VALUE"),
+    ],
+)
+async def test_a_call_that_cannot_be_made_gives_exit_code_two(folder, arguments, said):
+    code, _, err = await evbus(folder, "call-handler", *arguments, credentials=False)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+
+
+# ---- tail
+
+
+async def test_tail_shows_events_as_json_by_a_queue_of_its_own_and_gives_none_away(folder):
+    event(folder, "order.placed", {"id": 7}, headers={"shop": "north"})
+    event(folder, "order.paid", raw="{no json")
+    event(folder, "customer.new", 1)
+
+    code, out, err = await evbus(folder, "tail", "default", "order.*", "--service", "orders", "--json", "--count", "2")
+
+    placed, paid = map(json.loads, out.splitlines())
+    assert code == 0, err
+    assert (placed["service"], placed["routing_key"], placed["id"]) == ("orders", "order.placed", "e1")
+    assert (placed["body"], placed["headers"]) == ({"id": 7}, {"shop": "north"})
+    assert (paid["body"], paid["encoding"]) == ("{no json", "utf-8")
+    queue, delivery, reliable = notes(folder)[0].split()[1:]
+    assert (queue.startswith("evt-orders-order.*--evbus.tail-"), delivery, reliable) == (True, "broadcast", "False")
+    assert not [note for note in notes(folder) if note.startswith(("dead", "requeue"))]
+
+
+async def test_tail_shows_a_line_for_people_that_steers_no_terminal(folder):
+    acct(folder, {"pigeon": {"default": {"path": "events", "exchange": "orders.events"}}})
+    event(folder, "order.placed", {"text": "x" * 1000}, id="a\x1b[2J")
+    code, out, _ = await evbus(folder, "tail", "pigeon:default", "--count", "1")
+
+    assert code == 0
+    assert " orders order.placed " in out
+    assert "(1012 characters)" in out
+    assert "\x1b[2J" not in out
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--count", "5"], 130)])
+async def test_tail_ends_at_a_signal(folder, arguments, code):
+    process = begin(folder, "tail", "default", "--service", "orders", *arguments)
+    await line_of(process, process.stderr, "receiving orders: # from pigeon:default")
+    process.send_signal(signal.SIGINT)
+    assert (await ended(process))[0] == code
+    assert notes(folder)[-1].startswith("unsubscribe")
+
+
+async def test_tail_begins_where_it_is_told(folder):
+    for since in ("earliest", "12", "2026-01-31T12:00Z", "15m"):
+        event(folder, "x")
+        code, _, err = await evbus(folder, "tail", "default", "--service", "s", "--count", "1", "--since", since)
+        assert code == 0, err
+    begun = [note.partition(" ")[2] for note in notes(folder) if note.startswith("since")]
+    assert begun[:3] == ["earliest", "12", "2026-01-31 12:00:00+00:00"]
+    assert begun[3].startswith("20")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["default"], "say whose events: --service SERVICE"),
+        (["out", "--service", "s"], "internal:out is in the memory of the program that puts its events"),
+        (["nobody"], "unknown source profile 'nobody'"),
+        (["default", "--service", "s", "--since", "tomorrow"], "--since 'tomorrow': write earliest"),
+        (["default", "--service", "s", "--count", "0"], "--count must be greater than 0"),
+        (["default", "a*b", "--service", "s"], "* and # stand for whole words"),
+    ],
+)
+async def test_a_tail_that_makes_no_sense_says_why(folder, arguments, said):
+    code, _, err = await evbus(folder, "tail", *arguments)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
