@@ -75,10 +75,17 @@ CONFIG = {
         "type": float,
         "help": "How many seconds a call waits for its answer, where it does not say itself",
     },
+    "services_file": {
+        "os": "EVBUS_SERVICES_FILE",
+        "default": None,
+        "help": "A file that says which profile and exchange lead to which service, in YAML or INI (default: the"
+        " profile default, for all)",
+    },
     "service_name": {
         "os": "EVBUS_SERVICE_NAME",
         "default": None,
-        "help": "What this application is called where it makes calls: a part of its reply queue's name (default: app)",
+        "help": "What this application is called where it makes calls: a part of the names of its queues of answers"
+        " (default: app)",
     },
     "timeout": {
         "default": 30.0,
@@ -424,6 +431,7 @@ DYNE = {
     "egress": ["egress"],
     "handler": ["handler"],
     "service": ["service"],
+    "middleware": ["middleware"],
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],

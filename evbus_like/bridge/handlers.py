@@ -54,7 +54,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
-        trouble = options.problem() or _kind_problem(function.func)
+        trouble = options.problem() or kind_problem(function.func)
         trouble = trouble or problem(inspect.signature(function.func), has_hub)
         trouble = trouble or _broadcast_problem(hub, options)
         if trouble:
@@ -83,7 +83,8 @@ def among(service: str, name: str, wanted: Collection[str]) -> bool:
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
 
 
-def _kind_problem(function: Any) -> str:
+def kind_problem(function: Any) -> str:
+    """Say why a function is no handler, whatever its signature; nothing where it may be one."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "it is a generator (it has a yield), which does nothing when it is called: return instead"
     return ""
@@ -130,7 +131,8 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handl
             for source in sources.named(handler.options.profile):
                 asked = subscription(hub, handler, own)
                 _check(source, asked)
-                caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
+                most = source.max_event_bytes
+                caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
                 made.append(Consumer(caller, source, asked, group.shut_down))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")

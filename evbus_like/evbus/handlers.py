@@ -1,6 +1,6 @@
 """hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
 
-from evbus_like.bridge import defaults, handlers
+from evbus_like.bridge import answers, defaults, handlers
 from evbus_like.engine import errors
 from evbus_like.engine.consuming import group
 
@@ -21,10 +21,12 @@ async def start(hub, contexts=None, only=(), skip=()):
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
     found = handlers.found(hub, only, skip)
+    waiting = answers.found(hub, only, skip)
     made = group.Group()
-    made.start(handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
+    consumers = handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made)
+    made.start([*consumers, *answers.consumers(hub, waiting, made)])
     hub.evbus.handlers.GROUP = made
-    return len(found)
+    return len(found) + len(waiting)
 
 
 async def join(hub, timeout=30.0):

@@ -1,6 +1,6 @@
 """hub.evbus.rpc: serve the `service` dyne, find the way to services; calls are `hub.rpc.<service>.<method>(...)`."""
 
-from evbus_like.bridge import calls, defaults, plugins, services
+from evbus_like.bridge import callers, calls, defaults, services
 from evbus_like.engine import errors
 from evbus_like.engine.consuming import group
 
@@ -8,7 +8,7 @@ from evbus_like.engine.consuming import group
 def __init__(hub):
     hub.evbus.rpc.GROUP = None
     hub.evbus.rpc.CALLS = calls.Calls(hub)
-    hub.rpc = calls.Callers(hub.evbus.rpc.CALLS)
+    hub.rpc = callers.Callers(hub, hub.evbus.rpc.CALLS)
 
 
 async def start(hub, contexts=None, only=(), skip=()):
@@ -20,8 +20,6 @@ async def start(hub, contexts=None, only=(), skip=()):
     if hub.evbus.rpc.GROUP is not None:
         raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.rpc.start")
-    hub.pop.sub.add(dyne_name="service")
-    hub.evbus.BROKEN["service"] = plugins.broken(hub.service)
     found = services.found(hub, only, skip)
     made = group.Group()
     made.start(services.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
@@ -46,9 +44,23 @@ async def stop(hub, timeout=None):
         await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
 
 
-def register(hub, service, profile):
-    """Say that a service is reached by another profile than `default`: "orders", or "amqp:orders"."""
-    hub.evbus.rpc.CALLS.register(service, profile)
+async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers=None):
+    """Call a method by its names, and give its result: the form for arguments that are called `timeout`, and headers.
+
+    `headers` go with the request, beside those that are carried on; `nameko.` ones go on with all that the method calls
+    and puts. `timeout` is in seconds (None: the setting rpc_timeout). Raises what `hub.rpc.<service>.<method>()` does.
+    """
+    return await hub.evbus.rpc.CALLS.call(service, method, args, kwargs or {}, timeout, calls.CALL, headers)
+
+
+def register(hub, service, profile=None, exchange=None, notifications=None):
+    """Say how a service is reached; what is not said stays as it is by default. Wins over the services file.
+
+    `profile` carries its calls: "orders", or "amqp:orders" where several providers have that profile. `exchange` is
+    the one of its calls (nameko-rpc), `notifications` that of what it publishes, which some profile must name. Raises
+    HandlerError.
+    """
+    hub.evbus.rpc.CALLS.register(service, profile=profile, exchange=exchange, notifications=notifications)
 
 
 def status(hub):

@@ -16,9 +16,11 @@ from evbus_like.engine.consuming.sensitive import shown
 from evbus_like.engine.consuming.threads import Threads
 from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed, said
 from evbus_like.engine.handling import Handling, handling
+from evbus_like.engine.rpc.middleware import EVENT, Message
 
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
+    from evbus_like.engine.rpc.middleware import Middleware
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -32,12 +34,20 @@ class Caller:
     `closing` says that whoever cancels a call means it: the worker ends.
     """
 
-    def __init__(self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        decode: Decode,
+        bus: Bus,
+        max_event_bytes: int,
+        middleware: Middleware | None = None,
+    ) -> None:
         self.handler = handler
         self.options = handler.options
         self._decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
+        self._middleware = middleware
         self._threads: Threads | None = None
         self.closing = False
 
@@ -46,6 +56,8 @@ class Caller:
         if problem := self._read(event):
             log.error("%s cannot take %r: %s; it goes to the dead letters", self.handler.ref, event, problem)
             return Verdict(DEAD, reason=problem)
+        if self._middleware is not None and (verdict := await self._passed(event)):
+            return verdict
         begun = time.monotonic()
         under_way = Handling(event, f"{self.handler.service}.{self.handler.name}")
         token = handling.set(under_way)
@@ -67,6 +79,25 @@ class Caller:
             under_way.done = True
             handling.reset(token)
         return DONE
+
+    async def _passed(self, event: ReceivedEvent) -> Verdict | None:
+        """Have the middleware look at the event; gives a verdict where it goes no further."""
+        assert self._middleware is not None
+        message = Message(EVENT, event.service, event.routing_key, event.body, event.headers, event)
+        try:
+            await self._middleware.incoming(message)
+        except asyncio.CancelledError:
+            if self.closing:
+                raise
+            await calm()
+            return Verdict(DEAD, reason="a middleware was cancelled")
+        except Exception as error:
+            log.error("%r does not reach %s, and goes to the dead letters: %s", event, self.handler.ref, error)
+            return Verdict(DEAD, reason=f"refused: {_text(error)}")
+        if message.is_answered:
+            return DONE
+        event.body, event.headers = message.body, message.headers
+        return None
 
     async def _run(self, event: ReceivedEvent) -> None:
         if self.handler.is_async:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.source import Source
-from evbus_like.engine.errors import BadRequest, RpcTimeout, UnknownService
-from evbus_like.engine.rpc import wire
+from evbus_like.engine.errors import (
+    BadRequest,
+    DestinationRefused,
+    RpcError,
+    RpcTimeout,
+    TransientError,
+    UnknownService,
+    UnserializableValue,
+)
 from evbus_like.engine.rpc.letter import Letter, Unroutable
 from evbus_like.engine.rpc.post import Post
 from evbus_like.engine.rpc.subscriptions import Replies, replies
@@ -21,6 +28,7 @@ from evbus_like.engine.watch import Watch
 
 log = logging.getLogger("evbus_like.rpc")
 
+JSON = "application/json"
 MOST_PENDING = 100_000  # calls that wait for their answers; more are refused
 
 
@@ -54,23 +62,24 @@ class Client:
         self._feed: Any = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.made: set[str] = set()  # queues for answers that are known to be there
 
-    async def call(self, service: str, method: str, body: bytes, headers: dict[str, Any], timeout: float) -> Any:
-        """Send a request and wait for its result; raises an RpcError."""
+    async def call(self, service: str, method: str, body: bytes, headers: Mapping[str, Any], timeout: float) -> Any:
+        """Send a request and give the body of its answer; raises an RpcError."""
         called = f"{service}.{method}"
-        deadline = asyncio.get_running_loop().time() + timeout
-        await self._connected(called, deadline, timeout)
+        deadline = await self._ready_for(called, body, timeout)
         correlation_id = uuid.uuid4().hex
         future = asyncio.get_running_loop().create_future()
         self._pending[correlation_id] = future
-        self.counts.calls += 1
-        letter = self._letter(called, body, correlation_id, headers, timeout)
-        letter.reply_to = self._subscription.identifier
-        self._post.put(letter).add_done_callback(lambda sent: _sent(sent, future, service))
+        letter = self._letter(called, body, correlation_id, self._subscription.identifier, headers, timeout)
+        self._put(letter, future, service)
         try:
             await self._watch.wait(future, deadline)
-            return wire.result(future.result(), called)
-        except TimeoutError:
+            return future.result()
+        except TimeoutError as error:
+            if isinstance(error, RpcTimeout):  # what `close` says
+                raise
             self.counts.timeouts += 1
             raise RpcTimeout(
                 f"{called} gave no answer within {timeout:g} s, and may have run; {self.source.name}:"
@@ -78,35 +87,95 @@ class Client:
             ) from None
         finally:
             del self._pending[correlation_id]
+            _look(future)
 
-    async def cast(self, service: str, method: str, body: bytes, headers: dict[str, Any], timeout: float) -> None:
-        """Send a request that wants no answer; returns when the broker has it."""
+    async def tell(
+        self,
+        service: str,
+        method: str,
+        body: bytes,
+        headers: Mapping[str, Any],
+        timeout: float,
+        correlation_id: str = "",
+        reply_to: str = "",
+    ) -> None:
+        """Send a request whose answer goes nowhere, or to the queue `reply_to`; returns when the broker has it."""
         called = f"{service}.{method}"
-        deadline = asyncio.get_running_loop().time() + timeout
-        await self._connected(called, deadline, timeout)
-        self.counts.calls += 1
-        sent = self._post.put(self._letter(called, body, "", headers, None))
+        deadline = await self._ready_for(called, body, timeout)
+        future = asyncio.get_running_loop().create_future()
+        self._put(self._letter(called, body, correlation_id, reply_to, headers, None), future, service, confirm=True)
         try:
-            await self._watch.wait(sent, deadline)
-        except Unroutable:
-            raise UnknownService(_nobody(service)) from None
+            await self._watch.wait(future, deadline)
         except TimeoutError:
-            raise RpcTimeout(f"{self.source.name} did not confirm the cast to {called} within {timeout:g} s") from None
+            self.counts.timeouts += 1
+            raise RpcTimeout(
+                f"{self.source.name} did not confirm the request to {called} within {timeout:g} s: {self.trouble}"
+            ) from None
+        finally:
+            _look(future)
+
+    async def _ready_for(self, called: str, body: bytes, timeout: float) -> float:
+        """Check a request, and wait until answers can be received; gives the deadline."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        if self._closed:
+            raise RpcError(f"{called} was not called: the bus has stopped")
+        if len(body) > self.source.max_event_bytes:
+            most = self.source.max_event_bytes
+            raise UnserializableValue(
+                f"the request to {called} is {len(body)} bytes, more than max_event_bytes ({most})"
+            )
+        if len(self._pending) >= MOST_PENDING:
+            raise RpcError(f"{called} was not called: {MOST_PENDING} calls wait for their answers")
+        if not self._ready.is_set():
+            await self._connected(called, deadline, timeout)
+        self.counts.calls += 1
+        return deadline
+
+    def _put(
+        self, letter: Letter, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05
+    ) -> None:
+        """Send a request for somebody who waits; one that certainly was not taken is sent again after a pause."""
+
+        def sent(sent: asyncio.Future[None]) -> None:
+            error = ConnectionError("the bus has stopped") if sent.cancelled() else sent.exception()
+            if waiting.done():
+                return
+            if error is None:
+                if confirm:
+                    waiting.set_result(None)
+            elif isinstance(error, Unroutable):
+                waiting.set_exception(UnknownService(_nobody(service)))
+            elif isinstance(error, DestinationRefused):
+                waiting.set_exception(RpcError(f"{letter.routing_key} was not called: {error}"))
+            elif isinstance(error, TransientError):
+                self.trouble = str(error)
+                asyncio.get_running_loop().call_later(pause, again)
+            elif confirm:
+                waiting.set_exception(
+                    RpcError(f"whether the request to {letter.routing_key} arrived is not known: {error}")
+                )
+            # Else it may have arrived, and its answer may come before the deadline.
+
+        def again() -> None:
+            if not waiting.done() and not self._closed:
+                self._put(letter, waiting, service, confirm, min(1.0, pause * 2))
+
+        self._post.put(letter).add_done_callback(sent)
 
     def _letter(
-        self, called: str, body: bytes, correlation_id: str, headers: dict[str, Any], expires: float | None
+        self,
+        called: str,
+        body: bytes,
+        correlation_id: str,
+        reply_to: str,
+        headers: Mapping[str, Any],
+        expires: float | None,
     ) -> Letter:
         id = correlation_id or uuid.uuid4().hex
-        return Letter(
-            self.exchange, called, body, id, correlation_id, headers=headers, must_arrive=True, expires=expires
-        )
+        return Letter(self.exchange, called, body, id, correlation_id, reply_to, headers, JSON, True, expires)
 
     async def _connected(self, called: str, deadline: float, timeout: float) -> None:
         """Wait until answers can be received."""
-        if len(self._pending) >= MOST_PENDING:
-            raise RpcTimeout(f"{called} was not called: {MOST_PENDING} calls wait for their answers")
-        if self._ready.is_set():
-            return
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"evbus_like replies {self.source.name}")
         try:
@@ -149,9 +218,12 @@ class Client:
     async def _receive(self, feed: Any) -> None:
         while True:
             events = await self.source.receive(feed)
+            if not events:  # against the contract; a source that does so must not hold up the loop
+                await asyncio.sleep(0.01)
             for event in events:
                 self._take(event)
-            await self.source.ack(feed, events)
+            async with asyncio.timeout(self.source.timeout):
+                await self.source.ack(feed, events)
 
     def _take(self, event: ReceivedEvent) -> None:
         future = self._pending.get(event.correlation_id)
@@ -172,6 +244,7 @@ class Client:
 
     async def close(self) -> None:
         """End: whoever still waits is told so."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -181,14 +254,10 @@ class Client:
                 future.set_exception(RpcTimeout("the bus was stopped before the answer came"))
 
 
-def _sent(sent: asyncio.Future[None], waiting: asyncio.Future[Any], service: str) -> None:
-    """Tell a caller whose request went nowhere; one that the broker has waits for its answer."""
-    error = None if sent.cancelled() else sent.exception()
-    if error is None or waiting.done():
-        return
-    if isinstance(error, Unroutable):
-        waiting.set_exception(UnknownService(_nobody(service)))
-    # Any other outcome is unknown: the request may have arrived, and its answer may come before the deadline.
+def _look(future: asyncio.Future[Any]) -> None:
+    """Look at what nobody may have looked at, so that asyncio does not complain where the caller was cancelled."""
+    if future.done() and not future.cancelled():
+        future.exception()
 
 
 def _nobody(service: str) -> str:

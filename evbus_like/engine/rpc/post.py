@@ -34,6 +34,8 @@ class Post:
     def _go(self) -> None:
         self._soon = False
         letters, self._waiting = self._waiting, []
+        if not letters:
+            return
         task = asyncio.create_task(self._deliver(letters), name=f"evbus_like post {self._name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -56,6 +58,9 @@ class Post:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, future in self._waiting:
+            _settle(future, ConnectionError("the connection is closed"))
+        self._waiting.clear()
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

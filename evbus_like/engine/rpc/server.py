@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.consuming.caller import SAFE_WITHIN, Decode
+from evbus_like.engine.consuming.calm import calm
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.sensitive import shown
+from evbus_like.engine.consuming.threads import Threads
 from evbus_like.engine.consuming.verdict import BACK, DONE, Verdict
-from evbus_like.engine.errors import BadRequest, MethodNotFound, RpcError, UnserializableValue
+from evbus_like.engine.errors import (
+    BadRequest,
+    MethodNotFound,
+    Refused,
+    RpcError,
+    UnknownService,
+    UnserializableValue,
+)
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.rpc import wire
-from evbus_like.engine.rpc.letter import Letter
+from evbus_like.engine.rpc.letter import Letter, Unroutable
 from evbus_like.engine.rpc.method import Method
+from evbus_like.engine.rpc.middleware import ANSWER, REQUEST, Message, Middleware
 from evbus_like.engine.rpc.post import Post
 from evbus_like.engine.rpc.transfer import Transfer
 
@@ -52,18 +59,21 @@ class Server:
         exchange: str,
         max_workers: int,
         max_event_bytes: int,
+        middleware: Middleware | None = None,
     ) -> None:
         self.service = service
         self.options = HandlerOptions(service, (f"{service}.*",), max_workers=max_workers)
         self.handler = Handler(f"service {service}", service, "requests", self.call, True, self.options)
-        self._methods = methods
+        self.methods = methods
+        self.closing = False
         self._decode = decode
         self._dump = dump
         self._bus = bus
         self._post = post
         self._exchange = exchange
         self._max_event_bytes = max_event_bytes
-        self._threads: ThreadPoolExecutor | None = None
+        self._middleware = middleware
+        self._threads: Threads | None = None
 
     async def call(self, event: ReceivedEvent) -> Verdict:
         """Answer one request."""
@@ -71,45 +81,53 @@ class Server:
         under_way = Handling(event, f"{self.service}.{name}")
         token = handling.set(under_way)
         try:
-            body = await self._answer(event, name)
+            reply = await self._reply(event, name, under_way)
             under_way.done = True
             if under_way.receipts:
                 await safe(self._bus, under_way.receipts, SAFE_WITHIN)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # the worker ends; the request comes again
+            if self.closing:  # the worker ends; the request comes again
                 raise
-            body = self._dump(wire.refusal(asyncio.CancelledError("the method was cancelled")))
-        except (Exception, SystemExit) as error:
-            body = self._dump(wire.refusal(error))
+            await calm()
+            reply = wire.refusal(asyncio.CancelledError("the method was cancelled"))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            reply = wire.refusal(error)
         finally:
             under_way.done = True
             handling.reset(token)
-        return await self._reply(event, body, under_way)
+        return await self._send(event, name, reply, under_way)
 
-    async def _answer(self, event: ReceivedEvent, name: str) -> bytes | Transfer:
-        method = self._methods.get(name)
-        begun = time.monotonic()
+    async def _reply(self, event: ReceivedEvent, name: str, under_way: Handling) -> dict[str, Any] | Transfer:
+        """Give the answer's body, or where to hand the request on."""
+        method, begun, running = self.methods.get(name), time.monotonic(), False
         try:
             args, kwargs = self._read(event)
+            if self._middleware is not None:
+                message = Message(REQUEST, self.service, name, {"args": args, "kwargs": kwargs}, event.headers, event)
+                await self._middleware.incoming(message)
+                if message.is_answered:
+                    return wire.answer(message.answer)
+                args, kwargs = wire.arguments(message.body)
+                if message.headers != event.headers:
+                    event.headers = message.headers
+                    under_way.headers = Handling(event, f"{self.service}.{name}").headers
             if method is None:
                 raise MethodNotFound(f"the service {self.service!r} has no method {name!r}")
             if event.redelivered and not method.repeat:
-                raise RpcError(f"{self.service}.{name} may have run before, and is not to be repeated")
+                raise Refused(f"{self.service}.{name} may have run before, and is not to be repeated")
             method.bind(args, kwargs)
-            async with asyncio.timeout(method.timeout):
-                result = await self._run(method, args, kwargs)
-        except asyncio.CancelledError:
+            running = True
+            result = await self._run(method, args, kwargs)
+            await self._still()
+        except (asyncio.CancelledError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            await self._still()
             self._tell(event, name, method, error, time.monotonic() - begun)
-            return self._dump(wire.refusal(error))
-        if isinstance(result, Transfer):
-            return result
-        try:
-            return self._dump(wire.answer(result))
-        except Exception as error:
-            return self._dump(wire.refusal(UnserializableValue(f"the result of {self.service}.{name}: {error}")))
+            return wire.refusal(error, own=not running)
+        return result if isinstance(result, Transfer) else wire.answer(result)
 
     def _read(self, event: ReceivedEvent) -> tuple[list[Any], dict[str, Any]]:
         if len(event.raw) > self._max_event_bytes:
@@ -121,37 +139,103 @@ class Server:
         return wire.arguments(event.body)
 
     async def _run(self, method: Method, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if method.is_async:
+        if method.is_async and method.timeout is None:
             return await method.call(*args, **kwargs)
-        if self._threads is None:
-            name = f"evbus_like {self.service}"
-            self._threads = ThreadPoolExecutor(self.options.max_workers, thread_name_prefix=name)
-        run = contextvars.copy_context().run
-        call = lambda: run(method.call, *args, **kwargs)  # noqa: E731 - run_in_executor takes no keywords
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        return await result if inspect.isawaitable(result) else result
+        limit = asyncio.timeout(method.timeout)
+        try:
+            async with limit:
+                if method.is_async:
+                    return await method.call(*args, **kwargs)
+                if self._threads is None:
+                    self._threads = Threads(self.options.max_workers, self.handler.ref)
+                return await self._threads.call(lambda _: method.call(*args, **kwargs), None, None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"no end within its timeout of {method.timeout:g} s") from None
 
-    async def _reply(self, event: ReceivedEvent, body: bytes | Transfer, under_way: Handling) -> Verdict:
+    async def _still(self) -> None:
+        if not self.closing:
+            await calm()
+
+    async def _send(self, event: ReceivedEvent, name: str, reply: Any, under_way: Handling) -> Verdict:
         """Send the answer, or the request on; nobody may want the answer, as with a cast."""
-        if isinstance(body, Transfer):
-            letter = self._onward(event, body, under_way)
-        elif not event.reply_to:
-            return DONE
-        else:
-            id = uuid.uuid4().hex
-            letter = Letter(self._exchange, event.reply_to, body, id, event.correlation_id, headers=under_way.headers)
+        if self._middleware is not None and not isinstance(reply, Transfer):
+            reply = await self._through(event, name, reply, under_way)
         try:
             async with asyncio.timeout(SAFE_WITHIN):
-                await self._post.put(letter)
+                if isinstance(reply, Transfer):
+                    reply = await self._hand_on(event, name, reply, under_way)
+                if reply is not None and event.reply_to:
+                    await self._post.put(self._answer(event, name, reply, under_way))
         except Exception as error:
             log.warning("the answer of %s to %r was not sent: %s", self.service, event, error)
             return Verdict(BACK, reason=str(error))
         return DONE
 
-    def _onward(self, event: ReceivedEvent, to: Transfer, under_way: Handling) -> Letter:
-        body = self._dump(wire.request(to.args, to.kwargs))
-        id, key = uuid.uuid4().hex, f"{to.service}.{to.method}"
-        return Letter(self._exchange, key, body, id, event.correlation_id, event.reply_to, under_way.headers)
+    async def _through(self, event: ReceivedEvent, name: str, reply: Any, under_way: Handling) -> dict[str, Any]:
+        """Give the answer as the outgoing middleware leaves it."""
+        assert self._middleware is not None
+        message = Message(ANSWER, self.service, name, reply, under_way.headers, event)
+        try:
+            await self._middleware.outgoing(message)
+        except asyncio.CancelledError:
+            if self.closing:
+                raise
+            await calm()
+            return wire.refusal(asyncio.CancelledError("a middleware was cancelled"))
+        except Exception as error:
+            log.error("%s.%s: %s", self.service, name, error)
+            return wire.refusal(error)
+        under_way.headers = dict(message.headers)
+        if message.is_answered:
+            return wire.answer(message.answer)
+        return message.body  # type: ignore[no-any-return]
+
+    def _answer(self, event: ReceivedEvent, name: str, reply: dict[str, Any], under_way: Handling) -> Letter:
+        """Make the letter of an answer; one that cannot be sent becomes an error."""
+        called = f"{self.service}.{name}"
+        try:
+            body = self._dump(reply)
+            problem = ""
+            if len(body) > self._max_event_bytes:
+                problem = f"it is {len(body)} bytes, and max_event_bytes of the profile is {self._max_event_bytes}"
+        except Exception as error:
+            problem = str(error)
+        if problem:
+            reply = wire.refusal(UnserializableValue(f"the result of {called}: {problem}"))
+            body = self._dump(reply)
+        kind = wire.ERROR if reply.get("error") is not None else wire.RESPONSE
+        headers = {**under_way.headers, wire.SOURCE: called, wire.TYPE: kind}
+        return Letter(self._exchange, event.reply_to, body, uuid.uuid4().hex, event.correlation_id, headers=headers)
+
+    async def _hand_on(self, event: ReceivedEvent, name: str, to: Transfer, under_way: Handling) -> Any:
+        """Send the request on; gives the body of an answer where that cannot be."""
+        hops = event.headers.get(wire.HOPS)
+        hops = hops + 1 if isinstance(hops, int) and hops > 0 else 1
+        if hops > wire.MOST_HOPS:
+            return wire.refusal(Refused(f"{self.service}.{name}: handed on {wire.MOST_HOPS} times; is it in a circle?"))
+        try:
+            body = self._dump(wire.request(to.args, to.kwargs))
+        except Exception as error:
+            return wire.refusal(UnserializableValue(f"{self.service}.{name}, which hands the request on: {error}"))
+        letter = Letter(
+            self._exchange,
+            f"{to.service}.{to.method}",
+            body,
+            uuid.uuid4().hex,
+            event.correlation_id,
+            event.reply_to,
+            {**under_way.headers, wire.SOURCE: f"{self.service}.{name}", wire.HOPS: hops},
+            must_arrive=True,
+        )
+        try:
+            await self._post.put(letter)
+        except Unroutable:
+            return wire.refusal(
+                UnknownService(f"{self.service}.{name} hands the request on to {to.service!r}, which nobody serves")
+            )
+        return None
 
     def _tell(
         self, event: ReceivedEvent, name: str, method: Method | None, error: BaseException, seconds: float
@@ -161,12 +245,12 @@ class Server:
         log.log(
             logging.WARNING if expected else logging.ERROR,
             "%s.%s failed after %.3f s with %s, and its caller hears of it: %s: %s",
-            *(self.service, name, seconds, shown(event.body, method.sensitive if method else ("*",))),
-            *(type(error).__name__, error),
+            *(self.service, wire.text(name), seconds, shown(event.body, method.sensitive if method else ("*",))),
+            *(type(error).__name__, wire.text(error)),
             exc_info=None if expected else error,
         )
 
     def close(self) -> None:
         """Let go of the threads; one that never ends is left to the process."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()

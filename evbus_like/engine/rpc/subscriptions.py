@@ -46,6 +46,34 @@ class Replies(Subscription):
         return f"rpc.reply-{self.service}-{self.identifier}"
 
 
+@dataclass(frozen=True)
+class Responses(Subscription):
+    """The answers that go to handlers; all instances of the application share the queue, which outlives them."""
+
+    rpc_exchange: str = EXCHANGE
+
+    @property
+    def exchange(self) -> str:
+        """The exchange of all requests and answers."""
+        return self.rpc_exchange
+
+    @property
+    def queue(self) -> str:
+        """The application's queue, which is bound by its own name."""
+        return responses_queue(self.service)
+
+
+def responses_queue(service: str) -> str:
+    """Give the queue, and the routing key, of answers that go to the handlers of an application."""
+    return f"rpc.responses-{service}"
+
+
+def responses(service: str, exchange: str, prefetch: int = 10) -> Responses:
+    """Give the subscription for answers that go to handlers."""
+    queue = responses_queue(service)
+    return Responses(service, (queue,), service, "responses", prefetch=prefetch, rpc_exchange=exchange)
+
+
 def requests(service: str, exchange: str, max_workers: int) -> Requests:
     """Give the subscription of a service."""
     return Requests(service, (f"{service}.*",), service, "rpc", prefetch=max_workers, rpc_exchange=exchange)

@@ -40,7 +40,7 @@ KNOWN: dict[str, type[RpcError]] = {
     "evbus.UnknownService": UnknownService,
     "evbus.Refused": Refused,
 }
-PATHS = {known: path for path, known in KNOWN.items()}
+PATHS: dict[type[BaseException], str] = {known: path for path, known in KNOWN.items()}
 
 
 def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
