@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.bridge import defaults, plugins
+from evbus_like.bridge import defaults, plugins, repeats
 from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.source import PluginSource
 from evbus_like.bridge.sources import Sources
@@ -25,8 +25,8 @@ from evbus_like.engine.errors import EvbusError, HandlerError
 
 def load(hub: Any) -> None:
     """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
-    hub.pop.sub.add(dyne_name="handler")
-    if "handler" not in hub.evbus.BROKEN:
+    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
+        hub.pop.sub.add(dyne_name="handler")
         hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
 
 
@@ -56,7 +56,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or kind_problem(function.func)
         trouble = trouble or problem(inspect.signature(function.func), has_hub)
-        trouble = trouble or _broadcast_problem(hub, options)
+        trouble = trouble or _broadcast_problem(hub, options) or repeats.problem(options, _identifier(hub, options))
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
@@ -119,13 +119,30 @@ def _duplicates(made: list[Handler]) -> Iterator[str]:
             )
 
 
-def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group) -> list[Consumer]:
-    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong."""
+async def consumers(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group
+) -> list[Consumer]:
+    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
+
+    Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
+    """
+    bound = _bound(hub, contexts, handlers)
+    box = await repeats.box(hub, handlers)
+    made: list[Consumer] = []
+    for caller, source, asked in bound:
+        window = await repeats.window(box, asked.queue, caller.options)
+        made.append(Consumer(caller, source, asked, group.shut_down, window))
+    return made
+
+
+def _bound(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
+) -> list[tuple[Caller, PluginSource, Subscription]]:
     sources = Sources(hub, contexts)
     decode = decoder(hub)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []
-    made: list[Consumer] = []
+    made: list[tuple[Caller, PluginSource, Subscription]] = []
     for handler in handlers:
         try:
             for source in sources.named(handler.options.profile):
@@ -133,7 +150,7 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handl
                 _check(source, asked)
                 most = source.max_event_bytes
                 caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
-                made.append(Consumer(caller, source, asked, group.shut_down))
+                made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     if wrong:

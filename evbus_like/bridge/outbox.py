@@ -36,10 +36,10 @@ def wanted(entries: Sequence[Entry]) -> bool:
     return any(entry.lane.options.durable or entry.lane.options.when_full == "spill" for entry in entries)
 
 
-async def opened(hub: Any, entries: Sequence[Entry]) -> Outbox | None:
-    """Open the outbox, if a profile needs one or the configuration names one; raises EvbusError."""
+async def opened(hub: Any, entries: Sequence[Entry], needed: bool = False) -> Outbox | None:
+    """Open the outbox, if it is needed, for a profile as well, or the configuration names one; raises EvbusError."""
     path = configured(hub)
-    if path is None and not wanted(entries):
+    if path is None and not needed and not wanted(entries):
         return None
     from evbus_like.engine.outbox import Outbox
 

@@ -28,6 +28,7 @@ PROFILES = {"internal": {"*": None, "**": {"routing_key": TAP}}}
 SOURCE = "internal:*"
 MOST = 100_000  # events that are kept; older ones go
 JSON = "application/json"
+LEAVE = 2.0  # seconds that a handler which is cancelled may take
 
 
 class HandlerFailed(EvbusError):
@@ -180,8 +181,14 @@ async def call(hub: Any, handler: Handler, event: ReceivedEvent, tap: Tap) -> Ou
     """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
     watched, failures = watch(handler)
     caller = Caller(watched, decoding.decoder(hub), hub.evbus.ENGINE, max(len(event.raw), 1))
+    calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
-        verdict = await caller.call(event)
+        verdict = await asyncio.shield(calling)
+    except asyncio.CancelledError:  # ours, not the handler's: it must not become a verdict
+        caller.closing = True
+        calling.cancel()
+        await asyncio.wait([calling], timeout=LEAVE)
+        raise
     finally:
         caller.close()
     sent = [each for each in tap.sent if each.cause == event.id]
@@ -198,9 +205,9 @@ def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]
         with _noting(failures, event):
             await handler.call(event)
 
-    def call_sync(event: ReceivedEvent) -> None:
+    def call_sync(event: ReceivedEvent) -> Any:
         with _noting(failures, event):
-            handler.call(event)
+            return handler.call(event)
 
     return replace(handler, call=call_async if handler.is_async else call_sync), failures
 
@@ -221,24 +228,17 @@ def _why(verdict: Verdict) -> BaseException | None:
     return None if verdict is DONE else HandlerFailed(verdict.reason)
 
 
-class WatchedCaller:
-    """A consumer's caller that tells what came of each call; the same in all else."""
+def watch_calls(caller: Caller, tell: Callable[[Outcome], None]) -> None:
+    """Let a consumer's caller tell what came of each call, and be the same in all else."""
+    caller.handler, failures = watch(caller.handler)
+    handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
 
-    def __init__(self, caller: Caller, tell: Callable[[Outcome], None]) -> None:
-        self.handler, failures = watch(caller.handler)
-        caller.handler = self.handler
-        self.options = caller.options
-        self.close = caller.close
-        self._caller = caller
-        self._failures = failures
-        self._tell = tell
-
-    async def call(self, event: ReceivedEvent) -> Verdict:
-        """Handle one event."""
-        verdict = await self._caller.call(event)
-        error = self._failures.pop(event, None) or _why(verdict)
-        self._tell(Outcome(f"{self.handler.service}.{self.handler.name}", event, verdict, error))
+    async def call(event: ReceivedEvent) -> Verdict:
+        verdict = await handle(event)
+        tell(Outcome(name, event, verdict, failures.pop(event, None) or _why(verdict)))
         return verdict
+
+    caller.call = call  # type: ignore[method-assign]
 
 
 def filtered(

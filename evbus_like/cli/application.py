@@ -16,7 +16,8 @@ from evbus_like.cli.wrong import UsageError
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.errors import HandlerError
 
-COMMANDS = ("run", "handlers", "call-handler", "tail")  # those that want the packages of the current folder
+# Those that want the packages of the current folder.
+COMMANDS = ("run", "handlers", "call-handler", "tail", "events", "schema")
 OURS = "evbus_like"
 
 
@@ -90,7 +91,7 @@ def _packages(hub: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for folder in hub._dynamic.get("handler", {}).get("paths", ()):
         parents = [Path(os.path.abspath(path)) for path in sys.path]
-        package = next(each for each in [*Path(folder).parents][::-1] if each.parent in parents)
+        package = next((each for each in Path(folder).parents if each.parent in parents), Path(folder).parent)
         if package.name != OURS:
             found.setdefault(package.name, []).append(folder)
     return found

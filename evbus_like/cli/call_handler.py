@@ -27,6 +27,7 @@ async def run(hub: Any) -> int:
     finally:
         sys.stdout = out
     if isinstance(outcome, int):
+        common.leave_threads("call-handler", outcome)
         return outcome
     _show(outcome, bool(hub.OPT.evbus_like.json))
     return 0 if outcome.error is None else 1

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -90,3 +95,18 @@ def troubles(hub: Any) -> str:
         f"{name} {lane['state']}" for name, lane in hub.evbus.init.status()["destinations"].items() if lane["trouble"]
     ]
     return f" ({', '.join(bad[:3])})" if bad else ""
+
+
+def leave_threads(command: str, code: int) -> None:
+    """End the process although a sync handler has not ended in its thread, which Python would wait for at the exit."""
+    deadline = time.monotonic() + 1.0
+    workers = [each for each in threading.enumerate() if each.name.startswith("evbus_like ") and not each.daemon]
+    for thread in workers:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = [thread.name for thread in workers if thread.is_alive()]
+    if late:
+        print(f"evbus {command}: left while still at work: {', '.join(sorted(late))}", file=sys.stderr)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Sequence
 from typing import Any, TextIO
 
 from evbus_like.bridge import defaults
@@ -58,7 +54,7 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
             timeout = float(defaults.config(hub, "stop_timeout", 30.0))
             account = await common.drain(hub, timeout, progress, worker.so_far)
     code = worker.ended(reason, failed, account)
-    _leave_threads(code)
+    common.leave_threads("run", code)
     return code
 
 
@@ -157,20 +153,3 @@ def _in_memory(hub: Any) -> int:
         for exchange in hub.ingress.internal.EXCHANGES.values()
         for binding in exchange.bindings.values()
     )
-
-
-def _leave_threads(code: int) -> None:
-    """End the process although a sync handler has not ended in its thread, which Python would wait for at the exit."""
-    deadline = time.monotonic() + 1.0
-    workers: Sequence[threading.Thread] = [
-        each for each in threading.enumerate() if each.name.startswith("evbus_like ") and not each.daemon
-    ]
-    for thread in workers:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    late = [thread.name for thread in workers if thread.is_alive()]
-    if late:
-        print(f"evbus run: left while still at work: {', '.join(sorted(late))}", file=sys.stderr)
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)

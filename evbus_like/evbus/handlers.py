@@ -23,9 +23,17 @@ async def start(hub, contexts=None, only=(), skip=()):
     found = handlers.found(hub, only, skip)
     waiting = answers.found(hub, only, skip)
     made = group.Group()
-    consumers = handlers.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made)
-    made.start([*consumers, *answers.consumers(hub, waiting, made)])
-    hub.evbus.handlers.GROUP = made
+    hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
+    try:
+        contexts = hub.evbus.CONTEXTS if contexts is None else contexts
+        consumers = await handlers.consumers(hub, contexts, found, made)
+        if hub.evbus.handlers.GROUP is not made:
+            raise errors.LifecycleError("the handlers were stopped before they had started")
+        made.start([*consumers, *answers.consumers(hub, waiting, made)])
+    except BaseException:
+        if hub.evbus.handlers.GROUP is made:
+            hub.evbus.handlers.GROUP = None
+        raise
     return len(found) + len(waiting)
 
 

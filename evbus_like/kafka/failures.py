@@ -21,8 +21,11 @@ from evbus_like.engine.failure import chain
 REFUSED = (
     kafka.TopicAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
     kafka.TransactionalIdAuthorizationFailed,
     kafka.InvalidRequiredAcksError,
+    kafka.InvalidSessionTimeoutError,
+    kafka.InconsistentGroupProtocolError,
     kafka.PolicyViolationError,
     kafka.UnsupportedVersionError,
 )
@@ -56,6 +59,14 @@ def publishing(error: BaseException, place: str) -> DeliveryError:
     if isinstance(error, (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, TimeoutError)):
         return UnknownOutcome(f"{text}; the event is sent again")
     return TransientError(text)
+
+
+def receiving(error: BaseException, place: str) -> DeliveryError:
+    """Classify what went wrong while reading, or with a dead letter: what can be tried again is, all the same."""
+    kind = publishing(error, place)
+    if isinstance(error, DeliveryError) or isinstance(kind, DestinationRefused):
+        return kind
+    return TransientError(f"Kafka at {place}: {type(error).__name__}: {error}")
 
 
 def login(place: str, error: BaseException, user: str) -> DestinationRefused:

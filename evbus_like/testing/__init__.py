@@ -15,7 +15,19 @@ if importlib.util.find_spec("pytest"):
 
     # Before they are imported, so that a failed assert in them shows its values.
     pytest.register_assert_rewrite(
-        *(f"evbus_like.testing.{name}" for name in ("bodies", "delivery", "faults", "suite"))
+        *(
+            f"evbus_like.testing.{name}"
+            for name in (
+                "bodies",
+                "delivery",
+                "faults",
+                "suite",
+                "sharing",
+                "settling",
+                "source_faults",
+                "source_suite",
+            )
+        )
     )
 
 __all__ = ["Bus", "HandlerFailed", "NotSeen", "Outcome", "Sent", "eventually", "handling", "new_hub", "running"]

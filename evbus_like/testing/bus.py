@@ -14,7 +14,6 @@ from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import HandlerError
-from evbus_like.engine.event import SERVICE_HEADER
 from evbus_like.engine.receipt import Receipt
 from evbus_like.testing.running import new_hub
 
@@ -43,9 +42,8 @@ class Bus:
     async def dispatch(
         self, service: str, event_type: str, body: Any = None, profile: str = "default", **more: Any
     ) -> Receipt:
-        """Put an event of a service, as that service would; `more` goes to `put`. Raises what `put` raises."""
-        headers = {**(more.pop("headers", None) or {}), SERVICE_HEADER: service}
-        receipt: Receipt = await self.hub.evbus.broker.put(event_type, body, profile, headers=headers, **more)
+        """Put an event of a service, as that service would; `more` goes to `dispatch`."""
+        receipt: Receipt = await self.hub.evbus.broker.dispatch(service, event_type, body, profile, **more)
         return receipt
 
     async def call(
@@ -180,9 +178,9 @@ class Bus:
     async def start(self) -> None:
         """Let the handlers receive."""
         chosen = [trial.in_memory(each) for each in self._chosen]
-        made = handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
+        made = await handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
         for consumer in made:
-            consumer.caller = trial.WatchedCaller(consumer.caller, self._note)  # type: ignore[assignment]
+            trial.watch_calls(consumer.caller, self._note)
         self._group.start(made)
         self.hub.evbus.handlers.GROUP = self._group
         await self._group.subscribed(TIMEOUT)

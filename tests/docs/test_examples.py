@@ -68,6 +68,15 @@ IN_MEMORY = {
         "received: {'username': 'adam', 'born': datetime.date(1990, 5, 1), 'plan': 'free'}",
         'schema: {"type": "string", "format": "date"}',
     ],
+    "12_handlers/run.py": [
+        "handlers: 2",
+        "...mail: shipped {'id': 1, 'attempt': 1}, because of an event: True",
+        "...mail: shipped {'id': 2, 'attempt': 2}, because of an event: True",
+        "mail.tell handled 2 retried 0",
+        "shipping.ship handled 2 retried 1",
+        ACCOUNT.format(4, 4, 4),
+    ],
+    "13_testing_handlers/run.py": ["...3 passed..."],
 }
 
 

@@ -35,8 +35,12 @@ def rows(text, prefix=""):
 
 
 def plugins():
-    ingress = new_hub().ingress._loaded
-    return {name: dict(mod.OPTIONS) for name, mod in ingress.items() if name != "init"}
+    hub = new_hub()
+    found = {name: dict(mod.OPTIONS) for name, mod in hub.ingress._loaded.items() if name != "init"}
+    for name, mod in hub.egress._loaded.items():
+        if name != "init":
+            found.setdefault(name, {}).update(getattr(mod, "OPTIONS", {}))
+    return found
 
 
 PROFILES = page("reference/profiles.md")
@@ -59,7 +63,7 @@ def test_every_option_of_a_block_is_documented_and_no_other_is(name):
     assert documented == set(specs)
 
 
-def test_every_option_of_every_ingress_plugin_is_documented_and_no_other_is():
+def test_every_option_of_every_ingress_and_egress_plugin_is_documented_and_no_other_is():
     for plugin, specs in plugins().items():
         documented = {option for option in rows(section(PROFILES, plugin)) if "." not in option}
         assert documented == set(specs), plugin
@@ -119,7 +123,7 @@ def test_every_field_of_the_account_and_of_receipts_is_documented():
 def test_every_function_on_hub_evbus_is_documented():
     text = page("reference/hub.md")
     hub = new_hub()
-    for mod in ("broker", "init", "acct", "events"):
+    for mod in ("broker", "init", "acct", "events", "handlers"):
         for name in hub.evbus._loaded[mod]._funcs:
             if not name.startswith("_") and name != "cli":
                 assert f"{name}(" in section(text, rf"hub\.evbus\.{mod}"), f"hub.evbus.{mod}.{name}"
@@ -131,7 +135,8 @@ def test_every_dependency_has_its_reason():
 
 
 def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for():
-    contract = CONTRACT.read_text(encoding="utf-8")
+    contracts = [ROOT / f"evbus_like/{sub}/contracts/init.py" for sub in ("ingress", "egress", "serialize")]
+    contract = "".join(path.read_text(encoding="utf-8") for path in contracts) + page("handlers.md")
     bridge = "".join(path.read_text() for path in (ROOT / "evbus_like/bridge").glob("*.py"))
     looked_for = re.findall(r'functions\.get\("(\w+)"\)|"(\w+)" in plugin\._funcs|getattr\(plugin, "(\w+)"', bridge)
     names = {name for found in looked_for for name in found if name}

@@ -32,7 +32,9 @@ async def publishing(url, service):
 
         async def publish(event_type, body, **properties):
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            message = aio_pika.Message(content, **{"content_type": "application/json", **properties})
+            message = aio_pika.Message(
+                content, **{"content_type": "application/json", "delivery_mode": 2, **properties}
+            )
             await exchange.publish(message, event_type, mandatory=False)
 
         yield publish

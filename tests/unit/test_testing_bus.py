@@ -19,8 +19,8 @@ SHOP = """
 
     @evbus.handler("orders", "order_placed", profile="amqp:orders", since="earliest")
     async def ship(hub, event):
-        await hub.evbus.broker.put(
-            "shipped", {"id": event.body["id"]}, profile="elsewhere", headers={"evbus-service": "shipping", "a": "b"}
+        await hub.evbus.broker.dispatch(
+            "shipping", "shipped", {"id": event.body["id"]}, profile="elsewhere", headers={"a": "b"}
         )
 
     @evbus.handler("orders", "order_failed", attempts=2, backoff=0.01)
@@ -123,6 +123,13 @@ async def test_a_handler_is_called_by_itself_with_what_a_broker_would_give_it(sh
         with pytest.raises(ValueError, match="no money"):
             await bus.call(shop.handler.shipping.refund, {"id": 1})
         assert (await bus.call("shipping.refund", {"id": 1}, attempt=2)).error is None
+
+
+async def test_a_call_can_be_given_up(shop):
+    async with handling(shop, only="shipping.ship") as bus:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await bus.call("shipping.slow")
 
 
 async def test_calls_that_name_no_handler_say_what_there_is(shop):

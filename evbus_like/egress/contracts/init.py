@@ -46,7 +46,11 @@ Cancelling. `receive` is cancelled at a stop, and no event may be lost by that: 
 by the next call, or back to the source. All other calls have the profile's `timeout`.
 
 Order. Events of the same `order` are handled one after another, in the order of `receive`; None means that any order
-will do. An event that is retried or held keeps those of its order waiting, where there is no `retry`.
+will do. An event that is retried or held keeps those of its order waiting, where there is no `retry`; one that has an
+order and is to be requeued is held, too, and `requeue` is called for the others alone.
+
+Taken back. A source that must let some events of a feed go, and not the feed, sets `event.revoked`: no handler begins
+it any more, and nothing is settled for it. `event.busy` tells those that a handler is at work on: wait for them.
 
 Loss. `subscribe` and `receive` raise where the source cannot be reached or is lost (errors of
 evbus_like.engine.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,

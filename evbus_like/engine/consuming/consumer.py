@@ -16,7 +16,7 @@ from evbus_like.engine.consuming.source import Source
 from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.consuming.tally import Tally
 from evbus_like.engine.consuming.turns import Turns
-from evbus_like.engine.consuming.verdict import ACK, AGAIN, DONE, LEAVE, Verdict
+from evbus_like.engine.consuming.verdict import ACK, AGAIN, BACK, DONE, LEAVE, Verdict
 from evbus_like.engine.consuming.window import Window
 from evbus_like.engine.errors import DestinationRefused
 
@@ -36,7 +36,12 @@ class Consumer:
     """
 
     def __init__(
-        self, caller: Caller, source: Source, subscription: Subscription, shut_down: Callable[[str], None]
+        self,
+        caller: Caller,
+        source: Source,
+        subscription: Subscription,
+        shut_down: Callable[[str], None],
+        window: Window | None = None,
     ) -> None:
         self.caller = caller
         self.source = source
@@ -47,7 +52,7 @@ class Consumer:
         self._shut_down = shut_down
         self._turns = Turns(self._hire)
         self._settling = Settling(source, self.tally, self._turns)
-        self._window = Window(caller.options.dedup) if caller.options.dedup else None
+        self._window = window or (Window(caller.options.dedup) if caller.options.dedup else None)
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._idle = asyncio.Event()
@@ -182,6 +187,10 @@ class Consumer:
                     self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
+        if event.revoked:
+            self._settling.forget(event)
+            return
+        event.busy = True
         window = self._window if event.id else None  # an event without an id repeats none
         if window is not None and window.has(event.id):
             self.tally.repeats += 1
@@ -191,7 +200,7 @@ class Consumer:
         if verdict is DONE:
             self.tally.handled += 1
             if window is not None:
-                window.add(event.id)
+                await window.add(event.id)
             self._settling.ack(event)
             return
         await self._settle(event, verdict)
@@ -204,6 +213,8 @@ class Consumer:
             self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {verdict.reason}")
         elif verdict.kind == AGAIN and not self.source.retries:
             self._settling.hold(event, verdict.delay)
+        elif verdict.kind == BACK and event.order is not None:
+            self._settling.keep(event)
         else:
             await self._settling.insist(event, verdict)
 

@@ -16,12 +16,14 @@ class ReceivedEvent:
     `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
 
     `order` is for the source: events of the same order are handled one after another, None means that any order will
-    do. `token` is the source's own, to settle the event by.
+    do. `token` is the source's own, to settle the event by. `busy` says that a handler is at work on it. A source that
+    has taken an event back (a partition went to somebody else) sets `revoked`: no handler begins it any more.
     """
 
     __slots__ = (
         "attempt",
         "body",
+        "busy",
         "content_type",
         "correlation_id",
         "headers",
@@ -30,6 +32,7 @@ class ReceivedEvent:
         "raw",
         "redelivered",
         "reply_to",
+        "revoked",
         "routing_key",
         "service",
         "timestamp",
@@ -66,6 +69,8 @@ class ReceivedEvent:
         self.token = token
         self.reply_to = reply_to
         self.correlation_id = correlation_id
+        self.busy = False
+        self.revoked = False
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key

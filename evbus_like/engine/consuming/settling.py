@@ -95,13 +95,28 @@ class Settling:
         self._acks.append(event)
         self._some_acks.set()
 
+    def forget(self, event: ReceivedEvent) -> None:
+        """Note that the source has taken an event back: it comes again, here or elsewhere."""
+        self._turns.done(event)
+        self._tally.lost += 1
+        self._close(event)
+
+    def keep(self, event: ReceivedEvent) -> None:
+        """Give an event another turn soon, for ever: given back to the source, it would lose its place in its order."""
+        self._tally.requeued += 1
+        event.redelivered = True
+        self._wait(event, self._requeues.next())
+
     def hold(self, event: ReceivedEvent, delay: float) -> None:
         """Keep an event here, and let it have another turn after `delay` seconds."""
-        if event not in self._open:
-            self._turns.done(event)
-            self._tally.lost += 1
-            return
         self._tally.retried += 1
+        self._wait(event, delay)
+
+    def _wait(self, event: ReceivedEvent, delay: float) -> None:
+        event.busy = False
+        if event not in self._open or event.revoked:
+            self.forget(event)
+            return
         event.attempt += 1
         self._held[event] = timer = asyncio.get_running_loop().call_later(delay, self._again, event)
         if self._ending:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class Window:
-    """Remembers the latest `size` ids."""
+    """Remembers the latest `size` ids, in memory."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -16,9 +16,12 @@ class Window:
         """Whether the id was added, not too long ago."""
         return event_id in self._ids
 
-    def add(self, event_id: str) -> None:
+    async def add(self, event_id: str) -> None:
         """Remember an id; the oldest goes."""
+        self._remember(event_id)
+
+    def _remember(self, event_id: str) -> list[str]:
+        """Remember an id, and give those that have to go."""
         self._ids[event_id] = None
         self._ids.move_to_end(event_id)
-        if len(self._ids) > self.size:
-            self._ids.popitem(last=False)
+        return [self._ids.popitem(last=False)[0] for _ in range(len(self._ids) - self.size)]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.event import Event
-from evbus_like.engine.outbox import dead
+from evbus_like.engine.outbox import dead, handled
 from evbus_like.engine.outbox.connection import connect
 from evbus_like.engine.outbox.dead import DeadFilter, DeadLetter, Why
 from evbus_like.engine.outbox.errors import (
@@ -235,6 +235,16 @@ class Outbox:
         """Delete dead letters for good, by number or by filter, and say how many there were."""
         which = wanted if isinstance(wanted, DeadFilter) else list(wanted)
         return await self._do(lambda store: dead.purge(store, which))
+
+    # ---- ids of handled events
+
+    async def handled(self, listener: str, most: int) -> list[str]:
+        """Give the ids that were noted last for a listener, the oldest first; those beyond `most` are forgotten."""
+        return await self._do(lambda store: handled.keep(store, listener, most))
+
+    async def note_handled(self, listener: str, event_id: str, gone: Sequence[str] = ()) -> None:
+        """Note the id of an event that a listener was done with, and forget others; they count no bytes."""
+        await self._do(lambda store: handled.note(store, listener, event_id, gone))
 
     # ---- within
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from evbus_like.engine.outbox import handled
 from evbus_like.engine.outbox.connection import connect_readonly
 from evbus_like.engine.outbox.row import COLUMNS, is_sound
 from evbus_like.engine.outbox.salvage_segments import copy_segments
@@ -39,6 +40,7 @@ def salvage(path: Path, new: Path) -> Salvaged:
         with closing(source):
             events, again = copy_segments(source, target)
             _copy_dead(source, target)
+            handled.salvage(source, target)
         dead = target.execute("SELECT count(*) FROM dead").fetchone()[0]
         target.execute("COMMIT")
         return Salvaged(events, dead, again)

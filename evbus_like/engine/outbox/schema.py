@@ -5,16 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from evbus_like.engine.outbox import handled
 from evbus_like.engine.outbox.errors import NewerOutbox
 from evbus_like.engine.outbox.row import COLUMNS
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x65766273  # "evbs": tells our files from those of other programs
 PLAUSIBLE = 1000  # versions beyond this are garbage in a damaged header, not a later release
 
 EVENT = ", ".join(COLUMNS)
 DEAD = ("destination", "reason", "kind", "attempts", "first_failed", "died")
-TABLES = ("routes", "segments", "done", "dead")
+TABLES = ("routes", "segments", "done", "dead")  # of every version
+SINCE_2 = ("handled",)
 
 # `segments` holds what waits: see segment.py for `place`, record.py for `records`. `oldest` is the time of its first
 # event. `destinations` is a JSON list of names, in each row, too, for a file that has to be recovered.
@@ -35,7 +37,7 @@ CREATE = (
 )
 
 # From a version to the next, in one transaction with all that follow.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: handled.migrate}
 
 
 def version_of(connection: sqlite3.Connection, path: str) -> int:
@@ -57,8 +59,9 @@ def version_of(connection: sqlite3.Connection, path: str) -> int:
             f"the outbox {path} has version {version}, and this release of evbus_like knows {VERSION};"
             " install the release that wrote it, or give a new path"
         )
-    if tables and not (1 <= version <= VERSION and tables.issuperset(TABLES)):
-        missing = ", ".join(sorted(set(TABLES) - tables)) or "none"
+    wanted = {*TABLES, *(SINCE_2 if version >= 2 else ())}
+    if tables and not (1 <= version <= VERSION and tables >= wanted):
+        missing = ", ".join(sorted(wanted - tables)) or "none"
         raise sqlite3.DatabaseError(f"version {version}, missing tables: {missing}")
     return version if tables else 0
 
@@ -72,6 +75,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     if version == 0:
         for statement in CREATE:
             connection.execute(statement)
+        handled.migrate(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
     else:
         for old in range(version, VERSION):

@@ -10,7 +10,7 @@ import evbus_like.handlers as evbus
 @evbus.handler("orders", "order_placed")
 async def ship(hub, event):
     await hub.shop.stock.take(event.body["id"])
-    await hub.evbus.broker.put("shipped", event.body, headers={"evbus-service": "shipping"})
+    await hub.evbus.broker.dispatch("shipping", "shipped", event.body)
 
 
 @evbus.handler("orders", "order_slow")
@@ -19,7 +19,7 @@ async def slow(hub, event):
     print("slow has begun", flush=True)
     while not _may_go():  # noqa: ASYNC110 - a file cannot wake us
         await asyncio.sleep(0.02)
-    await hub.evbus.broker.put("shipped", event.body, headers={"evbus-service": "shipping"})
+    await hub.evbus.broker.dispatch("shipping", "shipped", event.body)
 
 
 def _may_go():

@@ -1,0 +1,232 @@
+"""Conformance of sources, part two: what becomes of an event after its handler."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from evbus_like.engine.consuming.handler import REJECT, REQUEUE, SHUTDOWN
+from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.source_target import SourceTarget
+
+
+class Settling(SourceSuite):
+    """Acknowledged after the handler; retried, requeued, given up; bounded; stopped."""
+
+    async def test_an_event_is_acknowledged_after_its_handler(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            first = await bench.worker({**ship, "gate": str(bench.gate("never"))}, timeout=0.5)
+            await bench.send("x")
+            await first.noted("begun")
+            await first.stop()  # beyond its timeout: the handler is not done
+            second = await bench.worker(ship)
+            assert await bench.all_done(1, second) == ["x"]
+            await second.stop()
+            third = await bench.worker(ship)
+            await bench.send("y")
+            assert await bench.all_done(1, third) == ["y"]
+
+    async def test_a_failed_event_is_handled_again_after_a_wait_its_attempts_counted(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler(fail=[1, 2], only=["bad"], backoff=0.5, max_backoff=0.5)
+            worker = await bench.worker(ship)
+            await bench.send("bad", "good")
+            await bench.all_done(2, worker)
+            tries = [note for note in worker.notes("begun") if note["body"] == "bad"]
+        assert [note["attempt"] for note in tries] == [1, 2, 3]
+        assert {(note["id"], note["routing_key"]) for note in tries} == {(tries[0]["id"], "placed")}
+        waits = [after["time"] - before["time"] for before, after in pairwise(tries)]
+        assert min(waits) >= 0.2  # half of the backoff, and the clocks' grain
+
+    async def test_an_event_that_fails_for_ever_goes_to_the_dead_letters_as_it_came(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler(fail="always", only=["bad"], attempts=3, backoff=0.1)
+            worker = await bench.worker(ship)
+            await target.publish(bench.orders, "placed", b' "bad" ', {"shop": "north"}, "the-id")
+            await bench.send("good")
+            (letter,) = await bench.dead(ship, 1)
+            assert await bench.all_done(1, worker) == ["good"]
+            assert len(worker.notes("failed")) == 3
+        assert letter.body == b' "bad" '
+        if self.features.headers:
+            assert letter.id == "the-id"
+            assert letter.headers["shop"] == "north"
+            assert "given up after 3 attempts" in _text(letter.headers["evbus-dead-reason"])
+            assert _text(letter.headers["evbus-dead-attempts"]) == "3"
+            assert _text(letter.headers["evbus-dead-routing-key"]) == "placed"
+
+    async def test_a_rejected_event_goes_to_the_dead_letters_at_once(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler(fail="always", only=["bad"], on_error=REJECT)
+            worker = await bench.worker(ship)
+            await bench.send("bad", "good")
+            assert len(await bench.dead(ship, 1)) == 1
+            assert await bench.all_done(1, worker) == ["good"]
+            assert len(worker.notes("failed")) == 1
+
+    async def test_a_body_that_cannot_be_decoded_goes_to_the_dead_letters_and_the_next_is_handled(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            worker = await bench.worker(ship)
+            odd = b'{"half": '
+            await target.publish(bench.orders, "placed", odd, {}, "odd")
+            await bench.send("good")
+            (letter,) = await bench.dead(ship, 1)
+            assert letter.body == odd
+            assert await bench.all_done(1, worker) == ["good"]
+            assert worker.bodies("begun") == ["good"]
+
+    async def test_a_body_beyond_the_bound_goes_to_the_dead_letters_and_the_next_is_handled(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path, max_event_bytes=1000) as bench:
+            ship = bench.handler()
+            worker = await bench.worker(ship, max_event_bytes=1000)
+            await bench.send("x" * 2000, "good")
+            (letter,) = await bench.dead(ship, 1)
+            assert len(letter.body) == 2002
+            assert await bench.all_done(1, worker) == ["good"]
+
+    async def test_a_requeued_event_comes_again_until_it_succeeds(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            mended = bench.gate("mended")
+            worker = await bench.worker(bench.handler(fail=str(mended), only=["bad"], on_error=REQUEUE))
+            await bench.send("bad", "good")
+            await worker.noted("failed", 3)
+            mended.touch()
+            each_once(await bench.all_done(2, worker), ["bad", "good"])
+            if self.features.redelivered:
+                assert [note["redelivered"] for note in worker.notes("done") if note["body"] == "bad"] == [True]
+
+    async def test_an_event_whose_id_was_handled_already_is_not_handled_again(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        self.needs("headers")
+        async with self.bench(target, tmp_path) as bench:
+            worker = await bench.worker(bench.handler(dedup=100))
+            await bench.send("first", id="same")
+            await worker.noted("done")
+            await bench.send("second", id="same")
+            await bench.send("other", id="other")
+            await bench.send("without", id="")
+            await bench.send("without either", id="")
+            each_once(await bench.all_done(4, worker), ["first", "other", "without", "without either"])
+
+    async def test_events_of_one_key_are_handled_in_their_order_whatever_is_retried(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        self.needs("keyed_order")
+        keys = ("a", "b", "c", "d")
+        async with self.bench(target, tmp_path) as bench:
+            only = [f"{key}{number}" for key in keys for number in (3, 7)]
+            ship = bench.handler(fail=[1], only=only, max_workers=10, prefetch=50, backoff=0.1)
+            worker = await bench.worker(ship)
+            for number in range(10):
+                for key in keys:
+                    await bench.send(f"{key}{number}", key=key)
+            done = await bench.all_done(40, worker)
+        for key in keys:
+            assert [body for body in done if body[0] == key] == [f"{key}{number}" for number in range(10)]
+
+    # ---- concurrency
+
+    async def test_functions_that_are_not_async_run_in_threads_beside_each_other(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            gate = bench.gate()
+            worker = await bench.worker(bench.handler(is_async=False, gate=str(gate), max_workers=3))
+            await bench.send(*numbered(3))
+            await worker.noted("begun", 3)
+            gate.touch()
+            each_once(await bench.all_done(3, worker), numbered(3))
+            assert not any(note["in_main_thread"] for note in worker.notes("done"))
+
+    async def test_one_slow_handler_does_not_keep_another_waiting(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            gate = bench.gate()
+            worker = await bench.worker(bench.handler("slow", gate=str(gate), max_workers=1), bench.handler("quick"))
+            await bench.send(*numbered(50))
+            await worker.noted("begun", 51)
+            each_once(worker.bodies(handler="quick"), numbered(50))
+            assert not worker.bodies(handler="slow")
+            gate.touch()
+            await bench.all_done(100, worker)
+
+    async def test_a_flood_is_received_little_by_little(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            gate = bench.gate()
+            ship = bench.handler(max_workers=2, prefetch=10)
+            worker = await bench.worker({**ship, "gate": str(gate)}, timeout=1.0)
+            await bench.send(*numbered(500))
+            await worker.noted("begun", 2)
+            await asyncio.sleep(1.0)
+            assert len(worker.notes("begun")) == 2
+            await worker.stop()
+            ((received, handled),) = _counts(worker, "received", "handled")
+            assert (received <= 20, handled) == (True, 0)
+            gate.touch()
+            each_once(await bench.all_done(500, await bench.worker(ship)), numbered(500))
+
+    # ---- stop
+
+    async def test_stop_waits_for_the_handler_under_way_and_gives_the_rest_back(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            gate, ship = bench.gate(), bench.handler(max_workers=1, prefetch=10)
+            first = await bench.worker({**ship, "gate": str(gate)})
+            await bench.send(*numbered(10))
+            await first.noted("begun")
+            first.tell()
+            await asyncio.sleep(0.5)
+            gate.touch()
+            assert await first.stop() == 0
+            assert len(first.bodies()) == 1
+            assert first.bodies() == first.bodies("begun")
+            second = await bench.worker(ship)
+            each_once([*first.bodies(), *await bench.all_done(9, second)], numbered(10))
+
+    async def test_a_handler_that_shuts_the_worker_down_ends_it_and_its_event_is_handled_by_the_next(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            mended = bench.gate("mended")
+            ship = bench.handler(fail=str(mended), on_error=SHUTDOWN)
+            first = await bench.worker(ship)
+            await bench.send("bad")
+            assert await first.ended() == 1
+            mended.touch()
+            second = await bench.worker(ship)
+            assert await bench.all_done(1, second) == ["bad"]
+            assert first.bodies() == []
+
+    async def test_a_stop_takes_no_longer_than_its_timeout_asks_for(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            worker = await bench.worker(bench.handler(gate=str(bench.gate("never"))), timeout=1.0)
+            await bench.send("x")
+            await worker.noted("begun")
+            begun = time.monotonic()
+            await worker.stop()
+            assert time.monotonic() - begun < 30.0  # a hang, no question of speed
+
+
+def _counts(worker: Any, *names: str) -> list[tuple[int, ...]]:
+    (note,) = worker.notes("stopped")
+    return [tuple(each[name] for name in names) for each in note["status"].values()]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

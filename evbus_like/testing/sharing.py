@@ -1,0 +1,181 @@
+"""Conformance of sources, part one: who gets an event, and what of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from evbus_like.engine.consuming.subscription import BROADCAST, SINGLETON
+from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.source_target import SourceTarget
+
+
+class Sharing(SourceSuite):
+    """Pools, singletons, broadcasts, patterns; what waits for whom; what arrives with an event."""
+
+    async def test_one_worker_of_each_pool_gets_an_event(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship, bill = bench.handler(), bench.handler("bill", "billing")
+            one, other = await bench.worker(ship), await bench.worker(ship)
+            billing = await bench.worker(bill)
+            await bench.send(*numbered(60))
+            each_once(await bench.all_done(60, one, other), numbered(60))
+            each_once(await bench.all_done(60, billing), numbered(60))
+
+    async def test_two_handlers_of_one_service_both_get_an_event(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            worker = await bench.worker(bench.handler("ship"), bench.handler("pack"))
+            await bench.send(*numbered(20))
+            await bench.all_done(40, worker)
+            each_once(worker.bodies(handler="ship"), numbered(20))
+            each_once(worker.bodies(handler="pack"), numbered(20))
+
+    async def test_one_handler_in_all_gets_an_event_of_a_singleton(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler("ship", "shipping", delivery=SINGLETON)
+            bill = bench.handler("bill", "billing", delivery=SINGLETON)
+            one, other = await bench.worker(ship), await bench.worker(bill)
+            await bench.send(*numbered(60))
+            each_once(await bench.all_done(60, one, other), numbered(60))
+
+    async def test_every_worker_gets_an_event_of_a_broadcast(self, target: SourceTarget, tmp_path: Path) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler(delivery=BROADCAST, reliable=False)
+            workers = [await bench.worker(ship) for _ in range(2)]
+            await bench.send(*numbered(20))
+            for worker in workers:
+                each_once(await bench.all_done(20, worker), numbered(20))
+
+    async def test_a_handler_gets_the_events_of_its_service_and_types_alone(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            other = f"{bench.orders}-other"
+            await target.prepare(other)
+            handler = bench.handler(event_types=["placed", "user.*", "item.#"])
+            worker = await bench.worker(handler)
+            wanted = ["placed", "user.made", "item", "item.a.b"]
+            for event_type in (*wanted, "user", "user.made.twice", "placed.x", "other"):
+                await bench.send(event_type, event_type=event_type)
+            await bench.send("of the other", service=other)
+            await bench.send("last")
+            each_once(await bench.all_done(5, worker), [*wanted, "last"])
+            assert {note["routing_key"] for note in worker.notes("done")} == set(wanted)
+            assert {note["service"] for note in worker.notes("done")} == {bench.orders}
+
+    async def test_a_reliable_handler_gets_what_came_while_nobody_received(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            first = await bench.worker(ship)
+            await bench.send("before")
+            await first.noted("done")
+            assert await first.stop() == 0
+            await bench.send(*numbered(20))
+            second = await bench.worker(ship)
+            each_once(await bench.all_done(20, second), numbered(20))
+
+    async def test_a_reliable_broadcast_keeps_events_for_the_instance_that_has_its_identifier(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            one, other = (
+                bench.handler(delivery=BROADCAST, broadcast_identifier=name, service="shipping") for name in "ab"
+            )
+            first, second = await bench.worker(one), await bench.worker(other)
+            await first.stop()
+            await bench.send(*numbered(10))
+            each_once(await bench.all_done(10, second), numbered(10))
+            third = await bench.worker(one)
+            each_once(await bench.all_done(10, third), numbered(10))
+
+    @pytest.mark.parametrize("delivery", ["service_pool", "broadcast"])
+    async def test_an_unreliable_handler_gets_what_comes_while_it_receives(
+        self, target: SourceTarget, tmp_path: Path, delivery: str
+    ) -> None:
+        if self.features.keeps_unwanted and delivery == "service_pool":
+            pytest.skip(f"{type(self).__name__} declares keeps_unwanted=True")
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler(reliable=False, delivery=delivery)
+            first = await bench.worker(ship)
+            await bench.send("while it receives")
+            await first.noted("done")
+            await first.stop()
+            await bench.send(*numbered(5, "lost"))
+            second = await bench.worker(ship)
+            await bench.send("after")
+            assert await bench.all_done(1, second) == ["after"]
+
+    async def test_an_event_that_comes_right_after_the_start_is_received(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        async with self.bench(target, tmp_path) as bench:
+            for number in range(3):
+                worker = await bench.worker(bench.handler(f"ship{number}"))
+                await bench.send(number)
+                assert await bench.all_done(1, worker) == [number]
+
+    async def test_a_new_handler_may_begin_in_the_past(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("rewinds")
+        async with self.bench(target, tmp_path) as bench:
+            await bench.send(*numbered(10))
+            early = await bench.worker(bench.handler("early", since="earliest"))
+            late = await bench.worker(bench.handler("late", since="latest"))
+            await bench.send("now")
+            each_once(await bench.all_done(11, early), [*numbered(10), "now"])
+            assert await bench.all_done(1, late) == ["now"]
+
+    async def test_the_id_and_the_headers_arrive(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("headers")
+        headers = {"text": "žába", "number": 7, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+        async with self.bench(target, tmp_path) as bench:
+            worker = await bench.worker(bench.handler())
+            await bench.send("x", id="the-id", headers=headers)
+            (note,) = await worker.noted("done")
+        assert note["id"] == "the-id"
+        expected = headers if self.features.typed_headers else {name: str(value) for name, value in headers.items()}
+        assert {name: note["headers"].get(name) for name in headers} == expected
+        assert (note["attempt"], note["redelivered"]) == (1, False)
+
+    async def test_what_a_handler_puts_carries_the_context_on(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("headers")
+        headers = {"correlation-id": "the-first", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+        async with self.bench(target, tmp_path) as bench:
+            shipped = f"{bench.orders}-shipped"
+            await target.prepare(shipped)
+            after = bench.handler("after", source=shipped, event_types=["shipped"])
+            worker = await bench.worker(bench.handler(put=(shipped, "shipped")), after)
+            await bench.send("x", id="the-id", headers=headers)
+            await bench.all_done(2, worker)
+            (note,) = [each for each in worker.notes("done") if each["handler"] == "after"]
+        assert note["headers"]["correlation-id"] == "the-first"
+        assert note["headers"]["causation-id"] == "the-id"
+        version, trace, span, flags = note["headers"]["traceparent"].split("-")
+        assert (version, trace, flags) == ("00", "a" * 32, "01")
+        assert span != "b" * 16
+
+    async def test_a_body_arrives_as_its_content_type_says(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("content_type")
+        raw = bytes(range(256))
+        async with self.bench(target, tmp_path) as bench:
+            worker = await bench.worker(bench.handler())
+            given = [
+                (json.dumps({"é": [1, None]}).encode(), "application/json"),
+                ("žába".encode(), "text/plain"),
+                (raw, "application/octet-stream"),
+                (b"unknown", "application/x-pigeon"),
+            ]
+            for number, (body, content_type) in enumerate(given):
+                await target.publish(bench.orders, "placed", body, {}, f"id-{number}", content_type)
+            notes = await worker.noted("done", len(given))
+        bodies = {note["id"]: note["body"] for note in notes}
+        assert bodies == {
+            "id-0": {"é": [1, None]},
+            "id-1": "žába",
+            "id-2": {"base64": base64.b64encode(raw).decode()},
+            "id-3": {"base64": base64.b64encode(b"unknown").decode()},
+        }

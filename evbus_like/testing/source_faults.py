@@ -1,0 +1,118 @@
+"""Conformance of sources, part three: workers that are killed, and a source that is absent, dies and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.source_target import SourceTarget
+
+
+class SourceFaults(SourceSuite):
+    """Every event is handled at least once, and receiving goes on."""
+
+    async def test_an_event_whose_worker_is_killed_is_handled_by_another(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        self.needs("processes")
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            first = await bench.worker({**ship, "gate": str(bench.gate("never")), "only": numbered(30)[::3]})
+            await bench.send(*numbered(30))
+            await first.noted("begun", 5)
+            second = await bench.worker(ship, ready=False)
+            await first.kill()
+            done = set(await bench.all_done(30 - len(set(first.bodies())), second)) | set(first.bodies())
+            assert done == set(numbered(30))
+
+    async def test_workers_that_come_and_go_lose_no_event(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("processes")
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            workers = [await bench.worker(ship)]
+            for number in range(3):
+                sending = asyncio.create_task(bench.send(*numbered(100, f"round {number}")))
+                workers.append(await bench.worker(ship))
+                await sending
+                if number == 1:
+                    await workers[1].kill()
+                else:
+                    await workers[number].stop()
+            wanted = {body for number in range(3) for body in numbered(100, f"round {number}")}
+            for _ in range(600):
+                done = {body for each in workers for body in each.bodies()}
+                if done >= wanted:
+                    break
+                await asyncio.sleep(0.1)
+            assert sorted(wanted - done) == []
+
+    async def test_receiving_goes_on_when_the_source_was_killed_and_came_back(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        self.needs("survives_restart")
+        async with self.bench(target, tmp_path) as bench:
+            gate, ship = bench.gate(), bench.handler()
+            worker = await bench.worker({**ship, "gate": str(gate), "only": ["under way"]})
+            await bench.send("before")
+            await worker.noted("done")
+            await bench.send("under way")
+            await worker.noted("begun", 2)
+            await target.kill()
+            await asyncio.sleep(1.0)
+            gate.touch()
+            await asyncio.sleep(0.5)
+            await target.start()
+            await bench.send(*numbered(20))
+            wanted = {"before", "under way", *numbered(20)}
+            await _until_done(worker, wanted)
+            assert await worker.stop() == 0
+            second = await bench.worker(ship)
+            await bench.send("last")
+            assert "last" in await bench.all_done(1, second)
+
+    async def test_a_worker_starts_without_its_source_and_receives_once_it_comes(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
+        self.needs("survives_restart")
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            first = await bench.worker(ship)
+            await first.stop()
+            await bench.send(*numbered(5))
+            await target.kill()
+            try:
+                worker = await bench.worker(ship, ready=False)
+                await worker.noted("started")
+                await asyncio.sleep(2.0)
+                assert worker.alive()
+            finally:
+                await target.start()
+            await worker.noted("ready")
+            each_once(await bench.all_done(5, worker), numbered(5))
+
+    async def test_a_worker_stops_though_its_source_is_gone(self, target: SourceTarget, tmp_path: Path) -> None:
+        self.needs("survives_restart")
+        async with self.bench(target, tmp_path) as bench:
+            ship = bench.handler()
+            worker = await bench.worker(ship, timeout=5.0)
+            await bench.send("x")
+            await worker.noted("done")
+            await target.kill()
+            try:
+                await asyncio.sleep(1.0)
+                assert await worker.stop() == 0
+            finally:
+                await target.start()
+            second = await bench.worker(ship)
+            await bench.send("y")
+            assert "y" in await bench.all_done(1, second)
+
+
+async def _until_done(worker: object, wanted: set[str]) -> None:
+    for _ in range(600):
+        done = set(worker.bodies())  # type: ignore[attr-defined]
+        if done >= wanted:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{sorted(wanted - done)} were not handled{worker.output()}")  # type: ignore[attr-defined]

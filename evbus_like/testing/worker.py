@@ -1,0 +1,69 @@
+"""A worker process: an application's bus with its handlers, until SIGTERM. It notes what it does as JSON lines.
+
+Run it as `python -m evbus_like.testing.worker FILE`. The file is JSON: `contexts` (what a credentials file holds),
+`handlers` (see probe.py), `notes` (the file to write to), `timeout` (seconds that a stop may take). The exit code is 0
+after a stop, 1 where a handler whose on_error is SHUTDOWN ended the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from evbus_like.engine.errors import HandlerShutdown
+from evbus_like.testing import probe, running
+from evbus_like.testing.running import new_hub
+
+
+def main(path: str) -> int:
+    """Run the worker that a file describes, and give its exit code."""
+    told = json.loads(Path(path).read_text())
+    os.environ["EVBUS_PROBE"] = path
+    with tempfile.TemporaryDirectory() as folder:
+        probe.write_app(Path(folder), {each["service"] for each in told["handlers"]})
+        sys.path.append(folder)
+        return asyncio.run(work(told))
+
+
+async def work(told: dict[str, Any]) -> int:
+    """Start, note it, wait for the end, stop, and note that."""
+    notes, code = probe.Notes(told["notes"]), 0
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    hub = new_hub()
+    async with running(told["contexts"], hub, told["timeout"]):
+        await hub.evbus.handlers.start()
+        notes.add("started")
+        joining = asyncio.create_task(_join(hub, notes))
+        ended = asyncio.create_task(hub.evbus.handlers.ended())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if ended.done() and isinstance(ended.exception(), HandlerShutdown):
+            code = 1
+        for task in (joining, ended, stopping):
+            task.cancel()
+        status = hub.evbus.handlers.status()
+        await hub.evbus.init.stop(told["timeout"])
+    notes.add("stopped", status=status)
+    return code
+
+
+async def _join(hub: Any, notes: probe.Notes) -> None:
+    while True:
+        try:
+            await hub.evbus.handlers.join(60.0)
+        except TimeoutError:
+            continue
+        notes.add("ready")
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

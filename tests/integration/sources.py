@@ -1,0 +1,51 @@
+"""Handlers for one test: plain functions on a source, without an application around them."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from evbus_like.bridge import handlers
+from evbus_like.engine.consuming.group import Group
+from evbus_like.engine.consuming.handler import Handler, HandlerOptions
+from evbus_like.testing import new_hub, running
+
+
+def handler(call, source, event_types="created", *, service="shipping", name="take", **options):
+    """Make a handler of a function that takes one event."""
+    types = (event_types,) if isinstance(event_types, str) else tuple(event_types)
+    made = HandlerOptions(source=source, event_types=types, **options)
+    return Handler(f"handler.{service}.{name}", service, name, call, asyncio.iscoroutinefunction(call), made)
+
+
+@asynccontextmanager
+async def receiving(profiles, *made, timeout=30.0, wait=True):
+    """Give a group of handlers that receive from these profiles, {provider: {profile: data}}; stopped at the end."""
+    async with running() as hub, on_hub(hub, profiles, *made, timeout=timeout, wait=wait) as group:
+        yield group
+
+
+@asynccontextmanager
+async def on_hub(hub, profiles, *made, timeout=30.0, wait=True):
+    """The same on a hub whose bus runs already."""
+    contexts = await hub.evbus.acct.profiles(acct_data=profiles)
+    group = Group()
+    group.start(await handlers.consumers(hub, contexts, list(made), group))
+    try:
+        if wait:
+            await group.subscribed(60.0)
+        yield group
+    finally:
+        await group.stop(timeout)
+
+
+def facts(group):
+    """Give the counts of a group's only consumer."""
+    (only,) = group.status().values()
+    return only
+
+
+async def checked(profiles, *made):
+    """Bind handlers without receiving; raises what start would."""
+    hub = new_hub()
+    async with running(hub=hub):
+        contexts = await hub.evbus.acct.profiles(acct_data=profiles)
+        return await handlers.consumers(hub, contexts, list(made), Group())

@@ -1,0 +1,268 @@
+"""RabbitMQ as a source of events that handlers fail with: retries, dead letters, requeues."""
+
+import asyncio
+import itertools
+import json
+import time
+
+import aio_pika
+import pytest
+
+from evbus_like.amqp import later
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.handlers import REJECT, REQUEUE
+from evbus_like.testing import eventually
+from tests.integration.receiving import Book, handle, receiving
+from tests.integration.support import channel, take
+from tests.integration.test_amqp_source import WAYS, publishing
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def profile(request, rabbitmq):
+    return {"connection": {"url": rabbitmq.url}, "batched": request.param}
+
+
+def fail(event):
+    raise ValueError("not today")
+
+
+async def letters(rabbitmq, queue, count):
+    """Take the messages of a queue."""
+    async with channel(rabbitmq.url) as opened:
+        return await take(await opened.declare_queue(queue, passive=True), count)
+
+
+async def depth(rabbitmq, queue):
+    """Say how many messages a queue has ready."""
+    async with channel(rabbitmq.url) as opened:
+        return (await opened.declare_queue(queue, passive=True)).declaration_result.message_count
+
+
+async def test_an_event_that_fails_comes_again_after_a_delay_with_its_attempt_counted(rabbitmq, profile, fresh_name):
+    times = []
+
+    def fail_twice(event):
+        times.append(time.monotonic())
+        if event.attempt < 3:
+            raise ValueError("not yet")
+
+    book = Book(fail_twice)
+    handler = handle(book, fresh_name, "placed", backoff=0.2, max_backoff=0.2)
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", {"n": 1}, message_id="one", headers={"own": "header", "list": ["a", "b"]})
+        await book.has(3)
+        await eventually(lambda: worker.tally().handled == 1)
+        tally = worker.tally()
+    assert [event.attempt for event in book.events] == [1, 2, 3]
+    assert [event.redelivered for event in book.events] == [False, True, True]
+    # Every attempt sees the same event
+    seen = {
+        (event.id, event.routing_key, event.raw, event.content_type, json.dumps(event.headers, sort_keys=True))
+        for event in book.events
+    }
+    assert seen == {("one", "placed", b'{"n": 1}', "application/json", '{"list": ["a", "b"], "own": "header"}')}
+    # A wait is drawn between 0.1 and 0.2 s and rounded up to a step, so it is 0.2 s
+    assert all(after - before >= 0.1 for before, after in itertools.pairwise(times))
+    assert (tally.retried, tally.handled, tally.dead) == (2, 1, 0)
+    assert await depth(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship") == 0
+
+
+async def test_while_an_event_waits_for_its_retry_others_are_handled(rabbitmq, profile, fresh_name):
+    def fail_once(event):
+        if event.body == 0 and event.attempt == 1:
+            raise ValueError("later")
+
+    book = Book(fail_once)
+    handler = handle(book, fresh_name, "placed", backoff=1.0, max_workers=1, prefetch=1)
+    async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
+        for number in range(5):
+            await publish("placed", number)
+        await book.has(6)
+    assert book.bodies == [0, 1, 2, 3, 4, 0]
+
+
+async def test_a_queue_of_a_delay_leads_back_to_the_handlers_queue_and_vanishes_unused(rabbitmq, profile, fresh_name):
+    book = Book(fail)
+    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
+    async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await book.has(2)
+        fields = ("name", "durable", "auto_delete", "exclusive", "arguments")
+        rows = json.loads(rabbitmq.ctl("list_queues", *fields, "--formatter", "json"))
+    queue = f"evt-{fresh_name}-placed--shipping.ship"
+    (row,) = (row for row in rows if row["name"].startswith(f"{queue}.retry."))
+    arguments = {name: value for name, _, value in row.pop("arguments")}
+    assert row == {"name": f"{queue}.retry.200", "durable": True, "auto_delete": False, "exclusive": False}
+    assert arguments == {
+        "x-message-ttl": 200,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+        "x-expires": 200 + later.LEASE,
+    }
+
+
+async def test_a_queue_of_a_delay_that_somebody_deleted_is_made_again(rabbitmq, profile, fresh_name):
+    book = Book(fail)
+    queue = f"evt-{fresh_name}-placed--shipping.ship"
+    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
+    async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await book.has(2)
+        rabbitmq.ctl("delete_queue", f"{queue}.retry.200")
+        await publish("placed", 2)
+        await book.has(4)
+    assert book.bodies == [1, 1, 2, 2]
+
+
+async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_it_had(rabbitmq, profile, fresh_name):
+    book = Book(fail)
+    body = b'{"n":   1}'
+    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.1)
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish(
+            "placed",
+            body,
+            message_id="one",
+            correlation_id="corr",
+            reply_to="reply",
+            priority=3,
+            app_id="app",
+            type="kind",
+            headers={"own": "header", "list": ["a"], "x-death": [{"queue": "q", "count": 1}], "CC": ["elsewhere"]},
+            user_id="guest",
+            expiration=3600,
+        )
+        await eventually(lambda: worker.tally().dead == 1)
+    queue = f"evt-{fresh_name}-placed--shipping.ship"
+    (letter,) = await letters(rabbitmq, f"{queue}.dead", 1)
+    assert (letter.body, letter.message_id, letter.content_type) == (body, "one", "application/json")
+    assert (letter.correlation_id, letter.reply_to, letter.priority) == ("corr", "reply", 3)
+    assert (letter.app_id, letter.type, letter.delivery_mode) == ("app", "kind", aio_pika.DeliveryMode.PERSISTENT)
+    assert (letter.expiration, letter.user_id) == (None, None)
+    assert letter.headers == {
+        "own": "header",
+        "list": ["a"],
+        "evbus-dead-reason": "given up after 2 attempts: ValueError: not today",
+        "evbus-dead-attempts": 2,
+        "evbus-dead-queue": queue,
+        "evbus-dead-routing-key": "placed",
+        "evbus-dead-service": fresh_name,
+    }
+    assert await depth(rabbitmq, queue) == 0
+
+
+async def test_a_dead_letter_that_is_put_back_begins_anew(rabbitmq, profile, fresh_name):
+    book = Book(fail)
+    queue = f"evt-{fresh_name}-placed--shipping.ship"
+    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.1)
+    async with receiving(profile, handler) as worker, channel(rabbitmq.url) as opened:
+        exchange = await opened.get_exchange(f"{fresh_name}.events")
+        await exchange.publish(aio_pika.Message(b"1", content_type="application/json", headers={"a": 1}), "placed")
+        await eventually(lambda: worker.tally().dead == 1)
+        (letter,) = await letters(rabbitmq, f"{queue}.dead", 1)
+        await exchange.publish(letter, letter.headers["evbus-dead-routing-key"])
+        await book.has(3)
+    assert [event.attempt for event in book.events][:3] == [1, 2, 1]
+
+
+async def test_an_existing_queue_of_dead_letters_is_taken_as_it_is(rabbitmq, profile, fresh_name):
+    dead = f"evt-{fresh_name}-placed--shipping.ship.dead"
+    async with channel(rabbitmq.url) as opened:
+        await opened.declare_queue(dead, durable=True, arguments={"x-max-length": 10})
+    handler = handle(Book(fail), fresh_name, "placed", on_error=REJECT)
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await eventually(lambda: worker.tally().dead == 1)
+    (letter,) = await letters(rabbitmq, dead, 1)
+    assert letter.headers["evbus-dead-reason"] == "rejected: ValueError: not today"
+
+
+async def test_dead_letters_go_to_the_exchange_that_the_profile_names(rabbitmq, profile, fresh_name):
+    # Given an exchange for dead letters to which no queue is bound yet
+    name = f"dead-{fresh_name}"
+    handler = handle(Book(fail), fresh_name, "placed", on_error=REJECT)
+    own = {**profile, "dead_letter_exchange": name}
+    async with channel(rabbitmq.url) as opened, publishing(rabbitmq.url, fresh_name) as publish:
+        exchange = await opened.declare_exchange(name, "topic", durable=True)
+        async with receiving(own, handler) as worker:
+            await publish("placed", 1)
+            # Then the event stays where it is
+            await eventually(lambda: worker.tally().failed == 1)
+            await asyncio.sleep(0.3)
+            assert worker.tally().dead == 0
+            # Until somebody binds one
+            queue = await opened.declare_queue(name, durable=True)
+            await queue.bind(exchange, "#")
+            await eventually(lambda: worker.tally().dead == 1)
+    (letter,) = await letters(rabbitmq, name, 1)
+    assert letter.routing_key == f"evt-{fresh_name}-placed--shipping.ship"
+
+
+async def test_an_event_that_is_requeued_comes_again_and_says_so(rabbitmq, profile, fresh_name):
+    def fail_thrice(event):
+        if len(book.events) < 4:
+            raise ValueError("again")
+
+    book = Book(fail_thrice)
+    handler = handle(book, fresh_name, "placed", on_error=REQUEUE)
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await eventually(lambda: worker.tally().handled == 1)
+        assert worker.tally().requeued == 3
+    assert [event.redelivered for event in book.events] == [False, True, True, True]
+
+
+async def test_a_quorum_queue_counts_attempts_over_requeues(rabbitmq, profile, fresh_name):
+    book = Book(lambda event: fail(event) if len(book.events) < 3 else None)
+    handler = handle(book, fresh_name, "placed", on_error=REQUEUE)
+    async with receiving({**profile, "quorum": True}, handler), publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await book.has(3)
+    assert [event.attempt for event in book.events] == [1, 2, 3]
+
+
+async def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once(rabbitmq, profile, fresh_name):
+    book = Book()
+    handler = handle(book, fresh_name, "placed")
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        for number in range(20):
+            await publish("placed", b"{no json", message_id=f"bad-{number}")
+        await publish("placed", "good")
+        await eventually(lambda: worker.tally().dead == 20)
+        await book.has(1)
+        assert worker.tally().received == 21
+    found = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 20)
+    assert {letter.body for letter in found} == {b"{no json"}
+    assert sorted(letter.message_id for letter in found) == sorted(f"bad-{number}" for number in range(20))
+    assert "cannot be decoded" in found[0].headers["evbus-dead-reason"]
+
+
+async def test_a_body_that_is_too_large_is_a_dead_letter_whole(rabbitmq, profile, fresh_name):
+    book = Book()
+    handler = handle(book, fresh_name, "placed")
+    big = b"x" * 300_000
+    own = {**profile, "max_event_bytes": 1000}
+    async with receiving(own, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", big, content_type="text/plain")
+        await publish("placed", b"small", content_type="text/plain")
+        await eventually(lambda: worker.tally().dead == 1)
+        await book.has(1)
+    (letter,) = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 1)
+    assert letter.body == big
+    assert book.bodies == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("delay", "milliseconds"),
+    [(0, 100), (0.1, 100), (0.11, 200), (0.3, 500), (1.0, 1000), (1.01, 2000), (60, 100_000), (1e9, 2_000_000_000)],
+)
+def test_delays_are_rounded_up_to_few_steps(delay, milliseconds):
+    assert later.step(delay) == milliseconds
+
+
+def test_a_queue_of_a_delay_outlives_what_is_in_it():
+    subscription = Subscription("orders", ("placed",), "shipping", "ship")
+    for milliseconds in (100, 5000, later.LONGEST):
+        made = later.arguments(subscription, milliseconds)
+        assert made["x-expires"] > made["x-message-ttl"] + later.RENEW * 1000
+        assert made["x-expires"] < 2**32

@@ -1,0 +1,58 @@
+"""Worker processes as a test starts, ends and reads them."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+
+from tests.integration.support import DEADLINE
+
+
+class Workers:
+    """Processes that run one plan, see worker.py; each call of `start` makes one more. Use it in an `async with`."""
+
+    def __init__(self, folder, profiles, **options):
+        self.folder = folder
+        self.plan = {"profiles": profiles, "seconds": options.pop("seconds", 0.0), "handler": options}
+        self.running = []
+        self.files = []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_exception):
+        for process in self.running:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def start(self, **options):
+        """Start a worker and return when it receives."""
+        self.files.append(self.folder / f"worker-{len(self.files)}.jsonl")
+        plan = {**self.plan, "file": str(self.files[-1]), "handler": {**self.plan["handler"], **options}}
+        command = ["-m", "tests.integration.worker", json.dumps(plan)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        self.running.append(process)
+        async with asyncio.timeout(DEADLINE):
+            assert await process.stdout.readline() == b"ready\n"
+        return process
+
+    async def stop(self, process):
+        """Stop a worker as its operator would, and give its counts."""
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            answer, _ = await process.communicate()
+        return json.loads(answer)
+
+    def notes(self, what="done", worker=None):
+        """Give what all workers, or one, have noted so far."""
+        files = self.files if worker is None else [self.files[worker]]
+        lines = [line for file in files if file.exists() for line in file.read_text().split("\n")[:-1]]
+        return [note for note in map(json.loads, lines) if note["what"] == what]
+
+    def handled(self, worker=None):
+        """Count the handlings by the events' bodies."""
+        return Counter(note["body"] for note in self.notes(worker=worker))

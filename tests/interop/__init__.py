@@ -1,0 +1,1 @@
+"""Other systems on the other side of the broker, the real ones."""

@@ -1,0 +1,96 @@
+"""What nameko 2.14.1 sent when it was recorded (nameko-2.14.1.json), for machines that cannot run it."""
+
+import base64
+import json
+import re
+
+import pytest
+
+from evbus_like.testing import eventually, running
+from tests.integration.receiving import Book, receiving
+from tests.integration.support import channel
+from tests.integration.test_amqp_source import send_raw
+from tests.interop import services
+from tests.interop.record import DISPATCHED, NOTES, SOURCE, published, unique
+from tests.interop.recorder import properties, recording
+from tests.interop.test_nameko import all_ways
+
+INSTANCE = re.compile(r"[0-9a-f]{32}$")
+
+
+@pytest.fixture(scope="module")
+def nameko():
+    """What was recorded."""
+    return json.loads(NOTES.read_text(encoding="utf-8"))
+
+
+def declared(methods):
+    """Give what was declared and consumed, with every instance's own id as one and the same, in any order."""
+    kept = [method for method in methods if method["method"].split(".")[0] in ("Exchange", "Queue")]
+    kept += [method for method in methods if method["method"] in ("Basic.Qos", "Basic.Consume")]
+    alike = [{name: _alike(value) for name, value in method.items()} for method in kept]
+    return sorted(json.dumps(method, sort_keys=True) for method in unique(alike))
+
+
+def _alike(value):
+    return INSTANCE.sub("<instance>", value) if isinstance(value, str) else value
+
+
+@pytest.fixture
+async def clean(rabbitmq):
+    """Leave no queue of the recorded service behind."""
+    yield
+    for row in json.loads(rabbitmq.ctl("list_queues", "name", "--formatter", "json")):
+        if row["name"].startswith(f"evt-{SOURCE}-"):
+            rabbitmq.ctl("delete_queue", row["name"])
+
+
+async def test_our_handlers_declare_what_namekos_declare_word_for_word(rabbitmq, nameko, clean):
+    async with recording(rabbitmq.port) as recorder:
+        profile = {"connection": {"host": "127.0.0.1", "port": recorder.port}}
+        books = {name: Book() for name in services.HANDLED}
+        async with receiving(profile, *all_ways(SOURCE, books)):
+            pass
+        ours = recorder.methods()
+    assert declared(ours) == declared(nameko["Handles"])
+
+
+async def test_our_handlers_understand_messages_of_nameko(rabbitmq, nameko, clean):
+    books = {name: Book() for name in services.HANDLED}
+    messages = published(nameko["Dispatches"])
+    assert len(messages) == DISPATCHED
+    async with (
+        receiving({"connection": {"url": rabbitmq.url}}, *all_ways(SOURCE, books)),
+        channel(rabbitmq.url) as opened,
+    ):
+        plain = await opened.get_underlay_channel()
+        for message in messages:
+            raw = base64.b64decode(message["properties"])
+            await send_raw(plain, message["exchange"], message["routing_key"], raw, message["body"].encode())
+        for book in books.values():
+            await book.has(DISPATCHED)
+    for book in books.values():
+        assert book.bodies == [{"n": number, "text": "ä"} for number in range(DISPATCHED)]
+        (call,) = book.events[0].headers["nameko.call_id_stack"]
+        assert call.startswith(f"{SOURCE}.go.")
+
+
+async def test_our_events_are_what_namekos_handlers_know(rabbitmq, nameko):
+    theirs = published(nameko["Dispatches"])[0]
+    async with recording(rabbitmq.port) as recorder:
+        connection = {"host": "127.0.0.1", "port": recorder.port}
+        async with running({"amqp": {"default": {"connection": connection}}}) as hub:
+            headers = {"nameko.call_id_stack": ["orders.go.1"]}
+            await hub.evbus.broker.dispatch(
+                SOURCE, "placed", {"n": 0, "text": "ä"}, headers=headers, confirm="delivered"
+            )
+        await eventually(lambda: published(recorder.methods()))
+        (ours,) = published(recorder.methods())
+        exchange = [method for method in recorder.methods() if method["method"] == "Exchange.Declare"]
+    assert exchange == [method for method in nameko["Dispatches"] if method.get("exchange_type")][:1]
+    for name in ("exchange", "routing_key", "mandatory"):
+        assert ours[name] == theirs[name], name
+    assert json.loads(ours["body"]) == json.loads(theirs["body"])
+    said, known = properties(ours["properties"]), properties(theirs["properties"])
+    assert (said["content_type"], said["delivery_mode"]) == (known["content_type"], known["delivery_mode"])
+    assert type(said["headers"]["nameko.call_id_stack"]) is type(known["headers"]["nameko.call_id_stack"])

@@ -1,0 +1,116 @@
+"""amqp/wire.py and amqp/properties.py: they read what pamqp writes, and never raise, whatever they are given."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands, encode
+
+from evbus_like.amqp import wire
+from evbus_like.amqp.properties import CONTENT_TYPE, MESSAGE_ID, Properties
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+PLAIN = st.one_of(
+    st.text(st.characters(codec="utf-8")),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.booleans(),
+    st.none(),
+)
+VALUES = st.recursive(
+    PLAIN, lambda deeper: st.lists(deeper, max_size=3) | st.dictionaries(NAMES, deeper, max_size=3), max_leaves=8
+)
+TABLES = st.dictionaries(NAMES, VALUES, max_size=5)
+
+
+def table(values):
+    return encode.field_table(values)[4:]
+
+
+@given(TABLES)
+def test_a_table_is_read_as_it_was_written(values):
+    assert wire.plain(table(values)) == values
+
+
+@given(TABLES)
+def test_the_entries_of_a_table_are_its_very_bytes(values):
+    raw = table(values)
+    found = list(wire.entries(raw))
+    assert b"".join(entry for _, entry in found) == raw
+    assert {name for name, _ in found} == set(values)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_table_raise_nothing(raw):
+    assert isinstance(wire.plain(raw), dict)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_properties_raise_nothing(raw):
+    read = Properties(raw)
+    assert isinstance(read.headers, dict)
+    assert isinstance(read.text(MESSAGE_ID), str)
+    assert isinstance(read.timestamp, float)
+    read.copy((), {"a": 1})
+
+
+@given(TABLES, st.integers(0, 200))
+def test_a_table_that_is_cut_short_gives_what_is_whole(values, cut):
+    whole = wire.plain(table(values))
+    for name, value in wire.plain(table(values)[:cut]).items():
+        assert whole.get(name, value) == value or isinstance(value, bytes | str)
+
+
+def test_tables_within_tables_end_somewhere():
+    raw = b"\x01aV"
+    for _ in range(wire.DEEPEST + 5):
+        raw = b"\x01aF" + len(raw).to_bytes(4, "big") + raw
+    assert wire.plain(raw) == {}
+
+
+def made(**properties):
+    return commands.Basic.Properties(**properties).marshal()
+
+
+ALL = {
+    "content_type": "application/json",
+    "content_encoding": "utf-8",
+    "headers": {"a": 1, "b": [1, "x"]},
+    "delivery_mode": 1,
+    "priority": 4,
+    "correlation_id": "corr",
+    "reply_to": "reply",
+    "expiration": "60000",
+    "message_id": "id",
+    "timestamp": datetime(2026, 1, 2, tzinfo=UTC),
+    "message_type": "type",
+    "user_id": "guest",
+    "app_id": "app",
+}
+
+
+def test_properties_are_read_wherever_they_stand():
+    read = Properties(made(**ALL))
+    assert (read.text(CONTENT_TYPE), read.text(MESSAGE_ID)) == ("application/json", "id")
+    assert read.timestamp == ALL["timestamp"].timestamp()
+    assert read.headers == {"a": 1, "b": [1, "x"]}
+
+
+def test_a_copy_is_the_same_but_for_headers_persistence_and_what_rabbitmq_would_refuse():
+    copy = Properties(made(**ALL)).copy({"a"}, {"added": "yes"})
+    again = commands.Basic.Properties()
+    again.unmarshal(int.from_bytes(copy[:2], "big"), copy[2:])
+    expected = {**ALL, "headers": {"b": [1, "x"], "added": "yes"}, "delivery_mode": 2, "expiration": None}
+    assert {name: getattr(again, name) for name in ALL} == {**expected, "user_id": None}
+
+
+def test_a_copy_of_nothing_has_its_headers_and_is_persistent():
+    again = Properties(Properties(b"\x00\x00").copy((), {"a": 1}))
+    assert again.headers == {"a": 1}
+    assert len(again.parts) == 2
+
+
+def test_an_added_header_stands_once():
+    copy = Properties(Properties(made(headers={"a": 1, "b": 2})).copy((), {"a": 3}))
+    assert copy.headers == {"b": 2, "a": 3}
+    assert copy.raw.count(b"\x01a") == 1

@@ -1,0 +1,223 @@
+"""dedup_durable: ids of handled events in the outbox file."""
+
+import asyncio
+import sqlite3
+import textwrap
+
+import pytest
+
+from evbus_like.engine.consuming.durable_window import DurableWindow
+from evbus_like.engine.errors import HandlerError, StorageError
+from evbus_like.engine.outbox import Outbox, OutboxLocked
+from evbus_like.engine.outbox.recovery import recover
+from evbus_like.testing import eventually, new_hub, running
+from tests.unit.fakes import HANG
+from tests.unit.sources import Log, Source, made
+
+APP = """
+    import evbus_like.handlers as evbus
+
+    @evbus.handler("orders", "placed", dedup=3, dedup_durable=True)
+    async def ship(hub, event):
+        hub.SEEN.append(event.id)
+"""
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVBUS_OUTBOX", "")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "evbus_like" / "outbox.sqlite"
+
+
+@pytest.fixture
+def app(package, monkeypatch):
+    monkeypatch.syspath_prepend(package({"handler/shipping.py": textwrap.dedent(APP)}))
+
+    def hub():
+        made = new_hub()
+        made.SEEN = []
+        return made
+
+    return hub
+
+
+async def put(hub, *ids):
+    """Put events of these ids to the exchange of the service."""
+    from evbus_like.engine.event import Event
+
+    for each in ids:
+        event = Event("placed", b"1", "default", {"evbus-service": "orders"})
+        event.id, event.content_type = each, "application/json"
+        assert hub.ingress.internal.EXCHANGES["orders.events"].put(event) is None
+
+
+async def repeats(hub, count):
+    await eventually(lambda: next(iter(hub.evbus.handlers.status().values()))["repeats"] >= count, HANG)
+
+
+async def begin(hub):
+    await hub.evbus.handlers.start()
+    await hub.evbus.handlers.join(HANG)
+
+
+@pytest.mark.parametrize("profile", [None, {"outbox": "always"}], ids=["outbox for the ids alone", "shared outbox"])
+async def test_a_restart_does_not_forget_what_was_handled(app, path, profile):
+    profiles = {"internal": {"default": profile}}
+    hub = app()
+    async with running(profiles, hub):
+        await begin(hub)
+        await put(hub, "a", "b", "a")
+        await repeats(hub, 1)
+    assert path.exists()
+    again = app()
+    async with running(profiles, again):
+        await begin(again)
+        await put(again, "a", "b", "c")
+        await repeats(again, 2)
+        await eventually(lambda: again.SEEN, HANG)
+    assert (hub.SEEN, again.SEEN) == (["a", "b"], ["c"])
+
+
+async def test_handlers_may_be_stopped_and_started_while_the_bus_goes_on(app, path):
+    hub = app()
+    async with running(None, hub):
+        await begin(hub)
+        await put(hub, "a")
+        await eventually(lambda: hub.SEEN, HANG)
+        await hub.evbus.handlers.stop()
+        await begin(hub)
+        await put(hub, "a")
+        await repeats(hub, 1)
+    assert hub.SEEN == ["a"]
+
+
+async def test_an_outbox_that_another_process_has_is_named_with_its_pid(app, path):
+    from tests.unit.outboxes import ROOT
+
+    script = (
+        "import sys, asyncio; from evbus_like.engine.outbox import Outbox; b = Outbox(sys.argv[1]); b.open();"
+        " print('open', flush=True); sys.stdin.read()"
+    )
+    import sys
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script, str(path)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        await process.stdout.readline()
+        hub = app()
+        async with running(None, hub):
+            with pytest.raises(OutboxLocked, match=str(process.pid)):
+                await hub.evbus.handlers.start()
+            assert hub.evbus.handlers.status() == {}
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def test_a_broadcast_whose_queue_is_another_after_each_start_cannot_keep_ids(package, monkeypatch, path):
+    options = "delivery=evbus.BROADCAST, reliable=False, dedup=3, dedup_durable=True"
+    source = textwrap.dedent(APP).replace("dedup=3, dedup_durable=True", options)
+    monkeypatch.syspath_prepend(package({"handler/shipping.py": source}))
+    hub = new_hub()
+    async with running(None, hub):
+        with pytest.raises(HandlerError, match="dedup_durable keeps ids under the queue's name"):
+            await hub.evbus.handlers.start()
+
+
+# ---- the window
+
+
+@pytest.fixture
+async def box(path):
+    made = Outbox(path)
+    made.open()
+    yield made
+    await made.close()
+
+
+async def known(box, listener="queue", size=100):
+    window = DurableWindow(box, listener, size)
+    await window.load()
+    return list(window._ids)
+
+
+async def test_the_newest_ids_of_a_listener_are_kept_and_no_others(box):
+    window = DurableWindow(box, "queue", 3)
+    for each in ("a", "b", "c", "a", "d", "e"):
+        await window.add(each)
+    await DurableWindow(box, "other", 3).add("z")
+    assert await known(box) == ["a", "d", "e"]
+    assert await known(box, "other") == ["z"]
+
+
+async def test_a_smaller_window_forgets_the_oldest_on_the_disk_as_well(box):
+    window = DurableWindow(box, "queue", 5)
+    for each in "abcde":
+        await window.add(each)
+    assert await known(box, size=2) == ["d", "e"]
+    assert await known(box, size=5) == ["d", "e"]
+
+
+async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first(box, path):
+    window = DurableWindow(box, "queue", 3)
+    note, failures = box.note_handled, [StorageError("full"), StorageError("full")]
+
+    async def failing(*args):
+        if failures:
+            raise failures.pop()
+        await note(*args)
+
+    box.note_handled = failing
+    source = Source()
+
+    async def ack(feed, events):
+        with sqlite3.connect(path) as reader:
+            on_disk = {row[0] for row in reader.execute("SELECT id FROM handled")}
+        reader.close()
+        assert {event.id for event in events} <= on_disk
+        await Source.ack(source, feed, events)
+
+    source.ack = ack
+    consumer = made(source, Log(), dedup=3)
+    consumer._window = window
+    task = asyncio.create_task(consumer.run())
+    source.put(1, 2)
+    await eventually(lambda: len(source.settled) == 2, HANG)
+    assert failures == []
+    consumer.stop()
+    await task
+
+
+async def test_a_file_of_version_1_gets_the_table(path):
+    box = Outbox(path)
+    box.open()
+    await box.close()
+    with sqlite3.connect(path) as old:
+        old.execute("DROP TABLE handled")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    assert box.open() is None
+    await DurableWindow(box, "queue", 3).add("a")
+    assert await known(box) == ["a"]
+    await box.close()
+
+
+async def test_ids_are_recovered_from_a_damaged_file(path):
+    box = Outbox(path)
+    box.open()
+    window = DurableWindow(box, "queue", 100)
+    for number in range(20):
+        await window.add(f"id-{number}")
+    await box.close()
+    data = bytearray(path.read_bytes())
+    data[60:64] = b"\xff\x3f\x7f\x12"  # where the header has the version
+    path.write_bytes(data)
+    assert recover(path) is not None
+    box.open()
+    assert await known(box) == [f"id-{number}" for number in range(20)]
+    await box.close()

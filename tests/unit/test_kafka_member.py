@@ -1,0 +1,207 @@
+"""kafka/member.py, with a coordinator that is not there: what a rebalance waits for, forgets and commits."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka
+
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.errors import TransientError
+from evbus_like.kafka import consumer, member
+from evbus_like.kafka.settings import settings
+
+P, Q = TopicPartition("orders.events", 0), TopicPartition("orders.events", 1)
+
+
+class Coordinator:
+    """Keeps what is committed, and a log of the questions; `failure` is raised by the next commit."""
+
+    generation = 7
+    coordinator_id = 1
+
+    def __init__(self):
+        self.committed, self.log, self.failure = {}, [], None
+
+    async def fetch_committed_offsets(self, places):
+        self.log.append("committed?")
+        await asyncio.sleep(0)
+        return {place: self.committed[place] for place in places if place in self.committed}
+
+    async def commit_offsets(self, assignment, offsets):
+        self.log.append("commit")
+        if self.failure is not None:
+            raise self.failure
+        self.committed |= {place: each.offset for place, each in offsets.items()}
+
+    def check_errors(self):
+        pass
+
+
+@pytest.fixture
+async def feed(monkeypatch):
+    monkeypatch.setattr(consumer.closing, "leave", None)
+    made = consumer.Feed(settings({"timeout": 0.6}), Subscription("orders", ("created",), "shipping", "ship"))
+    made.kafka._coordinator = Coordinator()
+    made.places = lambda: [P, Q]
+    yield made
+    made.kafka._closed = True
+
+
+def lookup(feed, ends):
+    """Let the consumer look up these ends, and note when it does."""
+
+    async def end_offsets(places):
+        feed.kafka._coordinator.log.append("ends?")
+        return {place: ends[place] for place in places}
+
+    async def beginning_offsets(places):
+        return dict.fromkeys(places, 0)
+
+    feed.kafka.end_offsets, feed.kafka.beginning_offsets = end_offsets, beginning_offsets
+
+
+def received(feed, *offsets, place=P):
+    """Let records be received; gives their events."""
+    where = {"topic": place.topic, "partition": place.partition}
+    what = {"key": b"created", "value": b"", "headers": (), "timestamp": 0}
+    records = [SimpleNamespace(**where, **what, offset=offset) for offset in offsets]
+    return feed._events({place: records})
+
+
+async def test_a_rebalance_waits_for_events_under_way_and_commits_them(feed):
+    first, second, third = received(feed, 0, 1, 2)
+    first.busy = True
+    seat, coordinator = feed._seat, feed.kafka._coordinator
+    revoking = asyncio.create_task(seat.on_partitions_revoked({P, Q}))
+    await asyncio.sleep(0.1)
+    assert not revoking.done()
+    assert (first.revoked, second.revoked, third.revoked) == (False, True, True)
+    feed.ack([first])
+    await revoking
+    assert coordinator.committed == {P: 1}
+
+
+async def test_what_is_settled_after_a_rebalance_is_committed_nowhere(feed):
+    (slow,) = received(feed, 5)
+    slow.busy = True
+    await feed._seat.on_partitions_revoked({P})
+    assert slow.revoked
+    committed = dict(feed.kafka._coordinator.committed)
+    feed.ack([slow])
+    await feed._seat._commit()
+    assert feed.kafka._coordinator.committed == committed == {P: 5}
+
+
+async def test_after_a_rebalance_an_event_is_neither_given_again_nor_buried(feed):
+    (slow,) = received(feed, 5)
+    slow.busy = True
+    await feed._seat.on_partitions_revoked({P})
+    feed.requeue(slow)
+    await feed.dead(slow, "no reason")  # would connect
+    assert feed._again == []
+
+
+async def test_an_event_that_waits_to_be_given_again_goes_with_its_partition(feed):
+    (mine,) = received(feed, 5)
+    (other,) = received(feed, 9, place=Q)
+    feed.requeue(mine)
+    feed.requeue(other)
+    feed.forget([P])
+    assert [event.token[1].offset for event in feed._again] == [9]
+
+
+async def test_a_member_that_was_thrown_out_waits_for_nothing(feed):
+    (slow,) = received(feed, 5)
+    slow.busy = True
+    feed.settings = SimpleNamespace(drain=60.0)
+    feed.kafka._coordinator.generation = -1
+    async with asyncio.timeout(5):
+        await feed._seat.on_partitions_revoked({P})
+
+
+async def test_a_commit_that_fails_in_a_rebalance_loses_the_feed_and_forgets_all_the_same(feed):
+    (event,) = received(feed, 5)
+    feed.ack([event])
+    feed.kafka._coordinator.failure = kafka.GroupAuthorizationFailedError("g")
+    await feed._seat.on_partitions_revoked({P})
+    assert list(feed.offsets) == []
+    with pytest.raises(Exception, match="GroupAuthorizationFailedError"):
+        feed.check()
+
+
+async def test_a_commit_that_the_group_does_not_take_is_due_again(feed):
+    feed.ack(received(feed, 5))
+    feed.kafka._coordinator.failure = kafka.CommitFailedError("rebalanced")
+    await feed._seat._commit()
+    feed.kafka._coordinator.failure = None
+    await feed._seat._commit()
+    assert feed.kafka._coordinator.committed == {P: 6}
+
+
+async def test_a_commit_without_an_answer_does_not_hold_up_the_next(feed, monkeypatch):
+    monkeypatch.setattr(member, "COMMIT_WAIT", 0.05)
+    feed.ack(received(feed, 5))
+
+    async def never(assignment, offsets):
+        await asyncio.sleep(3600)
+
+    answering, feed.kafka._coordinator.commit_offsets = feed.kafka._coordinator.commit_offsets, never
+    await feed._seat._commit()
+    feed.kafka._coordinator.commit_offsets = answering
+    await feed._seat._commit()
+    assert feed.kafka._coordinator.committed == {P: 6}
+
+
+async def test_a_new_group_looks_up_the_ends_before_it_looks_a_last_time_at_what_others_committed(feed):
+    """Who looks the other way round passes over what is published in between."""
+    lookup(feed, {P: 10, Q: 20})
+    await feed._seat.on_partitions_assigned({P})
+    log = feed.kafka._coordinator.log
+    assert log[log.index("ends?") :] == ["ends?", "committed?", "commit"]
+    assert feed.kafka._coordinator.committed == {P: 10, Q: 20}
+
+
+async def test_what_another_member_commits_meanwhile_is_left_as_it_is(feed):
+    coordinator = feed.kafka._coordinator
+    lookup(feed, {P: 12, Q: 20})
+    look_up = feed.kafka.end_offsets
+
+    async def end_offsets(places):
+        coordinator.committed |= {P: 10, Q: 20}
+        return await look_up(places)
+
+    feed.kafka.end_offsets = end_offsets
+    await feed._seat.on_partitions_assigned({P})
+    assert coordinator.committed == {P: 10, Q: 20}
+
+
+async def test_a_partition_that_a_topic_got_later_is_begun_at_its_beginning(feed):
+    lookup(feed, {P: 10, Q: 20})
+    feed.kafka._coordinator.committed[P] = 4
+    await feed._seat.on_partitions_assigned({P})
+    assert feed.kafka._coordinator.committed == {P: 4, Q: 0}
+
+
+async def test_a_group_without_partitions_for_too_long_is_a_lost_feed(feed, monkeypatch):
+    feed._seat.check()
+    monkeypatch.setattr(member, "monotonic", lambda: 1e12)
+    with pytest.raises(TransientError, match="no partitions"):
+        feed.check()
+
+
+async def test_where_to_begin_cannot_be_committed_the_feed_is_lost(feed):
+    lookup(feed, {P: 10, Q: 20})
+    feed.kafka._coordinator.failure = kafka.GroupAuthorizationFailedError("g")
+    await feed._seat.on_partitions_assigned({P})
+    with pytest.raises(Exception, match="GroupAuthorizationFailedError"):
+        feed.check()
+
+
+async def test_the_parts_of_aiokafka_that_are_used_and_not_public_are_there(feed):
+    assert callable(feed.kafka._client.set_topics)
+    assert callable(feed.kafka._client.force_metadata_update)
+    coordinator = consumer.aiokafka.consumer.group_coordinator.GroupCoordinator
+    for name in ("fetch_committed_offsets", "commit_offsets", "check_errors"):
+        assert asyncio.iscoroutinefunction(getattr(coordinator, name)) == (name != "check_errors")
