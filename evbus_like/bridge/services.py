@@ -48,9 +48,10 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> d
             continue
         methods: dict[str, Method] = {}
         for name, function in _functions(plugin):
-            if (only and not among(service, name, only)) or among(service, name, skip):
-                continue
             method = _method(hub, f"service.{plugin_name}.{name}", service, name, function)
+            named = str(method.name)
+            if (only and not among(service, named, only)) or among(service, named, skip):
+                continue
             if trouble := kind_problem(function.func) or _trouble(method):
                 wrong.append(f"{method.ref}: {trouble}")
             elif method.name in methods:
