@@ -13,11 +13,13 @@ from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.handlers import among, kind_problem
 from evbus_like.bridge.source import PluginSource
 from evbus_like.bridge.sources import Sources
+from evbus_like.engine.consuming.caller import SAFE_WITHIN
 from evbus_like.engine.consuming.consumer import Consumer
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.rpc.method import Method
 from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.rpc.sender import Sender
 from evbus_like.engine.rpc.server import Server
 from evbus_like.engine.rpc.subscriptions import requests
 
@@ -131,20 +133,10 @@ def _consumer(
     workers: int,
     group: Group,
 ) -> Consumer:
-    post = Post(lambda letters: source.send(consumer.feed, letters), f"{service} on {source.name}")
-    dump = plugins.serializer(hub, "json").dump
-    server: Any = Server(
-        service,
-        methods,
-        decoder(hub),
-        dump,
-        hub.evbus.ENGINE,
-        post,
-        exchange,
-        workers,
-        source.max_event_bytes,
-        hub.evbus.MIDDLEWARE,
-    )
+    most, through = source.max_event_bytes, hub.evbus.MIDDLEWARE
+    post = Post(lambda letters: source.send(consumer.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
+    sender = Sender(service, plugins.serializer(hub, "json").dump, post, exchange, most, through)
+    server: Any = Server(service, methods, decoder(hub), hub.evbus.ENGINE, sender, workers, most, through)
     consumer = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
     return consumer
 

@@ -102,11 +102,11 @@ class PluginSource:
         """Put an event to the dead letters; the reason shows no secret."""
         await self._call("dead", feed, event, secrets.redact(reason, self.secrets))
 
-    async def send(self, feed: Any, letters: Sequence[Letter]) -> Any:
-        """Write letters; gives what will hold their outcomes."""
+    async def send(self, feed: Any, letters: Sequence[Letter]) -> None:
+        """Write letters, each of which is settled when it is known what became of it."""
         if feed is None:
             raise TransientError(f"{self.name} is not connected")
-        return await self._call("send", feed, letters)
+        await self._call("send", feed, letters)
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; the last one of a profile closes its connection."""

@@ -4,7 +4,6 @@ A service's events go to a topic exchange in memory, and each queue that handler
 process: what is in it when the process ends is gone.
 """
 
-import asyncio
 import time
 
 from evbus_like.bridge import conflict
@@ -106,9 +105,8 @@ async def dead(hub, ctx, feed, event, reason):
 
 async def send(hub, ctx, feed, letters):
     """Put letters to the queues of their exchange that want them."""
-    done = asyncio.get_running_loop().create_future()
-    done.set_result([_sent(hub, each) for each in letters])
-    return done
+    for each in letters:
+        each.settle(_sent(hub, each))
 
 
 def _sent(hub, sent):

@@ -19,8 +19,8 @@ from evbus_like.engine.errors import (
     UnserializableValue,
 )
 from evbus_like.testing import eventually, running
+from tests.rpc import client, serving
 from tests.unit.fakes import HANG
-from tests.unit.rpc import app, client, serving  # noqa: F401 - app is a fixture
 
 WORLD = """
     async def hello(hub, param, more=2):

@@ -30,8 +30,8 @@ Optional::
     REQUIRES = ["pigeonlib"]
     REWINDS = True                             # `since` of a handler may be used
     async def retry(hub, ctx, feed, event, delay)    # give the event again after `delay` seconds, attempt counted
-    async def send(hub, ctx, feed, letters)    # for calls: write letters (see evbus_like.engine.rpc.letter), in order;
-                                               # gives an awaitable of outcomes: None, or an exception, for each
+    async def send(hub, ctx, feed, letters)    # for calls: write letters (evbus_like.engine.rpc.letter), in order, and
+                                               # settle each, then or later: it arrived, Unroutable, or another error
     async def open(hub, ctx)                   # called before the first subscribe, and after close
     async def close(hub, ctx)                  # all feeds have ended, or an open has failed: let go of the connection
     def validate(hub, ctx)                     # check the profile, connect to nothing; raises ProfileError

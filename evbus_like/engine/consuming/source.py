@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from evbus_like.engine.consuming.received import ReceivedEvent
@@ -42,8 +42,11 @@ class Source(Protocol):
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
         """Put an event to the dead letters, and return when it is safe there."""
 
-    async def send(self, feed: Any, letters: Sequence[Letter]) -> Awaitable[Sequence[Exception | None]]:
-        """Write letters, in order; the answer gives, by position, None for each that the source has, or an error."""
+    async def send(self, feed: Any, letters: Sequence[Letter]) -> None:
+        """Write letters, in order, and settle each when it is known what became of it.
+
+        Where this raises, those that are not settled have that outcome.
+        """
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; what is not settled is given back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,8 +136,7 @@ class Client:
     ) -> None:
         """Send a request for somebody who waits; one that certainly was not taken is sent again after a pause."""
 
-        def sent(sent: asyncio.Future[None]) -> None:
-            error = ConnectionError("the bus has stopped") if sent.cancelled() else sent.exception()
+        def sent(error: Exception | None) -> None:
             if waiting.done():
                 return
             if error is None:
@@ -160,7 +159,7 @@ class Client:
             if not waiting.done() and not self._closed:
                 self._put(letter, waiting, service, confirm, min(1.0, pause * 2))
 
-        self._post.put(letter).add_done_callback(sent)
+        self._post.put(letter, sent)
 
     def _letter(
         self,
@@ -239,8 +238,8 @@ class Client:
         except Exception as error:
             future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
 
-    async def _send(self, letters: Any) -> Any:
-        return await self.source.send(self._feed, letters)
+    async def _send(self, letters: Sequence[Letter]) -> None:
+        await self.source.send(self._feed, letters)
 
     async def close(self) -> None:
         """End: whoever still waits is told so."""
@@ -248,7 +247,7 @@ class Client:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._post.close()
+        self._post.close()
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(RpcTimeout("the bus was stopped before the answer came"))

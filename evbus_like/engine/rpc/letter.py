@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+Outcome = Callable[[Exception | None], None]
 
 
 class Letter:
@@ -25,6 +27,7 @@ class Letter:
         "must_arrive",
         "reply_to",
         "routing_key",
+        "told",
     )
 
     def __init__(
@@ -50,6 +53,16 @@ class Letter:
         self.content_type = content_type
         self.must_arrive = must_arrive
         self.expires = expires
+        self.told: Outcome | None = None  # hears what becomes of it
+
+    def settle(self, error: Exception | None) -> None:
+        """Say what became of it: the source has it, or an error; only the first word counts.
+
+        Unroutable: nobody wants it. TransientError: the source has it not, for sure. Unsure: nobody knows.
+        """
+        told, self.told = self.told, None
+        if told is not None:
+            told(error)
 
     def __repr__(self) -> str:  # the body may hold secrets
         return f"<Letter {self.routing_key} correlation_id={self.correlation_id}>"
@@ -57,3 +70,7 @@ class Letter:
 
 class Unroutable(Exception):
     """No queue wants the letter."""
+
+
+class Unsure(Exception):
+    """Whether the source has the letter is not known: it said nothing before the connection was lost, or in time."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.consuming.caller import SAFE_WITHIN, Decode
@@ -16,29 +15,19 @@ from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.sensitive import shown
 from evbus_like.engine.consuming.threads import Threads
-from evbus_like.engine.consuming.verdict import BACK, DONE, Verdict
-from evbus_like.engine.errors import (
-    BadRequest,
-    MethodNotFound,
-    Refused,
-    RpcError,
-    UnknownService,
-    UnserializableValue,
-)
+from evbus_like.engine.consuming.verdict import Verdict
+from evbus_like.engine.errors import BadRequest, MethodNotFound, Refused, RpcError
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.rpc import wire
-from evbus_like.engine.rpc.letter import Letter, Unroutable
 from evbus_like.engine.rpc.method import Method
-from evbus_like.engine.rpc.middleware import ANSWER, REQUEST, Message, Middleware
-from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.rpc.middleware import REQUEST, Message, Middleware
+from evbus_like.engine.rpc.sender import Sender
 from evbus_like.engine.rpc.transfer import Transfer
 
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
 
 log = logging.getLogger("evbus_like.rpc")
-
-Dump = Callable[[Any], bytes]
 
 
 class Server:
@@ -53,10 +42,8 @@ class Server:
         service: str,
         methods: Mapping[str, Method],
         decode: Decode,
-        dump: Dump,
         bus: Bus,
-        post: Post,
-        exchange: str,
+        sender: Sender,
         max_workers: int,
         max_event_bytes: int,
         middleware: Middleware | None = None,
@@ -65,19 +52,26 @@ class Server:
         self.options = HandlerOptions(service, (f"{service}.*",), max_workers=max_workers)
         self.handler = Handler(f"service {service}", service, "requests", self.call, True, self.options)
         self.methods = methods
-        self.closing = False
         self._decode = decode
-        self._dump = dump
         self._bus = bus
-        self._post = post
-        self._exchange = exchange
+        self._sender = sender
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
         self._threads: Threads | None = None
 
+    @property
+    def closing(self) -> bool:
+        """Whether the worker ends; whoever cancels a call means it then."""
+        return self._sender.closing
+
+    @closing.setter
+    def closing(self, value: bool) -> None:
+        self._sender.closing = value
+
     async def call(self, event: ReceivedEvent) -> Verdict:
         """Answer one request."""
         name = event.routing_key.rpartition(".")[2]
+        event.id = event.id or event.correlation_id  # nameko's requests have no other
         under_way = Handling(event, f"{self.service}.{name}")
         token = handling.set(under_way)
         try:
@@ -97,7 +91,7 @@ class Server:
         finally:
             under_way.done = True
             handling.reset(token)
-        return await self._send(event, name, reply, under_way)
+        return await self._sender.send(event, name, reply, under_way.headers)
 
     async def _reply(self, event: ReceivedEvent, name: str, under_way: Handling) -> dict[str, Any] | Transfer:
         """Give the answer's body, or where to hand the request on."""
@@ -158,85 +152,6 @@ class Server:
         if not self.closing:
             await calm()
 
-    async def _send(self, event: ReceivedEvent, name: str, reply: Any, under_way: Handling) -> Verdict:
-        """Send the answer, or the request on; nobody may want the answer, as with a cast."""
-        if self._middleware is not None and not isinstance(reply, Transfer):
-            reply = await self._through(event, name, reply, under_way)
-        try:
-            async with asyncio.timeout(SAFE_WITHIN):
-                if isinstance(reply, Transfer):
-                    reply = await self._hand_on(event, name, reply, under_way)
-                if reply is not None and event.reply_to:
-                    await self._post.put(self._answer(event, name, reply, under_way))
-        except Exception as error:
-            log.warning("the answer of %s to %r was not sent: %s", self.service, event, error)
-            return Verdict(BACK, reason=str(error))
-        return DONE
-
-    async def _through(self, event: ReceivedEvent, name: str, reply: Any, under_way: Handling) -> dict[str, Any]:
-        """Give the answer as the outgoing middleware leaves it."""
-        assert self._middleware is not None
-        message = Message(ANSWER, self.service, name, reply, under_way.headers, event)
-        try:
-            await self._middleware.outgoing(message)
-        except asyncio.CancelledError:
-            if self.closing:
-                raise
-            await calm()
-            return wire.refusal(asyncio.CancelledError("a middleware was cancelled"))
-        except Exception as error:
-            log.error("%s.%s: %s", self.service, name, error)
-            return wire.refusal(error)
-        under_way.headers = dict(message.headers)
-        if message.is_answered:
-            return wire.answer(message.answer)
-        return message.body  # type: ignore[no-any-return]
-
-    def _answer(self, event: ReceivedEvent, name: str, reply: dict[str, Any], under_way: Handling) -> Letter:
-        """Make the letter of an answer; one that cannot be sent becomes an error."""
-        called = f"{self.service}.{name}"
-        try:
-            body = self._dump(reply)
-            problem = ""
-            if len(body) > self._max_event_bytes:
-                problem = f"it is {len(body)} bytes, and max_event_bytes of the profile is {self._max_event_bytes}"
-        except Exception as error:
-            problem = str(error)
-        if problem:
-            reply = wire.refusal(UnserializableValue(f"the result of {called}: {problem}"))
-            body = self._dump(reply)
-        kind = wire.ERROR if reply.get("error") is not None else wire.RESPONSE
-        headers = {**under_way.headers, wire.SOURCE: called, wire.TYPE: kind}
-        return Letter(self._exchange, event.reply_to, body, uuid.uuid4().hex, event.correlation_id, headers=headers)
-
-    async def _hand_on(self, event: ReceivedEvent, name: str, to: Transfer, under_way: Handling) -> Any:
-        """Send the request on; gives the body of an answer where that cannot be."""
-        hops = event.headers.get(wire.HOPS)
-        hops = hops + 1 if isinstance(hops, int) and hops > 0 else 1
-        if hops > wire.MOST_HOPS:
-            return wire.refusal(Refused(f"{self.service}.{name}: handed on {wire.MOST_HOPS} times; is it in a circle?"))
-        try:
-            body = self._dump(wire.request(to.args, to.kwargs))
-        except Exception as error:
-            return wire.refusal(UnserializableValue(f"{self.service}.{name}, which hands the request on: {error}"))
-        letter = Letter(
-            self._exchange,
-            f"{to.service}.{to.method}",
-            body,
-            uuid.uuid4().hex,
-            event.correlation_id,
-            event.reply_to,
-            {**under_way.headers, wire.SOURCE: f"{self.service}.{name}", wire.HOPS: hops},
-            must_arrive=True,
-        )
-        try:
-            await self._post.put(letter)
-        except Unroutable:
-            return wire.refusal(
-                UnknownService(f"{self.service}.{name} hands the request on to {to.service!r}, which nobody serves")
-            )
-        return None
-
     def _tell(
         self, event: ReceivedEvent, name: str, method: Method | None, error: BaseException, seconds: float
     ) -> None:
@@ -251,6 +166,7 @@ class Server:
         )
 
     def close(self) -> None:
-        """Let go of the threads; one that never ends is left to the process."""
+        """Let go of the answers under way and of the threads; one that never ends is left to the process."""
+        self._sender.close()
         if self._threads is not None:
             self._threads.close()

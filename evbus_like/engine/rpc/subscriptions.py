@@ -12,8 +12,8 @@ REPLY_TTL = 300.0  # seconds until a reply queue that nobody reads is removed
 
 
 @dataclass(frozen=True)
-class Requests(Subscription):
-    """The requests to a service; all its instances share one queue."""
+class OfCalls(Subscription):
+    """What the queues of calls have in common: one exchange for all requests and answers."""
 
     rpc_exchange: str = EXCHANGE
 
@@ -21,6 +21,16 @@ class Requests(Subscription):
     def exchange(self) -> str:
         """The exchange of all requests and answers."""
         return self.rpc_exchange
+
+    @property
+    def of_calls(self) -> bool:
+        """True."""
+        return True
+
+
+@dataclass(frozen=True)
+class Requests(OfCalls):
+    """The requests to a service; all its instances share one queue."""
 
     @property
     def queue(self) -> str:
@@ -29,33 +39,23 @@ class Requests(Subscription):
 
 
 @dataclass(frozen=True)
-class Replies(Subscription):
+class Replies(OfCalls):
     """The answers to one instance's calls; the queue outlives a lost connection, and expires when nobody reads it."""
-
-    rpc_exchange: str = EXCHANGE
-    expires: float | None = REPLY_TTL
-
-    @property
-    def exchange(self) -> str:
-        """The exchange of all requests and answers."""
-        return self.rpc_exchange
 
     @property
     def queue(self) -> str:
         """The instance's own queue."""
         return f"rpc.reply-{self.service}-{self.identifier}"
 
+    @property
+    def expires(self) -> float | None:
+        """nameko's time."""
+        return REPLY_TTL
+
 
 @dataclass(frozen=True)
-class Responses(Subscription):
+class Responses(OfCalls):
     """The answers that go to handlers; all instances of the application share the queue, which outlives them."""
-
-    rpc_exchange: str = EXCHANGE
-
-    @property
-    def exchange(self) -> str:
-        """The exchange of all requests and answers."""
-        return self.rpc_exchange
 
     @property
     def queue(self) -> str:
