@@ -113,10 +113,11 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, 
         try:
             to = hub.evbus.rpc.CALLS.route(service)
             workers = _workers(plugin)
-            for source in sources.named(str(getattr(plugin, "PROFILE", "") or to.profile or "default")):
+            own = "" if hub.evbus.rpc.CALLS.only else str(getattr(plugin, "PROFILE", "") or "")
+            for source in sources.named(own or to.profile or "default"):
                 must_send(source)
                 exchange = to.exchange or exchange_of(source)
-                made.append(_consumer(hub, source, service, methods, exchange, workers, group))
+                made.append(consumer(hub, source, service, methods, exchange, workers, group))
         except EvbusError as error:
             wrong.append(f"service {service}: {error}")
     if wrong:
@@ -124,7 +125,7 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, 
     return made
 
 
-def _consumer(
+def consumer(
     hub: Any,
     source: PluginSource,
     service: str,
@@ -133,12 +134,13 @@ def _consumer(
     workers: int,
     group: Group,
 ) -> Consumer:
+    """Give the consumer that serves one service from one source."""
     most, through = source.max_event_bytes, hub.evbus.MIDDLEWARE
-    post = Post(lambda letters: source.send(consumer.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
+    post = Post(lambda letters: source.send(made.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
     sender = Sender(service, plugins.serializer(hub, "json").dump, post, exchange, most, through)
     server: Any = Server(service, methods, decoder(hub), hub.evbus.ENGINE, sender, workers, most, through)
-    consumer = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
-    return consumer
+    made = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
+    return made
 
 
 def _workers(plugin: Any) -> int:

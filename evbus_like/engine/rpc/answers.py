@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from evbus_like.engine.consuming.caller import Caller, Decode
@@ -28,6 +28,11 @@ class Answers:
         self._callers = dict(callers)
         self._decode = decode
         self._closing = False
+
+    @property
+    def callers(self) -> Collection[Caller]:
+        """Those of the handlers."""
+        return self._callers.values()
 
     @property
     def closing(self) -> bool:
