@@ -1,13 +1,10 @@
 """Calls over RabbitMQ: every form and every error, what goes over the wire, and what is left behind."""
 
 import asyncio
-import json
 
-import aio_pika
 import pytest
 
 from evbus_like.engine.errors import (
-    HandlerError,
     IncorrectSignature,
     MethodNotFound,
     RemoteError,
@@ -16,8 +13,8 @@ from evbus_like.engine.errors import (
     UnknownService,
     UnserializableValue,
 )
-from evbus_like.testing import eventually, running
-from tests.integration.support import DEADLINE, channel
+from evbus_like.testing import eventually
+from tests.integration.support import DEADLINE
 from tests.rpc import client, serving
 
 WAYS = {"tapped": True, "by aiormq": False}
