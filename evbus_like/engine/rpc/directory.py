@@ -76,9 +76,20 @@ def _ini(text: str) -> dict[str, Any]:
 def _yaml(text: str) -> dict[str, Any]:
     import yaml  # takes long to import, and few applications have such a file
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a name that stands there twice, of which the last one would win."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [name.value for name, _ in node.value]
+            for name in names:
+                if names.count(name) > 1:
+                    raise yaml.YAMLError(f"{name!r} stands there twice")
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
     try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        entries = yaml.load(text, Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise HandlerError(f"no YAML: {' '.join(str(error).split())}") from None
     if entries is None:
         return {}

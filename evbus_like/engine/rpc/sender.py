@@ -76,6 +76,8 @@ class Sender:
         message = Message(ANSWER, self._service, method, reply, headers, event)
         try:
             await self._middleware.outgoing(message)
+            if not self.closing:
+                await calm()
         except asyncio.CancelledError:
             if self.closing:
                 raise
@@ -86,6 +88,10 @@ class Sender:
             return wire.refusal(error), headers
         if message.is_answered:
             return wire.answer(message.answer), dict(message.headers)
+        if not isinstance(message.body, dict) or "result" not in message.body:
+            spoilt = f"a middleware made {type(message.body).__name__} of the answer, which has a result and an error"
+            log.error("%s.%s: %s", self._service, method, spoilt)
+            return wire.refusal(Refused(spoilt)), headers
         return message.body, dict(message.headers)
 
     def _answer(self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]) -> Letter:
