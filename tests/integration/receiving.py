@@ -75,7 +75,7 @@ async def receiving(profile, *handlers, join=True, timeout=10.0):
     profiles = {"amqp": {"default": {"timeout": 5.0, **profile}}}
     async with running(None, new_hub()) as hub:
         group = Group()
-        group.start(bridge.consumers(hub, profiles, list(handlers), group))
+        group.start(await bridge.consumers(hub, profiles, list(handlers), group))
         worker = Worker(group)
         try:
             if join:
