@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.model import Group, Leg, Row
+from benchmarks.venvs import NAMEKO
 
 WEBHOOKS = {"body": "webhooks"}
 
@@ -162,6 +163,35 @@ LATENCY = Group(
     brokers=("rabbitmq",),
 )
 
+ONE, HUNDRED = {"in_flight": 1}, {"in_flight": 100}
+CALLS = Group(
+    "calls",
+    (
+        Leg("100 at once", "rpc_ours", 5_000, 30_000, options=HUNDRED),
+        Leg("aio-pika's pattern, 100", "rpc_aio_pika", 3_000, 15_000, "peers", options=HUNDRED),
+        Leg("FastStream, 100", "rpc_faststream", 2_000, 10_000, "peers", options=HUNDRED),
+        Leg("nameko, 100", "rpc_nameko", 1_000, 5_000, NAMEKO, options=HUNDRED),
+        Leg("one at a time", "rpc_ours", 800, 3_000, options=ONE),
+        Leg("aio-pika's pattern, one", "rpc_aio_pika", 800, 3_000, "peers", options=ONE),
+        Leg("FastStream, one", "rpc_faststream", 800, 3_000, "peers", options=ONE),
+        Leg("nameko, one", "rpc_nameko", 400, 2_000, NAMEKO, options=ONE),
+    ),
+    (
+        Row("100 calls at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), at_least=2),
+        Row("100 calls at once / FastStream", "100 at once", ("FastStream, 100",), at_least=2),
+        Row("100 calls at once / nameko", "100 at once", ("nameko, 100",), at_least=2),
+        Row("p50, 100 at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), "p50"),
+        Row("p99, 100 at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), "p99"),
+        Row("p50, one / aio-pika's pattern", "one at a time", ("aio-pika's pattern, one",), "p50", at_most=1.2),
+        Row("p99, one / aio-pika's pattern", "one at a time", ("aio-pika's pattern, one",), "p99", at_most=1.2),
+        Row("p50, one / FastStream", "one at a time", ("FastStream, one",), "p50"),
+        Row("p50, one / nameko", "one at a time", ("nameko, one",), "p50"),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+    brokers=("rabbitmq",),
+)
+
 ALONE, BESIDE = "memory, no durable profile", "memory, beside a durable profile"
 DURABLE = Group(
     "durable",
@@ -235,6 +265,7 @@ GROUPS = (
     KAFKA_WEBHOOKS,
     FAN_OUT,
     LATENCY,
+    CALLS,
     DURABLE,
     PROFILES,
     START,
