@@ -160,7 +160,12 @@ class Server:
         log.log(
             logging.WARNING if expected else logging.ERROR,
             "%s.%s failed after %.3f s with %s, and its caller hears of it: %s: %s",
-            *(self.service, wire.text(name), seconds, shown(event.body, method.sensitive if method else ("*",))),
+            *(
+                self.service,
+                wire.text(name),
+                seconds,
+                wire.text(shown(event.body, method.sensitive if method else ("*",))),
+            ),
             *(type(error).__name__, wire.text(error)),
             exc_info=None if expected else error,
         )
