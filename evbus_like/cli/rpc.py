@@ -30,6 +30,7 @@ NEXT = {  # what to do about an error, where its message does not say
     IncorrectSignature: "arguments are given by name: NAME=VALUE",
     RpcTimeout: "wait longer with --timeout SECONDS, or look at the service's log; the method may have run, or may yet",
 }
+NOT_SENT = "no request was sent; does the broker answer? `evbus check` with the same credentials file"
 
 
 async def run(hub: Any) -> int:
@@ -158,5 +159,6 @@ def _say(error: RpcError) -> None:
     code = f" (code {error.code})" if isinstance(error, RemoteError) and error.code is not None else ""
     text = shown.visible(redact(str(error)), "\n")
     print(f"evbus rpc: {type(error).__name__}: {text}{code}", file=sys.stderr)
-    if (hint := NEXT.get(type(error))) is not None:
+    hint = NOT_SENT if "was not called" in text else NEXT.get(type(error))
+    if hint is not None:
         print(f"evbus rpc: {hint}", file=sys.stderr)

@@ -187,19 +187,21 @@ class Client:
 
     async def _run(self) -> None:
         """Receive answers, over one feed after another."""
-        backoff = Backoff(0.1, 5.0)
+        backoff, told = Backoff(0.1, 5.0), ""
         while True:
             feed = None
             try:
                 async with asyncio.timeout(self.source.timeout):
                     feed = await self.source.subscribe(self._subscription)
-                self._feed, self.trouble = feed, ""
+                self._feed, self.trouble, told = feed, "", ""
                 self._ready.set()
                 backoff.reset()
                 await self._receive(feed)
             except Exception as error:
                 self.trouble = str(error) or type(error).__name__
-                log.warning("%s gives no answers, trying again: %s", self.source.name, self.trouble)
+                if self.trouble != told:  # the same is not logged at every try
+                    log.warning("%s gives no answers, trying again: %s", self.source.name, self.trouble)
+                told = self.trouble
             finally:
                 self._ready.clear()
                 self._feed = None
