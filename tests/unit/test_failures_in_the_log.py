@@ -5,8 +5,7 @@ import logging
 import pytest
 
 from evbus_like.engine.errors import RemoteError
-from evbus_like.testing import handling, new_hub
-from tests.rpc import write
+from evbus_like.testing import handling
 
 HANDLERS = """
     @evbus.handler("orders", "paid", on_error=evbus.ACK_AND_LOG, sensitive=("card.number", "password"))
@@ -27,9 +26,8 @@ SERVICE = """
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(write(tmp_path, handler__shop=HANDLERS, service__door=SERVICE))
-    return new_hub()
+def hub(app):
+    return app(handler__shop=HANDLERS, service__door=SERVICE)
 
 
 def record(caplog, text):

@@ -6,7 +6,6 @@ import pytest
 
 from evbus_like.engine.errors import HandlerError, IncorrectSignature, RemoteError, UnknownService, UnserializableValue
 from evbus_like.testing import handling, new_hub
-from tests.rpc import write
 
 WORLD = """
     PROFILE = "amqp:far"
@@ -48,9 +47,8 @@ SHOP = """
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(write(tmp_path, WORLD, handler__shop=SHOP))
-    return new_hub()
+def hub(app):
+    return app(WORLD, handler__shop=SHOP)
 
 
 async def test_services_are_called_over_the_bus_in_memory_whatever_their_profiles_are_called(hub):
