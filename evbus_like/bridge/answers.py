@@ -80,6 +80,8 @@ def owner(hub: Any) -> str:
     """
     named = str(defaults.config(hub, "service_name", "") or "")
     services = sorted({service for _, service, *_ in marked(hub)})
+    if not named and hub.evbus.rpc.CALLS.only:  # in a trial no other application can have the queue
+        return "trial"
     if not named and len(services) != 1:
         raise HandlerError(
             "answers need a queue, which is called after the application: set service_name (EVBUS_SERVICE_NAME);"

@@ -8,7 +8,8 @@ import importlib.util
 
 from evbus_like.bridge.trial import HandlerFailed, Outcome, Sent
 from evbus_like.bridge.trial_rpc import Reply
-from evbus_like.testing.bus import Bus, NotSeen, handling
+from evbus_like.testing.application import handling
+from evbus_like.testing.bus import Bus, NotSeen
 from evbus_like.testing.running import eventually, new_hub, running
 
 if importlib.util.find_spec("pytest"):

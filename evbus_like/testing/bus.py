@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from evbus_like.bridge import answers, handlers, services, trial, trial_rpc
@@ -17,7 +16,6 @@ from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receipt import Receipt
-from evbus_like.testing.running import new_hub
 
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
@@ -38,7 +36,7 @@ class Bus:
         self._chosen = [*chosen, *(each.handler for each in of_answers)]
         self._served = served
         self._tap = trial.Tap(hub)
-        self._outcomes: dict[str, deque[Outcome]] = {_name(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
+        self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
         self._news = asyncio.Event()
         self._group = Group()
         self._serving = Group()
@@ -180,7 +178,7 @@ class Bus:
             raise NotSeen(f"not seen within {timeout:g} s: {missing()}") from None
 
     def _running(self, handler: Any) -> str:
-        name = _name(trial.named(self.hub, handler))
+        name = name_of(trial.named(self.hub, handler))
         if name not in self._outcomes:
             raise HandlerError(f"{name} does not run here: only={', '.join(self._outcomes) or 'nothing'} does")
         return name
@@ -188,11 +186,11 @@ class Bus:
     def _not_handled(self, name: str) -> str:
         """Say why a handler may not have run."""
         facts = [each for each in self._group.status().values() if each["handler"] == name]
-        busy = sum(each.busy for each in self._group.consumers if _name(each.caller.handler) == name)
+        busy = sum(each.busy for each in self._group.consumers if name_of(each.caller.handler) == name)
         wants = {
             f"{each.options.source}: {', '.join(each.options.event_types)}"
             for each in self._chosen
-            if _name(each) == name
+            if name_of(each) == name
         }
         received = sum(each["received"] for each in facts)
         put = ", ".join(f"{each.service}.{each.routing_key}" for each in self.sent[-20:] if each.service)
@@ -230,58 +228,6 @@ class Bus:
         await self._tap.close()
 
 
-def _name(handler: Handler) -> str:
+def name_of(handler: Handler) -> str:
+    """Give a handler's name, as tests call it."""
     return f"{handler.service}.{handler.name}"
-
-
-@asynccontextmanager
-async def handling(
-    hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
-) -> AsyncIterator[Bus]:
-    """Run a bus in memory with the handlers and services that pop finds, and stop it at the end.
-
-    Every event profile, every source of a handler and every service is in memory, whatever they are called. `only` and
-    `skip` are patterns of "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises
-    HandlerError that names every handler and service that cannot be used, or that there is none.
-
-    .. code-block:: python
-
-        async with handling(only="shipping") as bus:
-            await bus.dispatch("orders", "order_placed", {"id": 7})
-            await bus.handled("shipping.ship")
-            assert bus.find("shipped")[0].body == {"id": 7}
-    """
-    hub = hub or new_hub()
-    handlers.load(hub)
-    only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
-    chosen, of_answers = handlers.found(hub, only, skip), answers.found(hub, only, skip)
-    served = services.found(hub, only, skip)
-    if not (chosen or of_answers or served):
-        raise HandlerError(_nothing(hub, only, skip))
-    hub.evbus.rpc.CALLS.only = trial.SOURCE
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **trial.PROFILES}))
-    try:
-        await hub.evbus.init.join()
-        bus = Bus(hub, chosen, of_answers, served)
-        try:
-            await bus.start()
-            yield bus
-        finally:
-            await bus.stop(timeout)
-    finally:
-        if hub.evbus.STARTED:
-            await hub.evbus.init.stop(timeout)
-        await asyncio.gather(listener, return_exceptions=True)
-
-
-def _nothing(hub: Any, only: Any, skip: Any) -> str:
-    """Say why there is nothing to run."""
-    known = [_name(each) for each in trial.every(hub)]
-    known += [f"{service}.{name}" for service, (_, methods) in services.found(hub).items() for name in methods]
-    if known:
-        return f"only={only!r}, skip={skip!r} leave no handler and no service; there are {', '.join(known)}"
-    return (
-        "no handler and no service was found: is the application's package, with"
-        ' DYNE = {"handler": ["handler"], "service": ["service"]} in its conf.py, in a folder of sys.path? pytest\'s'
-        " setting pythonpath adds one"
-    )

@@ -25,7 +25,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from evbus_like.testing.bus import Bus, handling
+from evbus_like.testing.application import handling
+from evbus_like.testing.bus import Bus
 from evbus_like.testing.running import new_hub
 
 

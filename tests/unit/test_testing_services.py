@@ -69,6 +69,13 @@ async def test_a_handler_calls_a_service_and_the_answer_goes_to_a_handler(hub):
         assert (await bus.was_put("heard"))[0].body == "TEA"
 
 
+async def test_an_application_that_has_not_said_its_name_can_be_tested(app):
+    more = "@evbus.on_error('world', 'fail')\nasync def sorry(hub, event): ...\n"
+    async with handling(app(WORLD, handler__shop=SHOP, handler__more=more)) as bus:
+        await bus.hub.rpc.world.fail.ask()
+        assert (await bus.handled("more.sorry")).body["class"] == "TooOld"
+
+
 async def test_a_handler_of_answers_is_called_by_itself(hub):
     async with handling(hub, only="world") as bus:
         outcome = await bus.call("shop.shouted", "TEA")
