@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,25 @@ def load(hub: Any) -> None:
 
 def select(hub: Any) -> list[Handler]:
     """Give the handlers that --only and --skip leave; raises HandlerError, also where there is none."""
+    check(hub)
+    return handlers.found(hub, hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip)
+
+
+def check(hub: Any) -> None:
+    """Raise HandlerError or UsageError where there is no handler, or --only and --skip leave none."""
     settings = hub.OPT.evbus_like
     handlers.load(hub)
-    everything = handlers.found(hub)
-    if not everything:
+    everything = handlers.names(hub)
+    if not everything and not hub.evbus.BROKEN["handler"]:
         raise HandlerError(
             "no handler was found: mark functions with evbus_like.handlers.handler, in files of a folder that the"
             f' conf.py of a package names, DYNE = {{"handler": ["handler"]}}\n{places()}'
         )
     _must_match(everything, "--only", settings.only)
     _must_match(everything, "--skip", settings.skip)
-    chosen = handlers.found(hub, settings.only, settings.skip)
-    if not chosen:
-        raise UsageError(f"--only and --skip leave no handler; there are {_names(everything)}")
-    return chosen
+    chosen = [each for each in everything if not settings.only or _fits(each, settings.only)]
+    if everything and all(_fits(each, settings.skip) for each in chosen):
+        raise UsageError(f"--only and --skip leave no handler; there are {_listed(everything)}")
 
 
 def places() -> str:
@@ -76,14 +81,18 @@ def places() -> str:
     return f"Packages are looked for in {', '.join(shows)}; PYTHONPATH adds folders"
 
 
-def _must_match(everything: Sequence[Handler], option: str, patterns: Iterable[str]) -> None:
+def _must_match(everything: Sequence[tuple[str, str]], option: str, patterns: Iterable[str]) -> None:
     for pattern in patterns:
-        if not any(handlers.among(each.service, each.name, [pattern]) for each in everything):
-            raise UsageError(f"{option} {pattern!r} matches no handler; there are {_names(everything)}")
+        if everything and not any(_fits(each, [pattern]) for each in everything):
+            raise UsageError(f"{option} {pattern!r} matches no handler; there are {_listed(everything)}")
 
 
-def _names(everything: Sequence[Handler]) -> str:
-    return ", ".join(dict.fromkeys(f"{each.service}.{each.name}" for each in everything))
+def _listed(names: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(".".join(each) for each in names)
+
+
+def _fits(handler: tuple[str, str], patterns: Collection[str]) -> bool:
+    return handlers.among(*handler, patterns)
 
 
 def _packages(hub: Any) -> dict[str, list[str]]:

@@ -6,7 +6,8 @@ has the same as pytest fixtures, and `conformance` need pytest and pytest-asynci
 
 import importlib.util
 
-from evbus_like.bridge.trial import HandlerFailed, Outcome, Sent
+from evbus_like.bridge.puts import Sent
+from evbus_like.bridge.trial import HandlerFailed, Outcome
 from evbus_like.testing.bus import Bus, NotSeen, handling
 from evbus_like.testing.running import eventually, new_hub, running
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from evbus_like.bridge import handlers, trial
-from evbus_like.bridge.trial import Outcome, Sent
+from evbus_like.bridge import binding, handlers, puts, trial
+from evbus_like.bridge.puts import Sent
+from evbus_like.bridge.trial import Outcome
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
@@ -32,7 +33,7 @@ class Bus:
     def __init__(self, hub: Any, chosen: list[Handler]) -> None:
         self.hub = hub
         self._chosen = chosen
-        self._tap = trial.Tap(hub)
+        self._tap = puts.Tap(hub)
         self._outcomes: dict[str, deque[Outcome]] = {_name(each): deque(maxlen=FORGOTTEN) for each in chosen}
         self._news = asyncio.Event()
         self._group = Group()
@@ -82,7 +83,7 @@ class Bus:
 
     def find(self, routing_key: str = "#", service: str | None = None, profile: str | None = None) -> list[Sent]:
         """Give those that were put with a routing key, or a pattern of words between dots, a service and a profile."""
-        return list(trial.filtered(self.sent, routing_key, service, profile))
+        return list(puts.filtered(self.sent, routing_key, service, profile))
 
     async def was_put(
         self,
@@ -152,7 +153,7 @@ class Bus:
     def _running(self, handler: Any) -> str:
         name = _name(trial.named(self.hub, handler))
         if name not in self._outcomes:
-            raise HandlerError(f"{name} does not run here: only={', '.join(self._outcomes) or 'nothing'} does")
+            raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
         return name
 
     def _not_handled(self, name: str) -> str:
@@ -178,7 +179,7 @@ class Bus:
     async def start(self) -> None:
         """Let the handlers receive."""
         chosen = [trial.in_memory(each) for each in self._chosen]
-        made = await handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
+        made = await binding.consumers(self.hub, puts.PROFILES, chosen, self._group)
         for consumer in made:
             trial.watch_calls(consumer.caller, self._note)
         self._group.start(made)
@@ -219,14 +220,14 @@ async def handling(
     only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
     chosen = handlers.found(hub, only, skip)
     if not chosen:
-        known = ", ".join(f"{each.service}.{each.name}" for each in handlers.found(hub))
+        known = ", ".join(".".join(each) for each in handlers.names(hub))
         raise HandlerError(
             f"only={only!r}, skip={skip!r} leave no handler; there are {known}"
             if known
             else 'no handler was found: is the application\'s package, with DYNE = {"handler": ["handler"]} in its'
             " conf.py, in a folder of sys.path? pytest's setting pythonpath adds one"
         )
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **trial.PROFILES}))
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
     try:
         await hub.evbus.init.join()
         bus = Bus(hub, chosen)

@@ -101,9 +101,42 @@ def test_the_kafka_example_reads_back_what_it_sent(kafka, tmp_path):
     assert matches([*shown, "the event's id is a header: True", "delivered 1 of 1"], ran.stdout), ran.stdout
 
 
+ON_RABBITMQ = {
+    "14_workers/run.py": [
+        "ann: prices {'page': 2}",
+        "ben: prices {'page': 2}",
+        "...: page 1",
+        "...: page 2",
+        "...: page 1, again",
+        "the other one stopped with 0",
+    ],
+    "16_dead_letters/run.py": [
+        "charged 5",
+        "...body {'amount': 5000, 'card': '***'}...",
+        "set aside: given up after 2 attempts: CardRefused: 5000 is too much",
+        "tried: 2 times",
+        "charged 50",
+    ],
+}
+
+
+@pytest.mark.parametrize("example", ON_RABBITMQ)
+def test_an_example_of_handlers_on_rabbitmq_prints_what_it_shows(example, rabbitmq, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
+    assert ran.returncode == 0, ran.stdout
+    assert matches(ON_RABBITMQ[example], ran.stdout), ran.stdout
+
+
+def test_the_example_of_a_new_handler_on_kafka_begins_with_the_oldest_record(kafka, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / "15_rewind/run.py")], tmp_path, EVBUS_TEST_KAFKA=kafka.bootstrap)
+    assert ran.returncode == 0, ran.stdout
+    shown = ["...watch: {'account': 'ben', 'amount': 1}", "add_up: {'ann': 7, 'ben': 8}"]
+    assert matches(shown, ran.stdout), ran.stdout
+
+
 def test_every_example_is_listed_and_run_here():
     there = {str(path.relative_to(EXAMPLES)) for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]}
-    assert there == {*IN_MEMORY, "03_rabbitmq.py", "04_kafka.py"}
+    assert there == {*IN_MEMORY, *ON_RABBITMQ, "03_rabbitmq.py", "04_kafka.py", "15_rewind/run.py"}
     listed = re.findall(r"\]\(([^)]+\.py)\)", (EXAMPLES / "README.md").read_text())
     assert set(listed) == there
 

@@ -112,7 +112,6 @@ class Settling:
     def keep(self, event: ReceivedEvent) -> None:
         """Give an event another turn soon, for ever: given back to the source, it would lose its place in its order."""
         self._tally.requeued += 1
-        event.redelivered = True
         self._wait(event, self._requeues.next())
 
     def hold(self, event: ReceivedEvent, delay: float) -> None:
@@ -126,6 +125,7 @@ class Settling:
             self.forget(event)
             return
         event.attempt += 1
+        event.redelivered = True
         self._held[event] = timer = asyncio.get_running_loop().call_later(delay, self._again, event)
         if self._ending:
             timer.cancel()
@@ -144,7 +144,7 @@ class Settling:
                 async with asyncio.timeout(self._source.timeout):
                     await self._tell(event, verdict)
             except Exception as error:
-                log.warning("%s did not take %r back: %s: %s", self._source.name, event, type(error).__name__, error)
+                log.warning("%s did not take %s back: %s: %s", self._source.name, event, type(error).__name__, error)
                 self._doubt = True
                 self._some_room.set()
                 await asyncio.sleep(backoff.next())
