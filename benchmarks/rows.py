@@ -163,6 +163,34 @@ LATENCY = Group(
     brokers=("rabbitmq",),
 )
 
+RECEIVING = Group(
+    "receiving from RabbitMQ",
+    (
+        Leg("a handler", "receive_ours", 8_000, 40_000),
+        Leg("aio-pika's loop", "receive_aio_pika", 3_000, 20_000, "peers", queues=1),
+        Leg("FastStream", "receive_faststream", 2_000, 15_000, "peers", queues=1),
+    ),
+    (
+        Row("a handler / aio-pika's consumer loop", "a handler", ("aio-pika's loop",), at_least=0.8),
+        Row("a handler / FastStream", "a handler", ("FastStream",), at_least=1.5),
+    ),
+    quick_rounds=3,
+    full_rounds=7,
+    brokers=("rabbitmq",),
+)
+
+RECEIVING_KAFKA = Group(
+    "receiving from Kafka",
+    (
+        Leg("a handler", "receive_ours", 20_000, 60_000, topics=1),
+        Leg("aiokafka's loop", "receive_aiokafka", 20_000, 60_000, "peers", topics=1),
+    ),
+    (Row("a handler / aiokafka's consumer loop", "a handler", ("aiokafka's loop",)),),
+    quick_rounds=3,
+    full_rounds=7,
+    brokers=("kafka",),
+)
+
 ONE, HUNDRED = {"in_flight": 1}, {"in_flight": 100}
 CALLS = Group(
     "calls",
@@ -265,6 +293,8 @@ GROUPS = (
     KAFKA_WEBHOOKS,
     FAN_OUT,
     LATENCY,
+    RECEIVING,
+    RECEIVING_KAFKA,
     CALLS,
     DURABLE,
     PROFILES,

@@ -15,6 +15,7 @@ on the hub.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -105,6 +106,8 @@ def handler(
     An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
     for options that fit no handler.
     """
+    if not isinstance(requeue_on_error, bool):
+        raise HandlerError(f"requeue_on_error must be True or False, not {requeue_on_error!r}")
     if requeue_on_error and on_error not in (None, REQUEUE):
         raise HandlerError(f"requeue_on_error=True and on_error={on_error!r} say different things; give one of them")
     options = HandlerOptions(
@@ -130,6 +133,8 @@ def handler(
     )
 
     def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
         setattr(function, MARK, (*getattr(function, MARK, ()), options))
         return function
 
@@ -160,6 +165,8 @@ def method(
     }
 
     def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
         setattr(function, METHOD, options)
         return function
 
@@ -192,6 +199,8 @@ def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Cal
     options = HandlerOptions(source=service, event_types=(method,), **given)
 
     def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
         setattr(function, ANSWERS, (*getattr(function, ANSWERS, ()), (kind, options)))
         return function
 
@@ -211,6 +220,15 @@ def refuse(reason: str) -> NoReturn:
 def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
     """Give what a method returns to hand its request on: `service.method` answers the first caller."""
     return Transfer(service, method, args, kwargs)
+
+
+def unusable(function: Any) -> str:
+    """Say why pop would not take what is marked for a function of the hub: it would never be called."""
+    if not inspect.isfunction(function) and type(function).__name__ != "cython_function_or_method":
+        return f"mark functions, def or async def, not {function!r}: a plugin's other objects are not called"
+    if function.__name__.startswith("_"):
+        return f"{function.__name__}: pop keeps functions whose names begin with _ off the hub; give it another name"
+    return ""
 
 
 def _many(value: Any, kind: type) -> tuple[Any, ...]:

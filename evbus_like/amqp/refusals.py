@@ -18,7 +18,7 @@ def declaring(error: BaseException, place: str, what: str, advice: str) -> Deliv
     """Classify what went wrong with a declaration or a consumer; `advice` says what to do with `what` as it is."""
     if isinstance(error, DeliveryError):
         return error
-    text = f"RabbitMQ at {place} refuses {what}: {words(error)}"
+    text = f"RabbitMQ at {place} refuses {what}: {words(error).rstrip('.')}"
     if isinstance(error, aiormq.ChannelPreconditionFailed):
         return DestinationRefused(f"{text}. It exists with other flags or arguments. {advice}")
     if isinstance(error, aiormq.ChannelLockedResource):

@@ -48,8 +48,20 @@ def marked(hub: Any) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
                 yield f"handler.{plugin_name}.{name}", service, function, kind, options
 
 
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, name) of every marked function, also of those that cannot be used."""
+    return list(dict.fromkeys((service, str(each.__name__)) for _, service, each, *_ in marked(hub)))
+
+
 def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Marked]:
     """Give the handlers of answers; raises one HandlerError that names everything that is wrong."""
+    made, wrong = looked_up(hub, only, skip)
+    handlers.refuse(wrong)
+    return made
+
+
+def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Marked], list[str]]:
+    """Give the handlers of answers that can be used, and what is wrong with the others."""
     wrong: list[str] = []
     made: dict[Key, Marked] = {}
     for ref, service, function, kind, options in marked(hub):
@@ -68,9 +80,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         is_async = inspect.iscoroutinefunction(function.func)
         call = plugins.unwrapped(hub, function)
         made[key] = Marked(key, service, Handler(ref, service, function.__name__, call, is_async, options))
-    if wrong:
-        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
-    return list(made.values())
+    return list(made.values()), wrong
 
 
 def owner(hub: Any) -> str:

@@ -1,26 +1,19 @@
-"""From the marked functions of the handler dyne to consumers: found, checked, and bound to their sources."""
+"""The marked functions of the handler dyne: found, and checked."""
 
 from __future__ import annotations
 
 import inspect
-import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 from evbus_like import handlers as marks
 from evbus_like.bridge import defaults, plugins, repeats
-from evbus_like.bridge.decoding import decoder
-from evbus_like.bridge.source import PluginSource
-from evbus_like.bridge.sources import Sources
-from evbus_like.engine.consuming.caller import Caller
-from evbus_like.engine.consuming.consumer import Consumer
-from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.engine.consuming.patterns import matches
 from evbus_like.engine.consuming.signature import problem
-from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
-from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.consuming.subscription import BROADCAST
+from evbus_like.engine.errors import HandlerError
 
 
 def load(hub: Any) -> None:
@@ -39,24 +32,41 @@ def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
                 yield f"handler.{plugin_name}.{name}", service, function, options
 
 
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, name) of every marked function, also of those that cannot be used."""
+    return list(dict.fromkeys((service, _name(options, each)) for _, service, each, options in marked(hub)))
+
+
 def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
     """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
 
     `only` and `skip` are patterns of `service.name`, or of the service alone.
     """
+    made, wrong = looked_up(hub, only, skip)
+    refuse(wrong)
+    return made
+
+
+def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
+    """Give the handlers of the hub that can be used, and what is wrong with the others."""
     wrong = [
         f"the handler plugin {name!r} could not be loaded: {reason}"
         for name, reason in hub.evbus.BROKEN.get("handler", {}).items()
     ]
+    wrong += [
+        f"handler.init.{name}: functions of init.py are not called; move it to another file, whose name is the service"
+        for name, function in getattr(hub.handler._loaded.get("init"), "_funcs", {}).items()
+        if getattr(function, marks.MARK, ())
+    ]
     made: list[Handler] = []
     for ref, service, function, options in marked(hub):
-        name = options.name or function.__name__
+        name = _name(options, function)
         if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or kind_problem(function.func)
         trouble = trouble or problem(inspect.signature(function.func), has_hub)
-        trouble = trouble or _broadcast_problem(hub, options) or repeats.problem(options, _identifier(hub, options))
+        trouble = trouble or _broadcast_problem(hub, options) or repeats.problem(options, identifier(hub, options))
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
@@ -64,9 +74,17 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
         is_async = inspect.iscoroutinefunction(function.func)
         made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
     wrong += _duplicates(made)
+    return made, wrong
+
+
+def _name(options: HandlerOptions, function: Any) -> str:
+    return str(options.name or function.__name__)
+
+
+def refuse(wrong: list[str]) -> None:
+    """Raise one HandlerError that names all that is wrong, if anything is."""
     if wrong:
         raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
-    return made
 
 
 def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
@@ -91,7 +109,7 @@ def kind_problem(function: Any) -> str:
 
 
 def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
-    if options.delivery == BROADCAST and options.reliable and not _identifier(hub, options):
+    if options.delivery == BROADCAST and options.reliable and not identifier(hub, options):
         return (
             "BROADCAST with reliable delivery needs a broadcast_identifier that stays the same after a restart (such as"
             " the host's name): give it here, by the setting broadcast_identifier, or say reliable=False"
@@ -99,7 +117,8 @@ def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
     return ""
 
 
-def _identifier(hub: Any, options: HandlerOptions) -> str:
+def identifier(hub: Any, options: HandlerOptions) -> str:
+    """Give the identifier for broadcasts that was chosen, here or by the setting; else nothing."""
     return options.broadcast_identifier or str(defaults.config(hub, "broadcast_identifier", "") or "")
 
 
@@ -117,66 +136,3 @@ def _duplicates(made: list[Handler]) -> Iterator[str]:
                 f"{each.ref}: the service {each.service!r} has a listener {each.name!r} for events of"
                 f" {each.options.source!r} already ({other.ref}); give one of them another name="
             )
-
-
-async def consumers(
-    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group
-) -> list[Consumer]:
-    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
-
-    Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
-    """
-    bound = _bound(hub, contexts, handlers)
-    box = await repeats.box(hub, handlers)
-    made: list[Consumer] = []
-    for caller, source, asked in bound:
-        window = await repeats.window(box, asked.queue, caller.options)
-        made.append(Consumer(caller, source, asked, group.shut_down, window))
-    return made
-
-
-def _bound(
-    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
-) -> list[tuple[Caller, PluginSource, Subscription]]:
-    sources = Sources(hub, contexts)
-    decode = decoder(hub)
-    own = uuid.uuid4().hex  # the default identifier of this instance
-    wrong: list[str] = []
-    made: list[tuple[Caller, PluginSource, Subscription]] = []
-    for handler in handlers:
-        try:
-            for source in sources.named(handler.options.profile):
-                asked = subscription(hub, handler, own)
-                _check(source, asked)
-                most = source.max_event_bytes
-                caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
-                made.append((caller, source, asked))
-        except EvbusError as error:
-            wrong.append(f"{handler.ref}: {error}")
-    if wrong:
-        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
-    return made
-
-
-def subscription(hub: Any, handler: Handler, own: str) -> Subscription:
-    """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
-    options = handler.options
-    return Subscription(
-        source=options.source,
-        event_types=options.event_types,
-        service=handler.service,
-        name=handler.name,
-        delivery=options.delivery,
-        reliable=options.reliable,
-        prefetch=options.prefetch or options.max_workers,
-        since=options.since,
-        identifier=_identifier(hub, options) or own,
-    )
-
-
-def _check(source: PluginSource, subscription: Subscription) -> None:
-    if subscription.since is not None and not source.rewinds:
-        raise HandlerError(f"since= is for sources that can rewind, such as Kafka, and {source.name} cannot")
-    check = source.plugin._funcs.get("check")
-    if check is not None:
-        check(source.ctx, subscription)

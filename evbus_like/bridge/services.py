@@ -67,6 +67,15 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> d
     return made
 
 
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, method) of every public function, also of those that cannot be used."""
+    return [
+        (str(getattr(plugin, "SERVICE", "") or plugin_name), str(getattr(each, marks.METHOD, {}).get("name") or name))
+        for plugin_name, plugin in plugins.loaded(hub, "service").items()
+        for name, each in _functions(plugin)
+    ]
+
+
 def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
     """Yield the public functions that a plugin's file defines; pop has those on the hub, too, that it imports."""
     own = plugin._vars.get("__name__")

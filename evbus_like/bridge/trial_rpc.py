@@ -11,9 +11,10 @@ from typing import Any
 
 from evbus_like.bridge import decoding, plugins, services
 from evbus_like.bridge.handlers import kind_problem
+from evbus_like.bridge.puts import PROFILES, Sent, Tap
 from evbus_like.bridge.sources import Sources
 from evbus_like.bridge.suggest import did_you_mean
-from evbus_like.bridge.trial import JSON, PROFILES, SOURCE, Sent, Tap, _count
+from evbus_like.bridge.trial import JSON, SOURCE, _count
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import HandlerError

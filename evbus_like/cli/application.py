@@ -70,43 +70,46 @@ def handlers_of(hub: Any) -> tuple[list[Handler], list[answers.Marked]]:
     It does so, too, where there is none.
     """
     only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
-    _choose(_handlers(hub), hub.OPT.evbus_like, "handler", HANDLERS)
-    return handlers.found(hub, only, skip), answers.found(hub, only, skip)
+    handlers.load(hub)
+    _choose(_handlers(hub), hub, ("handler",), "handler", HANDLERS)
+    made, wrong = handlers.looked_up(hub, only, skip)
+    of_answers, mistaken = answers.looked_up(hub, only, skip)
+    handlers.refuse([*wrong, *mistaken])
+    return made, of_answers
 
 
 def services_of(hub: Any) -> dict[str, tuple[Any, dict[str, Method]]]:
     """Give the services that --only and --skip leave; raises HandlerError, also where there is none."""
     settings = hub.OPT.evbus_like
-    _choose(_methods(hub), settings, "service", SERVICES)
+    services.load(hub)
+    _choose(services.names(hub), hub, ("service",), "service", SERVICES)
     return services.found(hub, settings.only, settings.skip)
 
 
-def select(hub: Any) -> None:
-    """See that --only and --skip leave something to run; raises HandlerError that names what cannot be used."""
-    everything = [*_handlers(hub), *_methods(hub)]
-    _choose(everything, hub.OPT.evbus_like, "handler or service", f"{HANDLERS}; or {SERVICES}")
+def check(hub: Any) -> None:
+    """Raise HandlerError or UsageError where there is nothing to run, or --only and --skip leave nothing."""
+    handlers.load(hub)
+    services.load(hub)
+    everything = [*_handlers(hub), *services.names(hub)]
+    _choose(everything, hub, SERVING, "handler or service", f"{HANDLERS}; or {SERVICES}")
 
 
 def _handlers(hub: Any) -> Names:
-    handlers.load(hub)
-    both = [*handlers.found(hub), *(each.handler for each in answers.found(hub))]
-    return [(each.service, each.name) for each in both]
+    return [*handlers.names(hub), *answers.names(hub)]
 
 
-def _methods(hub: Any) -> Names:
-    return [(service, each) for service, (_, methods) in services.found(hub).items() for each in methods]
-
-
-def _choose(everything: Names, settings: Any, what: str, how: str) -> None:
+def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: str) -> None:
     """Raise where there is nothing, where a pattern matches nothing, or where they leave nothing."""
     if not everything:
+        if any(hub.evbus.BROKEN[dyne] for dyne in dynes):  # which is told of by whoever looks them up
+            return
         raise HandlerError(f"no {what} was found: {how}\n{places()}")
-    there = ", ".join(dict.fromkeys(f"{service}.{name}" for service, name in everything))
-    for option, patterns in (("--only", settings.only), ("--skip", settings.skip)):
+    there = ", ".join(dict.fromkeys(".".join(each) for each in everything))
+    only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
+    for option, patterns in (("--only", only), ("--skip", skip)):
         for pattern in patterns:
             if not any(handlers.among(*each, [pattern]) for each in everything):
                 raise UsageError(f"{option} {pattern!r} matches no {what}; there are {there}")
-    only, skip = settings.only, settings.skip
     if not any((not only or handlers.among(*each, only)) and not handlers.among(*each, skip) for each in everything):
         raise UsageError(f"--only and --skip leave no {what}; there are {there}")
 

@@ -10,9 +10,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import handlers, trial
+from evbus_like.bridge import handlers, puts, trial
 from evbus_like.cli import application, common, console, shown
 from evbus_like.cli.wrong import UsageError
+from evbus_like.engine.consuming import telling
 from evbus_like.engine.consuming.verdict import said
 from evbus_like.engine.errors import HandlerError
 
@@ -41,13 +42,13 @@ async def _called(hub: Any) -> trial.Outcome | int:
     logging.getLogger("evbus_like.handlers").setLevel(logging.CRITICAL)  # the result says it
     body = await _body(settings)
     headers = dict(_header(each) for each in settings.header)
-    async with common.running(hub, trial.PROFILES) as stopped:
+    async with common.running(hub, puts.PROFILES) as stopped:
         try:
             handler = trial.named(hub, settings.handler_name, settings.routing_key)
         except HandlerError as error:
             raise HandlerError(f"{error}\n{application.places()}") from None
         event = trial.event_for(hub, handler, body, headers, settings.routing_key)
-        tap = trial.Tap(hub)
+        tap = puts.Tap(hub)
         try:
             outcome = await common.unless(stopped, trial.call(hub, handler, event, tap))
         finally:
@@ -87,29 +88,28 @@ def _header(text: str) -> tuple[str, str]:
 
 def _show(outcome: trial.Outcome, as_json: bool) -> None:
     error = outcome.error
-    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    text, trace = None, None
+    if error is not None:
+        text = telling.text_of(error)
+        trace = "".join(traceback.format_exception(type(error), error, telling.own(error.__traceback__)))
     verdict = "ok" if error is None else said(outcome.verdict)
-    puts = [_put(each) for each in outcome.sent]
+    rows = [_put(each) for each in outcome.sent]
     if as_json:
         named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
-        console.document({**named, "verdict": verdict, "error": _text(error), "traceback": trace, "put": puts})
+        console.document({**named, "verdict": verdict, "error": text, "traceback": trace, "put": rows})
         return
-    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {_text(error)}'}")
+    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
     if error is not None:
         print(f"with a source behind it, {verdict}")
         if not isinstance(error, trial.HandlerFailed):
             print(trace)
-    print(f"{shown.many(len(puts), 'event')} put")
-    for put in puts:
+    print(f"{shown.many(len(rows), 'event')} put")
+    for put in rows:
         place = f"{put['service']}.{put['routing_key']}" if put["service"] else put["routing_key"]
         print(f"  {shown.visible(place)} profile={put['profile']} {shown.visible(shown.short(put['body']))}")
 
 
-def _text(error: BaseException | None) -> str | None:
-    return f"{type(error).__name__}: {error}" if error is not None else None
-
-
-def _put(sent: trial.Sent) -> dict[str, Any]:
+def _put(sent: puts.Sent) -> dict[str, Any]:
     headers = {name: shown.plain(value) for name, value in sent.headers.items()}
     named = {"routing_key": sent.routing_key, "service": sent.service, "profile": sent.profile, "id": sent.id}
     return {**named, "headers": headers, "body": sent.body}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evbus_like.bridge import answers
-from evbus_like.bridge.handlers import subscription
+from evbus_like.bridge.binding import subscription
 from evbus_like.cli import application, console, shown
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.subscription import Subscription

@@ -36,7 +36,7 @@ async def run(hub: Any) -> int:
 async def _run(hub: Any, json_to: TextIO | None) -> int:
     application.load(hub)
     settings = hub.OPT.evbus_like
-    application.select(hub)
+    application.check(hub)
     given: Any = IN_MEMORY
     if settings.acct_file:
         given = await common.contexts(hub)

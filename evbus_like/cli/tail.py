@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from evbus_like.bridge import decoding
 from evbus_like.bridge.source import PluginSource
 from evbus_like.bridge.sources import Sources
-from evbus_like.cli import common, shown
+from evbus_like.cli import arrivals, common, shown
 from evbus_like.cli.wrong import UsageError
 from evbus_like.engine.consuming.caller import Caller
 from evbus_like.engine.consuming.consumer import Consumer
@@ -50,7 +45,7 @@ async def run(hub: Any) -> int:
     )
     if problem := options.problem():
         raise UsageError(problem)
-    show = Lines() if settings.json else Pretty()
+    show = arrivals.Lines() if settings.json else arrivals.Pretty()
     view = View(show, decoding.decoder(hub), settings.count)
     group = Group()
     group.start([_consumer(hub, source, options, since, view, group)])
@@ -181,49 +176,3 @@ class View:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-
-
-class Lines:
-    """Shows an event as a line of JSON."""
-
-    def __call__(self, event: ReceivedEvent) -> None:
-        """Print an event."""
-        body = event.body
-        facts: dict[str, Any] = {
-            "timestamp": event.timestamp,
-            "service": event.service,
-            "routing_key": event.routing_key,
-            "id": event.id,
-            "redelivered": event.redelivered,
-            "content_type": event.content_type,
-            "headers": {name: shown.plain(value) for name, value in event.headers.items()},
-        }
-        if isinstance(body, bytes):
-            facts["body"], facts["encoding"] = shown.encoded(body)
-        else:
-            facts["body"] = body
-        print(json.dumps(facts, default=str), flush=True)
-
-
-class Pretty:
-    """Shows an event in a line for people: time, service, type, id, body."""
-
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
-
-    def __call__(self, event: ReceivedEvent) -> None:
-        """Print an event."""
-        when = time.strftime("%H:%M:%S", time.localtime(event.timestamp)) if event.timestamp else "--:--:--"
-        width = max(20, self._console.width - 60) if self._console.is_terminal else 500
-        parts = ((when, "dim"), (event.service, "cyan"), (event.routing_key or "-", "bold"), (event.id or "-", "dim"))
-        line = Text(" ").join(Text(shown.visible(text), style) for text, style in parts)
-        line.append(f" {shown.visible(_body(event.body, width))}")
-        self._console.print(line)
-        self._console.file.flush()
-
-
-def _body(body: Any, width: int) -> str:
-    if isinstance(body, bytes):
-        text, how = shown.encoded(body)
-        return shown.short(text, width) if how == "utf-8" else f"{how} {shown.short(text, width)}"
-    return shown.short(body, width)

@@ -1,8 +1,7 @@
 """hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
 
-from evbus_like.bridge import answers, defaults, handlers
+from evbus_like.bridge import defaults
 from evbus_like.engine import errors
-from evbus_like.engine.consuming import group
 
 
 def __init__(hub):
@@ -16,17 +15,21 @@ async def start(hub, contexts=None, only=(), skip=()):
     and `skip` are patterns of `service.name` or of services. Gives the number of handlers. Raises HandlerError that
     names everything that is wrong with them, and LifecycleError.
     """
+    # Not before: a program that only puts events does without what receives them, and starts sooner.
+    from evbus_like.bridge import answers, binding, handlers
+    from evbus_like.engine.consuming import group
+
     if hub.evbus.handlers.GROUP is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
-    found = handlers.found(hub, only, skip)
-    waiting = answers.found(hub, only, skip)
+    found, wrong = handlers.looked_up(hub, only, skip)
+    waiting, mistaken = answers.looked_up(hub, only, skip)
     made = group.Group()
     hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
     try:
         contexts = hub.evbus.CONTEXTS if contexts is None else contexts
-        consumers = await handlers.consumers(hub, contexts, found, made)
+        consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
         if hub.evbus.handlers.GROUP is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
         made.start([*consumers, *answers.consumers(hub, waiting, made)])

@@ -95,14 +95,22 @@ class Feed:
                 " grant the user Read and Describe on the topic, or change the profile"
             )
         missing = {topic for topic in self.topics if self.client.cluster.partitions_for_topic(topic) is None}
-        if answered and (new := missing - self.memory.awaited):
+        if answered:
+            self.memory.awaited |= missing
+            self._tell_of(missing)
+        return answered
+
+    def _tell_of(self, missing: set[str]) -> None:
+        """Log what is missing, once for all handlers of the profile."""
+        told = self.settings.told
+        if new := missing - told:
             log.warning(
                 "the topic %s does not exist at Kafka %s; its events are handled from its beginning as soon as it does",
                 ", ".join(sorted(new)),
                 self.settings.place,
             )
-            self.memory.awaited |= new
-        return answered
+        told.difference_update(self.topics)
+        told.update(missing)
 
     async def _watch(self) -> None:
         """Look for topics and partitions that are new, and at whether anybody is there."""

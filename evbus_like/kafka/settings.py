@@ -54,6 +54,7 @@ class Settings:
     timeout: float
     session: float
     memories: dict[str, Memory] = field(default_factory=dict)  # by queue
+    told: set[str] = field(default_factory=set)  # topics that do not exist, as the log has said
 
     @property
     def drain(self) -> float:

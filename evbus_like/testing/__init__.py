@@ -6,7 +6,8 @@
 
 import importlib.util
 
-from evbus_like.bridge.trial import HandlerFailed, Outcome, Sent
+from evbus_like.bridge.puts import Sent
+from evbus_like.bridge.trial import HandlerFailed, Outcome
 from evbus_like.bridge.trial_rpc import Reply
 from evbus_like.testing.application import handling
 from evbus_like.testing.bus import Bus, NotSeen

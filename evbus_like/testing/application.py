@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from evbus_like.bridge import answers, handlers, services, trial
+from evbus_like.bridge import answers, handlers, puts, services, trial
 from evbus_like.engine.errors import HandlerError
-from evbus_like.testing.bus import TIMEOUT, Bus, name_of
+from evbus_like.testing.bus import TIMEOUT, Bus
 from evbus_like.testing.running import new_hub
 
 
@@ -38,7 +38,7 @@ async def handling(
     if not (chosen or of_answers or served):
         raise HandlerError(_nothing(hub, only, skip))
     hub.evbus.rpc.CALLS.only = trial.SOURCE
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **trial.PROFILES}))
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
     try:
         await hub.evbus.init.join()
         bus = Bus(hub, chosen, of_answers, served)
@@ -55,8 +55,7 @@ async def handling(
 
 def _nothing(hub: Any, only: Any, skip: Any) -> str:
     """Say why there is nothing to run."""
-    known = [name_of(each) for each in trial.every(hub)]
-    known += [f"{service}.{name}" for service, (_, methods) in services.found(hub).items() for name in methods]
+    known = [".".join(each) for each in (*handlers.names(hub), *answers.names(hub), *services.names(hub))]
     if known:
         return f"only={only!r}, skip={skip!r} leave no handler and no service; there are {', '.join(known)}"
     return (

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from evbus_like.bridge import answers, handlers, services, trial, trial_rpc
+from evbus_like.bridge import answers, binding, puts, services, trial, trial_rpc
 from evbus_like.bridge.answers import Marked
-from evbus_like.bridge.trial import Outcome, Sent
+from evbus_like.bridge.puts import Sent
+from evbus_like.bridge.trial import Outcome
 from evbus_like.bridge.trial_rpc import Reply
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler
@@ -35,7 +36,7 @@ class Bus:
         self._of_answers = of_answers
         self._chosen = [*chosen, *(each.handler for each in of_answers)]
         self._served = served
-        self._tap = trial.Tap(hub)
+        self._tap = puts.Tap(hub)
         self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
         self._news = asyncio.Event()
         self._group = Group()
@@ -110,7 +111,7 @@ class Bus:
 
     def find(self, routing_key: str = "#", service: str | None = None, profile: str | None = None) -> list[Sent]:
         """Give those that were put with a routing key, or a pattern of words between dots, a service and a profile."""
-        return list(trial.filtered(self.sent, routing_key, service, profile))
+        return list(puts.filtered(self.sent, routing_key, service, profile))
 
     async def was_put(
         self,
@@ -180,7 +181,7 @@ class Bus:
     def _running(self, handler: Any) -> str:
         name = name_of(trial.named(self.hub, handler))
         if name not in self._outcomes:
-            raise HandlerError(f"{name} does not run here: only={', '.join(self._outcomes) or 'nothing'} does")
+            raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
         return name
 
     def _not_handled(self, name: str) -> str:
@@ -206,7 +207,7 @@ class Bus:
     async def start(self) -> None:
         """Let the handlers receive, and the services be called."""
         chosen = [trial.in_memory(each) for each in self._of_events]
-        made = await handlers.consumers(self.hub, trial.PROFILES, chosen, self._group)
+        made = await binding.consumers(self.hub, puts.PROFILES, chosen, self._group)
         for consumer in made:
             trial.watch_calls(consumer.caller, self._note)
         waiting: list[Any] = answers.consumers(self.hub, self._of_answers, self._group)
@@ -215,7 +216,7 @@ class Bus:
                 trial.watch_calls(caller, self._note)
         self._group.start([*made, *waiting])
         self.hub.evbus.handlers.GROUP = self._group
-        self._serving.start(services.consumers(self.hub, trial.PROFILES, self._served, self._serving))
+        self._serving.start(services.consumers(self.hub, puts.PROFILES, self._served, self._serving))
         self.hub.evbus.rpc.GROUP = self._serving
         for group in (self._group, self._serving):
             await group.subscribed(TIMEOUT)

@@ -120,10 +120,10 @@ class LocalWorker(Worker):
 
     async def start(self) -> None:
         """Subscribe."""
-        from evbus_like.bridge import handlers as bridge
+        from evbus_like.bridge import binding
 
         made = [self._handler(spec) for spec in self._specs]
-        self._group.start(await bridge.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
+        self._group.start(await binding.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
         await self._group.subscribed(DEADLINE)
         self._notes.add("ready")
 

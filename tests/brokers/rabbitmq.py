@@ -72,10 +72,14 @@ class RabbitMQ(BrokerProcess):
         return ran.stdout
 
     def kill(self) -> None:
-        """SIGKILL the broker once its queues are on the disk: a new one is in memory alone for two seconds."""
+        """SIGKILL the broker once its queues are on the disk: a new one is in memory alone for two seconds.
+
+        A quorum queue, too: its member's vote is in a table that is written now and then, and without it the queue
+        never has a leader again.
+        """
         # Messages are not helped by this: a persistent one is on the disk when it is confirmed.
         with suppress(BrokerError, subprocess.TimeoutExpired):  # it is frozen, or gone already
-            self.ctl("eval", "mnesia:dump_log().", seconds=10)
+            self.ctl("eval", "mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()].", seconds=10)
         super().kill()
 
     def _write_settings(self) -> None:

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
+from evbus_like.kafka.dead import topic_name
 from evbus_like.testing.conformance import Record, SourceConformance, SourceFeatures, SourceTarget
 
 PARTITIONS = 4
@@ -47,7 +48,7 @@ class KafkaSource(SourceTarget):
             )
 
     async def dead_letters(self, subscription):
-        topic = f"{subscription.source}.events.dead"
+        topic = topic_name(subscription.dead)
         letters = []
         async with (
             asyncio.timeout(60),
@@ -55,6 +56,7 @@ class KafkaSource(SourceTarget):
         ):
             if topic not in await consumer.topics():
                 return []
+            await consumer._client.set_topics([topic])  # so that its partitions are known
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             consumer.assign(partitions)
             for partition, end in (await consumer.end_offsets(partitions)).items():

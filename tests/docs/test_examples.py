@@ -77,7 +77,7 @@ IN_MEMORY = {
         ACCOUNT.format(4, 4, 4),
     ],
     "13_testing_handlers/run.py": ["...3 passed..."],
-    "14_calls/run.py": [
+    "17_calls/run.py": [
         "services: 1",
         "{'said': ['hello, ann', 'hello, ann']}",
         "noted: no answer is wanted",
@@ -89,16 +89,16 @@ IN_MEMORY = {
         "UnknownService: nobody serves 'mars': ...",
         "UnserializableValue: an argument of world.hello: body.args[0] cannot be serialized: ...",
     ],
-    "16_transfer/run.py": [
+    "19_transfer/run.py": [
         "stock: the chain began with order-7 for north",
         "{'charged': 'ann', 'item': 'tea', 'left': 6, 'asked by': 'front.order'}",
     ],
-    "17_response_handlers/run.py": [
+    "20_response_handlers/run.py": [
         "asked for 2 books",
         "...printed: alice - the answer to True",
         "failed: NoPaper too long 17",
     ],
-    "18_middleware/run.py": [
+    "21_middleware/run.py": [
         "...Refused: account.balance: show the token",
         "looked up: ann",
         "with the token, in cents: 700",
@@ -128,8 +128,41 @@ def test_the_kafka_example_reads_back_what_it_sent(kafka, tmp_path):
     assert matches([*shown, "the event's id is a header: True", "delivered 1 of 1"], ran.stdout), ran.stdout
 
 
+ON_RABBITMQ = {
+    "14_workers/run.py": [
+        "ann: prices {'page': 2}",
+        "ben: prices {'page': 2}",
+        "...: page 1",
+        "...: page 2",
+        "...: page 1, again",
+        "the other one stopped with 0",
+    ],
+    "16_dead_letters/run.py": [
+        "charged 5",
+        "...body {'amount': 5000, 'card': '***'}...",
+        "set aside: given up after 2 attempts: CardRefused: 5000 is too much",
+        "tried: 2 times",
+        "charged 50",
+    ],
+}
+
+
+@pytest.mark.parametrize("example", ON_RABBITMQ)
+def test_an_example_of_handlers_on_rabbitmq_prints_what_it_shows(example, rabbitmq, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
+    assert ran.returncode == 0, ran.stdout
+    assert matches(ON_RABBITMQ[example], ran.stdout), ran.stdout
+
+
+def test_the_example_of_a_new_handler_on_kafka_begins_with_the_oldest_record(kafka, tmp_path):
+    ran = run([sys.executable, str(EXAMPLES / "15_rewind/run.py")], tmp_path, EVBUS_TEST_KAFKA=kafka.bootstrap)
+    assert ran.returncode == 0, ran.stdout
+    shown = ["...watch: {'account': 'ben', 'amount': 1}", "add_up: {'ann': 7, 'ben': 8}"]
+    assert matches(shown, ran.stdout), ran.stdout
+
+
 def test_the_example_of_two_processes_serves_in_one_and_calls_from_the_other(rabbitmq, tmp_path):
-    example = EXAMPLES / "15_calls_between_processes/run.py"
+    example = EXAMPLES / "18_calls_between_processes/run.py"
     ran = run([sys.executable, str(example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
     assert ran.returncode == 0, ran.stdout
     shown = ["...nobody serves 'far_mars': ...", "...hello, ann - from another process: True", "100 answers"]
@@ -138,7 +171,8 @@ def test_the_example_of_two_processes_serves_in_one_and_calls_from_the_other(rab
 
 def test_every_example_is_listed_and_run_here():
     there = {str(path.relative_to(EXAMPLES)) for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]}
-    assert there == {*IN_MEMORY, "03_rabbitmq.py", "04_kafka.py", "15_calls_between_processes/run.py"}
+    with_broker = {"03_rabbitmq.py", "04_kafka.py", "15_rewind/run.py", "18_calls_between_processes/run.py"}
+    assert there == {*IN_MEMORY, *ON_RABBITMQ, *with_broker}
     listed = re.findall(r"\]\(([^)]+\.py)\)", (EXAMPLES / "README.md").read_text())
     assert set(listed) == there
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.bridge import handlers as bridge
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler
-from evbus_like.testing import eventually, new_hub, running
+from evbus_like.testing import eventually, running
+from tests.integration.sources import on_hub
 from tests.integration.support import DEADLINE
 
 
@@ -73,13 +73,5 @@ def handle(
 async def receiving(profile, *handlers, join=True, timeout=10.0):
     """Run handlers on a profile of RabbitMQ, and stop them at the end."""
     profiles = {"amqp": {"default": {"timeout": 5.0, **profile}}}
-    async with running(None, new_hub()) as hub:
-        group = Group()
-        group.start(await bridge.consumers(hub, profiles, list(handlers), group))
-        worker = Worker(group)
-        try:
-            if join:
-                await worker.join()
-            yield worker
-        finally:
-            await group.stop(timeout)
+    async with running() as hub, on_hub(hub, profiles, *handlers, timeout=timeout, wait=join) as group:
+        yield Worker(group)

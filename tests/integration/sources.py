@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from evbus_like.bridge import handlers
+from evbus_like.bridge import binding
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.testing import new_hub, running
@@ -28,7 +28,7 @@ async def on_hub(hub, profiles, *made, timeout=30.0, wait=True):
     """The same on a hub whose bus runs already."""
     contexts = await hub.evbus.acct.profiles(acct_data=profiles)
     group = Group()
-    group.start(await handlers.consumers(hub, contexts, list(made), group))
+    group.start(await binding.consumers(hub, contexts, list(made), group))
     try:
         if wait:
             await group.subscribed(60.0)
@@ -48,4 +48,4 @@ async def checked(profiles, *made):
     hub = new_hub()
     async with running(hub=hub):
         contexts = await hub.evbus.acct.profiles(acct_data=profiles)
-        return await handlers.consumers(hub, contexts, list(made), Group())
+        return await binding.consumers(hub, contexts, list(made), Group())

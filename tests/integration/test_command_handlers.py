@@ -150,15 +150,26 @@ async def test_every_handler_that_cannot_be_bound_is_named_and_nothing_starts(fo
     handler(
         folder,
         "@evbus.handler('orders', 'x', profile='nobody')\nasync def one(hub, event): ...\n\n"
-        "@evbus.handler('orders', 'x', profile='rabbit')\nasync def two(hub, event): ...\n",
+        "@evbus.handler('orders', 'x', profile='rabbit')\nasync def two(hub, event): ...\n\n"
+        "@evbus.handler('orders', 'x')\nasync def three(hub): ...\n",
     )
     code, out, err = await evbus(folder, "run", "--json")
 
     assert code == 2
     assert "handler.more.one: unknown source profile 'nobody'" in err
     assert "handler.more.two: unknown source profile 'rabbit'" in err
+    assert "handler.more.three: it takes no event" in err
     assert json.loads(out)["kind"] == "HandlerError"
     assert notes(folder) == []
+
+
+async def test_a_handler_that_cannot_be_used_can_be_left_out(folder):
+    handler(folder, "@evbus.handler('orders', 'x', attempts=0)\nasync def broken(hub, event): ...\n")
+    code, out, err = await evbus(folder, "handlers", "--json", "--skip", "more.broken")
+
+    assert code == 0, err
+    assert "more.broken" not in out
+    assert (await evbus(folder, "handlers"))[0] == 2
 
 
 async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):

@@ -183,6 +183,14 @@ async def test_a_topic_that_does_not_exist_yet_is_waited_for_and_read_from_its_b
         assert facts(group)["trouble"] == ""
 
 
+async def test_a_missing_topic_is_told_of_once_for_all_handlers_that_wait_for_it(strict_kafka, fresh_name, caplog):
+    handlers = [taker(Taken(), fresh_name, name=f"take{number}") for number in range(3)]
+    async with receiving(profiles(strict_kafka), *handlers):
+        pass
+    told = [each for each in caplog.messages if "does not exist at Kafka" in each]
+    assert len(told) == 1
+
+
 async def test_an_unreliable_broadcast_waits_for_its_topic_too(strict_kafka, fresh_name):
     taken, topic = Taken(), f"{fresh_name}.events"
     made = taker(taken, fresh_name, delivery=BROADCAST, reliable=False)

@@ -4,6 +4,7 @@ import asyncio
 import struct
 from types import SimpleNamespace
 
+import aiormq.exceptions as aiormq
 import pytest
 
 from evbus_like.amqp import refusals
@@ -159,3 +160,14 @@ def test_a_delivery_that_timed_out_in_rabbitmq_names_the_setting():
 def test_an_error_that_is_classified_stays_as_it_is():
     error = DestinationRefused("as it is")
     assert refusals.declaring(error, "here", "the queue", "") is error
+
+
+@pytest.mark.parametrize(
+    "kind", [aiormq.ChannelLockedResource, aiormq.ChannelPreconditionFailed, aiormq.ChannelAccessRefused]
+)
+def test_the_brokers_words_and_the_advice_are_sentences_with_one_full_stop_each(kind):
+    text = str(
+        refusals.declaring(kind("RESOURCE_LOCKED - does not match that of the original."), "here", "it", "Mend it.")
+    )
+    assert "RESOURCE_LOCKED - does not match that of the original. " in text
+    assert ".." not in text

@@ -1,13 +1,15 @@
 """engine/consuming/consumer.py: events in, handled, and settled, whatever the source does."""
 
 import asyncio
+import json
 from collections import deque
 
 import pytest
 
 from evbus_like.engine.consuming import consumer as consumers
+from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import DestinationRefused
-from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, SHUTDOWN
+from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN
 from tests.unit.fakes import HANG, until
 from tests.unit.sources import Log, Source, consuming, hang, made
 
@@ -78,6 +80,34 @@ async def test_what_becomes_of_a_failed_event_is_what_on_error_says(policy, expe
     assert source.settled[0] == (expected, "1")
 
 
+async def test_a_failure_that_is_acknowledged_all_the_same_counts_as_failed_and_is_not_called_again():
+    source, log = Source(), failing(1)
+    async with consuming(source, log, on_error=ACK_AND_LOG, dedup=10) as consumer:
+        source.put(1)
+        await until(lambda: source.settled)
+        source.put(1)
+        await until(lambda: consumer.tally.repeats)
+    assert (consumer.tally.handled, consumer.tally.failed) == (0, 1)
+    assert log.begun == ["1"]
+
+
+@pytest.mark.parametrize("retries", [True, False], ids=["by the source", "here"])
+@pytest.mark.parametrize("options", [{"backoff": 0.001}, {"on_error": REQUEUE}], ids=["retried", "requeued"])
+@pytest.mark.parametrize("order", [None, "key"])
+async def test_an_event_that_is_handled_again_says_that_it_was_given_before(retries, options, order):
+    source, seen = Source(retries), []
+
+    def function(event):
+        seen.append((event.attempt, event.redelivered))
+        if len(seen) < 3:
+            raise ValueError("no")
+
+    async with consuming(source, Log(function), **options):
+        source.put(1, order=order)
+        await until(lambda: ("ack", "1") in source.settled)
+    assert seen == [(1, False), (2, True), (3, True)]
+
+
 async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled():
     source = Source()
     async with consuming(source, failing(1), on_error=SHUTDOWN) as consumer:
@@ -86,6 +116,25 @@ async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled()
     assert source.settled == []
     assert [event.id for event in source.queue] == ["1"]
     assert "ValueError: no" in consumer.shut[0]
+
+
+@pytest.mark.parametrize("policy", [RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT])
+async def test_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says(policy):
+    def decode(event):
+        return json.loads(event.raw)
+
+    source, log = Source(), Log()
+    async with consuming(source, log, on_error=policy) as consumer:
+        consumer.caller._decode = decode
+        for number, raw in enumerate((b"{not json", b"1" * (source.max_event_bytes + 1), b"7")):
+            source.queue.append(ReceivedEvent(raw, "kind", "orders", str(number)))
+        source.put()
+        await until(lambda: len(source.settled) == 3)
+    assert sorted(source.settled) == [("ack", "2"), ("dead", "0"), ("dead", "1")]
+    assert "cannot be decoded" in source.reasons["0"]
+    assert "more than the profile's max_event_bytes (1000)" in source.reasons["1"]
+    assert log.begun == ["2"]
+    assert not consumer.shut
 
 
 # ---- what handlers may do
@@ -119,7 +168,17 @@ def mute(event):
     raise Mute
 
 
-@pytest.mark.parametrize("function", [cancel_myself, cancel_my_task, leave, mute], ids=lambda each: each.__name__)
+class Aborted(BaseException):
+    """What some libraries make of BaseException, so that nobody catches it by chance."""
+
+
+def abort(event):
+    raise Aborted
+
+
+@pytest.mark.parametrize(
+    "function", [cancel_myself, cancel_my_task, leave, mute, abort], ids=lambda each: each.__name__
+)
 async def test_a_handler_may_fail_in_any_way_and_the_next_event_is_handled(function):
     source = Source()
     log = Log(lambda event: function(event) if event.id == "bad" else None)
@@ -237,6 +296,7 @@ async def test_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again():
         await until(lambda: consumer.tally.lost)
     assert log.begun == ["1", "1"]
     assert source.settled == [("ack", "1")]
+    assert source.calls["ack"] == 1
 
 
 async def test_a_redelivered_event_waits_for_the_handling_of_its_order_that_is_still_under_way():
@@ -274,6 +334,34 @@ async def test_a_source_that_does_not_take_acks_gives_their_events_again(error, 
         await until(lambda: len(source.settled) == 2)
         assert consumer.tally.lost
     assert "acks were not taken" in caplog.text
+
+
+async def test_a_feed_that_is_lost_while_it_is_full_of_events_to_give_back_ends():
+    # Given as many events as there is room for, none of which the source takes back, for its connection is lost
+    class Lost(Source):
+        async def ack(self, feed, events):
+            if self.broken is not None:
+                raise self.broken
+            await super().ack(feed, events)
+
+        async def requeue(self, feed, event):
+            if self.broken is not None:
+                raise self.broken
+            await super().requeue(feed, event)
+
+    source, log = Lost(), Log()
+
+    def fails_once(event):
+        if source.feed == 1:
+            source.lose()
+            raise ValueError("no")
+
+    log.function = fails_once
+    async with consuming(source, log, on_error=REQUEUE, max_workers=2, prefetch=2):
+        source.put(1, 2)
+        # Then the loss is noticed although nobody receives, and they come again
+        await until(lambda: sorted(source.settled) == [("ack", "1"), ("ack", "2")])
+    assert source.feed == 2
 
 
 @pytest.mark.parametrize("verb", ["requeue", "dead"])

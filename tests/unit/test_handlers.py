@@ -85,8 +85,22 @@ ONE = """
             '@evbus.handler("orders", "a", dedup_durable=True)\nasync def f(hub, event): ...',
             "dedup_durable needs dedup=",
         ),
-        ('@evbus.handler("orders", "a", on_error="retri")\nasync def f(hub, event): ...', "on_error must be RETRY"),
-        ('@evbus.handler("orders", "a", delivery="x")\nasync def f(hub, event): ...', "delivery must be SERVICE_POOL"),
+        ('@evbus.handler("orders", "a", dedup=True)\nasync def f(hub, event): ...', "dedup must be the number of"),
+        (
+            '@evbus.handler("orders", "a", reliable="no")\nasync def f(hub, event): ...',
+            "reliable must be True or False",
+        ),
+        ('@evbus.handler("orders", "a", requeue_on_error="no")\nasync def f(hub, event): ...', "must be True or False"),
+        (
+            '@evbus.handler("orders", "a")\nasync def _f(hub, event): ...',
+            "pop keeps functions whose names begin with _",
+        ),
+        ('@evbus.handler("orders", "a")\nclass Ship: ...', "mark functions, def or async def, not <class"),
+        (
+            '@evbus.handler("orders", "a", on_error="retri")\nasync def f(hub, event): ...',
+            "on_error must be one of evbus.RETRY",
+        ),
+        ('@evbus.handler("orders", "a", delivery="x")\nasync def f(hub, event): ...', "delivery must be evbus.SERVICE"),
         ('@evbus.handler("orders", "a", expected_exceptions="ValueError")\nasync def f(hub, event): ...', "classes of"),
         ('@evbus.handler("orders", "a", sensitive=[1])\nasync def f(hub, event): ...', "sensitive must be names"),
         ('@evbus.handler("orders", "a", name=7)\nasync def f(hub, event): ...', "name must be text"),
@@ -116,6 +130,23 @@ async def test_all_that_is_wrong_is_told_at_once(app):
     text = await problem(app(one="1 / 0", two='@evbus.handler("a", "b")\ndef f(hub): ...'))
     assert "'one'" in text
     assert "handler.two.f" in text
+
+
+async def test_what_only_the_source_knows_to_be_wrong_is_told_with_the_rest(app):
+    text = await problem(
+        app(
+            one='@evbus.handler("a", "b")\ndef f(hub): ...\n@evbus.handler("a", "b")\ndef good(hub, event): ...',
+            two='@evbus.handler("a", "b", profile="defualt")\ndef f(hub, event): ...',
+        )
+    )
+    assert "handler.one.f: it takes no event" in text
+    assert "handler.two.f: unknown source profile 'defualt'" in text
+    assert "good" not in text
+
+
+async def test_a_function_of_init_py_is_refused(app):
+    text = await problem(app(init='@evbus.handler("a", "b")\ndef f(hub, event): ...', one=ONE))
+    assert "handler.init.f: functions of init.py are not called" in text
 
 
 async def test_a_plugin_that_does_not_import_is_refused_at_the_second_start_too(app):

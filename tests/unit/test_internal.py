@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.errors import ProfileError, QueueFull
+from evbus_like.engine.event import Event
 from tests.unit.fakes import HANG, until
 
 
@@ -102,3 +105,22 @@ async def test_a_stop_beside_a_full_queue_counts_what_is_in_it_as_delivered(hub,
 async def test_a_bound_that_is_none_is_refused(hub, size):
     with pytest.raises(ProfileError, match="queue_events"):
         await asyncio.wait_for(hub.evbus.init.start({"internal": {"default": {"queue_events": size}}}), 1)
+
+
+async def test_a_dead_letter_that_finds_no_room_leaves_its_event_where_it_is(hub):
+    ctx, asked = SimpleNamespace(acct={}), Subscription("orders", ("placed",), "shipping", "ship")
+    feed = await hub.egress.internal.subscribe(ctx, asked)
+    letters = hub.ingress.internal.mailbox(asked.dead)
+    letters.maxsize = 1
+    exchange = hub.ingress.internal.EXCHANGES["orders.events"]
+    for body in (b"first", b"second"):
+        exchange.put(Event("placed", body, "default", {}, None))
+    first, second = await hub.egress.internal.receive(ctx, feed)
+
+    await hub.egress.internal.dead(ctx, feed, first, "no")
+    with pytest.raises(QueueFull):
+        await hub.egress.internal.dead(ctx, feed, second, "no")
+    await hub.egress.internal.unsubscribe(ctx, feed)
+
+    assert [letters.get_nowait(), feed.binding.mailbox.get_nowait()] == [b"first", b"second"]
+    assert feed.binding.mailbox.empty()

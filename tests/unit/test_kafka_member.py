@@ -205,3 +205,19 @@ async def test_the_parts_of_aiokafka_that_are_used_and_not_public_are_there(feed
     coordinator = consumer.aiokafka.consumer.group_coordinator.GroupCoordinator
     for name in ("fetch_committed_offsets", "commit_offsets", "check_errors"):
         assert asyncio.iscoroutinefunction(getattr(coordinator, name)) == (name != "check_errors")
+
+
+async def test_a_record_is_settled_only_when_its_dead_letter_is_safe(feed):
+    (event,) = received(feed, 0)
+    safe = asyncio.Event()
+
+    async def put(topic, record, epitaph):
+        await safe.wait()
+
+    feed._letters.put = put
+    task = asyncio.create_task(feed.dead(event, "no"))
+    await asyncio.sleep(0.01)
+    assert feed.offsets.due() == {P: 0}
+    safe.set()
+    await task
+    assert feed.offsets.due() == {P: 1}

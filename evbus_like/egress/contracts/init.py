@@ -55,7 +55,7 @@ it any more, and nothing is settled for it. `event.busy` tells those that a hand
 Loss. `subscribe` and `receive` raise where the source cannot be reached or is lost (errors of
 evbus_like.engine.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,
 subscribe again, for ever. Events of the lost feed are never settled: they must come again, with `redelivered` set.
-`ack` may raise for a lost feed; its events come again too.
+`ack` may raise for a lost feed; its events come again too. It is called with no events to ask whether the feed is lost.
 
 At least once: nothing is settled before `ack`, `requeue`, `retry` or `dead`; `retry` and `dead` keep the event until
 its copy is safe.

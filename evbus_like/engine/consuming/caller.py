@@ -12,9 +12,10 @@ from evbus_like.engine.consuming.calm import calm
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.sensitive import shown
+from evbus_like.engine.consuming.sensitive import redacted
+from evbus_like.engine.consuming.telling import tell, text_of
 from evbus_like.engine.consuming.threads import Threads
-from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed, said
+from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.rpc.middleware import EVENT, Message
 
@@ -54,7 +55,7 @@ class Caller:
     async def call(self, event: ReceivedEvent) -> Verdict:
         """Handle one event; whatever the handler does, this gives a verdict."""
         if problem := self._read(event):
-            log.error("%s cannot take %r: %s; it goes to the dead letters", self.handler.ref, event, problem)
+            log.error("%s cannot take %s: %s; it goes to the dead letters", self.handler.ref, event, problem)
             return Verdict(DEAD, reason=problem)
         if self._middleware is not None and (verdict := await self._passed(event)):
             return verdict
@@ -73,7 +74,9 @@ class Caller:
                 raise
             await calm()
             return self._failed(event, error, begun)
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
+            raise
+        except BaseException as error:  # SystemExit, and what libraries make of it: no reason to end a worker
             return self._failed(event, error, begun)
         finally:
             under_way.done = True
@@ -93,7 +96,7 @@ class Caller:
             return Verdict(DEAD, reason="a middleware was cancelled")
         except Exception as error:
             log.error("%r does not reach %s, and goes to the dead letters: %s", event, self.handler.ref, error)
-            return Verdict(DEAD, reason=f"refused: {_text(error)}")
+            return Verdict(DEAD, reason=f"refused: {text_of(error)}")
         if message.is_answered:
             return DONE
         event.body, event.headers = message.body, message.headers
@@ -116,19 +119,18 @@ class Caller:
         try:
             event.body = self._decode(event)
         except Exception as error:
-            kind = event.content_type or "no content type"
-            return f"its body cannot be decoded ({kind}): {_text(error)}"
+            why = type(error).__name__ if self.options.sensitive else text_of(error)  # which may quote the body
+            return f"its body cannot be decoded ({event.content_type or 'no content type'}): {why}"
         declared = self.handler.declared.get(event.routing_key)
         if declared is not None:
             try:
                 event.body = declared.check(event.body)
             except Exception as error:
-                return f"its body is not as {event.service}.{event.routing_key} is declared: {error}"
+                return f"its body is not as declared: {redacted(str(error), event.body, self.options.sensitive)}"
         return ""
 
     def _failed(self, event: ReceivedEvent, error: BaseException, begun: float) -> Verdict:
-        """Decide, and tell the log: an expected exception in a line, any other with its traceback."""
-        expected = isinstance(error, self.options.expected_exceptions)
+        """Decide, and tell the log."""
         if (
             isinstance(error, TimeoutError)
             and self.options.timeout
@@ -136,25 +138,12 @@ class Caller:
         ):
             text = f"no end within its timeout of {self.options.timeout:g} s"
         else:
-            text = _text(error)
+            text = redacted(text_of(error), event.body, self.options.sensitive)
         verdict = failed(self.options, event.attempt, text)
-        body = shown(event.body, self.options.sensitive)
-        log.log(
-            logging.WARNING if expected else logging.ERROR,
-            "%s failed with %r (attempt %d, body %s): %s; %s",
-            *(self.handler.ref, event, event.attempt, body, text, said(verdict)),
-            exc_info=None if expected else error,
-        )
+        tell(self.handler.ref, self.options, event, error, verdict, text)
         return verdict
 
     def close(self) -> None:
         """Let go of the threads; one that never ends is left to the process."""
         if self._threads is not None:
             self._threads.close()
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception as trouble:
-        return f"{type(error).__name__}, whose text cannot be had: {type(trouble).__name__}"

@@ -182,7 +182,7 @@ class Consumer:
             try:
                 await self._handle(event)
             except Exception:
-                log.exception("%s could not settle %r", self.name, event)
+                log.exception("%s could not settle %s", self.name, event)
             finally:
                 self._ended()
 
@@ -204,6 +204,9 @@ class Consumer:
         verdict = await self.caller.call(event)
         if verdict is DONE:
             self.tally.handled += 1
+        else:
+            self.tally.failed += 1
+        if verdict.kind == ACK:
             if window is not None:
                 await window.add(event.id)
             self._settling.ack(event)
@@ -235,10 +238,7 @@ class Consumer:
             log.error("%s could not settle an event", self.name, exc_info=error)
 
     async def _settle(self, event: ReceivedEvent, verdict: Verdict) -> None:
-        self.tally.failed += 1
-        if verdict.kind == ACK:
-            self._settling.ack(event)
-        elif verdict.kind == LEAVE:
+        if verdict.kind == LEAVE:
             self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {verdict.reason}")
         elif verdict.kind == AGAIN and not self.source.retries:
             self._settling.hold(event, verdict.delay)

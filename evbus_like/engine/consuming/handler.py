@@ -51,9 +51,10 @@ class HandlerOptions:
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""
         if self.delivery not in DELIVERIES:
-            return f"delivery must be SERVICE_POOL, SINGLETON or BROADCAST, not {self.delivery!r}"
+            return f"delivery must be evbus.SERVICE_POOL, evbus.SINGLETON or evbus.BROADCAST, not {self.delivery!r}"
         if self.on_error not in ON_ERROR:
-            return f"on_error must be RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN or REJECT, not {self.on_error!r}"
+            names = ", ".join(f"evbus.{each.upper()}" for each in ON_ERROR)
+            return f"on_error must be one of {names}, not {self.on_error!r}"
         for name in ("source", "event_types"):
             values = (self.source,) if name == "source" else self.event_types
             if not values or not all(isinstance(value, str) and value for value in values):
@@ -70,7 +71,10 @@ class HandlerOptions:
             if not isinstance(value, kinds) or isinstance(value, bool) or not value > 0:
                 whole = " a whole number" if kinds is int else ""
                 return f"{name} must be{whole} greater than 0, not {value!r}"
-        if not isinstance(self.dedup, int) or self.dedup < 0:
+        for name in ("reliable", "dedup_durable"):
+            if not isinstance(getattr(self, name), bool):
+                return f"{name} must be True or False, not {getattr(self, name)!r}"
+        if not isinstance(self.dedup, int) or isinstance(self.dedup, bool) or self.dedup < 0:
             return f"dedup must be the number of event ids to remember, not {self.dedup!r}"
         for each in self.expected_exceptions:
             if not (isinstance(each, type) and issubclass(each, BaseException)):

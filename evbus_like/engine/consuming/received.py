@@ -72,9 +72,12 @@ class ReceivedEvent:
         self.busy = False
         self.revoked = False
 
-    def __repr__(self) -> str:  # bodies and headers may hold secrets
+    def __str__(self) -> str:
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key
-        return f"<ReceivedEvent {self.id} {place} attempt={self.attempt}>"
+        return f"{place or 'an event'} {self.id or 'without an id'}"
+
+    def __repr__(self) -> str:  # bodies and headers may hold secrets
+        return f"<ReceivedEvent {self} attempt={self.attempt}>"
 
 
 def epitaph(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:

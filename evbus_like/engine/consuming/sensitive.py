@@ -1,32 +1,82 @@
-"""Bodies in the log: without what a handler calls sensitive, and cut short."""
+"""Bodies, and what is told of them, in the log: without what a handler calls sensitive, and cut short."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
 LONGEST = 500  # characters
+SHORTEST = 3  # characters: a shorter value stands in too many words to be taken out of a text
+MOST = 10_000  # values that are looked for in a text
 
 
 def shown(body: Any, sensitive: Sequence[str]) -> str:
     """Give a body as text for the log; `sensitive` are paths such as "password" or "card.number"; "*" hides it all."""
     if "*" in sensitive:
         return HIDDEN
-    for path in sensitive:
-        body = _hidden(body, path.split("."))
     try:
+        for path in sensitive:
+            body = _hidden(body, path.split("."))
         text = repr(body)
-    except Exception as error:
-        text = f"<{type(body).__name__} whose repr raises {type(error).__name__}>"
+    except Exception as error:  # such as RecursionError: bodies may be as deep as a decoder lets them
+        text = f"<{type(body).__name__} that cannot be shown: {type(error).__name__}>"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
+
+
+def redacted(text: str, body: Any, sensitive: Sequence[str]) -> str:
+    """Take the values that are sensitive out of a text that may quote them, as an exception's does."""
+    try:
+        found = _found(body, sensitive)
+    except Exception:
+        return HIDDEN
+    for value in sorted(found, key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+def _found(body: Any, sensitive: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for path in sensitive:
+        for value in _values(body, [] if path == "*" else path.split(".")):
+            found.update({str(value), repr(value)[1:-1] if isinstance(value, (str, bytes)) else ""})
+            if len(found) > MOST:
+                raise ValueError("too many values")
+    return found
+
+
+def _plain(body: Any) -> Any:
+    """Give what a declared event may hold as mappings and lists."""
+    if dataclasses.is_dataclass(body) and not isinstance(body, type):
+        return {each.name: getattr(body, each.name) for each in dataclasses.fields(body)}
+    if isinstance(body, tuple) and hasattr(body, "_asdict"):
+        return body._asdict()
+    return list(body) if isinstance(body, (tuple, set, frozenset)) else body
 
 
 def _hidden(body: Any, path: Sequence[str]) -> Any:
     if not path:
         return HIDDEN
+    body = _plain(body)
     if isinstance(body, Mapping):
         return {name: _hidden(value, path[1:]) if str(name) == path[0] else value for name, value in body.items()}
-    if isinstance(body, (list, tuple)):
+    if isinstance(body, list):
         return [_hidden(item, path) for item in body]
     return body
+
+
+def _values(body: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Yield what is at a path and below it."""
+    body = _plain(body)
+    if isinstance(body, Mapping):
+        for name, value in body.items():
+            if not path or str(name) == path[0]:
+                yield from _values(value, path[1:])
+    elif isinstance(body, list):
+        for item in body:
+            yield from _values(item, path)
+    elif not path and body is not None and not isinstance(body, bool):
+        yield body.value if isinstance(body, enum.Enum) else body

@@ -37,6 +37,7 @@ class Settling:
         self._sent = 0  # acks on their way
         self._sending = asyncio.Lock()
         self._ending = False
+        self._doubt = False  # whether the feed may be lost: a verdict was not taken
         self._some_acks = asyncio.Event()
         self._some_room = asyncio.Event()
         self._requeues = Backoff(0.05, REQUEUE_CAP)
@@ -54,7 +55,7 @@ class Settling:
     def begin(self, feed: Any) -> None:
         """Take the events of this feed from now on."""
         self._feed = feed
-        self._ending = False
+        self._ending = self._doubt = False
 
     def hold_on(self) -> None:
         """Give no event another turn: the feed is about to end."""
@@ -79,8 +80,15 @@ class Settling:
         self._open.add(event)
 
     async def room(self, most: int) -> None:
-        """Wait until less than `most` events are open."""
+        """Wait until less than `most` events are open; raises what the feed was lost by meanwhile.
+
+        Nobody receives while this waits, so nobody else notices a loss, and a verdict that is not taken waits for ever.
+        """
         while self.open >= most:
+            if self._doubt:
+                self._doubt = False
+                async with asyncio.timeout(self._source.timeout):
+                    await self._source.ack(self._feed, [])
             self._some_room.clear()
             await self._some_room.wait()
 
@@ -104,7 +112,6 @@ class Settling:
     def keep(self, event: ReceivedEvent) -> None:
         """Give an event another turn soon, for ever: given back to the source, it would lose its place in its order."""
         self._tally.requeued += 1
-        event.redelivered = True
         self._wait(event, self._requeues.next())
 
     def hold(self, event: ReceivedEvent, delay: float) -> None:
@@ -118,6 +125,7 @@ class Settling:
             self.forget(event)
             return
         event.attempt += 1
+        event.redelivered = True
         self._held[event] = timer = asyncio.get_running_loop().call_later(delay, self._again, event)
         if self._ending:
             timer.cancel()
@@ -136,7 +144,9 @@ class Settling:
                 async with asyncio.timeout(self._source.timeout):
                     await self._tell(event, verdict)
             except Exception as error:
-                log.warning("%s did not take %r back: %s: %s", self._source.name, event, type(error).__name__, error)
+                log.warning("%s did not take %s back: %s: %s", self._source.name, event, type(error).__name__, error)
+                self._doubt = True
+                self._some_room.set()
                 await asyncio.sleep(backoff.next())
             else:
                 self._close(event)

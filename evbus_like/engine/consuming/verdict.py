@@ -31,7 +31,7 @@ def failed(options: HandlerOptions, attempt: int, reason: str) -> Verdict:
     """Decide about an event whose handler failed for the `attempt`th time."""
     policy = options.on_error
     if policy == ACK_AND_LOG:
-        return DONE
+        return Verdict(ACK, reason=reason)
     if policy == SHUTDOWN:
         return Verdict(LEAVE, reason=reason)
     if policy == REQUEUE:

@@ -55,10 +55,8 @@ class Writer:
     def submit(self, job: Job) -> asyncio.Future[Any]:
         """Queue a job of the running loop."""
         self._jobs.append(job)
-        if (
-            self._idle
-        ):  # the tasks that are ready now will be faster than the thread: their jobs go into the same commit
-            self._idle = False
+        if self._idle:
+            self._idle = False  # the tasks that are ready now are faster than the thread: one commit takes their jobs
             self._ring()
         if self._swept:
             self._sweep()

@@ -13,7 +13,8 @@ from evbus_like.engine.consuming.calm import calm
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler, HandlerOptions
 from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.sensitive import shown
+from evbus_like.engine.consuming.sensitive import redacted, shown
+from evbus_like.engine.consuming.telling import traced
 from evbus_like.engine.consuming.threads import Threads
 from evbus_like.engine.consuming.verdict import Verdict
 from evbus_like.engine.errors import BadRequest, MethodNotFound, Refused, RpcError
@@ -84,7 +85,7 @@ class Server:
                 raise
             await calm()
             reply = wire.refusal(asyncio.CancelledError("the method was cancelled"))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
             raise
         except BaseException as error:
             reply = wire.refusal(error)
@@ -115,7 +116,7 @@ class Server:
             running = True
             result = await self._run(method, args, kwargs)
             await self._still()
-        except (asyncio.CancelledError, KeyboardInterrupt):
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             await self._still()
@@ -155,19 +156,19 @@ class Server:
     def _tell(
         self, event: ReceivedEvent, name: str, method: Method | None, error: BaseException, seconds: float
     ) -> None:
-        """Tell the log: the caller's mistakes and expected exceptions in a line, others with their traceback."""
+        """Tell the log: the caller's mistakes and expected exceptions in a line, others with their traceback.
+
+        Nothing that the method calls sensitive is in either.
+        """
+        hidden = method.sensitive if method else ("*",)
         expected = isinstance(error, (RpcError, *(method.expected_exceptions if method else ())))
+        trace, after = traced(error, event.body, hidden) if not expected else (None, "")
         log.log(
             logging.WARNING if expected else logging.ERROR,
-            "%s.%s failed after %.3f s with %s, and its caller hears of it: %s: %s",
-            *(
-                self.service,
-                wire.text(name),
-                seconds,
-                wire.text(shown(event.body, method.sensitive if method else ("*",))),
-            ),
-            *(type(error).__name__, wire.text(error)),
-            exc_info=None if expected else error,
+            "%s.%s failed after %.3f s with %s, and its caller hears of it: %s: %s%s",
+            *(self.service, wire.text(name), seconds, shown(event.body, hidden), type(error).__name__),
+            *(redacted(wire.text(error), event.body, hidden), after),
+            exc_info=trace,
         )
 
     def close(self) -> None:

@@ -1,0 +1,2 @@
+# What pop reads: the folder handler/ is merged into the hub's handlers.
+DYNE = {"handler": ["handler"]}

@@ -1,0 +1,50 @@
+"""amqp/receiver.py: an event leaves its queue only when its copy is safe."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from evbus_like.amqp.receiver import Receiver
+from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.errors import TransientError
+
+
+class Feed:
+    subscription = Subscription("orders", ("placed",), "shipping", "ship")
+
+    def __init__(self):
+        self.acked = []
+
+    async def ack(self, events):
+        self.acked += events
+
+
+@pytest.mark.parametrize("verb", ["retry", "dead"])
+async def test_an_event_is_acknowledged_only_when_its_copy_is_safe(verb):
+    receiver, feed, event, safe = Receiver({}), Feed(), ReceivedEvent(b"x"), asyncio.Event()
+
+    async def send(*_):
+        await safe.wait()
+
+    receiver._later = receiver._dead = SimpleNamespace(send=send)
+    task = asyncio.create_task(getattr(receiver, verb)(feed, event, 1.0))
+    await asyncio.sleep(0.01)
+    assert feed.acked == []
+    safe.set()
+    await task
+    assert feed.acked == [event]
+
+
+@pytest.mark.parametrize("verb", ["retry", "dead"])
+async def test_an_event_whose_copy_is_refused_stays(verb):
+    receiver, feed = Receiver({}), Feed()
+
+    async def send(*_):
+        raise TransientError("no")
+
+    receiver._later = receiver._dead = SimpleNamespace(send=send)
+    with pytest.raises(TransientError):
+        await getattr(receiver, verb)(feed, ReceivedEvent(b"x"), 1.0)
+    assert feed.acked == []
