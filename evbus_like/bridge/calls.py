@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from evbus_like.bridge import answers, defaults, plugins
+from evbus_like.bridge import defaults, plugins
 from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.profiles import pairs
 from evbus_like.bridge.source import PluginSource
@@ -204,6 +204,8 @@ class Calls:
         self, client: Client, service: str, method: str, body: bytes, headers: Mapping[str, Any], timeout: float
     ) -> str:
         """Send a request whose answer goes to handlers; gives its correlation id."""
+        from evbus_like.bridge import answers  # with all that receives, which only this form of call needs
+
         reply_to = await answers.expect(self._hub, client, service, method)
         correlation_id = f"{service}.{method}:{uuid.uuid4().hex}"[-LONGEST:]
         await client.tell(service, method, body, headers, timeout, correlation_id, reply_to)

@@ -1,8 +1,7 @@
 """hub.evbus.rpc: serve the `service` dyne, find the way to services; calls are `hub.rpc.<service>.<method>(...)`."""
 
-from evbus_like.bridge import callers, calls, defaults, services
+from evbus_like.bridge import callers, calls, defaults
 from evbus_like.engine import errors
-from evbus_like.engine.consuming import group
 
 
 def __init__(hub):
@@ -17,6 +16,10 @@ async def start(hub, contexts=None, only=(), skip=()):
     The bus must run, in this event loop. `only` and `skip` are patterns of `service.method` or of services. Raises
     HandlerError that names everything that is wrong, and LifecycleError.
     """
+    # Not before: a program that serves nothing does without what serves, and starts sooner.
+    from evbus_like.bridge import services
+    from evbus_like.engine.consuming import group
+
     if hub.evbus.rpc.GROUP is not None:
         raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.rpc.start")
