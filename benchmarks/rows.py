@@ -195,14 +195,14 @@ ONE, HUNDRED = {"in_flight": 1}, {"in_flight": 100}
 CALLS = Group(
     "calls",
     (
-        Leg("100 at once", "rpc_ours", 5_000, 30_000, options=HUNDRED),
-        Leg("aio-pika's pattern, 100", "rpc_aio_pika", 3_000, 15_000, "peers", options=HUNDRED),
-        Leg("FastStream, 100", "rpc_faststream", 2_000, 10_000, "peers", options=HUNDRED),
-        Leg("nameko, 100", "rpc_nameko", 1_000, 5_000, NAMEKO, options=HUNDRED),
-        Leg("one at a time", "rpc_ours", 800, 3_000, options=ONE),
-        Leg("aio-pika's pattern, one", "rpc_aio_pika", 800, 3_000, "peers", options=ONE),
-        Leg("FastStream, one", "rpc_faststream", 800, 3_000, "peers", options=ONE),
-        Leg("nameko, one", "rpc_nameko", 400, 2_000, NAMEKO, options=ONE),
+        Leg("100 at once", "rpc_ours", 5_000, 20_000, options=HUNDRED),
+        Leg("aio-pika's pattern, 100", "rpc_aio_pika", 2_000, 8_000, "peers", options=HUNDRED),
+        Leg("FastStream, 100", "rpc_faststream", 600, 2_000, "peers", options=HUNDRED),
+        Leg("nameko, 100", "rpc_nameko", 1_000, 3_000, NAMEKO, options=HUNDRED),
+        Leg("one at a time", "rpc_ours", 800, 2_000, options=ONE),
+        Leg("aio-pika's pattern, one", "rpc_aio_pika", 800, 2_000, "peers", options=ONE),
+        Leg("FastStream, one", "rpc_faststream", 400, 1_000, "peers", options=ONE),
+        Leg("nameko, one", "rpc_nameko", 400, 1_000, NAMEKO, options=ONE),
     ),
     (
         Row("100 calls at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), at_least=2),
@@ -216,7 +216,7 @@ CALLS = Group(
         Row("p50, one / nameko", "one at a time", ("nameko, one",), "p50"),
     ),
     quick_rounds=3,
-    full_rounds=7,
+    full_rounds=5,
     brokers=("rabbitmq",),
 )
 
