@@ -6,6 +6,7 @@ import asyncio
 import math
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.bridge import defaults, plugins
@@ -17,8 +18,10 @@ from evbus_like.bridge.suggest import did_you_mean
 from evbus_like.engine.errors import (
     BadEvent,
     BadRequest,
+    DeliveryError,
     HandlerError,
     LifecycleError,
+    RpcError,
     RpcTimeout,
     SerializeError,
     UnknownService,
@@ -29,12 +32,30 @@ from evbus_like.engine.handling import current
 from evbus_like.engine.rpc import directory, wire
 from evbus_like.engine.rpc.client import Client
 from evbus_like.engine.rpc.directory import REST, Route
-from evbus_like.engine.rpc.middleware import ANSWER, REQUEST, Message
+from evbus_like.engine.rpc.middleware import ANSWER, REQUEST, Message, Middleware
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
 
 GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
 CALL, CAST, ASK = "call", "cast", "ask"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call: what is called, with what, for how many seconds, and in which form."""
+
+    service: str
+    method: str
+    args: Any
+    kwargs: Any
+    timeout: float
+    how: str
+    headers: Mapping[str, Any] | None
+
+    @property
+    def called(self) -> str:
+        """The service and its method."""
+        return f"{self.service}.{self.method}"
 
 
 class Calls:
@@ -146,7 +167,7 @@ class Calls:
         engine = self._hub.evbus.ENGINE
         if engine.loop is None or engine.state != "running" or self._closed:
             raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
-        going = self._go(service, method, args, kwargs, timeout, how, headers)
+        going = self._go(Asked(service, method, args, kwargs, timeout, how, headers))
         if engine.loop is asyncio.get_running_loop():
             return await going
         future = asyncio.run_coroutine_threadsafe(going, engine.loop)
@@ -158,57 +179,74 @@ class Calls:
                 raise
             raise RpcTimeout(f"the bus's event loop did not answer for {timeout:g} s; is it blocked?") from None
 
-    async def _go(
-        self,
-        service: str,
-        method: str,
-        args: Any,
-        kwargs: Any,
-        timeout: float,
-        how: str,
-        more: Mapping[str, Any] | None,
-    ) -> Any:
-        client = self.client(service)
+    async def _go(self, asked: Asked) -> Any:
+        client = self.client(asked.service)
         under_way = current()
         headers: dict[str, Any] = {wire.SOURCE: self._source_name}
         if under_way is not None:
             headers = {**under_way.headers, wire.SOURCE: under_way.handler}
-        if more:
-            headers.update(more)
-        body: Any = {"args": list(args), "kwargs": kwargs}
+        if asked.headers:
+            headers.update(asked.headers)
+        body: Any = {"args": list(asked.args), "kwargs": asked.kwargs}
         through = self._hub.evbus.MIDDLEWARE
-        if through is not None:
-            message = Message(REQUEST, service, method, body, headers)
-            await through.outgoing(message)
-            if message.is_answered:
-                return message.answer
-            body, headers = message.body, message.headers
+        if through is None:
+            return await self._send(client, asked, body, headers)
+        limit = asyncio.timeout(asked.timeout)
+        try:
+            async with limit:
+                return await self._through(through, client, asked, body, headers)
+        except TimeoutError:
+            if limit.expired():
+                raise RpcTimeout(f"{asked.called} and its middleware took longer than {asked.timeout:g} s") from None
+            raise
+
+    async def _through(
+        self, through: Middleware, client: Client, asked: Asked, body: Any, headers: Mapping[str, Any]
+    ) -> Any:
+        """Call past the middleware, which sees the request on its way out and the answer on its way in."""
+        message = Message(REQUEST, asked.service, asked.method, body, headers)
+        await through.outgoing(message)
+        if message.is_answered:
+            return message.answer
+        return await self._send(client, asked, message.body, message.headers, through)
+
+    async def _send(
+        self, client: Client, asked: Asked, body: Any, headers: Mapping[str, Any], through: Middleware | None = None
+    ) -> Any:
         try:
             packed = self._dump(body)
         except SerializeError as error:
-            raise UnserializableValue(f"an argument of {service}.{method}: {error}") from None
-        if how == CALL:
-            answer = await client.call(service, method, packed, headers, timeout)
-            if through is not None:
-                message = Message(ANSWER, service, method, answer, None)
-                await through.incoming(message)
-                if message.is_answered:
-                    return message.answer
-                answer = message.body
-            return wire.result(answer, f"{service}.{method}")
-        if how == CAST:
+            raise UnserializableValue(f"an argument of {asked.called}: {error}") from None
+        service, method, timeout = asked.service, asked.method, asked.timeout
+        if asked.how == CAST:
             return await client.tell(service, method, packed, headers, timeout)
-        return await self._ask(client, service, method, packed, headers, timeout)
+        if asked.how == ASK:
+            return await self._ask(client, asked, packed, headers)
+        answer = await client.call(service, method, packed, headers, timeout)
+        if through is not None:
+            message = Message(ANSWER, service, method, answer, None)
+            await through.incoming(message)
+            if message.is_answered:
+                return message.answer
+            answer = message.body
+        return wire.result(answer, asked.called)
 
-    async def _ask(
-        self, client: Client, service: str, method: str, body: bytes, headers: Mapping[str, Any], timeout: float
-    ) -> str:
+    async def _ask(self, client: Client, asked: Asked, body: bytes, headers: Mapping[str, Any]) -> str:
         """Send a request whose answer goes to handlers; gives its correlation id."""
         from evbus_like.bridge import answers  # with all that receives, which only this form of call needs
 
-        reply_to = await answers.expect(self._hub, client, service, method)
-        correlation_id = f"{service}.{method}:{uuid.uuid4().hex}"[-LONGEST:]
-        await client.tell(service, method, body, headers, timeout, correlation_id, reply_to)
+        try:
+            async with asyncio.timeout(asked.timeout):
+                reply_to = await answers.expect(self._hub, client, asked.service, asked.method)
+        except TimeoutError:
+            raise RpcTimeout(
+                f"{asked.called} was not called: {client.source.name} made no queue for its answer within"
+                f" {asked.timeout:g} s: {client.trouble or 'no answer'}"
+            ) from None
+        except DeliveryError as error:
+            raise RpcError(f"{asked.called} was not called, its answer would have no queue: {error}") from None
+        correlation_id = f"{asked.called}:{uuid.uuid4().hex}"[-LONGEST:]
+        await client.tell(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
         return correlation_id
 
     async def close(self) -> None:

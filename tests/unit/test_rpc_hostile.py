@@ -242,3 +242,17 @@ async def test_an_error_can_name_no_class_that_is_imported_or_made(app):
         wire.result({"result": None, "error": told}, "world.hello")
     assert type(caught.value) is RemoteError
     assert json.loads(json.dumps(caught.value.exc_args)) == ["true"]
+
+
+async def test_what_a_method_calls_sensitive_is_not_in_the_log(app, caplog):
+    service = """
+    @evbus.method(sensitive=["kwargs.password"])
+    async def login(hub, password):
+        raise ValueError(f"{password} is wrong")
+    """
+    async with serving(app(service)) as hub:
+        with pytest.raises(RemoteError, match="hunter2 is wrong"):  # its caller knows it
+            await hub.rpc.world.login(password="hunter2")
+    assert "world.login failed" in caplog.text
+    assert "is wrong" in caplog.text
+    assert "hunter2" not in caplog.text

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.errors import BadEvent, HandlerError, Refused, RpcError
+from evbus_like.engine.errors import BadEvent, HandlerError, Refused, RpcError, RpcTimeout
 from evbus_like.testing import eventually, running
 from tests.rpc import serving
 from tests.unit.fakes import HANG
@@ -201,3 +201,12 @@ async def test_an_answer_that_middleware_spoils_is_an_error_of_the_call(app):
         for _ in range(12):
             with pytest.raises(Refused, match="a middleware made int of the answer"):
                 await hub.rpc.world.hello(1)
+
+
+@pytest.mark.parametrize(("where", "kind"), [("outgoing", "request"), ("incoming", "answer")])
+async def test_middleware_that_never_ends_costs_a_call_its_deadline(app, where, kind):
+    slow = f"async def {where}(hub, message):\n    if message.kind == {kind!r}:\n        await asyncio.sleep(3600)\n"
+    async with serving(app(WORLD, middleware__slow=slow)) as hub:
+        async with asyncio.timeout(HANG):
+            with pytest.raises(RpcTimeout, match=r"world.hello and its middleware took longer than 0.1 s"):
+                await hub.rpc.world.hello(1, timeout=0.1)
