@@ -38,38 +38,37 @@ async def run(hub: Any) -> int:
     settings = hub.OPT.evbus_like
     service, method = names(settings.method)
     kwargs = arguments(settings.arguments)
-    timeout = settings.rpc_timeout
-    if not 0 < timeout < math.inf:
-        raise UsageError(f"--timeout must be seconds greater than 0, not {timeout:g}")
+    if not 0 < settings.rpc_timeout < math.inf:
+        raise UsageError(f"--timeout must be seconds greater than 0, not {settings.rpc_timeout:g}")
     given = await _outside(hub, settings.rpc_profile)
     async with common.running(hub, {}) as stopped:  # no profile is opened but the one that carries the call
         hub.evbus.CONTEXTS = given
         _way(hub, service, settings.rpc_profile)
         began = time.monotonic()
-        result: Any = None
-        error: RpcError | None = None
-        try:
-            result = await common.unless(stopped, _answered(hub, service, method, kwargs, timeout))
-        except HandlerError:
-            raise
-        except RpcError as caught:
-            error = caught
+        ended = await common.unless(stopped, _ended(hub, service, method, kwargs, settings.rpc_timeout))
         seconds = time.monotonic() - began
-    if result is None and error is None:
+    if ended is None:
         print("evbus rpc: ended by a signal before the answer; the method may have run", file=sys.stderr)
         return 128 + int(getattr(stopped, "number", 0))
+    result, error = ended
     if settings.json:
         facts = {"service": service, "method": method, "ok": error is None, "seconds": round(seconds, 6)}
-        console.document({**facts, "result": result and result[0], "error": error and told(error)})
+        console.document({**facts, "result": result, "error": error and told(error)})
     elif error is None:
-        _print(result[0])
+        _print(result)
     if error is not None:
         _say(error)
     return 0 if error is None else 1
 
 
-async def _answered(hub: Any, service: str, method: str, kwargs: dict[str, Any], timeout: float) -> tuple[Any]:
-    return (await hub.evbus.rpc.call(service, method, (), kwargs, timeout),)
+async def _ended(
+    hub: Any, service: str, method: str, kwargs: dict[str, Any], timeout: float
+) -> tuple[Any, RpcError | None]:
+    """Call, and give the result, or the error."""
+    try:
+        return await hub.evbus.rpc.call(service, method, (), kwargs, timeout), None
+    except RpcError as error:
+        return None, error
 
 
 def names(text: str) -> tuple[str, str]:
