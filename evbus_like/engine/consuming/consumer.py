@@ -192,15 +192,22 @@ class Consumer:
             self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
+        window = self._window if event.id else None  # an event without an id repeats none
+        if window is None:
+            await self._call(event)
+            return
+        async with window.alone(event.id):
+            if window.has(event.id) and not event.revoked:
+                self.tally.repeats += 1
+                self._settling.ack(event)
+            elif not self._stopping.is_set():  # it may have waited for another of its id
+                await self._call(event, window)
+
+    async def _call(self, event: ReceivedEvent, window: Window | None = None) -> None:
         if event.revoked:
             self._settling.forget(event)
             return
         event.busy = True
-        window = self._window if event.id else None  # an event without an id repeats none
-        if window is not None and window.has(event.id):
-            self.tally.repeats += 1
-            self._settling.ack(event)
-            return
         verdict = await self.caller.call(event)
         if verdict.until is not None:
             self._busy += 1
