@@ -178,6 +178,14 @@ MUTANTS = (
         f"{CONSUMER}_an_event_that_was_handled_already_is_acknowledged_without_a_call",
     ),
     Mutant(
+        "dedup-of-what-is-done-alone",
+        "With dedup a repeat that comes while its event is handled waits for that.",
+        f"{CONSUMING}/window.py",
+        "            await other.wait()",
+        "            break",
+        f"{CONSUMER}_a_repeat_that_comes_while_the_event_is_handled_waits_for_it_and_is_not_handled",
+    ),
+    Mutant(
         "dedup-durable-after-the-ack",
         "With dedup_durable an id is on the disk before its event is acknowledged.",
         f"{CONSUMING}/durable_window.py",

@@ -216,6 +216,64 @@ async def test_an_event_that_was_handled_already_is_acknowledged_without_a_call(
     assert consumer.tally.repeats == 1
 
 
+class Twins(Source):
+    """A source that gives events of one id beside each other."""
+
+    def _settle(self, feed, event, verb):
+        self.settled.append((verb, event.token))
+
+    def twins(self, *tokens):
+        self.queue.extend(ReceivedEvent(b"body", "kind", "orders", "same", token=each) for each in tokens)
+        self.put()
+
+
+async def test_a_repeat_that_comes_while_the_event_is_handled_waits_for_it_and_is_not_handled():
+    source, gate = Twins(), asyncio.Event()
+    log = Log(lambda event: gate.wait())
+    async with consuming(source, log, dedup=10) as consumer:
+        source.twins("first", "second")
+        await until(lambda: log.begun)
+        await asyncio.sleep(0.01)
+        gate.set()
+        await until(lambda: len(source.settled) == 2)
+    assert source.settled == [("ack", "first"), ("ack", "second")]
+    assert (log.begun, consumer.tally.repeats) == (["same"], 1)
+
+
+async def test_a_repeat_that_comes_while_the_event_is_handled_is_handled_if_that_fails():
+    source, gate = Twins(), asyncio.Event()
+
+    async def function(event):
+        await gate.wait()
+        if event.token == "first":
+            raise ValueError("no")
+
+    async with consuming(source, Log(function), dedup=10, on_error=REJECT) as consumer:
+        source.twins("first", "second", "third")
+        await asyncio.sleep(0.01)
+        gate.set()
+        await until(lambda: len(source.settled) == 3)
+    assert source.settled == [("dead", "first"), ("ack", "second"), ("ack", "third")]
+    assert (consumer.tally.handled, consumer.tally.repeats) == (1, 1)
+
+
+async def test_a_repeat_that_waits_for_the_event_is_given_back_by_a_stop_if_that_fails():
+    source, gate = Twins(), asyncio.Event()
+
+    async def function(event):
+        await gate.wait()
+        raise ValueError("no")
+
+    log = Log(function)
+    async with consuming(source, log, dedup=10, on_error=REJECT) as consumer:
+        source.twins("first", "second")
+        await until(lambda: log.begun)
+        consumer.stop()
+        await asyncio.sleep(0.01)
+        gate.set()
+    assert (source.settled, log.begun) == ([("dead", "first")], ["same"])
+
+
 async def test_an_event_that_failed_is_no_repeat_when_it_comes_again():
     source, log = Source(retries=True), failing(1)
     async with consuming(source, log, dedup=10, backoff=0.001):

@@ -253,3 +253,41 @@ async def test_services_serve_beside_handlers_and_their_puts_are_safe_before_the
         await hub.evbus.handlers.join(HANG)
         assert await hub.rpc.world.place(3) == 3
         await eventually(lambda: hub.SEEN == [{"n": 3}], HANG)
+
+
+async def test_a_request_is_counted_once_when_its_answer_is_safe(app):
+    async with serving(app(WORLD)) as hub:
+        for n in range(3):
+            await hub.rpc.world.hello(n)
+        await hub.rpc.world.hello.cast(3)
+
+        def facts():
+            (only,) = hub.evbus.rpc.status()["serving"].values()
+            return only
+
+        await eventually(lambda: facts()["handled"] == 4, HANG)
+        assert (facts()["failed"], facts()["requeued"], facts()["lost"]) == (0, 0, 0)
+
+
+async def test_a_request_whose_answer_was_not_taken_is_run_and_answered_again(app, monkeypatch):
+    async with serving(app(WORLD)) as hub:
+        await hub.rpc.world.hello(0)
+        plain, tries = hub.ingress.internal.EXCHANGES["nameko-rpc"].put, []
+
+        def put(event):
+            if event.receipt.correlation_id and not event.receipt.must_arrive:
+                tries.append(event)
+                if len(tries) == 1:
+                    return hub.ingress.internal.EXCHANGES["nameko-rpc"].bindings["rpc-world"].mailbox  # as if full
+            return plain(event)
+
+        monkeypatch.setattr(hub.ingress.internal.EXCHANGES["nameko-rpc"], "put", put)
+        assert await hub.rpc.world.hello(1) == 1
+        assert len(tries) == 2
+
+        def facts():
+            (only,) = hub.evbus.rpc.status()["serving"].values()
+            return only
+
+        await eventually(lambda: facts()["handled"] == 2, HANG)
+        assert (facts()["failed"], facts()["requeued"]) == (1, 1)

@@ -192,42 +192,54 @@ class Consumer:
             self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
+        window = self._window if event.id else None  # an event without an id repeats none
+        if window is None:
+            await self._call(event)
+            return
+        async with window.alone(event.id):
+            if window.has(event.id) and not event.revoked:
+                self.tally.repeats += 1
+                self._settling.ack(event)
+            elif not self._stopping.is_set():  # it may have waited for another of its id
+                await self._call(event, window)
+
+    async def _call(self, event: ReceivedEvent, window: Window | None = None) -> None:
         if event.revoked:
             self._settling.forget(event)
             return
         event.busy = True
-        window = self._window if event.id else None  # an event without an id repeats none
-        if window is not None and window.has(event.id):
-            self.tally.repeats += 1
-            self._settling.ack(event)
-            return
         verdict = await self.caller.call(event)
-        if verdict is DONE:
-            self.tally.handled += 1
-        else:
-            self.tally.failed += 1
+        if verdict.until is not None:
+            self._busy += 1
+            verdict.until.add_done_callback(partial(self._decided, event))
+            return
+        self._count(verdict)
         if verdict.kind == ACK:
             if window is not None:
                 await window.add(event.id)
             self._settling.ack(event)
             return
-        if verdict.until is not None:
-            self._busy += 1
-            verdict.until.add_done_callback(partial(self._decided, event))
-            return
         await self._settle(event, verdict)
+
+    def _count(self, verdict: Verdict) -> None:
+        if verdict is DONE:
+            self.tally.handled += 1
+        else:
+            self.tally.failed += 1
 
     def _decided(self, event: ReceivedEvent, until: asyncio.Future[Verdict]) -> None:
         """Settle an event whose verdict came after its worker had gone on."""
-        if until.result() is DONE:
-            self.tally.handled += 1
+        verdict = until.result()
+        if verdict is DONE:
+            self._count(verdict)
             self._settling.ack(event)
             self._ended()
         elif self.caller.closing:
             self._settling.forget(event)
             self._ended()
         else:
-            task = asyncio.create_task(self._settle(event, until.result()), name=f"evbus_like settle {self.name}")
+            self._count(verdict)
+            task = asyncio.create_task(self._settle(event, verdict), name=f"evbus_like settle {self.name}")
             self._late.add(task)
             task.add_done_callback(self._settled_late)
 

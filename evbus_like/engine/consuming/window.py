@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Window:
@@ -11,10 +14,23 @@ class Window:
     def __init__(self, size: int) -> None:
         self.size = size
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self._under_way: dict[str, asyncio.Event] = {}
 
     def has(self, event_id: str) -> bool:
         """Whether the id was added, not too long ago."""
         return event_id in self._ids
+
+    @asynccontextmanager
+    async def alone(self, event_id: str) -> AsyncIterator[None]:
+        """Have one event of an id handled at a time: another one, received meanwhile, is its repeat if it succeeds."""
+        while (other := self._under_way.get(event_id)) is not None:
+            await other.wait()
+        self._under_way[event_id] = done = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._under_way.pop(event_id, None)
+            done.set()
 
     async def add(self, event_id: str) -> None:
         """Remember an id; the oldest goes."""
