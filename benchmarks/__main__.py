@@ -12,6 +12,7 @@ from benchmarks import chart, results, table, venvs
 from benchmarks.brokers import Brokers
 from benchmarks.rows import GROUPS
 from benchmarks.runner import BenchmarkError, Runner
+from tests.interop import venv as interop
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -23,7 +24,11 @@ def main() -> int:
     asked = arguments()
     groups = [group for group in GROUPS if not asked.only or group.name in asked.only]
     for name in sorted({leg.venv for group in groups for leg in group.legs}):
-        venvs.python(name)
+        try:
+            venvs.python(name)
+        except interop.Unavailable as reason:
+            print(f"left out: {reason}", file=sys.stderr)
+            groups = [group.without(name) for group in groups]
     start = perf_counter()
     found = []
     try:

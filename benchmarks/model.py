@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -83,6 +83,12 @@ class Group:
     quick_rounds: int
     full_rounds: int
     brokers: tuple[str, ...] = ()
+
+    def without(self, venv: str) -> Group:
+        """Give the group without the legs of an environment that cannot be had, and without their rows."""
+        legs = tuple(each for each in self.legs if each.venv != venv)
+        there = {each.name for each in legs}
+        return replace(self, legs=legs, rows=tuple(each for each in self.rows if {each.leg, *each.peers} <= there))
 
 
 def figure(run: Mapping[str, Any], name: str) -> float:

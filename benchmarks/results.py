@@ -11,9 +11,20 @@ from typing import Any
 from benchmarks import venvs
 from benchmarks.model import Group, figure
 from benchmarks.runner import Run
+from tests.interop import venv as interop
 
 NAMED = ("evbus-like", "pop", "orjson", "aiormq", "aio-pika", "aiokafka")
-PEERS = (*NAMED, "pop-evbus", "evbus-pika", "evbus-kafka", "faststream", "confluent-kafka", "kombu")
+PEERS = (
+    *NAMED,
+    "pop-evbus",
+    "evbus-pika",
+    "evbus-kafka",
+    "faststream",
+    "confluent-kafka",
+    "kombu",
+    "nameko",
+    "eventlet",
+)
 
 
 def of_group(group: Group, runs: dict[str, list[Run]]) -> dict[str, Any]:
@@ -55,8 +66,11 @@ def _of_leg(name: str, runs: list[Run]) -> dict[str, Any]:
 def facts(quick: bool) -> dict[str, Any]:
     """Give what the figures depend on."""
     versions = {}
-    for name in (venvs.OURS, *venvs.sections()):
-        found = venvs.versions(name)
+    for name in (venvs.OURS, *venvs.sections(), venvs.NAMEKO):
+        try:
+            found = venvs.versions(name)
+        except interop.Unavailable:
+            continue
         versions[name] = {package: found[package] for package in PEERS if package in found}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.model import Group, Leg, Row
+from benchmarks.venvs import NAMEKO
 
 WEBHOOKS = {"body": "webhooks"}
 
@@ -190,6 +191,35 @@ RECEIVING_KAFKA = Group(
     brokers=("kafka",),
 )
 
+ONE, HUNDRED = {"in_flight": 1}, {"in_flight": 100}
+CALLS = Group(
+    "calls",
+    (
+        Leg("100 at once", "rpc_ours", 5_000, 20_000, options=HUNDRED),
+        Leg("aio-pika's pattern, 100", "rpc_aio_pika", 2_000, 8_000, "peers", options=HUNDRED),
+        Leg("FastStream, 100", "rpc_faststream", 600, 2_000, "peers", options=HUNDRED),
+        Leg("nameko, 100", "rpc_nameko", 1_000, 3_000, NAMEKO, options=HUNDRED),
+        Leg("one at a time", "rpc_ours", 800, 2_000, options=ONE),
+        Leg("aio-pika's pattern, one", "rpc_aio_pika", 800, 2_000, "peers", options=ONE),
+        Leg("FastStream, one", "rpc_faststream", 400, 1_000, "peers", options=ONE),
+        Leg("nameko, one", "rpc_nameko", 400, 1_000, NAMEKO, options=ONE),
+    ),
+    (
+        Row("100 calls at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), at_least=2),
+        Row("100 calls at once / FastStream", "100 at once", ("FastStream, 100",), at_least=2),
+        Row("100 calls at once / nameko", "100 at once", ("nameko, 100",), at_least=2),
+        Row("p50, 100 at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), "p50"),
+        Row("p99, 100 at once / aio-pika's pattern", "100 at once", ("aio-pika's pattern, 100",), "p99"),
+        Row("p50, one / aio-pika's pattern", "one at a time", ("aio-pika's pattern, one",), "p50", at_most=1.2),
+        Row("p99, one / aio-pika's pattern", "one at a time", ("aio-pika's pattern, one",), "p99", at_most=1.2),
+        Row("p50, one / FastStream", "one at a time", ("FastStream, one",), "p50"),
+        Row("p50, one / nameko", "one at a time", ("nameko, one",), "p50"),
+    ),
+    quick_rounds=3,
+    full_rounds=5,
+    brokers=("rabbitmq",),
+)
+
 ALONE, BESIDE = "memory, no durable profile", "memory, beside a durable profile"
 DURABLE = Group(
     "durable",
@@ -265,6 +295,7 @@ GROUPS = (
     LATENCY,
     RECEIVING,
     RECEIVING_KAFKA,
+    CALLS,
     DURABLE,
     PROFILES,
     START,

@@ -10,8 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.interop import venv as interop
+
 REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "peers.txt"
 OURS = "evbus_like"
+NAMEKO = "nameko"  # on a Python of its own, as for the tests with the real nameko
 
 
 def sections() -> dict[str, list[str]]:
@@ -28,9 +31,14 @@ def sections() -> dict[str, list[str]]:
 
 
 def python(name: str) -> str:
-    """Give the interpreter of an environment, which is made if need be; `OURS` is the one that runs the benchmark."""
+    """Give the interpreter of an environment, which is made if need be; `OURS` is the one that runs the benchmark.
+
+    Raises interop.Unavailable where this machine cannot have nameko.
+    """
     if name == OURS:
         return sys.executable
+    if name == NAMEKO:
+        return interop.python()
     wanted = sections()[name]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256("\n".join([version, *wanted]).encode()).hexdigest()[:12]

@@ -69,6 +69,24 @@ CONFIG = {
         "help": "What tells this instance from others for handlers with BROADCAST delivery, such as the host's name"
         " (default: drawn at each start)",
     },
+    "rpc_timeout": {
+        "os": "EVBUS_RPC_TIMEOUT",
+        "default": 30.0,
+        "type": float,
+        "help": "How many seconds a call waits for its answer, where it does not say itself",
+    },
+    "services_file": {
+        "os": "EVBUS_SERVICES_FILE",
+        "default": None,
+        "help": "A file that says which profile and exchange lead to which service, in YAML or INI (default: the"
+        " profile default, for all)",
+    },
+    "service_name": {
+        "os": "EVBUS_SERVICE_NAME",
+        "default": None,
+        "help": "What this application is called where it makes calls: a part of the names of its queues of answers"
+        " (default: app)",
+    },
     "timeout": {
         "default": 30.0,
         "type": float,
@@ -110,16 +128,16 @@ CONFIG = {
     },
     "app": {
         "default": [],
-        "help": "The application's package: only its handlers are used (default: those of every package in the current"
-        " folder, on PYTHONPATH or installed)",
+        "help": "The application's package: only its handlers and services are used (default: those of every package in"
+        " the current folder, on PYTHONPATH or installed)",
     },
     "only": {
         "default": [],
-        "help": "Only these handlers: patterns of service.name, or of services: shipping.ship 'audit*'",
+        "help": "Only these handlers and methods: patterns of service.name, or of services: shipping.ship 'audit*'",
     },
     "skip": {
         "default": [],
-        "help": "All handlers but these: patterns as for --only",
+        "help": "All handlers and methods but these: patterns as for --only",
     },
     "source_profile": {
         "default": None,
@@ -146,6 +164,19 @@ CONFIG = {
     "handler_name": {
         "default": None,
         "help": "The handler to call: SERVICE.NAME, as `evbus handlers` shows it",
+    },
+    "method": {
+        "default": None,
+        "help": "The method to call: SERVICE.METHOD, as `evbus services` shows it",
+    },
+    "arguments": {
+        "default": [],
+        "help": "The method's arguments: a value that is JSON is that, any other is text: id=7 name=ann tags='[1, 2]'",
+    },
+    "rpc_profile": {
+        "default": None,
+        "help": "The profile that carries the call: orders, or amqp:orders where several providers have it (default:"
+        " as the services file says, else default)",
     },
     "body_file": {
         "default": None,
@@ -219,8 +250,9 @@ CONFIG = {
     },
 }
 # Which subcommands read credentials, and all of them.
-_BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "call-handler", "tail", "outbox", "dead"]
-_ALL = [*_BUS, "events", "schema"]
+_BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead"]
+_ALL = [*_BUS, "services", "events", "schema"]
+_APP = ["run", "handlers", "services"]
 CLI_CONFIG = {
     "config": {"subcommands": [*_ALL]},
     "acct_file": {"subcommands": [*_BUS]},
@@ -230,9 +262,21 @@ CLI_CONFIG = {
     "title": {"subcommands": ["schema"]},
     "api_version": {"subcommands": ["schema"]},
     "timeout": {"subcommands": ["demo", "pipe", "check", "outbox", "dead"]},
-    "app": {"action": "extend", "nargs": "+", "metavar": "PACKAGE", "subcommands": ["run", "handlers", "call-handler"]},
-    "only": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": ["run", "handlers"]},
-    "skip": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": ["run", "handlers"]},
+    "app": {"action": "extend", "nargs": "+", "metavar": "PACKAGE", "subcommands": [*_APP, "call-handler"]},
+    "only": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
+    "skip": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
+    "services_file": {"metavar": "FILE", "subcommands": [*_APP, "rpc"]},
+    "service_name": {"metavar": "NAME", "subcommands": ["run", "handlers"]},
+    "method": {"positional": True, "metavar": "SERVICE.METHOD", "subcommands": ["rpc"], "display_priority": 0},
+    "arguments": {
+        "positional": True,
+        "nargs": "*",
+        "metavar": "NAME=VALUE",
+        "subcommands": ["rpc"],
+        "display_priority": 1,
+    },
+    "rpc_timeout": {"metavar": "SECONDS", "options": ["--timeout"], "subcommands": ["rpc"]},
+    "rpc_profile": {"metavar": "NAME", "options": ["--profile"], "subcommands": ["rpc"]},
     "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
     "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run"]},
     "handler_name": {
@@ -331,16 +375,16 @@ SUBCOMMANDS = {
         " document. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
     },
     "run": {
-        "help": "run an application's bus with its handlers, until it is stopped",
-        "desc": """Run the bus and the handlers of the applications in the current folder, on PYTHONPATH and installed:
-functions that evbus_like.handlers.handler marks, in a folder that the conf.py of a package names,
-DYNE = {"handler": ["handler"]}.
+        "help": "run an application's bus with its handlers and services, until it is stopped",
+        "desc": """Run the bus, the handlers and the services of the applications in the current folder, on PYTHONPATH
+and installed: functions that evbus_like.handlers.handler marks, and functions of service plugins, in
+folders that the conf.py of a package names, DYNE = {"handler": ["handler"], "service": ["service"]}.
 
   evbus run --acct-file credentials.yml
   evbus run --acct-file credentials.yml --only shipping --skip shipping.audit
 
-A source that is absent is waited for. SIGTERM and Ctrl-C stop: handlers under way finish, what they
-put is delivered, and the account is printed; that takes --stop-timeout seconds at most. A second
+A source that is absent is waited for. SIGTERM and Ctrl-C stop: handlers and calls under way finish, what
+they put is delivered, and the account is printed; that takes --stop-timeout seconds at most. A second
 signal ends at once.
 
 Exit code: 0 stopped by a signal and nothing is lost, 1 a handler failed whose on_error is SHUTDOWN,
@@ -350,6 +394,23 @@ or something could not be delivered, 2 nothing could be started.""",
         "help": "list the handlers that evbus run would start",
         "desc": "List the handlers of the applications in the current folder, on PYTHONPATH and installed: what they"
         " listen to, how, and from which profile. Connects to nothing. Exit code: 0, or 2 where one cannot be used.",
+    },
+    "services": {
+        "help": "list the methods that evbus run would serve",
+        "desc": "List the services of the applications in the current folder, on PYTHONPATH and installed, with their"
+        " methods, arguments and profiles. Connects to nothing. Exit code: 0, or 2 where one cannot be used.",
+    },
+    "rpc": {
+        "help": "call a method of a service, over a broker, and show its result",
+        "desc": """Call a method of a service that runs elsewhere, over a broker, and show its result.
+
+  evbus rpc world.hello param=1 --acct-file credentials.yml
+  evbus rpc orders.place customer=ann 'items=[{"id": 7}]' --timeout 5 --json
+
+A value that is JSON is that, any other is text; '"7"' is the text 7.
+
+Exit code: 0 it gave a result, 1 it gave an error (the method raised, nobody serves it, no answer in
+time), 2 it could not be called, 128 + the signal's number where one came before the answer.""",
     },
     "call-handler": {
         "help": "call one handler with one event, without a broker, and show what it does",
@@ -412,6 +473,8 @@ DYNE = {
     "ingress": ["ingress"],
     "egress": ["egress"],
     "handler": ["handler"],
+    "service": ["service"],
+    "middleware": ["middleware"],
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],

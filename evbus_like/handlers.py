@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from evbus_like.engine.consuming.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import BROADCAST, SERVICE_POOL, SINGLETON
-from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.errors import HandlerError, Refused
 from evbus_like.engine.handling import Handling, current
+from evbus_like.engine.rpc.middleware import Answer
+from evbus_like.engine.rpc.transfer import Transfer
+from evbus_like.engine.rpc.wire import ERROR, RESPONSE
 
 __all__ = [
     "ACK_AND_LOG",
@@ -36,12 +39,24 @@ __all__ = [
     "SINGLETON",
     "Handling",
     "ReceivedEvent",
+    "Transfer",
+    "answer",
     "current",
     "handler",
+    "method",
+    "on_error",
+    "on_response",
+    "refuse",
+    "transfer",
 ]
 
+METHOD = "evbus_method"  # the attribute of a function that `method` marked
+ANSWERS = "evbus_answers"  # of one that `on_response` or `on_error` marked
 MARK = "evbus_handlers"  # the attribute of a marked function; it survives on the hub's wrapper
 
+OF_ANSWERS = frozenset(
+    ["on_error", "attempts", "backoff", "max_backoff", "expected_exceptions", "sensitive", "max_workers", "timeout"]
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -124,6 +139,87 @@ def handler(
         return function
 
     return mark
+
+
+def method(
+    *,
+    name: str = "",
+    timeout: float | None = None,
+    repeat: bool = True,
+    expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
+    sensitive: str | Sequence[str] = (),
+) -> Callable[[F], F]:
+    """Say how a function of a service plugin is called; without it, a public function is a method with these defaults.
+
+    - `name` is what callers call it, the function's by default.
+    - `timeout`: seconds that one call may take, None for ever.
+    - `repeat=False`: a request whose worker died in mid call is refused when it comes again, and not run a second time.
+    - `expected_exceptions` and `sensitive` are as for handlers; parts of a request are `"kwargs.password"`.
+    """
+    options = {
+        "name": name,
+        "timeout": timeout,
+        "repeat": repeat,
+        "expected_exceptions": _many(expected_exceptions, type),
+        "sensitive": _many(sensitive, str),
+    }
+
+    def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
+        setattr(function, METHOD, options)
+        return function
+
+    return mark
+
+
+def on_response(service: str, method: str, **options: Any) -> Callable[[F], F]:
+    """Call the function with the answers of calls made by `hub.rpc.<service>.<method>.ask(...)`: (hub, event).
+
+    `event.body` is the result, `event.correlation_id` what `ask` gave. The answers wait in a durable queue of the
+    application, so any of its instances may handle them, also after a restart. `options` are those of `handler` that
+    are about errors and work: on_error, attempts, backoff, max_backoff, expected_exceptions, sensitive, max_workers,
+    timeout.
+    """
+    return _answers(RESPONSE, service, method, options)
+
+
+def on_error(service: str, method: str, **options: Any) -> Callable[[F], F]:
+    """Call the function with the errors of such calls; `event.body` has the error's class, message, code and args."""
+    return _answers(ERROR, service, method, options)
+
+
+def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Callable[[F], F]:
+    unknown = set(given) - OF_ANSWERS
+    if unknown:
+        raise HandlerError(f"a handler of answers has no option {', '.join(sorted(unknown))}")
+    for name, type_ in (("expected_exceptions", type), ("sensitive", str)):
+        if name in given:
+            given[name] = _many(given[name], type_)
+    options = HandlerOptions(source=service, event_types=(method,), **given)
+
+    def mark(function: F) -> F:
+        if problem := unusable(function):
+            raise HandlerError(problem)
+        setattr(function, ANSWERS, (*getattr(function, ANSWERS, ()), (kind, options)))
+        return function
+
+    return mark
+
+
+def answer(value: Any = None) -> NoReturn:
+    """In a middleware: the message goes no further. A request is answered with the value, an event is done."""
+    raise Answer(value)
+
+
+def refuse(reason: str) -> NoReturn:
+    """In a middleware: the message goes no further, and its sender hears why; an event goes to the dead letters."""
+    raise Refused(reason)
+
+
+def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
+    """Give what a method returns to hand its request on: `service.method` answers the first caller."""
+    return Transfer(service, method, args, kwargs)
 
 
 def unusable(function: Any) -> str:

@@ -1,11 +1,15 @@
 """Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
 
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evbus_like.testing import new_hub
+from tests import rpc
 from tests.brokers.fleet import Fleet, Unavailable
 from tests.brokers.kafka import Kafka
 from tests.brokers.needs import in_ci
@@ -38,6 +42,21 @@ def kafka(fleet: Fleet) -> Kafka:
 def fresh_name() -> str:
     """A name for a queue, topic or exchange that nothing else has."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A function that writes an application's plugins, `service__world=source`, and gives a hub that finds them."""
+
+    def make(*world: str, **plugins: str) -> Any:
+        monkeypatch.syspath_prepend(rpc.write(tmp_path / "site", *world, **plugins))
+        hub = new_hub()
+        hub.SEEN = []
+        return hub
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith("their_app")]:
+        del sys.modules[name]
 
 
 def _get(fleet: Fleet, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evbus_like.amqp.deliveries import Delivery
-from evbus_like.amqp.properties import CONTENT_TYPE, MESSAGE_ID, Properties
+from evbus_like.amqp.properties import CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import Subscription
 
@@ -40,6 +40,8 @@ def received(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
         attempt,
         None,
         delivery,
+        properties.text(REPLY_TO),
+        properties.text(CORRELATION_ID),
     )
 
 

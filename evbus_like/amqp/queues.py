@@ -20,7 +20,7 @@ MOST_PREFETCH = 65535
 
 def check(acct: Mapping[str, Any], subscription: Subscription, profile: str) -> None:
     """Refuse a subscription that RabbitMQ cannot have, or whose events the profile sends elsewhere: HandlerError."""
-    if acct.get("routing_key") and _named(acct) is None:
+    if acct.get("routing_key") and _named(acct, subscription) is None and not subscription.of_calls:
         raise HandlerError(
             f"all events of profile {profile} go to the queue {acct['routing_key']!r}, whatever their service, and none"
             " to an exchange: take another profile, or give this one an exchange:"
@@ -36,18 +36,24 @@ def check(acct: Mapping[str, Any], subscription: Subscription, profile: str) -> 
             raise HandlerError(f"{text[:60]!r}... is longer than the {LONGEST} bytes that RabbitMQ takes")
 
 
-def _named(acct: Mapping[str, Any]) -> str | None:
-    name = acct.get("exchange")
+def _named(acct: Mapping[str, Any], subscription: Subscription) -> str | None:
+    """Give the exchange that the profile names for all events; it is not for calls."""
+    name = None if subscription.of_calls else acct.get("exchange")
     return None if name in (None, "", "default") else str(name)
 
 
 def exchange(acct: Mapping[str, Any], subscription: Subscription) -> str:
     """Give the exchange that the profile names, else the one of the service's events."""
-    return _named(acct) or subscription.exchange
+    return _named(acct, subscription) or subscription.exchange
 
 
 def arguments(acct: Mapping[str, Any], subscription: Subscription) -> dict[str, Any] | None:
-    """Give the queue's arguments: none, as nameko; a quorum queue can be neither exclusive nor auto_delete."""
+    """Give the queue's arguments, as nameko: none but the time after which a queue of replies goes.
+
+    A quorum queue can be neither exclusive nor auto_delete.
+    """
+    if subscription.expires is not None:
+        return {"x-expires": round(subscription.expires * 1000)}
     return {"x-queue-type": "quorum"} if acct.get("quorum") and subscription.reliable else None
 
 
@@ -81,7 +87,7 @@ async def _exchange(channel: Any, acct: Mapping[str, Any], subscription: Subscri
         if (declare is None and name != subscription.exchange) or acct.get("declare_events") is False:
             await methods.declare_exchange(channel, name, passive=True)
             return
-        wanted = dict(declare or {}) if _named(acct) else {}
+        wanted = dict(declare or {}) if _named(acct, subscription) else {}
         await methods.declare_exchange(channel, name, wanted.pop("type", "topic"), **wanted)
     except Exception as error:
         raise refusals.declaring(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like.amqp import feed
@@ -11,13 +11,18 @@ from evbus_like.amqp.copies import Copies
 from evbus_like.amqp.dead import Dead
 from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.later import Later
+from evbus_like.amqp.letters import Letters
 from evbus_like.amqp.link import Link
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.rpc.letter import Letter
 
 
 class Receiver:
-    """A connection for the handlers' channels, and another for retries and dead letters, made when there are some."""
+    """A connection for the handlers' channels, and another, made when it is needed, for all that goes out.
+
+    That is retries, dead letters, and the requests and answers of calls.
+    """
 
     def __init__(self, acct: Mapping[str, Any]) -> None:
         where, taps = target(acct), bool(acct.get("batched", True))
@@ -26,7 +31,9 @@ class Receiver:
         properties = dict(given or {})
         self._acct = acct
         self._link = Link(where, properties, taps)
-        self._copies = Copies(Link(where, properties, taps))
+        outgoing = Link(where, properties, taps)
+        self._copies = Copies(outgoing)
+        self._letters = Letters(Copies(outgoing))
         self._later = Later(self._copies)
         self._dead = Dead(self._copies, acct.get("dead_letter_exchange") or "", bool(acct.get("quorum")))
 
@@ -44,7 +51,12 @@ class Receiver:
         await self._dead.send(event, to.subscription, reason)
         await to.ack([event])
 
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Send requests and answers of calls; raises a DeliveryError where none was sent."""
+        await self._letters.send(letters)
+
     async def close(self) -> None:
         """Close both connections."""
+        await self._letters.close()
         await self._copies.close()
         await self._link.close()

@@ -51,7 +51,8 @@ def _bound(
             for source in sources.named(handler.options.profile):
                 asked = subscription(hub, handler, own)
                 _check(source, asked)
-                caller = Caller(handler, decode, hub.evbus.ENGINE, source.max_event_bytes)
+                most = source.max_event_bytes
+                caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")

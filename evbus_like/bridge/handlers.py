@@ -64,7 +64,7 @@ def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) 
         if (only and not among(service, name, only)) or among(service, name, skip):
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
-        trouble = options.problem() or _kind_problem(function.func)
+        trouble = options.problem() or kind_problem(function.func)
         trouble = trouble or problem(inspect.signature(function.func), has_hub)
         trouble = trouble or _broadcast_problem(hub, options) or repeats.problem(options, identifier(hub, options))
         if trouble:
@@ -97,11 +97,12 @@ def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
 
 
 def among(service: str, name: str, wanted: Collection[str]) -> bool:
-    """Whether a handler is one of those that patterns of `service.name`, or of services, name."""
+    """Whether a function of a service is among those wanted, by patterns of `service.name` or of the service."""
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
 
 
-def _kind_problem(function: Any) -> str:
+def kind_problem(function: Any) -> str:
+    """Say why a function is no handler, whatever its signature; nothing where it may be one."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "it is a generator (it has a yield), which does nothing when it is called: return instead"
     return ""

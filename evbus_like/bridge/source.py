@@ -13,6 +13,7 @@ from evbus_like.bridge import plugins, secrets
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.rpc.letter import Letter
 
 VERBS = ("subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -34,6 +35,7 @@ class PluginSource:
         if missing:
             raise ProfileError(f"egress plugin {plugin.__name__!r} has no function {', '.join(missing)}")
         self.retries = "retry" in functions
+        self.sends = "send" in functions
         self.rewinds = bool(getattr(plugin, "REWINDS", False))
         self._call_of = {name: plugins.unwrapped(hub, functions[name]) for name in functions}
         self._receive = self._call_of["receive"]
@@ -99,6 +101,12 @@ class PluginSource:
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
         """Put an event to the dead letters; the reason shows no secret."""
         await self._call("dead", feed, event, secrets.redact(reason, self.secrets))
+
+    async def send(self, feed: Any, letters: Sequence[Letter]) -> None:
+        """Write letters, each of which is settled when it is known what became of it."""
+        if feed is None:
+            raise TransientError(f"{self.name} is not connected")
+        await self._call("send", feed, letters)
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; the last one of a profile closes its connection."""

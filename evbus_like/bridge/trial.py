@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evbus_like.bridge import decoding, handlers, plugins
+from evbus_like.bridge import answers, decoding, handlers, plugins
 from evbus_like.bridge.puts import Sent, Tap
 from evbus_like.bridge.suggest import did_you_mean
 from evbus_like.engine.consuming.caller import Caller
@@ -47,12 +47,17 @@ def in_memory(handler: Handler) -> Handler:
     return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
 
 
+def every(hub: Any) -> list[Handler]:
+    """Give the handlers of events and of answers; raises HandlerError."""
+    return [*handlers.found(hub), *(each.handler for each in answers.found(hub))]
+
+
 def named(hub: Any, wanted: Any, routing_key: str | None = None) -> Handler:
     """Give a handler by its function on the hub, or by "service.name"; raises HandlerError that says what there is.
 
     Where a function is marked several times, the mark whose event types have the routing key is meant, else the first.
     """
-    found = handlers.found(hub)
+    found = every(hub)
     chosen = [each for each in found if _is(hub, each, wanted)]
     if not chosen:
         known = dict.fromkeys(f"{each.service}.{each.name}" for each in found)
@@ -66,7 +71,8 @@ def _is(hub: Any, handler: Handler, wanted: Any) -> bool:
     if isinstance(wanted, str):
         return wanted in (f"{handler.service}.{handler.name}", handler.ref, f"hub.{handler.ref}")
     function = getattr(wanted, "func", wanted)
-    return any(ref == handler.ref and each.func is function for ref, _, each, _ in handlers.marked(hub))
+    marked = [*handlers.marked(hub), *answers.marked(hub)]
+    return any(ref == handler.ref and each.func is function for ref, _, each, *_ in marked)
 
 
 def _wants(handler: Handler, routing_key: str) -> bool:

@@ -1,24 +1,34 @@
-"""The application that a command works for: the packages whose handlers pop merges, with their settings and dynes."""
+"""The application that a command works for: the packages whose handlers and services pop merges, and their settings."""
 
 from __future__ import annotations
 
 import os
 import sys
 import sysconfig
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import handlers
+from evbus_like.bridge import answers, handlers, services
 from evbus_like.bridge.suggest import did_you_mean
 from evbus_like.cli.parser import Parser
 from evbus_like.cli.wrong import UsageError
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.rpc.method import Method
 
 # Those that want the packages of the current folder.
-COMMANDS = ("run", "handlers", "call-handler", "tail", "events", "schema")
+COMMANDS = ("run", "handlers", "services", "call-handler", "tail", "events", "schema")
 OURS = "evbus_like"
+SERVING = ("handler", "service")  # the dynes that make a package an application
+DYNES = (*SERVING, "middleware")
+HANDLERS = (
+    "mark functions with evbus_like.handlers.handler, in files of a folder that the conf.py of a package names,"
+    ' DYNE = {"handler": ["handler"]}'
+)
+SERVICES = 'put functions into files of a folder that the conf.py of a package names, DYNE = {"service": ["service"]}'
+
+Names = list[tuple[str, str]]  # of what is served: the service, and the handler or method
 
 
 def look_here(arguments: Sequence[str]) -> None:
@@ -32,45 +42,76 @@ def look_here(arguments: Sequence[str]) -> None:
 
 
 def load(hub: Any) -> None:
-    """Put the applications on the hub: settings (hub.OPT.shop), own dyne (hub.shop), and then the handlers.
+    """Put the applications on the hub: settings (hub.OPT.shop), own dyne (hub.shop), and then what they serve.
 
-    `--app` names them; otherwise it is every package that has handlers. Raises UsageError for one that is not there.
+    `--app` names them; otherwise it is every package that has handlers or services. Raises UsageError for one that is
+    not there.
     """
     hub.pop.sub.add(dyne_name="evbus")
     found = _packages(hub)
     wanted = list(hub.OPT.evbus_like.app or found)
     for name in wanted:
         if name not in found:
-            raise UsageError(f"there is no application {name!r} with handlers; {did_you_mean(name, found)}\n{places()}")
+            raise UsageError(
+                f"there is no application {name!r} with handlers or services; {did_you_mean(name, found)}\n{places()}"
+            )
     if wanted:
-        hub._dynamic["handler"]["paths"] = [path for name in wanted for path in found[name]]
+        for dyne in DYNES:
+            hub._dynamic[dyne]["paths"] = [path for name in wanted for path in found[name].get(dyne, ())]
         _settings(hub, wanted)
     for name in wanted:
         if name in hub._dynamic and name not in hub._subs:
             hub.pop.sub.add(dyne_name=name)
 
 
-def select(hub: Any) -> list[Handler]:
-    """Give the handlers that --only and --skip leave; raises HandlerError, also where there is none."""
-    check(hub)
-    return handlers.found(hub, hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip)
+def handlers_of(hub: Any) -> tuple[list[Handler], list[answers.Marked]]:
+    """Give the handlers that --only and --skip leave, of events and of answers; raises HandlerError.
+
+    It does so, too, where there is none.
+    """
+    only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
+    handlers.load(hub)
+    _choose(_handlers(hub), hub, ("handler",), "handler", HANDLERS)
+    made, wrong = handlers.looked_up(hub, only, skip)
+    of_answers, mistaken = answers.looked_up(hub, only, skip)
+    handlers.refuse([*wrong, *mistaken])
+    return made, of_answers
+
+
+def services_of(hub: Any) -> dict[str, tuple[Any, dict[str, Method]]]:
+    """Give the services that --only and --skip leave; raises HandlerError, also where there is none."""
+    settings = hub.OPT.evbus_like
+    services.load(hub)
+    _choose(services.names(hub), hub, ("service",), "service", SERVICES)
+    return services.found(hub, settings.only, settings.skip)
 
 
 def check(hub: Any) -> None:
-    """Raise HandlerError or UsageError where there is no handler, or --only and --skip leave none."""
-    settings = hub.OPT.evbus_like
+    """Raise HandlerError or UsageError where there is nothing to run, or --only and --skip leave nothing."""
     handlers.load(hub)
-    everything = handlers.names(hub)
-    if not everything and not hub.evbus.BROKEN["handler"]:
-        raise HandlerError(
-            "no handler was found: mark functions with evbus_like.handlers.handler, in files of a folder that the"
-            f' conf.py of a package names, DYNE = {{"handler": ["handler"]}}\n{places()}'
-        )
-    _must_match(everything, "--only", settings.only)
-    _must_match(everything, "--skip", settings.skip)
-    chosen = [each for each in everything if not settings.only or _fits(each, settings.only)]
-    if everything and all(_fits(each, settings.skip) for each in chosen):
-        raise UsageError(f"--only and --skip leave no handler; there are {_listed(everything)}")
+    services.load(hub)
+    everything = [*_handlers(hub), *services.names(hub)]
+    _choose(everything, hub, SERVING, "handler or service", f"{HANDLERS}; or {SERVICES}")
+
+
+def _handlers(hub: Any) -> Names:
+    return [*handlers.names(hub), *answers.names(hub)]
+
+
+def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: str) -> None:
+    """Raise where there is nothing, where a pattern matches nothing, or where they leave nothing."""
+    if not everything:
+        if any(hub.evbus.BROKEN[dyne] for dyne in dynes):  # which is told of by whoever looks them up
+            return
+        raise HandlerError(f"no {what} was found: {how}\n{places()}")
+    there = ", ".join(dict.fromkeys(".".join(each) for each in everything))
+    only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
+    for option, patterns in (("--only", only), ("--skip", skip)):
+        for pattern in patterns:
+            if not any(handlers.among(*each, [pattern]) for each in everything):
+                raise UsageError(f"{option} {pattern!r} matches no {what}; there are {there}")
+    if not any((not only or handlers.among(*each, only)) and not handlers.among(*each, skip) for each in everything):
+        raise UsageError(f"--only and --skip leave no {what}; there are {there}")
 
 
 def places() -> str:
@@ -81,29 +122,16 @@ def places() -> str:
     return f"Packages are looked for in {', '.join(shows)}; PYTHONPATH adds folders"
 
 
-def _must_match(everything: Sequence[tuple[str, str]], option: str, patterns: Iterable[str]) -> None:
-    for pattern in patterns:
-        if everything and not any(_fits(each, [pattern]) for each in everything):
-            raise UsageError(f"{option} {pattern!r} matches no handler; there are {_listed(everything)}")
-
-
-def _listed(names: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(".".join(each) for each in names)
-
-
-def _fits(handler: tuple[str, str], patterns: Collection[str]) -> bool:
-    return handlers.among(*handler, patterns)
-
-
-def _packages(hub: Any) -> dict[str, list[str]]:
-    """Give the packages that have handlers, with the folders of these."""
-    found: dict[str, list[str]] = {}
-    for folder in hub._dynamic.get("handler", {}).get("paths", ()):
-        parents = [Path(os.path.abspath(path)) for path in sys.path]
-        package = next((each for each in Path(folder).parents if each.parent in parents), Path(folder).parent)
-        if package.name != OURS:
-            found.setdefault(package.name, []).append(folder)
-    return found
+def _packages(hub: Any) -> dict[str, dict[str, list[str]]]:
+    """Give the packages that have handlers or services, each with its folders by dyne."""
+    found: dict[str, dict[str, list[str]]] = {}
+    parents = {Path(os.path.abspath(path)) for path in sys.path}
+    for dyne in DYNES:
+        for folder in hub._dynamic.get(dyne, {}).get("paths", ()):
+            package = next((each for each in Path(folder).parents if each.parent in parents), Path(folder).parent)
+            if package.name != OURS:
+                found.setdefault(package.name, {}).setdefault(dyne, []).append(folder)
+    return {name: folders for name, folders in found.items() if set(SERVING) & set(folders)}
 
 
 def _settings(hub: Any, names: Sequence[str]) -> None:

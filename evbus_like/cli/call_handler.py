@@ -50,7 +50,7 @@ async def _called(hub: Any) -> trial.Outcome | int:
         event = trial.event_for(hub, handler, body, headers, settings.routing_key)
         tap = puts.Tap(hub)
         try:
-            outcome = await _unless(stopped, trial.call(hub, handler, event, tap))
+            outcome = await common.unless(stopped, trial.call(hub, handler, event, tap))
         finally:
             await tap.close()
     if outcome is None:
@@ -84,16 +84,6 @@ def _header(text: str) -> tuple[str, str]:
     if not separator or not name:
         raise UsageError(f"--header {text!r}: write NAME=VALUE")
     return name, value
-
-
-async def _unless(stopped: asyncio.Event, call: Any) -> trial.Outcome | None:
-    """Give what the call gives, or None where a signal comes first."""
-    calling, asked = asyncio.create_task(call), asyncio.create_task(stopped.wait())
-    await asyncio.wait([calling, asked], return_when=asyncio.FIRST_COMPLETED)
-    for task in (calling, asked):
-        task.cancel()
-    await asyncio.wait([calling, asked])
-    return None if calling.cancelled() else calling.result()
 
 
 def _show(outcome: trial.Outcome, as_json: bool) -> None:

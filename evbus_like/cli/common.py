@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from evbus_like.bridge import credentials
 from evbus_like.cli.console import Progress
@@ -20,6 +20,7 @@ from evbus_like.engine.errors import CredentialsError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.1  # seconds between two looks at how far it is
+T = TypeVar("T")
 
 
 async def read_credentials(hub: Any) -> Mapping[str, Any]:
@@ -87,6 +88,16 @@ async def drain(hub: Any, timeout: float, progress: Progress, text: Callable[[],
         progress.show(text())
         await asyncio.wait([stopping], timeout=TICK)
     return await stopping
+
+
+async def unless(stopped: asyncio.Event, going: Coroutine[Any, Any, T]) -> T | None:
+    """Give what `going` gives, or None where a signal comes first."""
+    task, asked = asyncio.create_task(going), asyncio.create_task(stopped.wait())
+    await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+    for each in (task, asked):
+        each.cancel()
+    await asyncio.wait([task, asked])
+    return None if task.cancelled() else task.result()
 
 
 def troubles(hub: Any) -> str:

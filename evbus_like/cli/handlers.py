@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from evbus_like.bridge import answers
 from evbus_like.bridge.binding import subscription
 from evbus_like.cli import application, console, shown
 from evbus_like.engine.consuming.handler import Handler
+from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.rpc.subscriptions import responses
 
 HERE = "<this instance>"  # where a broadcast's identifier is drawn at the start
 
@@ -14,8 +17,9 @@ HERE = "<this instance>"  # where a broadcast's identifier is drawn at the start
 async def run(hub: Any) -> int:
     """List the handlers; raises HandlerError that names those that cannot be used."""
     application.load(hub)
-    chosen = application.select(hub)
-    rows = [_described(hub, each) for each in chosen]
+    of_events, of_answers = application.handlers_of(hub)
+    rows = [_described(hub, each) for each in of_events]
+    rows += [_of_answers(hub, each) for each in of_answers]
     if hub.OPT.evbus_like.json:
         console.document(rows)
     else:
@@ -27,13 +31,27 @@ async def run(hub: Any) -> int:
 
 def _described(hub: Any, handler: Handler) -> dict[str, Any]:
     asked = subscription(hub, handler, HERE)
+    return _row(handler, asked, asked.source, list(asked.event_types), handler.options.profile)
+
+
+def _of_answers(hub: Any, marked: answers.Marked) -> dict[str, Any]:
+    """Describe a handler of answers: its source is the service that answers."""
+    hub.evbus.rpc.CALLS.begin()  # reads the services file
+    to = hub.evbus.rpc.CALLS.route(marked.of)
+    called, kind = marked.key
+    asked = responses(answers.owner(hub), to.exchange)
+    events = [f"{called.rpartition('.')[2]} ({kind})"]
+    return _row(marked.handler, asked, marked.of, events, to.profile or "default")
+
+
+def _row(handler: Handler, asked: Subscription, source: str, events: list[str], profile: str) -> dict[str, Any]:
     return {
         "handler": f"{handler.service}.{handler.name}",
-        "source": asked.source,
-        "events": list(asked.event_types),
+        "source": source,
+        "events": events,
         "delivery": asked.delivery,
         "reliable": asked.reliable,
-        "profile": handler.options.profile,
+        "profile": profile,
         "queue": asked.queue,
         "dead_letters": asked.dead,
         "on_error": handler.options.on_error,

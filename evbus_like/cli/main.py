@@ -17,7 +17,20 @@ from evbus_like.engine.errors import EvbusError
 
 # Modules of this folder; one that runs is imported.
 COMMANDS = (
-    *("demo", "pipe", "check", "explain", "run", "handlers", "call-handler", "tail", "events", "schema"),
+    *(
+        "demo",
+        "pipe",
+        "check",
+        "explain",
+        "run",
+        "handlers",
+        "services",
+        "rpc",
+        "call-handler",
+        "tail",
+        "events",
+        "schema",
+    ),
     *("outbox", "dead"),
 )
 UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles

@@ -1,4 +1,4 @@
-"""`evbus run`: an application's bus with its handlers, until a signal or a handler ends it."""
+"""`evbus run`: an application's bus with its handlers and services, until a signal or a handler ends it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from evbus_like.engine.errors import HandlerShutdown
 IN_MEMORY = {"internal": {"default": None}}
 COLUMNS = ("handler", "events", "delivery", "source", "queue")
 COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repeats", "lost")
+OF_SERVICES = ("service", "methods", "source", "queue")
+REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued", "lost": "lost"}  # of a tally
 
 
 async def run(hub: Any) -> int:
-    """Start the bus and the handlers, and stay; exit code 0 after a signal, 1 where something failed or is lost."""
+    """Start bus, services and handlers, and stay; exit code 0 after a signal, 1 where something failed or is lost."""
     if not hub.OPT.evbus_like.json:
         return await _run(hub, None)
     out, sys.stdout = sys.stdout, sys.stderr  # what the application prints is no event of the worker's life
@@ -41,11 +43,13 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
     else:
         print(
             "evbus run: no credentials file, so events come and go in memory alone: the profile internal:default,"
-            " which ends with this process. For a broker: --acct-file FILE, or ACCT_FILE",
+            " which ends with this process, and which no other process can call. For a broker: --acct-file FILE, or"
+            " ACCT_FILE",
             file=sys.stderr,
             flush=True,
         )
     async with common.running(hub, given, at_once=True) as stopped:
+        await hub.evbus.rpc.start(only=settings.only, skip=settings.skip)
         await hub.evbus.handlers.start(only=settings.only, skip=settings.skip)
         worker = Worker(hub, json_to)
         reason, failed = await worker.until_it_ends(stopped)
@@ -65,19 +69,33 @@ class Worker:
         self._hub = hub
         self._json_to = json_to
         self._group: Group = hub.evbus.handlers.GROUP
-        rows = [described(each) for each in self._group.consumers]
+        self._serving: Group = hub.evbus.rpc.GROUP
+        handlers = [described(each) for each in self._group.consumers]
+        services = [service(each) for each in self._serving.consumers]
         if json_to is not None:
-            console.line({"event": "started", "pid": os.getpid(), "handlers": rows}, self._json_to)
-        else:
-            title = f"{shown.many(len(rows), 'handler')}, process {os.getpid()}"
-            console.table(title, COLUMNS, [list(row.values()) for row in rows], to=sys.stderr)
+            said = {"event": "started", "pid": os.getpid(), "handlers": handlers, "services": services}
+            console.line(said, self._json_to)
+            return
+        if handlers:
+            title = f"{shown.many(len(handlers), 'handler')}, process {os.getpid()}"
+            console.table(title, COLUMNS, [list(row.values()) for row in handlers], to=sys.stderr)
+        if services:
+            title = f"{shown.many(len(services), 'service')}, process {os.getpid()}"
+            cells = [
+                [", ".join(row["methods"]) if name == "methods" else row[name] for name in row] for row in services
+            ]
+            console.table(title, OF_SERVICES, cells, to=sys.stderr)
+
+    @property
+    def _consumers(self) -> list[Consumer]:
+        return [*self._group.consumers, *self._serving.consumers]
 
     async def until_it_ends(self, stopped: asyncio.Event) -> tuple[str, bool]:
         """Wait for a signal, a handler that ends the worker, or the end of the bus; gives why, and if it is a failure.
 
-        It says once when all handlers receive.
+        It says once when all handlers and services receive.
         """
-        ended = asyncio.create_task(self._group.ended())
+        ended = asyncio.create_task(self._group.ended())  # services end no worker
         asked = asyncio.create_task(stopped.wait())
         receiving = asyncio.create_task(self._say_when_receiving())
         try:
@@ -93,25 +111,28 @@ class Worker:
         return ("the bus ended by itself", True) if number is None else (signal.Signals(number).name, False)
 
     async def _say_when_receiving(self) -> None:
-        for consumer in self._group.consumers:
+        for consumer in self._consumers:
             await consumer.subscribed.wait()
         if self._json_to is not None:
             console.line({"event": "receiving"}, self._json_to)
         else:
-            print("evbus run: every handler receives; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
+            both = ((self._group, "every handler receives"), (self._serving, "every service can be called"))
+            ready = " and ".join(text for group, text in both if group.consumers)
+            print(f"evbus run: {ready}; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
 
     def stopping(self, reason: str) -> None:
         """Say why it stops, and what happens now."""
         if self._json_to is not None:
             console.line({"event": "stopping", "reason": reason}, self._json_to)
-        text = "handlers under way finish, and what they put is delivered; a further signal ends at once"
+        what = "handlers and calls" if self._serving.consumers else "handlers"
+        text = f"{what} under way finish, and what they put is delivered; a further signal ends at once"
         print(f"evbus run: {reason}: {text}", file=sys.stderr, flush=True)
 
     def so_far(self) -> str:
         """Say what is waited for."""
         account = self._hub.evbus.init.account()
-        busy = sum(each.busy for each in self._group.consumers)
-        return f"{shown.many(busy, 'handler call')} under way, {account.remaining} events to deliver" + common.troubles(
+        busy = sum(each.busy for each in self._consumers)
+        return f"{shown.many(busy, 'call')} under way, {account.remaining} events to deliver" + common.troubles(
             self._hub
         )
 
@@ -121,15 +142,21 @@ class Worker:
         code = 1 if failed or account.remaining or account.queued or unhandled else 0
         if unhandled:
             print(f"evbus run: {unhandled} events in memory were not handled, and are gone", file=sys.stderr)
+        served = [requests(each) for each in self._serving.consumers]
         status = self._group.status()
         if self._json_to is not None:
             counts = [{"queue": name, **facts} for name, facts in status.items()]
             said = {"event": "stopped", "reason": reason, "exit_code": code, "unhandled_in_memory": unhandled}
-            console.line({**said, "handlers": counts, "account": account.as_dict()}, self._json_to)
+            counted = {"handlers": counts, "services": served}
+            console.line({**said, **counted, "account": account.as_dict()}, self._json_to)
             return code
-        rows = [[facts["handler"], *(facts[name] for name in COUNTS)] for facts in status.values()]
-        console.table(f"stopped: {reason}", ("handler", *COUNTS), rows)
-        console.account_table("what handlers put", account)
+        if status:
+            rows = [[facts["handler"], *(facts[name] for name in COUNTS)] for facts in status.values()]
+            console.table(f"stopped: {reason}", ("handler", *COUNTS), rows)
+        if served:
+            rows = [[row[name] for name in ("service", *REQUESTS)] for row in served]
+            console.table(f"stopped: {reason}", ("service", *REQUESTS), rows)
+        console.account_table("what handlers put" if not served else "what handlers and services put", account)
         print(account)
         return code
 
@@ -146,8 +173,27 @@ def described(consumer: Consumer) -> dict[str, str]:
     }
 
 
+def service(consumer: Consumer) -> dict[str, Any]:
+    """Give what a consumer serves, as plain data."""
+    server: Any = consumer.caller
+    return {
+        "service": server.service,
+        "methods": sorted(server.methods),
+        "source": consumer.source.name,
+        "queue": consumer.subscription.queue,
+    }
+
+
+def requests(consumer: Consumer) -> dict[str, Any]:
+    """Give what became of the requests to a service, as plain data."""
+    server: Any = consumer.caller
+    tally = consumer.tally.as_dict()
+    named = {"service": server.service, "source": consumer.source.name}
+    return {**named, **{name: tally[counted] for name, counted in REQUESTS.items()}}
+
+
 def _in_memory(hub: Any) -> int:
-    """Count the events that wait in memory for handlers: they end with this process."""
+    """Count the events and requests that wait in memory to be handled: they end with this process."""
     return sum(
         len(binding.mailbox.items)
         for exchange in hub.ingress.internal.EXCHANGES.values()

@@ -23,6 +23,7 @@ OPTIONS = {
         str,
         "the exchange for dead letters, with the handler's queue as routing key; without it, the queue {queue}.dead",
     ),
+    "rpc_exchange": (str, "the exchange of calls, as nameko's setting of that name (default: nameko-rpc)"),
 }
 
 
@@ -79,6 +80,11 @@ async def retry(hub, ctx, feed, event, delay):
 async def dead(hub, ctx, feed, event, reason):
     """Put a copy to the dead letters, and acknowledge the event."""
     await ctx.receiver.dead(feed, event, reason)
+
+
+async def send(hub, ctx, feed, letters):
+    """Write requests or answers of calls; what becomes of each is told to it."""
+    await ctx.receiver.send(letters)
 
 
 async def unsubscribe(hub, ctx, feed):

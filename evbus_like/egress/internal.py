@@ -4,9 +4,13 @@ A service's events go to a topic exchange in memory, and each queue that handler
 process: what is in it when the process ends is gone.
 """
 
+import time
+
 from evbus_like.bridge import conflict
 from evbus_like.engine import errors
+from evbus_like.engine import event as engine_event
 from evbus_like.engine.consuming import memory, received
+from evbus_like.engine.rpc import letter
 
 ACCT = ["internal"]
 
@@ -67,6 +71,8 @@ def _received(feed, event):
         attempt=(tries or 0) + 1,
         token=event,
     )
+    if isinstance(event.receipt, letter.Letter):  # see `send`
+        made.reply_to, made.correlation_id = event.receipt.reply_to, event.receipt.correlation_id
     feed.taken[made] = event
     return made
 
@@ -95,6 +101,23 @@ async def dead(hub, ctx, feed, event, reason):
     letter.headers = {**(letter.headers or {}), **received.epitaph(event, feed.subscription.queue, reason)}
     hub.ingress.internal.mailbox(feed.subscription.dead).put_nowait(letter)
     _forget(feed, event)
+
+
+async def send(hub, ctx, feed, letters):
+    """Put letters to the queues of their exchange that want them."""
+    for each in letters:
+        each.settle(_sent(hub, each))
+
+
+def _sent(hub, sent):
+    exchange = hub.ingress.internal.EXCHANGES.get(sent.exchange)
+    made = engine_event.Event(sent.routing_key, sent.body, "", sent.headers)
+    made.id, made.content_type, made.timestamp = sent.id, sent.content_type, time.time()
+    made.receipt = sent  # what the event is for: a request, or its answer
+    if exchange is None or not any(each.wants(made.routing_key) for each in exchange.bindings.values()):
+        return letter.Unroutable(sent.routing_key) if sent.must_arrive else None
+    full = exchange.put(made)
+    return errors.TransientError(f"{full.name} is full ({full.maxsize} events)") if full is not None else None
 
 
 async def unsubscribe(hub, ctx, feed):

@@ -20,6 +20,15 @@ EvbusError
 ├── Dropped                  an outcome: a full lane dropped the event, as its profile's when_full says
 ├── ProfileError             a profile, its options or its plugin cannot be used
 ├── CredentialsError         the credentials file cannot be read
+├── RpcError                 a call that did not give a result
+│   ├── RemoteError          the method raised; with the class, message, code and arguments of what it raised
+│   ├── BadRequest           the request or its answer is not what a call looks like
+│   ├── MethodNotFound       the service has no such method
+│   ├── IncorrectSignature   the method does not take these arguments
+│   ├── UnknownService       nobody serves it
+│   ├── Refused              a middleware refuses it, or the service will not run it again
+│   ├── UnserializableValue  an argument or the result has no form on the wire
+│   └── RpcTimeout           no answer before the deadline
 ├── HandlerError             a handler, or how it was marked, cannot be used
 ├── HandlerShutdown          a handler failed whose on_error is SHUTDOWN: the worker ends
 ├── DeclarationError         a function of the event dyne cannot be an event
@@ -29,7 +38,7 @@ EvbusError
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evbus_like.engine.receipt import Receipt
@@ -128,6 +137,59 @@ class ProfileError(EvbusError, ValueError):
 
 class CredentialsError(EvbusError, ValueError):
     """The credentials file cannot be read."""
+
+
+class RpcError(EvbusError):
+    """A call did not give a result."""
+
+
+class RemoteError(RpcError):
+    """The method raised. `exc_type` names what, `value` is its text, `code` its code where it has one."""
+
+    def __init__(
+        self,
+        called: str,
+        exc_type: str,
+        value: str = "",
+        code: int | str | None = None,
+        exc_path: str = "",
+        exc_args: list[Any] | None = None,
+    ) -> None:
+        super().__init__(f"{called} raised {exc_type}: {value}")
+        self.called = called
+        self.exc_type = exc_type
+        self.value = value
+        self.code = code
+        self.exc_path = exc_path or exc_type
+        self.exc_args = exc_args or []
+
+
+class BadRequest(RpcError):
+    """A request, or an answer, that is not what a call looks like."""
+
+
+class MethodNotFound(RpcError):
+    """The service has no such method."""
+
+
+class IncorrectSignature(RpcError, TypeError):
+    """The method does not take these arguments."""
+
+
+class UnknownService(RpcError):
+    """Nobody serves it: no queue of the broker takes its requests."""
+
+
+class Refused(RpcError):
+    """A middleware refuses the call, or the service will not run a request again that may have run."""
+
+
+class UnserializableValue(RpcError, TypeError):
+    """An argument, or the result, has no form on the wire."""
+
+
+class RpcTimeout(RpcError, TimeoutError):
+    """There was no answer before the deadline; whether the method ran is not known."""
 
 
 class HandlerError(EvbusError, ValueError):

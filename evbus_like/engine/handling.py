@@ -32,10 +32,11 @@ class Handling:
     it put: the event is acknowledged only when they are safe.
     """
 
-    __slots__ = ("correlation_id", "done", "event", "headers", "receipts")
+    __slots__ = ("correlation_id", "done", "event", "handler", "headers", "receipts")
 
     def __init__(self, event: ReceivedEvent, handler: str) -> None:
         self.event = event
+        self.handler = handler  # "service.name"
         self.receipts: list[Receipt] = []
         self.done = False  # whether the handler has returned: what its stray tasks put is not waited for
         given = event.headers

@@ -16,7 +16,7 @@ async def start(hub, contexts=None, only=(), skip=()):
     names everything that is wrong with them, and LifecycleError.
     """
     # Not before: a program that only puts events does without what receives them, and starts sooner.
-    from evbus_like.bridge import binding, handlers
+    from evbus_like.bridge import answers, binding, handlers
     from evbus_like.engine.consuming import group
 
     if hub.evbus.handlers.GROUP is not None:
@@ -24,19 +24,20 @@ async def start(hub, contexts=None, only=(), skip=()):
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
     found, wrong = handlers.looked_up(hub, only, skip)
+    waiting, mistaken = answers.looked_up(hub, only, skip)
     made = group.Group()
     hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
     try:
         contexts = hub.evbus.CONTEXTS if contexts is None else contexts
-        consumers = await binding.consumers(hub, contexts, found, made, wrong)
+        consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
         if hub.evbus.handlers.GROUP is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
-        made.start(consumers)
+        made.start([*consumers, *answers.consumers(hub, waiting, made)])
     except BaseException:
         if hub.evbus.handlers.GROUP is made:
             hub.evbus.handlers.GROUP = None
         raise
-    return len(found)
+    return len(found) + len(waiting)
 
 
 async def join(hub, timeout=30.0):

@@ -1,9 +1,10 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
+import asyncio
 import time
 
 from evbus_like.bridge import background as in_background
-from evbus_like.bridge import conflict, declared, defaults, outbox, plugins, profiles, reporter
+from evbus_like.bridge import conflict, declared, defaults, middleware, outbox, plugins, profiles, reporter
 from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
@@ -19,7 +20,7 @@ def __init__(hub):
     hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
     hub.evbus.STARTED = hub.evbus.OPENING = False
-    hub.evbus.CONTEXTS = None
+    hub.evbus.CONTEXTS = hub.evbus.MIDDLEWARE = None
     hub.evbus.SOURCE = reloading.Source()
     hub.evbus.REPORTER = reporter.Reporter(hub)
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
@@ -42,6 +43,8 @@ async def start(hub, contexts=None):
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
         hub.evbus.DECLARED.must_be_sound()
+        middleware.begin(hub)
+        hub.evbus.rpc.CALLS.begin()
         entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
         engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
         hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
@@ -61,6 +64,7 @@ async def start(hub, contexts=None):
         await engine.run(entries, box)
     finally:
         hub.evbus.STARTED = False
+        await hub.evbus.rpc.CALLS.close()
         await hub.evbus.SOURCE.close(5.0)
         await hub.evbus.REPORTER.close(5.0)
 
@@ -79,7 +83,8 @@ async def stop(hub, timeout=None):
     if timeout is None:
         timeout = float(defaults.config(hub, "stop_timeout", 30.0))
     begun = time.monotonic()
-    await hub.evbus.handlers.stop(timeout)
+    await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
+    await hub.evbus.rpc.CALLS.close()
     return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 

@@ -1,14 +1,16 @@
 """Testing aids that ship with the package: for an application's own tests, and for authors of plugins.
 
-`running` (a bus) and `handling` (a bus with the application's handlers) need nothing but the package. `fixtures`, which
-has the same as pytest fixtures, and `conformance` need pytest and pytest-asyncio.
+`running` (a bus) and `handling` (a bus with the application's handlers and services) need nothing but the package.
+`fixtures`, which has the same as pytest fixtures, and `conformance` need pytest and pytest-asyncio.
 """
 
 import importlib.util
 
 from evbus_like.bridge.puts import Sent
 from evbus_like.bridge.trial import HandlerFailed, Outcome
-from evbus_like.testing.bus import Bus, NotSeen, handling
+from evbus_like.bridge.trial_rpc import Reply
+from evbus_like.testing.application import handling
+from evbus_like.testing.bus import Bus, NotSeen
 from evbus_like.testing.running import eventually, new_hub, running
 
 if importlib.util.find_spec("pytest"):
@@ -31,4 +33,15 @@ if importlib.util.find_spec("pytest"):
         )
     )
 
-__all__ = ["Bus", "HandlerFailed", "NotSeen", "Outcome", "Sent", "eventually", "handling", "new_hub", "running"]
+__all__ = [
+    "Bus",
+    "HandlerFailed",
+    "NotSeen",
+    "Outcome",
+    "Reply",
+    "Sent",
+    "eventually",
+    "handling",
+    "new_hub",
+    "running",
+]

@@ -1,22 +1,22 @@
-"""A bus in memory with an application's handlers, for the application's own tests."""
+"""A bus in memory with an application's handlers and services, for the application's own tests."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from evbus_like.bridge import binding, handlers, puts, trial
+from evbus_like.bridge import answers, binding, puts, services, trial, trial_rpc
+from evbus_like.bridge.answers import Marked
 from evbus_like.bridge.puts import Sent
 from evbus_like.bridge.trial import Outcome
+from evbus_like.bridge.trial_rpc import Reply
 from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receipt import Receipt
-from evbus_like.testing.running import new_hub
 
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
@@ -30,13 +30,18 @@ class NotSeen(AssertionError, TimeoutError):
 class Bus:
     """What a test sees of the bus: `hub`, what was put (`sent`), and what came of every call of a handler."""
 
-    def __init__(self, hub: Any, chosen: list[Handler]) -> None:
+    def __init__(self, hub: Any, chosen: list[Handler], of_answers: list[Marked], served: Mapping[str, Any]) -> None:
         self.hub = hub
-        self._chosen = chosen
+        self._of_events = chosen
+        self._of_answers = of_answers
+        self._chosen = [*chosen, *(each.handler for each in of_answers)]
+        self._served = served
         self._tap = puts.Tap(hub)
-        self._outcomes: dict[str, deque[Outcome]] = {_name(each): deque(maxlen=FORGOTTEN) for each in chosen}
+        self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
         self._news = asyncio.Event()
         self._group = Group()
+        self._serving = Group()
+        self._made_up: list[Group] = []
 
     # ---- what the test does
 
@@ -67,6 +72,29 @@ class Bus:
         if outcome.error is not None:
             raise outcome.error
         return outcome
+
+    async def request(
+        self, method: Any, /, *args: Any, _headers: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Reply:
+        """Call one method of a service by itself, and raise what it raised; gives its `result` and what it put, `sent`.
+
+        `method` is the function on the hub, or "service.method". It need not be among those that run. Arguments and
+        result go through JSON, as on their way through a broker. Where the method hands the request on, `transfer` says
+        where to, and nothing is called there. `_headers` are those of the request. Raises HandlerError where there is
+        no such method, and RpcErrors: IncorrectSignature, UnserializableValue.
+        """
+        found = trial_rpc.named(self.hub, method)
+        return await trial_rpc.request(self.hub, found, args, kwargs, _headers or {}, self._tap)
+
+    async def serve(self, service: str, /, **methods: Callable[..., Any]) -> None:
+        """Serve a service that the test makes up, for what the application calls elsewhere, until the test ends.
+
+        The functions take the method's arguments, and no hub; sync or async. Raises HandlerError where the application
+        serves it here itself.
+        """
+        if service in self._served:
+            raise HandlerError(f"the application serves {service!r} itself: leave it out, skip={service!r}")
+        self._made_up.append(await trial_rpc.serve(self.hub, service, methods, TIMEOUT))
 
     def clear(self) -> None:
         """Forget what was put and handled so far."""
@@ -151,7 +179,7 @@ class Bus:
             raise NotSeen(f"not seen within {timeout:g} s: {missing()}") from None
 
     def _running(self, handler: Any) -> str:
-        name = _name(trial.named(self.hub, handler))
+        name = name_of(trial.named(self.hub, handler))
         if name not in self._outcomes:
             raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
         return name
@@ -159,11 +187,11 @@ class Bus:
     def _not_handled(self, name: str) -> str:
         """Say why a handler may not have run."""
         facts = [each for each in self._group.status().values() if each["handler"] == name]
-        busy = sum(each.busy for each in self._group.consumers if _name(each.caller.handler) == name)
+        busy = sum(each.busy for each in self._group.consumers if name_of(each.caller.handler) == name)
         wants = {
             f"{each.options.source}: {', '.join(each.options.event_types)}"
             for each in self._chosen
-            if _name(each) == name
+            if name_of(each) == name
         }
         received = sum(each["received"] for each in facts)
         put = ", ".join(f"{each.service}.{each.routing_key}" for each in self.sent[-20:] if each.service)
@@ -177,66 +205,30 @@ class Bus:
         self._news.set()
 
     async def start(self) -> None:
-        """Let the handlers receive."""
-        chosen = [trial.in_memory(each) for each in self._chosen]
+        """Let the handlers receive, and the services be called."""
+        chosen = [trial.in_memory(each) for each in self._of_events]
         made = await binding.consumers(self.hub, puts.PROFILES, chosen, self._group)
         for consumer in made:
             trial.watch_calls(consumer.caller, self._note)
-        self._group.start(made)
+        waiting: list[Any] = answers.consumers(self.hub, self._of_answers, self._group)
+        for consumer in waiting:
+            for caller in consumer.caller.callers:
+                trial.watch_calls(caller, self._note)
+        self._group.start([*made, *waiting])
         self.hub.evbus.handlers.GROUP = self._group
-        await self._group.subscribed(TIMEOUT)
+        self._serving.start(services.consumers(self.hub, puts.PROFILES, self._served, self._serving))
+        self.hub.evbus.rpc.GROUP = self._serving
+        for group in (self._group, self._serving):
+            await group.subscribed(TIMEOUT)
 
     async def stop(self, timeout: float) -> None:
         """End the handlers and the bus."""
         if self.hub.evbus.STARTED:
             await self.hub.evbus.init.stop(timeout)
-        await self._group.stop(timeout)
+        await asyncio.gather(*(each.stop(timeout) for each in (self._group, self._serving, *self._made_up)))
         await self._tap.close()
 
 
-def _name(handler: Handler) -> str:
+def name_of(handler: Handler) -> str:
+    """Give a handler's name, as tests call it."""
     return f"{handler.service}.{handler.name}"
-
-
-@asynccontextmanager
-async def handling(
-    hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
-) -> AsyncIterator[Bus]:
-    """Run a bus in memory with the handlers that pop finds, and stop it at the end.
-
-    Every event profile and every source of a handler is in memory, whatever they are called. `only` and `skip` are
-    patterns of "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises HandlerError
-    that names every handler that cannot be used, or that there is none.
-
-    .. code-block:: python
-
-        async with handling(only="shipping") as bus:
-            await bus.dispatch("orders", "order_placed", {"id": 7})
-            await bus.handled("shipping.ship")
-            assert bus.find("shipped")[0].body == {"id": 7}
-    """
-    hub = hub or new_hub()
-    handlers.load(hub)
-    only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
-    chosen = handlers.found(hub, only, skip)
-    if not chosen:
-        known = ", ".join(".".join(each) for each in handlers.names(hub))
-        raise HandlerError(
-            f"only={only!r}, skip={skip!r} leave no handler; there are {known}"
-            if known
-            else 'no handler was found: is the application\'s package, with DYNE = {"handler": ["handler"]} in its'
-            " conf.py, in a folder of sys.path? pytest's setting pythonpath adds one"
-        )
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
-    try:
-        await hub.evbus.init.join()
-        bus = Bus(hub, chosen)
-        try:
-            await bus.start()
-            yield bus
-        finally:
-            await bus.stop(timeout)
-    finally:
-        if hub.evbus.STARTED:
-            await hub.evbus.init.stop(timeout)
-        await asyncio.gather(listener, return_exceptions=True)

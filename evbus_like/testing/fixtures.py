@@ -11,7 +11,7 @@ and then::
         await bus.handled("shipping.ship")
         assert bus.find("shipped")[0].body == {"id": 7}
 
-    @pytest.mark.evbus(only="shipping.ship")          # only and skip: which handlers run
+    @pytest.mark.evbus(only="shipping.ship")          # only and skip: which run
     async def test_something_of_one_handler(bus): ...
 
 It needs pytest and pytest-asyncio.
@@ -25,13 +25,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from evbus_like.testing.bus import Bus, handling
+from evbus_like.testing.application import handling
+from evbus_like.testing.bus import Bus
 from evbus_like.testing.running import new_hub
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "evbus(only=(), skip=()): which handlers the fixture `bus` runs")
+    config.addinivalue_line("markers", "evbus(only=(), skip=()): which handlers and services the fixture `bus` runs")
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def evbus_hub() -> Any:
 
 @pytest_asyncio.fixture
 async def bus(request: pytest.FixtureRequest, evbus_hub: Any) -> AsyncIterator[Bus]:
-    """A bus in memory with the application's handlers: an `evbus_like.testing.Bus`."""
+    """A bus in memory with the application's handlers and services: an `evbus_like.testing.Bus`."""
     asked: dict[str, Any] = {}
     for mark in request.node.iter_markers("evbus"):
         if mark.args or set(mark.kwargs) - {"only", "skip"}:

@@ -77,6 +77,33 @@ IN_MEMORY = {
         ACCOUNT.format(4, 4, 4),
     ],
     "13_testing_handlers/run.py": ["...3 passed..."],
+    "17_calls/run.py": [
+        "services: 1",
+        "{'said': ['hello, ann', 'hello, ann']}",
+        "noted: no answer is wanted",
+        "LATER",
+        "FROM A THREAD",
+        "100 answers, the last: 49.5",
+        "...RemoteError: ZeroDivisionError - division by zero",
+        "...IncorrectSignature: world.hello: missing a required argument: 'name'; it is world.hello(name, times=1)",
+        "UnknownService: nobody serves 'mars': ...",
+        "UnserializableValue: an argument of world.hello: body.args[0] cannot be serialized: ...",
+    ],
+    "19_transfer/run.py": [
+        "stock: the chain began with order-7 for north",
+        "{'charged': 'ann', 'item': 'tea', 'left': 6, 'asked by': 'front.order'}",
+    ],
+    "20_response_handlers/run.py": [
+        "asked for 2 books",
+        "...printed: alice - the answer to True",
+        "failed: NoPaper too long 17",
+    ],
+    "21_middleware/run.py": [
+        "...Refused: account.balance: show the token",
+        "looked up: ann",
+        "with the token, in cents: 700",
+        "answered on the way: 500",
+    ],
 }
 
 
@@ -134,9 +161,18 @@ def test_the_example_of_a_new_handler_on_kafka_begins_with_the_oldest_record(kaf
     assert matches(shown, ran.stdout), ran.stdout
 
 
+def test_the_example_of_two_processes_serves_in_one_and_calls_from_the_other(rabbitmq, tmp_path):
+    example = EXAMPLES / "18_calls_between_processes/run.py"
+    ran = run([sys.executable, str(example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
+    assert ran.returncode == 0, ran.stdout
+    shown = ["...nobody serves 'far_mars': ...", "...hello, ann - from another process: True", "100 answers"]
+    assert matches([*shown, "...served: 101 exit code 0..."], ran.stdout), ran.stdout
+
+
 def test_every_example_is_listed_and_run_here():
     there = {str(path.relative_to(EXAMPLES)) for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]}
-    assert there == {*IN_MEMORY, *ON_RABBITMQ, "03_rabbitmq.py", "04_kafka.py", "15_rewind/run.py"}
+    with_broker = {"03_rabbitmq.py", "04_kafka.py", "15_rewind/run.py", "18_calls_between_processes/run.py"}
+    assert there == {*IN_MEMORY, *ON_RABBITMQ, *with_broker}
     listed = re.findall(r"\]\(([^)]+\.py)\)", (EXAMPLES / "README.md").read_text())
     assert set(listed) == there
 

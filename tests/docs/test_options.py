@@ -123,7 +123,7 @@ def test_every_field_of_the_account_and_of_receipts_is_documented():
 def test_every_function_on_hub_evbus_is_documented():
     text = page("reference/hub.md")
     hub = new_hub()
-    for mod in ("broker", "init", "acct", "events", "handlers"):
+    for mod in ("broker", "init", "acct", "events", "handlers", "rpc"):
         for name in hub.evbus._loaded[mod]._funcs:
             if not name.startswith("_") and name != "cli":
                 assert f"{name}(" in section(text, rf"hub\.evbus\.{mod}"), f"hub.evbus.{mod}.{name}"
@@ -136,7 +136,7 @@ def test_every_dependency_has_its_reason():
 
 def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for():
     contracts = [ROOT / f"evbus_like/{sub}/contracts/init.py" for sub in ("ingress", "egress", "serialize")]
-    contract = "".join(path.read_text(encoding="utf-8") for path in contracts) + page("handlers.md")
+    contract = "".join(path.read_text(encoding="utf-8") for path in contracts) + page("handlers.md") + page("calls.md")
     bridge = "".join(path.read_text() for path in (ROOT / "evbus_like/bridge").glob("*.py"))
     looked_for = re.findall(r'functions\.get\("(\w+)"\)|"(\w+)" in plugin\._funcs|getattr\(plugin, "(\w+)"', bridge)
     names = {name for found in looked_for for name in found if name}

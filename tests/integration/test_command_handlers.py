@@ -7,14 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-EVBUS = str(Path(sys.executable).with_name("evbus"))
-APPS = Path(__file__).with_name("apps")
-DEADLINE = 60
+from tests.integration.commands import APPS, DEADLINE, EVBUS, acct, begin, ended, evbus, line_of
 
 
 @pytest.fixture
@@ -25,12 +21,6 @@ def folder(tmp_path):
     (tmp_path / "events").touch()
     acct(tmp_path, {"pigeon": {"default": {"path": "events"}}, "internal": {"out": {"routing_key": "out"}}})
     return tmp_path
-
-
-def acct(folder, data):
-    path = folder / "acct.json"
-    path.write_text(json.dumps(data))
-    path.chmod(0o600)
 
 
 def handler(folder, text, name="more"):
@@ -46,42 +36,6 @@ def event(folder, event_type, body=None, **more):
 def notes(folder):
     path = folder / "events.notes"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def begin(folder, *arguments, credentials=True):
-    """Start the command; gives the process."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
-    return subprocess.Popen(
-        [EVBUS, *arguments],
-        cwd=folder,
-        env={**own, **({"ACCT_FILE": "acct.json"} if credentials else {}), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-async def evbus(folder, *arguments, credentials=True):
-    """Run the command to its end; gives its exit code, its standard output and its standard error."""
-    process = begin(folder, *arguments, credentials=credentials)
-    return await ended(process)
-
-
-async def ended(process):
-    out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
-    return process.returncode, out, err
-
-
-async def line_of(process, stream, text):
-    """Read lines until one holds the text; a process that does not write it is killed, which ends the reading."""
-    killer = asyncio.get_running_loop().call_later(DEADLINE, process.kill)
-    try:
-        while text not in (line := await asyncio.to_thread(stream.readline)):
-            assert line, f"the stream ended before {text!r}"
-    finally:
-        killer.cancel()
-    return line
 
 
 @pytest.fixture
@@ -223,7 +177,7 @@ async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):
         code, _, err = await evbus(tmp_path, command, credentials=False)
 
         assert code == 2
-        assert "no handler was found" in err
+        assert "no handler" in err
         assert str(tmp_path) in err
 
 
@@ -266,10 +220,13 @@ async def test_a_source_that_is_absent_is_waited_for_and_named(folder, running):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--only", "shiping.*"], "--only 'shiping.*' matches no handler; there are shipping.lose, shipping.ship"),
+        (
+            ["--only", "shiping.*"],
+            "--only 'shiping.*' matches no handler or service; there are shipping.lose, shipping.ship",
+        ),
         (["--skip", "audit"], "--skip 'audit' matches no handler"),
         (["--skip", "shipping"], "--only and --skip leave no handler"),
-        (["--app", "shp"], "there is no application 'shp' with handlers; did you mean 'shop'?"),
+        (["--app", "shp"], "there is no application 'shp' with handlers or services; did you mean 'shop'?"),
         (["--acct-file", "nowhere.yml"], "does not exist"),
     ],
 )

@@ -1,9 +1,12 @@
-"""Services of the real nameko, run by its own interpreter: one that dispatches, one that handles."""
+"""Services of the real nameko, run by its own interpreter: they dispatch, handle, serve and call."""
 
 import json
 import os
 
 from nameko.events import BROADCAST, SINGLETON, EventDispatcher, EventHandler, event_handler
+from nameko.exceptions import RemoteError
+from nameko.extensions import DependencyProvider
+from nameko.rpc import RpcProxy, rpc
 
 SOURCE = os.environ["INTEROP_SOURCE"]
 INSTANCE = os.environ["INTEROP_INSTANCE"]
@@ -22,6 +25,14 @@ class KeptHandler(EventHandler):
 
 
 kept_handler = KeptHandler.decorator
+
+
+class WorkerContext(DependencyProvider):
+    """Gives a method the context of its call."""
+
+    def get_dependency(self, worker_ctx):
+        """Give the context's data, and the chain of calls."""
+        return dict(worker_ctx.data, calls=worker_ctx.call_id_stack)
 
 
 class Dispatches:
@@ -66,3 +77,54 @@ class Handles:
     def loose(self, body):
         """Handle it as one of a pool, if there is one."""
         note("loose", body)
+
+
+class TooOld(Exception):
+    """What a method raises."""
+
+
+class Serves:
+    """Serves calls: `name` is the source with an end, for others have queues of that name."""
+
+    name = SOURCE + "-serves"
+    data = WorkerContext()
+
+    @rpc
+    def add(self, a, b=2):
+        """Add."""
+        return a + b
+
+    @rpc
+    def context(self):
+        """Give the context that came along."""
+        return self.data
+
+    @rpc
+    def fail(self):
+        """Raise."""
+        raise TooOld("no such thing", 5)
+
+    @rpc
+    def unserializable(self):
+        """Give what cannot be sent."""
+        return object()
+
+
+class Calls:
+    """Calls our service when it is told to, and notes what it gets."""
+
+    name = SOURCE + "-calls"
+    world = RpcProxy(SOURCE)
+    nobody = RpcProxy(SOURCE + "-nobody")
+
+    @event_handler(SOURCE + "-go", "go")
+    def go(self, calls):
+        """Make calls: (whom, method, args, kwargs)."""
+        for whom, method, args, kwargs in calls:
+            try:
+                note("answer", [method, getattr(getattr(self, whom), method)(*args, **kwargs)])
+            except RemoteError as error:
+                note("error", [method, type(error).__name__, error.exc_type, error.value])
+            except Exception as error:
+                note("error", [method, type(error).__name__, "", str(error)])
+        note("done", len(calls))

@@ -24,7 +24,7 @@ async def record(rabbitmq: RabbitMQ, folder: Path) -> dict[str, Any]:
     import aio_pika
 
     notes: dict[str, Any] = {}
-    for what, queues in (("Handles", 5), ("Dispatches", 1)):
+    for what, queues in (("Handles", 5), ("Dispatches", 1), ("Serves", 1), ("Calls", 2)):
         async with recording(rabbitmq.port) as recorder:
 
             def reads(queues: int = queues) -> bool:
@@ -39,8 +39,46 @@ async def record(rabbitmq: RabbitMQ, folder: Path) -> dict[str, Any]:
                         go = aio_pika.Message(b"[0, %d]" % DISPATCHED, content_type="application/json")
                         await exchange.publish(go, "go")
                     await eventually(lambda r=recorder: len(published(r.methods())) == DISPATCHED)
+                if what in ("Serves", "Calls"):
+                    await (_call if what == "Serves" else _serve)(rabbitmq, recorder)
             notes[what] = unique(recorder.methods())
     return notes
+
+
+REQUESTS = (("add", [1], {"b": 3}), ("fail", [], {}), ("nope", [], {}), ("add", [], {}), ("unserializable", [], {}))
+
+
+async def _call(rabbitmq: RabbitMQ, recorder: Any) -> None:
+    """Call the service in each way once."""
+    import aio_pika
+
+    async with channel(rabbitmq.url) as opened:
+        exchange = await opened.get_exchange("nameko-rpc")
+        for number, (method, args, kwargs) in enumerate(REQUESTS):
+            body = json.dumps({"args": args, "kwargs": kwargs}).encode()
+            ids = {"reply_to": "nobody", "correlation_id": f"call-{number}"}
+            message = aio_pika.Message(body, content_type="application/json", content_encoding="utf-8", **ids)
+            await exchange.publish(message, f"{SOURCE}-serves.{method}")
+            await eventually(lambda n=number: len(published(recorder.methods())) == n + 1)
+
+
+async def _serve(rabbitmq: RabbitMQ, recorder: Any) -> None:
+    """Have the service call, and answer it once."""
+    import aio_pika
+
+    async with channel(rabbitmq.url) as opened:
+        queue = await opened.declare_queue(exclusive=True)
+        exchange = await opened.get_exchange("nameko-rpc")
+        await queue.bind(exchange, f"{SOURCE}.*")
+        go = aio_pika.Message(b'[["world", "add", [1], {"b": 3}]]', content_type="application/json")
+        await (await opened.get_exchange(f"{SOURCE}-go.events")).publish(go, "go")
+        await eventually(lambda: published(recorder.methods()))
+        async with queue.iterator() as arrived:
+            request = await anext(arrived)
+            await request.ack()
+        ids = {"correlation_id": request.correlation_id, "content_encoding": "utf-8"}
+        answer = aio_pika.Message(b'{"result": 4, "error": null}', content_type="application/json", **ids)
+        await exchange.publish(answer, request.reply_to)
 
 
 def published(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from tests.mutations import lanes, outbox, receiving, wires
+from tests.mutations import calls, lanes, outbox, receiving, wires
 from tests.mutations.mutant import Mutant
 
-MUTANTS = (*outbox.MUTANTS, *lanes.MUTANTS, *receiving.MUTANTS, *wires.MUTANTS)
+MUTANTS = (*outbox.MUTANTS, *lanes.MUTANTS, *receiving.MUTANTS, *calls.MUTANTS, *wires.MUTANTS)
 
 
 def chosen(patterns: Iterable[str]) -> list[Mutant]:

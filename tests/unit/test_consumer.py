@@ -394,6 +394,34 @@ async def test_a_source_that_does_not_take_acks_gives_their_events_again(error, 
     assert "acks were not taken" in caplog.text
 
 
+async def test_a_feed_that_is_lost_while_it_is_full_of_events_to_give_back_ends():
+    # Given as many events as there is room for, none of which the source takes back, for its connection is lost
+    class Lost(Source):
+        async def ack(self, feed, events):
+            if self.broken is not None:
+                raise self.broken
+            await super().ack(feed, events)
+
+        async def requeue(self, feed, event):
+            if self.broken is not None:
+                raise self.broken
+            await super().requeue(feed, event)
+
+    source, log = Lost(), Log()
+
+    def fails_once(event):
+        if source.feed == 1:
+            source.lose()
+            raise ValueError("no")
+
+    log.function = fails_once
+    async with consuming(source, log, on_error=REQUEUE, max_workers=2, prefetch=2):
+        source.put(1, 2)
+        # Then the loss is noticed although nobody receives, and they come again
+        await until(lambda: sorted(source.settled) == [("ack", "1"), ("ack", "2")])
+    assert source.feed == 2
+
+
 @pytest.mark.parametrize("verb", ["requeue", "dead"])
 async def test_a_source_that_does_not_take_an_event_back_is_asked_again(verb):
     source = Source()

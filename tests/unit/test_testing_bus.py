@@ -146,7 +146,7 @@ async def test_calls_that_name_no_handler_say_what_there_is(shop):
 
 
 async def test_without_a_handler_it_is_said_where_they_come_from(shop):
-    with pytest.raises(HandlerError, match=r"leave no handler; there are .*shipping\.ship"):
+    with pytest.raises(HandlerError, match=r"leave no handler and no service; there are .*shipping\.ship"):
         async with handling(shop, only=["nobody"]):
             pass
     bare = new_hub()

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine.consuming.calm import calm
 from evbus_like.engine.consuming.consequences import safe
 from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.consuming.received import ReceivedEvent
@@ -17,9 +17,11 @@ from evbus_like.engine.consuming.telling import tell, text_of
 from evbus_like.engine.consuming.threads import Threads
 from evbus_like.engine.consuming.verdict import DEAD, DONE, Verdict, failed
 from evbus_like.engine.handling import Handling, handling
+from evbus_like.engine.rpc.middleware import EVENT, Message
 
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
+    from evbus_like.engine.rpc.middleware import Middleware
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -33,12 +35,20 @@ class Caller:
     `closing` says that whoever cancels a call means it: the worker ends.
     """
 
-    def __init__(self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        decode: Decode,
+        bus: Bus,
+        max_event_bytes: int,
+        middleware: Middleware | None = None,
+    ) -> None:
         self.handler = handler
         self.options = handler.options
         self._decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
+        self._middleware = middleware
         self._threads: Threads | None = None
         self.closing = False
 
@@ -47,19 +57,22 @@ class Caller:
         if problem := self._read(event):
             log.error("%s cannot take %s: %s; it goes to the dead letters", self.handler.ref, event, problem)
             return Verdict(DEAD, reason=problem)
+        if self._middleware is not None and (verdict := await self._passed(event)):
+            return verdict
         begun = time.monotonic()
         under_way = Handling(event, f"{self.handler.service}.{self.handler.name}")
         token = handling.set(under_way)
         try:
             await self._run(event)
-            await self._calm()
+            if not self.closing:
+                await calm()
             under_way.done = True
             if under_way.receipts:
                 await safe(self._bus, under_way.receipts, SAFE_WITHIN)
         except asyncio.CancelledError as error:
             if self.closing:
                 raise
-            await self._calm()
+            await calm()
             return self._failed(event, error, begun)
         except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
             raise
@@ -70,6 +83,25 @@ class Caller:
             handling.reset(token)
         return DONE
 
+    async def _passed(self, event: ReceivedEvent) -> Verdict | None:
+        """Have the middleware look at the event; gives a verdict where it goes no further."""
+        assert self._middleware is not None
+        message = Message(EVENT, event.service, event.routing_key, event.body, event.headers, event)
+        try:
+            await self._middleware.incoming(message)
+        except asyncio.CancelledError:
+            if self.closing:
+                raise
+            await calm()
+            return Verdict(DEAD, reason="a middleware was cancelled")
+        except Exception as error:
+            log.error("%r does not reach %s, and goes to the dead letters: %s", event, self.handler.ref, error)
+            return Verdict(DEAD, reason=f"refused: {text_of(error)}")
+        if message.is_answered:
+            return DONE
+        event.body, event.headers = message.body, message.headers
+        return None
+
     async def _run(self, event: ReceivedEvent) -> None:
         if self.handler.is_async:
             async with asyncio.timeout(self.options.timeout):
@@ -78,16 +110,6 @@ class Caller:
         if self._threads is None:
             self._threads = Threads(self.options.max_workers, self.handler.ref)
         await self._threads.call(self.handler.call, event, self.options.timeout)
-
-    async def _calm(self) -> None:
-        """Undo what a handler did that cancelled the task it runs in: the task has other events to handle."""
-        task = asyncio.current_task()
-        if task is None or not task.cancelling() or self.closing:
-            return
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # where the cancelling is still to come
-        while task.cancelling():
-            task.uncancel()
 
     def _read(self, event: ReceivedEvent) -> str:
         """Decode and check the body; gives what is wrong with it."""

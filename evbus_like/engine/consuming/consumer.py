@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from evbus_like.engine.backoff import Backoff
@@ -54,14 +55,20 @@ class Consumer:
         self._settling = Settling(source, self.tally, self._turns)
         self._window = window or (Window(caller.options.dedup) if caller.options.dedup else None)
         self._workers: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()  # settle events whose verdicts came later
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
 
     @property
+    def feed(self) -> Any:
+        """What the source gave for the subscription under way; None while there is none."""
+        return self._settling.feed
+
+    @property
     def busy(self) -> int:
-        """How many calls of the handler are under way."""
+        """How many events have begun to be handled, and have no verdict yet."""
         return self._busy
 
     async def run(self) -> None:
@@ -80,7 +87,7 @@ class Consumer:
         finally:
             self.tally.state = "closed"
             self.caller.closing = True
-            if await _cancelled(*self._workers):
+            if await _cancelled(*self._workers, *self._late):
                 log.warning("%s: the function does not let itself be cancelled, and is left to itself", self.name)
             self.caller.close()
 
@@ -177,9 +184,12 @@ class Consumer:
             except Exception:
                 log.exception("%s could not settle %s", self.name, event)
             finally:
-                self._busy -= 1
-                if not self._busy:
-                    self._idle.set()
+                self._ended()
+
+    def _ended(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
         window = self._window if event.id else None  # an event without an id repeats none
@@ -199,16 +209,45 @@ class Consumer:
             return
         event.busy = True
         verdict = await self.caller.call(event)
-        if verdict is DONE:
-            self.tally.handled += 1
-        else:
-            self.tally.failed += 1
+        if verdict.until is not None:
+            self._busy += 1
+            verdict.until.add_done_callback(partial(self._decided, event))
+            return
+        self._count(verdict)
         if verdict.kind == ACK:
             if window is not None:
                 await window.add(event.id)
             self._settling.ack(event)
             return
         await self._settle(event, verdict)
+
+    def _count(self, verdict: Verdict) -> None:
+        if verdict is DONE:
+            self.tally.handled += 1
+        else:
+            self.tally.failed += 1
+
+    def _decided(self, event: ReceivedEvent, until: asyncio.Future[Verdict]) -> None:
+        """Settle an event whose verdict came after its worker had gone on."""
+        verdict = until.result()
+        if verdict is DONE:
+            self._count(verdict)
+            self._settling.ack(event)
+            self._ended()
+        elif self.caller.closing:
+            self._settling.forget(event)
+            self._ended()
+        else:
+            self._count(verdict)
+            task = asyncio.create_task(self._settle(event, verdict), name=f"evbus_like settle {self.name}")
+            self._late.add(task)
+            task.add_done_callback(self._settled_late)
+
+    def _settled_late(self, task: asyncio.Task[None]) -> None:
+        self._late.discard(task)
+        self._ended()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s could not settle an event", self.name, exc_info=error)
 
     async def _settle(self, event: ReceivedEvent, verdict: Verdict) -> None:
         if verdict.kind == LEAVE:

@@ -15,7 +15,7 @@ class Binding:
     def __init__(self, subscription: Subscription, mailbox: Mailbox) -> None:
         self.wants = subscription.wants
         self.mailbox = mailbox
-        self.keeps = subscription.reliable
+        self.keeps = subscription.reliable and subscription.expires is None
         self.readers = 0
         self.tries: dict[str, int] = {}  # handlings so far of events that were given back, by their ids
 

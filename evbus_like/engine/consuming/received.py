@@ -13,6 +13,8 @@ class ReceivedEvent:
     type and `service` the service that it came from. `redelivered` says that the source gave it before; `attempt`
     counts the handlings, from 1, as far as the source can know. `timestamp` is in seconds since 1970, 0.0 if unknown.
 
+    `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
+
     `order` is for the source: events of the same order are handled one after another, None means that any order will
     do. `token` is the source's own, to settle the event by. `busy` says that a handler is at work on it. A source that
     has taken an event back (a partition went to somebody else) sets `revoked`: no handler begins it any more.
@@ -23,11 +25,13 @@ class ReceivedEvent:
         "body",
         "busy",
         "content_type",
+        "correlation_id",
         "headers",
         "id",
         "order",
         "raw",
         "redelivered",
+        "reply_to",
         "revoked",
         "routing_key",
         "service",
@@ -48,6 +52,8 @@ class ReceivedEvent:
         attempt: int = 1,
         order: Hashable = None,
         token: Any = None,
+        reply_to: str = "",
+        correlation_id: str = "",
     ) -> None:
         self.raw = raw
         self.body: Any = None
@@ -61,6 +67,8 @@ class ReceivedEvent:
         self.attempt = attempt
         self.order = order
         self.token = token
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
         self.busy = False
         self.revoked = False
 

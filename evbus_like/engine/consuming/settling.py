@@ -37,9 +37,15 @@ class Settling:
         self._sent = 0  # acks on their way
         self._sending = asyncio.Lock()
         self._ending = False
+        self._doubt = False  # whether the feed may be lost: a verdict was not taken
         self._some_acks = asyncio.Event()
         self._some_room = asyncio.Event()
         self._requeues = Backoff(0.05, REQUEUE_CAP)
+
+    @property
+    def feed(self) -> Any:
+        """The feed that is subscribed to now; None while there is none."""
+        return self._feed
 
     @property
     def open(self) -> int:
@@ -49,7 +55,7 @@ class Settling:
     def begin(self, feed: Any) -> None:
         """Take the events of this feed from now on."""
         self._feed = feed
-        self._ending = False
+        self._ending = self._doubt = False
 
     def hold_on(self) -> None:
         """Give no event another turn: the feed is about to end."""
@@ -74,8 +80,15 @@ class Settling:
         self._open.add(event)
 
     async def room(self, most: int) -> None:
-        """Wait until less than `most` events are open."""
+        """Wait until less than `most` events are open; raises what the feed was lost by meanwhile.
+
+        Nobody receives while this waits, so nobody else notices a loss, and a verdict that is not taken waits for ever.
+        """
         while self.open >= most:
+            if self._doubt:
+                self._doubt = False
+                async with asyncio.timeout(self._source.timeout):
+                    await self._source.ack(self._feed, [])
             self._some_room.clear()
             await self._some_room.wait()
 
@@ -132,6 +145,8 @@ class Settling:
                     await self._tell(event, verdict)
             except Exception as error:
                 log.warning("%s did not take %s back: %s: %s", self._source.name, event, type(error).__name__, error)
+                self._doubt = True
+                self._some_room.set()
                 await asyncio.sleep(backoff.next())
             else:
                 self._close(event)

@@ -7,17 +7,20 @@ from typing import Any, Protocol
 
 from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.rpc.letter import Letter
 
 
 class Source(Protocol):
     """Where events come from; `egress/contracts/init.py` says what each verb means.
 
     `feed` is what `subscribe` gave. `retries` says whether the source can give an event again after a delay; where it
-    cannot, the event is kept here meanwhile. `timeout` is in seconds, for each call but `receive`.
+    cannot, the event is kept here meanwhile. `sends` says whether it can send letters, as calls need. `timeout` is in
+    seconds, for each call but `receive`.
     """
 
     name: str
     retries: bool
+    sends: bool
     timeout: float
     max_event_bytes: int
 
@@ -38,6 +41,12 @@ class Source(Protocol):
 
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
         """Put an event to the dead letters, and return when it is safe there."""
+
+    async def send(self, feed: Any, letters: Sequence[Letter]) -> None:
+        """Write letters, in order, and settle each when it is known what became of it.
+
+        Where this raises, those that are not settled have that outcome.
+        """
 
     async def unsubscribe(self, feed: Any) -> None:
         """End a feed; what is not settled is given back."""

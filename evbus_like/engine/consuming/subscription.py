@@ -58,6 +58,16 @@ class Subscription:
         return self.delivery == BROADCAST and not self.reliable
 
     @property
+    def expires(self) -> float | None:
+        """Seconds after which the queue goes when nobody reads it; None: never."""
+        return None
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether it is for requests or answers, whose exchange is no service's own."""
+        return False
+
+    @property
     def dead(self) -> str:
         """The name of the queue, or topic, for events that were given up."""
         return f"{self.queue}.dead"

@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -28,13 +29,7 @@ def tell(
 ) -> None:
     """Log a failure: an expected exception in a line, any other with its traceback; nothing sensitive in either."""
     expected = isinstance(error, options.expected_exceptions)
-    trace: Any = None if expected else (type(error), error, own(error.__traceback__))
-    after = ""
-    if trace and options.sensitive:
-        whole = "".join(traceback.format_exception(*trace))
-        without = redacted(whole, event.body, options.sensitive)
-        if without != whole:
-            trace, after = None, f"\n{without.rstrip()}"
+    trace, after = (None, "") if expected else traced(error, event.body, options.sensitive)
     most = f" of {options.attempts}" if options.on_error == RETRY else ""
     log.log(
         logging.WARNING if expected else logging.ERROR,
@@ -42,6 +37,17 @@ def tell(
         *(ref, event, event.attempt, most, shown(event.body, options.sensitive), text, said(verdict), after),
         exc_info=trace,
     )
+
+
+def traced(error: BaseException, body: Any, sensitive: Sequence[str]) -> tuple[Any, str]:
+    """Give the traceback for the log's `exc_info`, or as text where something sensitive is taken out of it."""
+    trace = (type(error), error, own(error.__traceback__))
+    if sensitive:
+        whole = "".join(traceback.format_exception(*trace))
+        without = redacted(whole, body, sensitive)
+        if without != whole:
+            return None, f"\n{without.rstrip()}"
+    return trace, ""
 
 
 def own(trace: TracebackType | None) -> TracebackType | None:

@@ -26,8 +26,8 @@ class Threads:
         self._pool = ThreadPoolExecutor(2 * most, thread_name_prefix=f"evbus_like {name}")
         self._left: set[asyncio.Future[Any]] = set()
 
-    async def call(self, function: Callable[[Any], Any], event: Any, timeout: float | None) -> None:
-        """Call the function; raises what it raises, and TimeoutError after `timeout` seconds."""
+    async def call(self, function: Callable[[Any], Any], event: Any, timeout: float | None) -> Any:
+        """Call the function and give its result; raises what it raises, and TimeoutError after `timeout` seconds."""
         if len(self._left) >= self._most:
             log.error("%s: %d calls go on beyond their timeout; the next begins when one ends", self._name, self._most)
         while len(self._left) >= self._most:
@@ -38,7 +38,8 @@ class Threads:
             async with asyncio.timeout(timeout):
                 result = await asyncio.shield(called)
                 if inspect.isawaitable(result):  # a plain function that gives a coroutine: the work is in there
-                    await result
+                    result = await result
+                return result
         finally:
             if not called.done():
                 self._left.add(called)
@@ -53,4 +54,4 @@ def _call(function: Callable[[Any], Any], event: Any) -> Any:
     try:
         return function(event)
     except StopIteration as error:  # which no future can hold: whoever awaits it would wait for ever
-        raise RuntimeError("the handler raised StopIteration") from error
+        raise RuntimeError("the function raised StopIteration") from error

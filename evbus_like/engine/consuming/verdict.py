@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 
 from evbus_like.engine.consuming.handler import ACK_AND_LOG, REJECT, REQUEUE, SHUTDOWN, HandlerOptions
 
-ACK, AGAIN, BACK, DEAD, LEAVE = "ack", "again", "back", "dead", "leave"
+ACK, AGAIN, BACK, DEAD, LEAVE, LATER = "ack", "again", "back", "dead", "leave", "later"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` is ACK (done), AGAIN (after `delay` seconds), BACK (to the source), DEAD (letter) or LEAVE (unsettled)."""
+    """`kind` is ACK (done), AGAIN (after `delay` seconds), BACK (to the source), DEAD (letter) or LEAVE (unsettled).
+
+    LATER says that `until` gives the verdict some time, while the worker goes on to the next event.
+    """
 
     kind: str
     delay: float = 0.0
     reason: str = ""
+    until: asyncio.Future[Verdict] | None = None
 
 
 DONE = Verdict(ACK)

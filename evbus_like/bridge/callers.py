@@ -1,0 +1,97 @@
+"""Callers: `hub.rpc.<service>.<method>(...)`, its names resolved when it is called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from evbus_like.bridge.calls import ASK, CAST, Calls
+from evbus_like.engine.errors import LifecycleError
+from evbus_like.engine.receipt import Receipt
+
+
+class Callers:
+    """`hub.rpc`: its attributes are services."""
+
+    def __init__(self, hub: Any, calls: Calls) -> None:
+        self._hub = hub
+        self._calls = calls
+
+    def __getattr__(self, service: str) -> ServiceCaller:
+        if service.startswith("_"):
+            raise AttributeError(service)
+        return ServiceCaller(self._hub, self._calls, service)
+
+    __getitem__ = __getattr__
+
+
+class ServiceCaller:
+    """`hub.rpc.<service>`: its attributes are methods."""
+
+    def __init__(self, hub: Any, calls: Calls, service: str) -> None:
+        self._hub = hub
+        self._calls = calls
+        self._service = service
+
+    def __getattr__(self, method: str) -> MethodCaller:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return MethodCaller(self._hub, self._calls, self._service, method)
+
+    __getitem__ = __getattr__
+
+
+class MethodCaller:
+    """`hub.rpc.<service>.<method>`: call it, or one of its other forms.
+
+    Every form but `publish` takes the method's arguments and `timeout` in seconds (None: the setting rpc_timeout). All
+    raise an RpcError: RemoteError, MethodNotFound, IncorrectSignature, UnknownService, UnserializableValue, RpcTimeout,
+    Refused; HandlerError where no profile leads there; LifecycleError where no bus runs. A method's argument that is
+    called `timeout` is given by `hub.evbus.rpc.call`.
+    """
+
+    def __init__(self, hub: Any, calls: Calls, service: str, method: str) -> None:
+        self._hub = hub
+        self._calls = calls
+        self._service = service
+        self._method = method
+
+    def __repr__(self) -> str:
+        return f"<rpc {self._service}.{self._method}>"
+
+    async def __call__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call the method and give its result."""
+        return await self._calls.call(self._service, self._method, args, kwargs, timeout)
+
+    async def cast(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Send the request, and expect no answer; returns when the broker has it."""
+        await self._calls.call(self._service, self._method, args, kwargs, timeout, CAST)
+
+    async def ask(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> str:
+        """Send the request, and have the answer go to the application's handlers for it; gives its correlation id.
+
+        The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
+        """
+        asked: str = await self._calls.call(self._service, self._method, args, kwargs, timeout, ASK)
+        return asked
+
+    async def publish(self, **kwargs: Any) -> Receipt:
+        """Put a notification of this service and method: the event `method` of `service`, for whoever listens."""
+        profile = self._calls.notifications(self._service)
+        put: Receipt = await self._hub.evbus.broker.dispatch(self._service, self._method, kwargs, profile)
+        return put
+
+    def submit(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> asyncio.Task[Any]:
+        """Call the method and give a task, to await later or to cancel."""
+        return asyncio.create_task(self(*args, timeout=timeout, **kwargs), name=f"evbus_like call {self!r}")
+
+    def sync(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call from plain code without an event loop, such as a thread beside the bus's."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            going: Coroutine[Any, Any, Any] = self(*args, timeout=timeout, **kwargs)
+            return asyncio.run(going)
+        place = f"hub.rpc.{self._service}.{self._method}"
+        raise LifecycleError(f"{place}.sync() was called in an event loop, which it would block: await {place}(...)")

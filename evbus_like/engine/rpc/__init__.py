@@ -1,0 +1,1 @@
+"""Calls: requests to services, and their answers, over the same sources."""

@@ -1,0 +1,98 @@
+"""The directory: which profile and exchange lead to a service, where it is not the broker that knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as IniError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evbus_like.engine.errors import HandlerError
+
+KEYS = ("profile", "exchange", "notifications")
+REST = "*"  # the entry for services that have none
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way to a service; what is empty is as it would be without the entry.
+
+    `profile` carries its calls, `exchange` is theirs, `notifications` is the exchange of what the service publishes.
+    """
+
+    profile: str = ""
+    exchange: str = ""
+    notifications: str = ""
+
+
+def load(path: str) -> dict[str, Route]:
+    """Read a services file: YAML, or INI as tavrida has it. Raises HandlerError that says what is wrong and where."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HandlerError(f"the services file {path} cannot be read: {error}") from None
+    try:
+        entries = _ini(text) if _looks_like_ini(path, text) else _yaml(text)
+    except HandlerError as error:
+        raise HandlerError(f"the services file {path}: {error}") from None
+    return {name: route(name, entry, f"the services file {path}: ") for name, entry in entries.items()}
+
+
+def route(name: Any, entry: Any, where: str = "") -> Route:
+    """Check one entry; raises HandlerError."""
+    if not isinstance(name, str) or not name:
+        raise HandlerError(f"{where}the name of a service must be text, not {name!r}")
+    if entry is None:
+        return Route()
+    if not isinstance(entry, Mapping):
+        raise HandlerError(f"{where}service {name!r} has {entry!r}, and needs a mapping of {', '.join(KEYS)}")
+    for key, value in entry.items():
+        if key not in KEYS:
+            raise HandlerError(f"{where}service {name!r} has an unknown key {key!r}; there are {', '.join(KEYS)}")
+        if not isinstance(value, str):
+            raise HandlerError(f"{where}service {name!r}: {key} must be text, not {value!r}")
+    return Route(**entry)
+
+
+def _looks_like_ini(path: str, text: str) -> bool:
+    if path.endswith((".yml", ".yaml", ".json")):
+        return False
+    lines = (line.strip() for line in text.splitlines())
+    first = next((line for line in lines if line and line[0] not in "#;"), "")
+    return first.startswith("[") and "]" in first
+
+
+def _ini(text: str) -> dict[str, Any]:
+    parser = ConfigParser(interpolation=None, default_section="", delimiters=("=",))
+    try:
+        parser.read_string(text)
+    except IniError as error:
+        raise HandlerError(f"no INI: {' '.join(str(error).split())}") from None
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    import yaml  # takes long to import, and few applications have such a file
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a name that stands there twice, of which the last one would win."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [name.value for name, _ in node.value]
+            for name in names:
+                if names.count(name) > 1:
+                    raise yaml.YAMLError(f"{name!r} stands there twice")
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    try:
+        entries = yaml.load(text, Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise HandlerError(f"no YAML: {' '.join(str(error).split())}") from None
+    if entries is None:
+        return {}
+    if not isinstance(entries, dict):
+        raise HandlerError("it must map names of services to their profile, exchange and notifications")
+    return entries

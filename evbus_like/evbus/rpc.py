@@ -1,0 +1,72 @@
+"""hub.evbus.rpc: serve the `service` dyne, find the way to services; calls are `hub.rpc.<service>.<method>(...)`."""
+
+from evbus_like.bridge import callers, calls, defaults
+from evbus_like.engine import errors
+
+
+def __init__(hub):
+    hub.evbus.rpc.GROUP = None
+    hub.evbus.rpc.CALLS = calls.Calls(hub)
+    hub.rpc = callers.Callers(hub, hub.evbus.rpc.CALLS)
+
+
+async def start(hub, contexts=None, only=(), skip=()):
+    """Serve every plugin of the `service` dyne; returns at once, sources are waited for. Gives the number of services.
+
+    The bus must run, in this event loop. `only` and `skip` are patterns of `service.method` or of services. Raises
+    HandlerError that names everything that is wrong, and LifecycleError.
+    """
+    # Not before: a program that serves nothing does without what serves, and starts sooner.
+    from evbus_like.bridge import services
+    from evbus_like.engine.consuming import group
+
+    if hub.evbus.rpc.GROUP is not None:
+        raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
+    hub.evbus.ENGINE.must_be_here("hub.evbus.rpc.start")
+    found = services.found(hub, only, skip)
+    made = group.Group()
+    made.start(services.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
+    hub.evbus.rpc.GROUP = made
+    return len(found)
+
+
+async def join(hub, timeout=30.0):
+    """Wait until every service can be called; raises TimeoutError after `timeout` seconds, naming those that cannot."""
+    if hub.evbus.rpc.GROUP is None:
+        raise errors.LifecycleError("the services are not started; await hub.evbus.rpc.start() first")
+    await hub.evbus.rpc.GROUP.subscribed(timeout)
+
+
+async def stop(hub, timeout=None):
+    """Take no more requests, and give the methods under way `timeout` seconds (None: the setting stop_timeout).
+
+    Requests that were received and not answered come again elsewhere, or after the next start.
+    """
+    made, hub.evbus.rpc.GROUP = hub.evbus.rpc.GROUP, None
+    if made is not None:
+        await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+
+
+async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers=None):
+    """Call a method by its names, and give its result: the form for arguments that are called `timeout`, and headers.
+
+    `headers` go with the request, beside those that are carried on; `nameko.` ones go on with all that the method calls
+    and puts. `timeout` is in seconds (None: the setting rpc_timeout). Raises what `hub.rpc.<service>.<method>()` does.
+    """
+    return await hub.evbus.rpc.CALLS.call(service, method, args, kwargs or {}, timeout, calls.CALL, headers)
+
+
+def register(hub, service, profile=None, exchange=None, notifications=None):
+    """Say how a service is reached; what is not said stays as it is by default. Wins over the services file.
+
+    `profile` carries its calls: "orders", or "amqp:orders" where several providers have that profile. `exchange` is
+    the one of its calls (nameko-rpc), `notifications` that of what it publishes, which some profile must name. Raises
+    HandlerError.
+    """
+    hub.evbus.rpc.CALLS.register(service, profile=profile, exchange=exchange, notifications=notifications)
+
+
+def status(hub):
+    """Give the counts and states of what is served and of what was called, as plain data."""
+    made = hub.evbus.rpc.GROUP
+    return {"serving": made.status() if made is not None else {}, "calling": hub.evbus.rpc.CALLS.status()}

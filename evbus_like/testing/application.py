@@ -1,0 +1,65 @@
+"""An application's handlers and services, run on a bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from evbus_like.bridge import answers, handlers, puts, services, trial
+from evbus_like.engine.errors import HandlerError
+from evbus_like.testing.bus import TIMEOUT, Bus
+from evbus_like.testing.running import new_hub
+
+
+@asynccontextmanager
+async def handling(
+    hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
+) -> AsyncIterator[Bus]:
+    """Run a bus in memory with the handlers and services that pop finds, and stop it at the end.
+
+    Every event profile, every source of a handler and every service is in memory, whatever they are called. `only` and
+    `skip` are patterns of "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises
+    HandlerError that names every handler and service that cannot be used, or that there is none.
+
+    .. code-block:: python
+
+        async with handling(only="shipping") as bus:
+            await bus.dispatch("orders", "order_placed", {"id": 7})
+            await bus.handled("shipping.ship")
+            assert bus.find("shipped")[0].body == {"id": 7}
+    """
+    hub = hub or new_hub()
+    handlers.load(hub)
+    only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
+    chosen, of_answers = handlers.found(hub, only, skip), answers.found(hub, only, skip)
+    served = services.found(hub, only, skip)
+    if not (chosen or of_answers or served):
+        raise HandlerError(_nothing(hub, only, skip))
+    hub.evbus.rpc.CALLS.only = trial.SOURCE
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
+    try:
+        await hub.evbus.init.join()
+        bus = Bus(hub, chosen, of_answers, served)
+        try:
+            await bus.start()
+            yield bus
+        finally:
+            await bus.stop(timeout)
+    finally:
+        if hub.evbus.STARTED:
+            await hub.evbus.init.stop(timeout)
+        await asyncio.gather(listener, return_exceptions=True)
+
+
+def _nothing(hub: Any, only: Any, skip: Any) -> str:
+    """Say why there is nothing to run."""
+    known = [".".join(each) for each in (*handlers.names(hub), *answers.names(hub), *services.names(hub))]
+    if known:
+        return f"only={only!r}, skip={skip!r} leave no handler and no service; there are {', '.join(known)}"
+    return (
+        "no handler and no service was found: is the application's package, with"
+        ' DYNE = {"handler": ["handler"], "service": ["service"]} in its conf.py, in a folder of sys.path? pytest\'s'
+        " setting pythonpath adds one"
+    )

@@ -1,0 +1,55 @@
+"""The command `evbus`, run as a user runs it in the folder of an application."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EVBUS = str(Path(sys.executable).with_name("evbus"))
+APPS = Path(__file__).with_name("apps")
+DEADLINE = 60
+
+
+def acct(folder, data):
+    """Write the credentials file."""
+    path = folder / "acct.json"
+    path.write_text(json.dumps(data))
+    path.chmod(0o600)
+
+
+def begin(folder, *arguments, credentials=True):
+    """Start the command; gives the process."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
+    return subprocess.Popen(
+        [EVBUS, *arguments],
+        cwd=folder,
+        env={**own, **({"ACCT_FILE": "acct.json"} if credentials else {}), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def evbus(folder, *arguments, credentials=True):
+    """Run the command to its end; gives its exit code, its standard output and its standard error."""
+    process = begin(folder, *arguments, credentials=credentials)
+    return await ended(process)
+
+
+async def ended(process):
+    out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
+    return process.returncode, out, err
+
+
+async def line_of(process, stream, text):
+    """Read lines until one holds the text; a process that does not write it is killed, which ends the reading."""
+    killer = asyncio.get_running_loop().call_later(DEADLINE, process.kill)
+    try:
+        while text not in (line := await asyncio.to_thread(stream.readline)):
+            assert line, f"the stream ended before {text!r}"
+    finally:
+        killer.cancel()
+    return line
