@@ -34,12 +34,12 @@ async def test_an_alarm_pauses_the_lane_that_says_so_and_sends_nothing_twice(rab
             assert "rabbitmqctl status" in trouble
             # For several deadlines of the lane, and of the heartbeat, the connection stays and nothing is sent again.
             tried, before = rabbit_site.proxy.tried, rabbit_site.status(hub)
-            await asyncio.sleep(8.0)
+            await asyncio.sleep(9.0)
             after = rabbit_site.status(hub)
             assert rabbit_site.proxy.tried == tried
             assert [after[name] for name in ("state", "delivered", "retried")] == ["blocked", before["delivered"], 0]
 
-    options = {"connection": {"heartbeat": 1}, "timeout": 1.0, "batched": batched}
+    options = {"connection": {"heartbeat": 2}, "timeout": 1.0, "batched": batched}
     account = await carried(rabbit_site, happens, at_most=0, **options)
     assert account.retries == 0
     assert sum("takes nothing for now" in line for line in caplog.messages) == 1
