@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from evbus_like.engine.errors import LifecycleError, RpcError, RpcTimeout, UnserializableValue
+from evbus_like.engine.errors import LifecycleError, Refused, RpcError, RpcTimeout, UnserializableValue
 from evbus_like.engine.rpc import client as engine_client
 from evbus_like.engine.rpc.letter import Letter, Unsure
 from evbus_like.engine.rpc.post import Post
@@ -149,12 +149,48 @@ async def test_calls_beyond_the_bound_are_refused(app, monkeypatch):
     await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_a_full_queue_is_tried_again_until_there_is_room(app):
-    profiles = {"internal": {"default": {"queue_events": 2}}}
-    async with serving(app(WORLD), profiles) as hub:
+async def test_a_request_that_was_certainly_not_taken_is_sent_again(app, monkeypatch):
+    async with serving(app(WORLD)) as hub:
+        await hub.rpc.world.hello(0)
+        exchange = hub.ingress.internal.EXCHANGES["nameko-rpc"]
+        plain, tries = exchange.put, []
+
+        def put(event):
+            if event.receipt.must_arrive:
+                tries.append(event)
+                if len(tries) < 3:
+                    return exchange.bindings["rpc-world"].mailbox  # as if it were full
+            return plain(event)
+
+        monkeypatch.setattr(exchange, "put", put)
         async with asyncio.timeout(HANG):
-            answers = await asyncio.gather(*(hub.rpc.world.hello(n, timeout=HANG) for n in range(30)))
-        assert answers == list(range(30))
+            assert await hub.rpc.world.hello(1) == 1
+            await hub.rpc.world.hello.cast(2)
+        assert len(tries) == 4
+
+
+async def test_a_request_that_came_before_is_not_run_again_where_its_method_says_so(app):
+    service = """
+    @evbus.method(repeat=False)
+    async def once(hub):
+        hub.SEEN.append("once")
+
+    async def often(hub):
+        hub.SEEN.append("often")
+    """
+    async with serving(app(service)) as hub:
+        (consumer,) = hub.evbus.rpc.GROUP.consumers
+        plain = consumer.caller.call
+
+        async def call(event):
+            event.redelivered = True
+            return await plain(event)
+
+        consumer.caller.call = call
+        await hub.rpc.world.often()
+        with pytest.raises(Refused, match=r"world.once may have run before, and is not to be repeated"):
+            await hub.rpc.world.once()
+        assert hub.SEEN == ["often"]
 
 
 async def test_calls_from_another_event_loop_find_the_bus(app):

@@ -145,10 +145,12 @@ async def test_a_forged_reply_to_reaches_nobody_and_stops_nothing(app, reply_to)
         DEEP,
         b"\xff",
         b'{"result": 1, "error": "text"}',
+        b'{"result": 1, "error": {}}',
+        b'{"result": 1, "error": 0}',
         b'{"result": 1, "error": {"exc_type": ["x"], "exc_args": 7, "value": {"a": []}, "exc_path": 9, "code": [1]}}',
         b'{"result": 1, "error": {"exc_path": "builtins.SystemExit", "exc_type": "SystemExit"}}',
     ],
-    ids=range(10),
+    ids=range(12),
 )
 async def test_an_answer_of_the_wrong_shape_is_an_error_of_that_call_alone(app, answer):
     async with serving(app(WORLD)) as hub:
@@ -256,3 +258,14 @@ async def test_what_a_method_calls_sensitive_is_not_in_the_log(app, caplog):
     assert "world.login failed" in caplog.text
     assert "is wrong" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_an_argument_of_an_error_is_cut_off_where_it_is_deep_or_long():
+    deep = wide = {"end": 1}
+    for _ in range(50_000):
+        deep, wide = {"in": deep}, [wide]
+    for each in (deep, wide):
+        assert len(json.dumps(wire.safe(each))) < 3 * wire.LONGEST
+    many = wire.refusal(ValueError(*range(1000)))
+    assert many["error"]["exc_args"] == list(range(wire.MOST))
+    assert wire.facts({"exc_args": [deep] * 1000, "value": "x" * 10**6})["message"].endswith("...")
