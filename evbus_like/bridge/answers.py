@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evbus_like import handlers as marks
-from evbus_like.bridge import defaults, handlers, plugins
+from evbus_like.bridge import callers, defaults, handlers, plugins
 from evbus_like.bridge.decoding import decoder
 from evbus_like.engine.consuming.caller import Caller
 from evbus_like.engine.consuming.consumer import Consumer
@@ -90,7 +90,7 @@ def owner(hub: Any) -> str:
     """
     named = str(defaults.config(hub, "service_name", "") or "")
     services = sorted({service for _, service, *_ in marked(hub)})
-    if not named and hub.evbus.rpc.CALLS.only:  # in a trial no other application can have the queue
+    if not named and callers.calls(hub).only:  # in a trial no other application can have the queue
         return "trial"
     if not named and len(services) != 1:
         raise HandlerError(
@@ -106,24 +106,24 @@ def consumers(hub: Any, chosen: list[Marked], group: Group) -> list[Consumer]:
         return []
     service, decode = owner(hub), decoder(hub)
     ways: dict[tuple[str, str], Any] = {}
-    callers: dict[tuple[str, str], dict[Key, Caller]] = {}
+    takers: dict[tuple[str, str], dict[Key, Caller]] = {}
     wrong: list[str] = []
     for each in chosen:
         try:
-            source, exchange = hub.evbus.rpc.CALLS.way(each.of)
+            source, exchange = callers.calls(hub).way(each.of)
         except EvbusError as error:
             wrong.append(f"{each.handler.ref}: {error}")
             continue
         way = (source.name, exchange)
         ways[way] = source
-        callers.setdefault(way, {})[each.key] = Caller(
+        takers.setdefault(way, {})[each.key] = Caller(
             each.handler, body_of(decode), hub.evbus.ENGINE, source.max_event_bytes, hub.evbus.MIDDLEWARE
         )
     if wrong:
         raise HandlerError("\n  ".join(wrong))
     made = []
     for way, source in ways.items():
-        taker: Any = Answers(service, callers[way], decode)
+        taker: Any = Answers(service, takers[way], decode)
         asked = responses(service, way[1], prefetch=taker.options.max_workers)
         made.append(Consumer(taker, source, asked, group.shut_down))
     return made

@@ -3,25 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evbus_like.bridge.calls import ASK, CAST, Calls
+from evbus_like.bridge import defaults
 from evbus_like.engine.errors import LifecycleError
 from evbus_like.engine.receipt import Receipt
+
+if TYPE_CHECKING:
+    from evbus_like.bridge.calls import Calls
+
+CALL, CAST, ASK = "call", "cast", "ask"
+_making = threading.Lock()  # the first calls of two threads make one
+
+
+def calls(hub: Any) -> Calls:
+    """Give the hub's calls, made when they are first needed: a program that calls nothing starts sooner."""
+    made: Calls | None = hub.evbus.rpc.CALLS
+    if made is None:
+        from evbus_like.bridge.calls import Calls
+
+        with _making:
+            made = hub.evbus.rpc.CALLS
+            if made is None:
+                made = Calls(hub)
+                made.begin()
+                hub.evbus.rpc.CALLS = made
+    return made
+
+
+def begin(hub: Any) -> None:
+    """Make the calls ready for a bus that starts; raises HandlerError for a services file that is wrong."""
+    if hub.evbus.rpc.CALLS is not None:
+        hub.evbus.rpc.CALLS.begin()
+    elif defaults.config(hub, "services_file", ""):
+        calls(hub)
+
+
+async def close(hub: Any) -> None:
+    """End the calls that wait."""
+    if hub.evbus.rpc.CALLS is not None:
+        await hub.evbus.rpc.CALLS.close()
 
 
 class Callers:
     """`hub.rpc`: its attributes are services."""
 
-    def __init__(self, hub: Any, calls: Calls) -> None:
+    def __init__(self, hub: Any) -> None:
         self._hub = hub
-        self._calls = calls
 
     def __getattr__(self, service: str) -> ServiceCaller:
         if service.startswith("_"):
             raise AttributeError(service)
-        return ServiceCaller(self._hub, self._calls, service)
+        return ServiceCaller(self._hub, service)
 
     __getitem__ = __getattr__
 
@@ -29,15 +64,14 @@ class Callers:
 class ServiceCaller:
     """`hub.rpc.<service>`: its attributes are methods."""
 
-    def __init__(self, hub: Any, calls: Calls, service: str) -> None:
+    def __init__(self, hub: Any, service: str) -> None:
         self._hub = hub
-        self._calls = calls
         self._service = service
 
     def __getattr__(self, method: str) -> MethodCaller:
         if method.startswith("_"):
             raise AttributeError(method)
-        return MethodCaller(self._hub, self._calls, self._service, method)
+        return MethodCaller(self._hub, self._service, method)
 
     __getitem__ = __getattr__
 
@@ -51,9 +85,8 @@ class MethodCaller:
     called `timeout` is given by `hub.evbus.rpc.call`.
     """
 
-    def __init__(self, hub: Any, calls: Calls, service: str, method: str) -> None:
+    def __init__(self, hub: Any, service: str, method: str) -> None:
         self._hub = hub
-        self._calls = calls
         self._service = service
         self._method = method
 
@@ -62,23 +95,23 @@ class MethodCaller:
 
     async def __call__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Call the method and give its result."""
-        return await self._calls.call(self._service, self._method, args, kwargs, timeout)
+        return await calls(self._hub).call(self._service, self._method, args, kwargs, timeout)
 
     async def cast(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Send the request, and expect no answer; returns when the broker has it."""
-        await self._calls.call(self._service, self._method, args, kwargs, timeout, CAST)
+        await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, CAST)
 
     async def ask(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> str:
         """Send the request, and have the answer go to the application's handlers for it; gives its correlation id.
 
         The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
         """
-        asked: str = await self._calls.call(self._service, self._method, args, kwargs, timeout, ASK)
+        asked: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, ASK)
         return asked
 
     async def publish(self, **kwargs: Any) -> Receipt:
         """Put a notification of this service and method: the event `method` of `service`, for whoever listens."""
-        profile = self._calls.notifications(self._service)
+        profile = calls(self._hub).notifications(self._service)
         put: Receipt = await self._hub.evbus.broker.dispatch(self._service, self._method, kwargs, profile)
         return put
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.bridge import defaults, plugins
+from evbus_like.bridge.callers import ASK, CALL, CAST
 from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.profiles import pairs
 from evbus_like.bridge.source import PluginSource
@@ -37,7 +38,6 @@ from evbus_like.engine.rpc.subscriptions import EXCHANGE
 
 GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
-CALL, CAST, ASK = "call", "cast", "ask"
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evbus_like.bridge import plugins
 from evbus_like.engine.errors import BadEvent, HandlerError, Refused
 from evbus_like.engine.event import SERVICE_HEADER
-from evbus_like.engine.rpc.middleware import EVENT, Hook, Message, Middleware
+
+if TYPE_CHECKING:
+    from evbus_like.engine.rpc.middleware import Message, Middleware
 
 VERBS = ("incoming", "outgoing")
 
@@ -32,6 +34,8 @@ def load(hub: Any) -> Middleware | None:
         raise HandlerError("\n  ".join(wrong))
     if not found:
         return None
+    from evbus_like.engine.rpc.middleware import Hook, Middleware  # not where there is none: a start is short
+
     hooks = {
         verb: [
             Hook(f"middleware.{name}.{verb}", plugins.unwrapped(hub, plugin._funcs[verb]))
@@ -85,6 +89,8 @@ def begin(hub: Any) -> None:
 
 
 def _message(routing_key: Any, body: Any, headers: Any) -> Message:
+    from evbus_like.engine.rpc.middleware import EVENT, Message
+
     if headers is not None and not isinstance(headers, Mapping):
         raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
     return Message(EVENT, str((headers or {}).get(SERVICE_HEADER) or ""), str(routing_key), body, headers)

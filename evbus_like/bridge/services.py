@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.bridge import plugins
+from evbus_like.bridge import callers, plugins
 from evbus_like.bridge.calls import exchange_of, must_send
 from evbus_like.bridge.decoding import decoder
 from evbus_like.bridge.handlers import among, kind_problem
@@ -120,9 +120,9 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, 
     made: list[Consumer] = []
     for service, (plugin, methods) in found.items():
         try:
-            to = hub.evbus.rpc.CALLS.route(service)
+            to = callers.calls(hub).route(service)
             workers = _workers(plugin)
-            own = "" if hub.evbus.rpc.CALLS.only else str(getattr(plugin, "PROFILE", "") or "")
+            own = "" if callers.calls(hub).only else str(getattr(plugin, "PROFILE", "") or "")
             for source in sources.named(own or to.profile or "default"):
                 must_send(source)
                 exchange = to.exchange or exchange_of(source)

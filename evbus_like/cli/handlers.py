@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evbus_like.bridge import answers
+from evbus_like.bridge import answers, callers
 from evbus_like.bridge.binding import subscription
 from evbus_like.cli import application, console, shown
 from evbus_like.engine.consuming.handler import Handler
@@ -36,8 +36,8 @@ def _described(hub: Any, handler: Handler) -> dict[str, Any]:
 
 def _of_answers(hub: Any, marked: answers.Marked) -> dict[str, Any]:
     """Describe a handler of answers: its source is the service that answers."""
-    hub.evbus.rpc.CALLS.begin()  # reads the services file
-    to = hub.evbus.rpc.CALLS.route(marked.of)
+    callers.calls(hub).begin()  # reads the services file
+    to = callers.calls(hub).route(marked.of)
     called, kind = marked.key
     asked = responses(answers.owner(hub), to.exchange)
     events = [f"{called.rpartition('.')[2]} ({kind})"]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from evbus_like.bridge import callers
 from evbus_like.bridge.secrets import redact
 from evbus_like.bridge.sources import Sources
 from evbus_like.cli import common, console, shown
@@ -120,7 +121,7 @@ async def _outside(hub: Any, profile: str | None) -> dict[str, Any]:
 
 def _way(hub: Any, service: str, profile: str | None) -> None:
     """See that there is a way to the service, and say how to name it; raises HandlerError and ProfileError."""
-    calls = hub.evbus.rpc.CALLS
+    calls = callers.calls(hub)
     if profile:
         calls.register(service, profile=profile)
     wanted = calls.route(service).profile or "default"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from evbus_like.bridge import callers
 from evbus_like.cli import application, console, shown
 from evbus_like.engine.rpc.method import Method
 
@@ -13,7 +14,7 @@ async def run(hub: Any) -> int:
     """List the methods of the services; raises HandlerError that names those that cannot be used."""
     application.load(hub)
     found = application.services_of(hub)
-    hub.evbus.rpc.CALLS.begin()  # reads the services file
+    callers.calls(hub).begin()  # reads the services file
     rows = [_described(hub, plugin, each) for plugin, methods in found.values() for each in methods.values()]
     rows.sort(key=lambda row: (row["service"], row["method"]))
     if hub.OPT.evbus_like.json:
@@ -26,7 +27,7 @@ async def run(hub: Any) -> int:
 
 
 def _described(hub: Any, plugin: Any, method: Method) -> dict[str, Any]:
-    own = getattr(plugin, "PROFILE", "") or hub.evbus.rpc.CALLS.route(method.service).profile
+    own = getattr(plugin, "PROFILE", "") or callers.calls(hub).route(method.service).profile
     function = plugin._funcs[method.ref.rpartition(".")[2]]
     return {
         "service": method.service,

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from evbus_like.bridge import background as in_background
-from evbus_like.bridge import conflict, declared, defaults, middleware, outbox, plugins, profiles, reporter
+from evbus_like.bridge import callers, conflict, declared, defaults, middleware, outbox, plugins, profiles, reporter
 from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
@@ -44,7 +44,7 @@ async def start(hub, contexts=None):
     try:
         hub.evbus.DECLARED.must_be_sound()
         middleware.begin(hub)
-        hub.evbus.rpc.CALLS.begin()
+        callers.begin(hub)
         entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
         engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
         hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
@@ -64,7 +64,7 @@ async def start(hub, contexts=None):
         await engine.run(entries, box)
     finally:
         hub.evbus.STARTED = False
-        await hub.evbus.rpc.CALLS.close()
+        await callers.close(hub)
         await hub.evbus.SOURCE.close(5.0)
         await hub.evbus.REPORTER.close(5.0)
 
@@ -84,7 +84,7 @@ async def stop(hub, timeout=None):
         timeout = float(defaults.config(hub, "stop_timeout", 30.0))
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
-    await hub.evbus.rpc.CALLS.close()
+    await callers.close(hub)
     return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 

@@ -1,13 +1,13 @@
 """hub.evbus.rpc: serve the `service` dyne, find the way to services; calls are `hub.rpc.<service>.<method>(...)`."""
 
-from evbus_like.bridge import callers, calls, defaults
+from evbus_like.bridge import callers, defaults
 from evbus_like.engine import errors
 
 
 def __init__(hub):
     hub.evbus.rpc.GROUP = None
-    hub.evbus.rpc.CALLS = calls.Calls(hub)
-    hub.rpc = callers.Callers(hub, hub.evbus.rpc.CALLS)
+    hub.evbus.rpc.CALLS = None  # made by the first call
+    hub.rpc = callers.Callers(hub)
 
 
 async def start(hub, contexts=None, only=(), skip=()):
@@ -53,7 +53,7 @@ async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers
     `headers` go with the request, beside those that are carried on; `nameko.` ones go on with all that the method calls
     and puts. `timeout` is in seconds (None: the setting rpc_timeout). Raises what `hub.rpc.<service>.<method>()` does.
     """
-    return await hub.evbus.rpc.CALLS.call(service, method, args, kwargs or {}, timeout, calls.CALL, headers)
+    return await callers.calls(hub).call(service, method, args, kwargs or {}, timeout, callers.CALL, headers)
 
 
 def register(hub, service, profile=None, exchange=None, notifications=None):
@@ -63,10 +63,13 @@ def register(hub, service, profile=None, exchange=None, notifications=None):
     the one of its calls (nameko-rpc), `notifications` that of what it publishes, which some profile must name. Raises
     HandlerError.
     """
-    hub.evbus.rpc.CALLS.register(service, profile=profile, exchange=exchange, notifications=notifications)
+    callers.calls(hub).register(service, profile=profile, exchange=exchange, notifications=notifications)
 
 
 def status(hub):
     """Give the counts and states of what is served and of what was called, as plain data."""
-    made = hub.evbus.rpc.GROUP
-    return {"serving": made.status() if made is not None else {}, "calling": hub.evbus.rpc.CALLS.status()}
+    made, called = hub.evbus.rpc.GROUP, hub.evbus.rpc.CALLS
+    return {
+        "serving": made.status() if made is not None else {},
+        "calling": called.status() if called is not None else {},
+    }

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from evbus_like.bridge import answers, handlers, puts, services, trial
+from evbus_like.bridge import answers, callers, handlers, puts, services, trial
 from evbus_like.engine.errors import HandlerError
 from evbus_like.testing.bus import TIMEOUT, Bus
 from evbus_like.testing.running import new_hub
@@ -37,7 +37,7 @@ async def handling(
     served = services.found(hub, only, skip)
     if not (chosen or of_answers or served):
         raise HandlerError(_nothing(hub, only, skip))
-    hub.evbus.rpc.CALLS.only = trial.SOURCE
+    callers.calls(hub).only = trial.SOURCE
     listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
     try:
         await hub.evbus.init.join()

@@ -147,9 +147,9 @@ MUTANTS = (
     Mutant(
         "a-dead-letter-lost-in-memory",
         "In memory an event leaves its queue when there is room for its dead letter.",
-        "evbus_like/egress/internal.py",
-        "    letter = event.token.twin()",
-        "    _forget(feed, event)\n    letter = event.token.twin()",
+        "evbus_like/bridge/memory_feed.py",
+        "        letter = event.token.twin()",
+        "        self._forget(event)\n        letter = event.token.twin()",
         f"{UNIT}/test_internal.py::test_a_dead_letter_that_finds_no_room_leaves_its_event_where_it_is",
     ),
     Mutant(

@@ -122,5 +122,5 @@ async def test_a_dead_letter_that_finds_no_room_leaves_its_event_where_it_is(hub
         await hub.egress.internal.dead(ctx, feed, second, "no")
     await hub.egress.internal.unsubscribe(ctx, feed)
 
-    assert [letters.get_nowait(), feed.binding.mailbox.get_nowait()] == [b"first", b"second"]
-    assert feed.binding.mailbox.empty()
+    assert [letters.get_nowait(), feed._binding.mailbox.get_nowait()] == [b"first", b"second"]
+    assert feed._binding.mailbox.empty()
