@@ -103,6 +103,9 @@ class Caller:
         return None
 
     async def _run(self, event: ReceivedEvent) -> None:
+        if self.handler.is_async and self.options.timeout is None:
+            await self.handler.call(event)
+            return
         if self.handler.is_async:
             async with asyncio.timeout(self.options.timeout):
                 await self.handler.call(event)

@@ -9,6 +9,7 @@ from evbus_like.engine.consuming.subscription import Subscription
 
 EXCHANGE = "nameko-rpc"  # nameko's setting rpc_exchange
 REPLY_TTL = 300.0  # seconds until a reply queue that nobody reads is removed
+AHEAD = 2  # requests received for each that is answered: as many run as wait for the confirms of their answers
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def responses(service: str, exchange: str, prefetch: int = 10) -> Responses:
 
 def requests(service: str, exchange: str, max_workers: int) -> Requests:
     """Give the subscription of a service."""
-    return Requests(service, (f"{service}.*",), service, "rpc", prefetch=max_workers, rpc_exchange=exchange)
+    return Requests(service, (f"{service}.*",), service, "rpc", prefetch=AHEAD * max_workers, rpc_exchange=exchange)
 
 
 def replies(caller: str, exchange: str, prefetch: int = 1000) -> Replies:

@@ -1,7 +1,6 @@
 """A service that gives back what it gets."""
 
 SERVICE = "evbus-bench"
-MAX_WORKERS = 100
 
 
 async def echo(hub, body):
