@@ -8,6 +8,8 @@ one. An error is data: no class is imported and no object is made from it but ou
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,12 +76,21 @@ def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
         return _told(error.exc_args, error.value, error.code, **names)
     kind = type(error)
     path = PATHS.get(kind, "") if own and isinstance(error, RpcError) else ""
-    path = path or text(f"{kind.__module__}.{kind.__qualname__}")
+    path = path or text(f"{_module(kind)}.{kind.__qualname__}")
     try:
         args, code = getattr(error, "args", ()), getattr(error, "code", None)
     except Exception:  # attributes may be properties, and raise
         args, code = (), None
     return _told(args, text(error), code, exc_type=path.rpartition(".")[2], exc_path=path)
+
+
+def _module(kind: type) -> str:
+    """Give the name of a class's module; of one that is named by its whole path, as plugins are, the last two parts."""
+    name = str(kind.__module__)
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if isinstance(file, str) and file.removesuffix(".py").strip(os.sep).replace(os.sep, ".") == name:
+        return ".".join(name.rsplit(".", 2)[-2:])  # where a service's files lie is not the caller's business
+    return name
 
 
 def _told(args: Any, value: str, code: Any, **names: str) -> dict[str, Any]:
