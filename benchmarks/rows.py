@@ -215,7 +215,7 @@ CALLS = Group(
         Row("p50, one / FastStream", "one at a time", ("FastStream, one",), "p50"),
         Row("p50, one / nameko", "one at a time", ("nameko, one",), "p50"),
     ),
-    quick_rounds=3,
+    quick_rounds=2,
     full_rounds=5,
     brokers=("rabbitmq",),
 )
