@@ -42,9 +42,12 @@ async def stop(hub, timeout=None):
 
     Requests that were received and not answered come again elsewhere, or after the next start.
     """
-    made, hub.evbus.rpc.GROUP = hub.evbus.rpc.GROUP, None
-    if made is not None:
-        await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    made = hub.evbus.rpc.GROUP
+    if made is None:
+        return
+    await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    if hub.evbus.rpc.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
+        hub.evbus.rpc.GROUP = None
 
 
 async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers=None):

@@ -96,6 +96,18 @@ async def test_a_stop_lets_methods_under_way_end_and_answer(app):
         assert hub.SEEN == ["begun", "ended"]
 
 
+async def test_a_stop_while_the_services_are_stopped_already_waits_for_their_methods_too(app):
+    async with serving(app(WORLD), timeout=30.0) as hub:
+        call = hub.rpc.world.slow.submit(0.2)
+        await eventually(lambda: hub.SEEN == ["begun"], HANG)
+        first = asyncio.create_task(hub.evbus.rpc.stop(30.0))
+        await asyncio.sleep(0)
+        await hub.evbus.rpc.stop(30.0)
+        assert hub.SEEN == ["begun", "ended"]
+        await first
+        assert await call == "slow"
+
+
 async def test_requests_that_no_method_has_begun_wait_for_the_next_start(app):
     async with serving(app(WORLD)) as hub:
         calls = [hub.rpc.world.slow.submit(0.1) for _ in range(12)]
