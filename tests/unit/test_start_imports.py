@@ -1,0 +1,52 @@
+"""What a start imports: a program that only puts does without what receives, calls, or speaks to brokers."""
+
+import json
+
+import pytest
+
+# Modules that are imported when they are first needed: clients, libraries, and our own larger parts.
+LATER = (
+    "aio_pika",
+    "aiokafka",
+    "aiormq",
+    "msgspec",
+    "regex",
+    "evbus_like.bridge.binding",
+    "evbus_like.bridge.calls",
+    "evbus_like.bridge.memory_feed",
+    "evbus_like.bridge.services",
+    "evbus_like.engine.consuming.consumer",
+    "evbus_like.engine.rpc.client",
+    "evbus_like.engine.rpc.middleware",
+    "evbus_like.engine.rpc.server",
+)
+
+
+@pytest.fixture
+def imported(run_python):
+    """A function that gives those of LATER that a program has imported after a start, a put, and some last steps."""
+    lines = [
+        "import asyncio, json, sys",
+        "import pop.hub",
+        "async def main():",
+        "    hub = pop.hub.Hub()",
+        "    hub.pop.sub.add(dyne_name='evbus')",
+        "    listener = asyncio.create_task(hub.evbus.init.start({'internal': {'default': None}}))",
+        "    await hub.evbus.init.join()",
+        "    await hub.evbus.broker.put('key', 1)",
+        "    LAST",
+        f"    print(json.dumps([name for name in {LATER!r} if name in sys.modules]))",
+        "    await hub.evbus.init.stop()",
+        "    await listener",
+        "asyncio.run(main())",
+    ]
+    return lambda last: set(json.loads(run_python("\n".join(lines).replace("LAST", last))))
+
+
+def test_a_start_in_memory_and_a_put_import_no_client_and_nothing_that_receives_or_calls(imported):
+    assert imported("pass") == set()
+
+
+def test_handlers_and_services_import_what_they_need(imported):
+    needed = {"evbus_like.bridge.binding", "evbus_like.bridge.services", "evbus_like.engine.consuming.consumer"}
+    assert needed <= imported("await hub.evbus.handlers.start(); await hub.evbus.rpc.start()")
