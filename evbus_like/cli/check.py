@@ -8,7 +8,7 @@ from typing import Any
 from evbus_like.bridge import credentials, profiles
 from evbus_like.bridge.destination import probe
 from evbus_like.bridge.secrets import redact
-from evbus_like.cli import common, console
+from evbus_like.cli import common, console, shown
 
 AT_ONCE = 20
 
@@ -21,7 +21,7 @@ async def run(hub: Any) -> int:
     planned = profiles.plan(hub, given)
     gate = asyncio.Semaphore(AT_ONCE)
     with console.Progress("check") as progress:
-        progress.show(f"{len(planned)} profiles")
+        progress.show(shown.many(len(planned), "profile"))
         answers = await asyncio.gather(*(_check(item, float(settings.timeout), gate) for item in planned))
     rows = [
         {"profile": item.name, "plugin": item.plugin, "ok": not problem, "problem": problem}
@@ -35,7 +35,7 @@ async def run(hub: Any) -> int:
         console.document(rows)
     else:
         console.table(
-            f"{len(rows)} profiles",
+            shown.many(len(rows), "profile"),
             ("profile", "plugin", "result"),
             [(row["profile"], row["plugin"], "ok" if row["ok"] else row["problem"]) for row in rows],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evbus_like.bridge import defaults, profiles
-from evbus_like.cli import common, console
+from evbus_like.cli import common, console, shown
 
 
 async def run(hub: Any) -> int:
@@ -20,7 +20,7 @@ async def run(hub: Any) -> int:
         console.document({"event_profile": wanted, "matcher": matcher, "profiles": rows})
     else:
         console.table(
-            f"put(profile={wanted!r}) reaches {len(reached)} of {len(rows)} profiles",
+            f"put(profile={wanted!r}) reaches {len(reached)} of {shown.many(len(rows), 'profile')}",
             ("profile", "plugin", "serializer", "reached", "why"),
             [(r["profile"], r["plugin"], r["serializer"], "yes" if r["matches"] else "no", r["why"]) for r in rows],
         )
