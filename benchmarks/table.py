@@ -15,8 +15,8 @@ def rows(results: Iterable[dict[str, Any]]) -> str:
         lines.append((group["name"].upper(), "", "", "", ""))
         for row in group["rows"]:
             by_cpu = "" if row["by_cpu"] is None else _short(row["by_cpu"])
-            verdict = VERDICTS[row["reached"]]
-            lines.append((f"  {row['title']}", row["target"], _short(row["measured"]), by_cpu, verdict))
+            disposition = VERDICTS[row["reached"]]
+            lines.append((f"  {row['title']}", row["target"], _short(row["measured"]), by_cpu, disposition))
     return _columns(lines)
 
 

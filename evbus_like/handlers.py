@@ -19,12 +19,12 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from evbus_like.engine.consuming.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.errors import HandlerError, Refused
 from evbus_like.engine.handling import Handling, current
-from evbus_like.engine.rpc.middleware import Answer
+from evbus_like.engine.middleware import Answer
+from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.rpc.transfer import Transfer
 from evbus_like.engine.rpc.wire import ERROR, RESPONSE
 

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from evbus_like.bridge.options import problems
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.options import problems
 
 OPTIONS = {
     "ca_file": (str, "the file with the certificates of the authorities to trust; without it, the system's"),

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from evbus_like.engine.rpc.letter import Letter
+from evbus_like.engine.message import Message
 from evbus_like.testing import running
 
 IMPORT = "import asyncio, contextlib, threading, time\nimport evbus_like.handlers as evbus\n"
@@ -46,7 +46,7 @@ async def raw(
 ) -> Any:
     """Send a letter by hand, in memory, as anybody who reaches the broker may; gives its outcome."""
     outcomes: list[Exception | None] = []
-    letter = Letter("nameko-rpc", routing_key, body, "hand-made", correlation_id, reply_to, **more)
+    letter = Message("nameko-rpc", routing_key, body, "hand-made", correlation_id, reply_to, **more)
     letter.told = outcomes.append
     await hub.egress.internal.send({"acct": {}}, None, [letter])
     return outcomes[0]

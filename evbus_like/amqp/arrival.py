@@ -6,8 +6,8 @@ from typing import Any
 
 from evbus_like.amqp.deliveries import Delivery
 from evbus_like.amqp.properties import CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 ATTEMPT = "evbus-attempt"  # of a copy that comes from a queue of retries
 ROUTING_KEY = "evbus-routing-key"  # the routing key that its first message had

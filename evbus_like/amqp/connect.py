@@ -12,8 +12,8 @@ import aio_pika
 from yarl import URL
 
 from evbus_like import tls
-from evbus_like.bridge.options import problems
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.options import problems
 
 NUMBER = (int, float)
 CONNECT_TIMEOUT = 10.0  # seconds

@@ -5,9 +5,9 @@ from __future__ import annotations
 from evbus_like.amqp import methods, refusals
 from evbus_like.amqp.copies import Copies, Unroutable
 from evbus_like.amqp.later import copied
-from evbus_like.engine.consuming.received import ReceivedEvent, epitaph
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.subscription import Subscription
 
 
 class Dead:
@@ -21,7 +21,7 @@ class Dead:
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, reason: str) -> None:
         """Return when the copy is safe; raises a DeliveryError."""
-        properties = copied(event, epitaph(event, subscription.queue, reason))
+        properties = copied(event, dead_letter_headers(event, subscription.queue, reason))
         if self._exchange:
             await self._to_exchange(event, subscription, properties)
             return

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evbus_like.bridge.options import problems
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.options import problems
 
 DECLARE = {
     "type": (str, "topic, direct, fanout, headers or what a plugin of the broker brings; topic by default"),

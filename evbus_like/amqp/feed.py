@@ -14,9 +14,9 @@ from evbus_like.amqp import methods, queues, refusals
 from evbus_like.amqp.arrival import received
 from evbus_like.amqp.deliveries import Deliveries, Delivery
 from evbus_like.amqp.link import Line, Link
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import TransientError
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 _ack = Struct(">BHIHHQBB").pack  # a frame: type, channel, size; class, method; tag, multiple; end
 END = 0xCE

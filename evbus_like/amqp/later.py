@@ -13,8 +13,8 @@ from evbus_like.amqp import methods, refusals
 from evbus_like.amqp.arrival import ATTEMPT, COUNT, DEATHS, ROUTING_KEY
 from evbus_like.amqp.copies import Copies, Unroutable
 from evbus_like.amqp.properties import Properties
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 SHORTEST, LONGEST = 100, 2_000_000_000  # milliseconds
 # An unused queue goes so long after its delay, with what is in it: to RabbitMQ declaring is a use, publishing is not.

@@ -15,7 +15,7 @@ from evbus_like.amqp import refusals
 from evbus_like.amqp.copies import Answers, Copies, encoded, published
 from evbus_like.amqp.frames import BASIC, shortstr, value_of
 from evbus_like.engine.errors import DestinationRefused, TransientError
-from evbus_like.engine.rpc.letter import Letter, Unroutable, Unsure
+from evbus_like.engine.message import Message, Unroutable, Unsure
 
 LONGEST = 2**32 - 1  # milliseconds of expiration, for RabbitMQ
 ENCODING = shortstr("utf-8")  # as kombu says; nameko's consumers look at it
@@ -30,7 +30,7 @@ class Sending:
 
     __slots__ = ("answers", "body", "id", "letter", "properties", "returned")
 
-    def __init__(self, letter: Letter, properties: bytes, answers: Answers) -> None:
+    def __init__(self, letter: Message, properties: bytes, answers: Answers) -> None:
         self.letter = letter
         self.id = letter.id
         self.properties = properties
@@ -60,7 +60,7 @@ class Letters:
         self._methods: dict[tuple[str, str, bool], bytes] = {}
         self._plain: set[asyncio.Task[None]] = set()
 
-    async def send(self, letters: Sequence[Letter]) -> None:
+    async def send(self, letters: Sequence[Message]) -> None:
         """Write letters, in order, at once; raises a DeliveryError where none was written."""
         channel = await self._copies.ready()
         if not self._copies.tapped:
@@ -78,7 +78,7 @@ class Letters:
         if frames:
             await self._copies.write(channel, sendings, b"".join(frames))
 
-    def _method(self, letter: Letter) -> bytes:
+    def _method(self, letter: Message) -> bytes:
         key = (letter.exchange, letter.routing_key, letter.must_arrive)
         method = self._methods.get(key)
         if method is None:
@@ -87,14 +87,14 @@ class Letters:
             method = self._methods[key] = published(*key)
         return method
 
-    async def _send_plain(self, channel: Any, letters: Sequence[Letter]) -> None:
+    async def _send_plain(self, channel: Any, letters: Sequence[Message]) -> None:
         """Send by aiormq's public interface: a task each, started in order."""
         for letter in letters:
             task = asyncio.create_task(self._send_one(channel, letter), name="evbus_like letter")
             self._plain.add(task)
             task.add_done_callback(self._plain.discard)
 
-    async def _send_one(self, channel: Any, letter: Letter) -> None:
+    async def _send_one(self, channel: Any, letter: Message) -> None:
         try:
             header = ContentHeader()
             header.unmarshal(_header(BASIC, 0, len(letter.body)) + properties_of(letter))
@@ -126,7 +126,7 @@ class Letters:
         await self._copies.close()
 
 
-def properties_of(letter: Letter) -> bytes:
+def properties_of(letter: Message) -> bytes:
     """Encode a letter's properties; raises ValueError for text of more than 255 bytes."""
     headers = letter.headers or {}
     table = b"".join([shortstr(name) + value_of(value) for name, value in headers.items()])

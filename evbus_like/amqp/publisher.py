@@ -14,9 +14,9 @@ from evbus_like.amqp import alarm, batch, failures
 from evbus_like.amqp.connect import Target, connect
 from evbus_like.amqp.exchanges import Exchanges
 from evbus_like.amqp.frames import Encoder, UnknownExchange
-from evbus_like.engine.destination import Outcomes
 from evbus_like.engine.errors import Blocked, DeliveryError
 from evbus_like.engine.event import Event, events_of, service_of
+from evbus_like.engine.sending.destination import Outcomes
 
 BLOCKED_WAIT = 1.0  # seconds that a blocked broker is waited for, where its alarm cannot be watched
 

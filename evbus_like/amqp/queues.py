@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evbus_like.amqp import methods, refusals
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.receiving.subscription import Subscription
 
 LONGEST = 255  # bytes: AMQP 0-9-1 short strings
 LONGEST_END = len(".retry.2000000000")

@@ -13,9 +13,9 @@ from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.later import Later
 from evbus_like.amqp.letters import Letters
 from evbus_like.amqp.link import Link
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
-from evbus_like.engine.rpc.letter import Letter
+from evbus_like.engine.message import Message
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 
 class Receiver:
@@ -51,7 +51,7 @@ class Receiver:
         await self._dead.send(event, to.subscription, reason)
         await to.ack([event])
 
-    async def send(self, letters: Sequence[Letter]) -> None:
+    async def send(self, letters: Sequence[Message]) -> None:
         """Send requests and answers of calls; raises a DeliveryError where none was sent."""
         await self._letters.send(letters)
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from evbus_like.bridge.suggest import did_you_mean
-from evbus_like.cli.wrong import UsageError
+from evbus_like.cli.errors import UsageError
+from evbus_like.engine.suggest import did_you_mean
 
 
 async def run(hub: Any, wanted: str | None, actions: Mapping[str, Callable[[Any], Awaitable[int]]]) -> int:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import answers, handlers, services
-from evbus_like.bridge.suggest import did_you_mean
+from evbus_like.cli.errors import UsageError
 from evbus_like.cli.parser import Parser
-from evbus_like.cli.wrong import UsageError
-from evbus_like.engine.consuming.handler import Handler
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.rpc.method import Method
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub.application import handlers, responses, services
 
 # Those that want the packages of the current folder.
 COMMANDS = ("run", "handlers", "services", "call-handler", "tail", "events", "schema")
@@ -64,7 +64,7 @@ def load(hub: Any) -> None:
             hub.pop.sub.add(dyne_name=name)
 
 
-def handlers_of(hub: Any) -> tuple[list[Handler], list[answers.Marked]]:
+def handlers_of(hub: Any) -> tuple[list[Handler], list[responses.Marked]]:
     """Give the handlers that --only and --skip leave, of events and of answers; raises HandlerError.
 
     It does so, too, where there is none.
@@ -73,7 +73,7 @@ def handlers_of(hub: Any) -> tuple[list[Handler], list[answers.Marked]]:
     handlers.load(hub)
     _choose(_handlers(hub), hub, ("handler",), "handler", HANDLERS)
     made, wrong = handlers.looked_up(hub, only, skip)
-    of_answers, mistaken = answers.looked_up(hub, only, skip)
+    of_answers, mistaken = responses.looked_up(hub, only, skip)
     handlers.refuse([*wrong, *mistaken])
     return made, of_answers
 
@@ -95,7 +95,7 @@ def check(hub: Any) -> None:
 
 
 def _handlers(hub: Any) -> Names:
-    return [*handlers.names(hub), *answers.names(hub)]
+    return [*handlers.names(hub), *responses.names(hub)]
 
 
 def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: str) -> None:

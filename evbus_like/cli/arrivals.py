@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evbus_like.cli import shown
-from evbus_like.engine.consuming.received import ReceivedEvent
+from evbus_like.engine.receiving.received import ReceivedEvent
 
 
 class Lines:

@@ -10,12 +10,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import handlers, puts, trial
 from evbus_like.cli import application, common, console, shown
-from evbus_like.cli.wrong import UsageError
-from evbus_like.engine.consuming import telling
-from evbus_like.engine.consuming.verdict import said
+from evbus_like.cli.errors import UsageError
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.receiving import failure_log
+from evbus_like.engine.receiving.disposition import said
+from evbus_like.hub import call_handler, recorder
+from evbus_like.hub.application import handlers
 
 
 async def run(hub: Any) -> int:
@@ -34,7 +35,7 @@ async def run(hub: Any) -> int:
     return 0 if outcome.error is None else 1
 
 
-async def _called(hub: Any) -> trial.Outcome | int:
+async def _called(hub: Any) -> call_handler.Outcome | int:
     """Call the handler; gives an exit code where a signal came first."""
     application.load(hub)
     settings = hub.OPT.evbus_like
@@ -42,15 +43,15 @@ async def _called(hub: Any) -> trial.Outcome | int:
     logging.getLogger("evbus_like.handlers").setLevel(logging.CRITICAL)  # the result says it
     body = await _body(settings)
     headers = dict(_header(each) for each in settings.header)
-    async with common.running(hub, puts.PROFILES) as stopped:
+    async with common.running(hub, recorder.PROFILES) as stopped:
         try:
-            handler = trial.named(hub, settings.handler_name, settings.routing_key)
+            handler = call_handler.named(hub, settings.handler_name, settings.routing_key)
         except HandlerError as error:
             raise HandlerError(f"{error}\n{application.places()}") from None
-        event = trial.event_for(hub, handler, body, headers, settings.routing_key)
-        tap = puts.Tap(hub)
+        event = call_handler.event_for(hub, handler, body, headers, settings.routing_key)
+        tap = recorder.Recorder(hub)
         try:
-            outcome = await common.unless(stopped, trial.call(hub, handler, event, tap))
+            outcome = await common.unless(stopped, call_handler.call(hub, handler, event, tap))
         finally:
             await tap.close()
     if outcome is None:
@@ -86,22 +87,22 @@ def _header(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _show(outcome: trial.Outcome, as_json: bool) -> None:
+def _show(outcome: call_handler.Outcome, as_json: bool) -> None:
     error = outcome.error
     text, trace = None, None
     if error is not None:
-        text = telling.text_of(error)
-        trace = "".join(traceback.format_exception(type(error), error, telling.own(error.__traceback__)))
-    verdict = "ok" if error is None else said(outcome.verdict)
+        text = failure_log.text_of(error)
+        trace = "".join(traceback.format_exception(type(error), error, failure_log.own(error.__traceback__)))
+    disposition = "ok" if error is None else said(outcome.disposition)
     rows = [_put(each) for each in outcome.sent]
     if as_json:
         named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
-        console.document({**named, "verdict": verdict, "error": text, "traceback": trace, "put": rows})
+        console.document({**named, "verdict": disposition, "error": text, "traceback": trace, "put": rows})
         return
     print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
     if error is not None:
-        print(f"with a source behind it, {verdict}")
-        if not isinstance(error, trial.HandlerFailed):
+        print(f"with a source behind it, {disposition}")
+        if not isinstance(error, call_handler.HandlerFailed):
             print(trace)
     print(f"{shown.many(len(rows), 'event')} put")
     for put in rows:
@@ -109,7 +110,7 @@ def _show(outcome: trial.Outcome, as_json: bool) -> None:
         print(f"  {shown.visible(place)} profile={put['profile']} {shown.visible(shown.short(put['body']))}")
 
 
-def _put(sent: puts.Sent) -> dict[str, Any]:
+def _put(sent: recorder.Sent) -> dict[str, Any]:
     headers = {name: shown.plain(value) for name, value in sent.headers.items()}
     named = {"routing_key": sent.routing_key, "service": sent.service, "profile": sent.profile, "id": sent.id}
     return {**named, "headers": headers, "body": sent.body}

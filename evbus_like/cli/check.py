@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from evbus_like.bridge import credentials, profiles
-from evbus_like.bridge.destination import probe
-from evbus_like.bridge.secrets import redact
 from evbus_like.cli import common, console, shown
+from evbus_like.hub.profiles import credentials, plan
+from evbus_like.hub.profiles.destination import probe
+from evbus_like.hub.secrets import redact
 
 AT_ONCE = 20
 
@@ -18,7 +18,7 @@ async def run(hub: Any) -> int:
     settings = hub.OPT.evbus_like
     data = await common.read_credentials(hub)
     given = await hub.evbus.acct.profiles(acct_data=data)
-    planned = profiles.plan(hub, given)
+    planned = plan.plan(hub, given)
     gate = asyncio.Semaphore(AT_ONCE)
     with console.Progress("check") as progress:
         progress.show(shown.many(len(planned), "profile"))
@@ -44,7 +44,7 @@ async def run(hub: Any) -> int:
     return 0 if rows and all(row["ok"] for row in rows) else 1
 
 
-async def _check(item: profiles.Planned, timeout: float, gate: asyncio.Semaphore) -> str:
+async def _check(item: plan.Planned, timeout: float, gate: asyncio.Semaphore) -> str:
     """Give what is wrong with one profile, or an empty string."""
     if item.problem or item.destination is None:
         return item.problem

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from evbus_like.bridge import credentials
 from evbus_like.cli.console import Progress
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import CredentialsError
+from evbus_like.hub.profiles import credentials
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.1  # seconds between two looks at how far it is

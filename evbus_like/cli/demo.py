@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import defaults
 from evbus_like.cli import common, console
+from evbus_like.hub.profiles import settings
 
 DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson"
 QUEUE = "demo"
@@ -18,10 +18,10 @@ IN_MEMORY = {"internal": {"default": {"routing_key": QUEUE}}}
 
 async def run(hub: Any) -> int:
     """Send the webhooks; without a credentials file to memory, where they are read back and compared."""
-    settings = hub.OPT.evbus_like
+    options = hub.OPT.evbus_like
     webhooks = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
-    events = webhooks * max(1, int(settings.repeat))
-    given = await common.contexts(hub) if settings.acct_file else None
+    events = webhooks * max(1, int(options.repeat))
+    given = await common.contexts(hub) if options.acct_file else None
     reader = Reader(hub, webhooks) if given is None else None
     begun = time.perf_counter()
     with console.Progress("demo") as progress:
@@ -39,7 +39,7 @@ async def run(hub: Any) -> int:
                 if count % 50 == 0:
                     progress.show(so_far())
                     await asyncio.sleep(0)
-            account = await common.drain(hub, float(settings.timeout), progress, so_far)
+            account = await common.drain(hub, float(options.timeout), progress, so_far)
             if reading is not None:
                 await asyncio.wait([reading], timeout=5.0)
                 reading.cancel()
@@ -48,7 +48,7 @@ async def run(hub: Any) -> int:
     seconds = time.perf_counter() - begun
     received = reader.received if reader else None
     well = account.complete and account.put == len(events) and (reader is None or reader.equal == len(events))
-    if settings.json:
+    if options.json:
         result = {"events": len(events), "seconds": round(seconds, 3), "rate": round(account.delivered / seconds)}
         result |= {"received": received, "equal": reader.equal if reader else None, "account": account.as_dict()}
         console.document(result)
@@ -68,7 +68,7 @@ class Reader:
 
     def __init__(self, hub: Any, webhooks: list[Any]) -> None:
         self._hub = hub
-        self._load = hub.serialize[defaults.serializer_name(hub)].load
+        self._load = hub.serialize[settings.serializer_name(hub)].load
         self._webhooks = webhooks
         self.received = 0
         self.equal = 0

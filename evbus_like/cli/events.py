@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from evbus_like.bridge.declared import DeclaredEvent
 from evbus_like.cli import console
+from evbus_like.hub.application.events import DeclaredEvent
 
 NOTHING = (
     'no events are declared: a package declares them in a folder that its conf.py names, DYNE = {"event": ["event"]};'

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from evbus_like.bridge import defaults, profiles
 from evbus_like.cli import common, console, shown
+from evbus_like.hub.profiles import plan, settings
 
 
 async def run(hub: Any) -> int:
     """Print every profile with the reason why it matches the event profile or does not."""
-    settings = hub.OPT.evbus_like
-    wanted = settings.event_profile
+    options = hub.OPT.evbus_like
+    wanted = options.event_profile
     given = await common.contexts(hub)
-    matcher = defaults.matcher_name(hub, given)
-    rows = [_explain(item, wanted, matcher) for item in profiles.plan(hub, given)]
+    matcher = settings.matcher_name(hub, given)
+    rows = [_explain(item, wanted, matcher) for item in plan.plan(hub, given)]
     reached = [row for row in rows if row["matches"]]
-    if settings.json:
+    if options.json:
         console.document({"event_profile": wanted, "matcher": matcher, "profiles": rows})
     else:
         console.table(
@@ -27,7 +27,7 @@ async def run(hub: Any) -> int:
     return 0 if reached else 1
 
 
-def _explain(item: profiles.Planned, wanted: str, matcher: str) -> dict[str, Any]:
+def _explain(item: plan.Planned, wanted: str, matcher: str) -> dict[str, Any]:
     try:
         matches = item.matches is not None and bool(item.matches(wanted))
         why = f"{matcher} pattern {item.profile!r} {'matches' if matches else 'does not match'} {wanted!r}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from evbus_like.bridge import answers, callers
-from evbus_like.bridge.binding import subscription
 from evbus_like.cli import application, console, shown
-from evbus_like.engine.consuming.handler import Handler
-from evbus_like.engine.consuming.subscription import Subscription
-from evbus_like.engine.rpc.subscriptions import responses
+from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.engine.rpc import subscriptions
+from evbus_like.hub.application import responses, rpc_proxy
+from evbus_like.hub.application.binding import subscription
 
 HERE = "<this instance>"  # where a broadcast's identifier is drawn at the start
 
@@ -34,12 +34,12 @@ def _described(hub: Any, handler: Handler) -> dict[str, Any]:
     return _row(handler, asked, asked.source, list(asked.event_types), handler.options.profile)
 
 
-def _of_answers(hub: Any, marked: answers.Marked) -> dict[str, Any]:
+def _of_answers(hub: Any, marked: responses.Marked) -> dict[str, Any]:
     """Describe a handler of answers: its source is the service that answers."""
-    callers.calls(hub).begin()  # reads the services file
-    to = callers.calls(hub).route(marked.of)
+    rpc_proxy.calls(hub).begin()  # reads the services file
+    to = rpc_proxy.calls(hub).route(marked.of)
     called, kind = marked.key
-    asked = responses(answers.owner(hub), to.exchange)
+    asked = subscriptions.responses(responses.owner(hub), to.exchange)
     events = [f"{called.rpartition('.')[2]} ({kind})"]
     return _row(marked.handler, asked, marked.of, events, to.profile or "default")
 

@@ -9,11 +9,11 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from evbus_like.bridge.secrets import redact
 from evbus_like.cli import console
+from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
-from evbus_like.cli.wrong import NotFound
 from evbus_like.engine.errors import EvbusError
+from evbus_like.hub.secrets import redact
 
 # Modules of this folder; one that runs is imported.
 COMMANDS = (

@@ -9,11 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from evbus_like.bridge import callers
-from evbus_like.bridge.secrets import redact
-from evbus_like.bridge.sources import Sources
 from evbus_like.cli import common, console, shown
-from evbus_like.cli.wrong import UsageError
+from evbus_like.cli.errors import UsageError
 from evbus_like.engine.errors import (
     HandlerError,
     IncorrectSignature,
@@ -23,6 +20,9 @@ from evbus_like.engine.errors import (
     RpcTimeout,
     UnknownService,
 )
+from evbus_like.hub.application import rpc_proxy
+from evbus_like.hub.profiles.sources import Sources
+from evbus_like.hub.secrets import redact
 
 NEXT = {  # what to do about an error, where its message does not say
     UnknownService: "start it (`evbus run`, with a credentials file of the same broker), or see what an application"
@@ -121,7 +121,7 @@ async def _outside(hub: Any, profile: str | None) -> dict[str, Any]:
 
 def _way(hub: Any, service: str, profile: str | None) -> None:
     """See that there is a way to the service, and say how to name it; raises HandlerError and ProfileError."""
-    calls = callers.calls(hub)
+    calls = rpc_proxy.calls(hub)
     if profile:
         calls.register(service, profile=profile)
     wanted = calls.route(service).profile or "default"

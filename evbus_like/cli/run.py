@@ -8,12 +8,12 @@ import signal
 import sys
 from typing import Any, TextIO
 
-from evbus_like.bridge import defaults
 from evbus_like.cli import application, common, console, shown
 from evbus_like.engine.account import Account
-from evbus_like.engine.consuming.consumer import Consumer
-from evbus_like.engine.consuming.group import Group
 from evbus_like.engine.errors import HandlerShutdown
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.group import Group
+from evbus_like.hub.profiles import settings
 
 IN_MEMORY = {"internal": {"default": None}}
 COLUMNS = ("handler", "events", "delivery", "source", "queue")
@@ -35,10 +35,10 @@ async def run(hub: Any) -> int:
 
 async def _run(hub: Any, json_to: TextIO | None) -> int:
     application.load(hub)
-    settings = hub.OPT.evbus_like
+    options = hub.OPT.evbus_like
     application.check(hub)
     given: Any = IN_MEMORY
-    if settings.acct_file:
+    if options.acct_file:
         given = await common.contexts(hub)
     else:
         print(
@@ -49,13 +49,13 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
             flush=True,
         )
     async with common.running(hub, given, at_once=True) as stopped:
-        await hub.evbus.rpc.start(only=settings.only, skip=settings.skip)
-        await hub.evbus.handlers.start(only=settings.only, skip=settings.skip)
+        await hub.evbus.rpc.start(only=options.only, skip=options.skip)
+        await hub.evbus.handlers.start(only=options.only, skip=options.skip)
         worker = Worker(hub, json_to)
         reason, failed = await worker.until_it_ends(stopped)
         worker.stopping(reason)
         with console.Progress("stopping") as progress:
-            timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+            timeout = float(settings.config(hub, "stop_timeout", 30.0))
             account = await common.drain(hub, timeout, progress, worker.so_far)
     code = worker.ended(reason, failed, account)
     common.leave_threads("run", code)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from evbus_like.bridge import callers
 from evbus_like.cli import application, console, shown
 from evbus_like.engine.rpc.method import Method
+from evbus_like.hub.application import rpc_proxy
 
 
 async def run(hub: Any) -> int:
     """List the methods of the services; raises HandlerError that names those that cannot be used."""
     application.load(hub)
     found = application.services_of(hub)
-    callers.calls(hub).begin()  # reads the services file
+    rpc_proxy.calls(hub).begin()  # reads the services file
     rows = [_described(hub, plugin, each) for plugin, methods in found.values() for each in methods.values()]
     rows.sort(key=lambda row: (row["service"], row["method"]))
     if hub.OPT.evbus_like.json:
@@ -27,7 +27,7 @@ async def run(hub: Any) -> int:
 
 
 def _described(hub: Any, plugin: Any, method: Method) -> dict[str, Any]:
-    own = getattr(plugin, "PROFILE", "") or callers.calls(hub).route(method.service).profile
+    own = getattr(plugin, "PROFILE", "") or rpc_proxy.calls(hub).route(method.service).profile
     function = plugin._funcs[method.ref.rpartition(".")[2]]
     return {
         "service": method.service,

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from evbus_like.bridge import decoding
-from evbus_like.bridge.source import PluginSource
-from evbus_like.bridge.sources import Sources
 from evbus_like.cli import arrivals, common, shown
-from evbus_like.cli.wrong import UsageError
-from evbus_like.engine.consuming.caller import Caller
-from evbus_like.engine.consuming.consumer import Consumer
-from evbus_like.engine.consuming.group import Group
-from evbus_like.engine.consuming.handler import ACK_AND_LOG, Handler, HandlerOptions
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import BROADCAST, Subscription
+from evbus_like.cli.errors import UsageError
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import ACK_AND_LOG, Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import BROADCAST, Subscription
+from evbus_like.hub import decoding
+from evbus_like.hub.profiles.source import PluginSource
+from evbus_like.hub.profiles.sources import Sources
 
 NAME = "tail"
 PREFETCH = 100

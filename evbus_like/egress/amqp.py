@@ -9,8 +9,8 @@
         exchange: orders      # without it, the topic exchange {source}.events
 """
 
-from evbus_like.bridge import conflict
 from evbus_like.engine import errors
+from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aiormq"]

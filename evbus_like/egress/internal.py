@@ -4,8 +4,8 @@ A service's events go to a topic exchange in memory, and each queue that handler
 process: what is in it when the process ends is gone.
 """
 
-from evbus_like.bridge import conflict
 from evbus_like.engine import errors
+from evbus_like.hub import conflict
 
 ACCT = ["internal"]
 
@@ -25,7 +25,7 @@ def check(hub, ctx, subscription):
 
 async def subscribe(hub, ctx, subscription):
     """Bind the subscription's queue to its service's exchange."""
-    from evbus_like.bridge import memory_feed  # not before: a program that only puts starts sooner
+    from evbus_like.memory import feed as memory_feed  # not before: a program that only puts starts sooner
 
     return memory_feed.MemoryFeed(hub.ingress.internal, subscription)
 
@@ -52,7 +52,7 @@ async def dead(hub, ctx, feed, event, reason):
 
 async def send(hub, ctx, feed, letters):
     """Put letters to the queues of their exchange that want them."""
-    from evbus_like.bridge import memory_feed
+    from evbus_like.memory import feed as memory_feed
 
     memory_feed.send(hub.ingress.internal, letters)
 

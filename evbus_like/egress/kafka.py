@@ -9,8 +9,8 @@
         topics: [orders.events]      # without it, the topic {service}.events of the handler's service
 """
 
-from evbus_like.bridge import conflict
 from evbus_like.engine import errors
+from evbus_like.hub import conflict
 
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 from evbus_like.engine.account import Account
-from evbus_like.engine.admission import Admission
+from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
-from evbus_like.engine.lane import Lane
+from evbus_like.engine.loops import CrossLoopCondition
 from evbus_like.engine.queue import Queue
-from evbus_like.engine.router import Entry
-from evbus_like.engine.waiters import Waiters
-from evbus_like.engine.watch import Watch
-from evbus_like.engine.worker import Worker
+from evbus_like.engine.sending.admission import Admission
+from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.router import Entry
+from evbus_like.engine.sending.worker import Worker
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
@@ -51,10 +51,10 @@ class Bus:
         self.workers: dict[Lane, Worker] = {}  # also of lanes whose profile was removed since the start
         self.outbox: Outbox | None = None
         self.admission = Admission((), report, self._deliver_due)
-        self.watch = Watch()  # over those who wait for receipts
+        self.watch = DeadlineTimer()  # over those who wait for receipts
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
-        self._changed = Waiters()  # of the state
+        self._changed = CrossLoopCondition()  # of the state
         self._start_error: BaseException | None = None
         self._failed_starts = 0
         self._told = False  # whether a join has raised the error already
@@ -99,7 +99,7 @@ class Bus:
         self.must_not_run()
         self.outbox = outbox
         self.admission = Admission(entries, self.report, self._deliver_due, outbox)
-        self.loop, self.watch = asyncio.get_running_loop(), Watch()
+        self.loop, self.watch = asyncio.get_running_loop(), DeadlineTimer()
         self.workers = {}
         self._finishing = None
         for lane in dict.fromkeys(entry.lane for entry in entries):

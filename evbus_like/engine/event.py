@@ -65,12 +65,12 @@ class Event:
         self.receipt: Receipt | None = None
         self.seq = 0
 
-    def twin(self) -> Event:
+    def copy(self) -> Event:
         """Give a copy, for lanes with another serializer; the id is the same."""
-        twin = Event.__new__(Event)
+        copy = Event.__new__(Event)
         for name in Event.__slots__:
-            setattr(twin, name, getattr(self, name))
-        return twin
+            setattr(copy, name, getattr(self, name))
+        return copy
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<Event {self.id} routing_key={self.routing_key!r} profile={self.profile!r}>"

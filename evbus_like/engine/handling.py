@@ -12,8 +12,8 @@ from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.event import check
 
 if TYPE_CHECKING:
-    from evbus_like.engine.consuming.received import ReceivedEvent
     from evbus_like.engine.receipt import Receipt
+    from evbus_like.engine.receiving.received import ReceivedEvent
 
 CORRELATION = "correlation-id"  # the id of the event that began the chain
 CAUSE = "causation-id"  # the id of the event whose handler put this one

@@ -12,7 +12,7 @@ from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxF
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.handling import current
 from evbus_like.engine.receipt import Receipt
-from evbus_like.engine.router import Route
+from evbus_like.engine.sending.router import Route
 
 Confirm = Literal["queued", "accepted", "delivered"]
 PUTS_IN_A_ROW = 100  # accepted puts of tasks that never wait, before the lanes get their turn

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from evbus_like.engine.errors import QueueFull
-from evbus_like.engine.waiters import Waiters
+from evbus_like.engine.loops import CrossLoopCondition
 
 T = TypeVar("T")
 
@@ -28,9 +28,9 @@ class Queue(Generic[T]):
         self.name = name
         self.items: deque[T] = deque()
         self._taken = 0  # got, and not yet task_done
-        self._getters = Waiters()
-        self._putters = Waiters()
-        self._joiners = Waiters()
+        self._getters = CrossLoopCondition()
+        self._putters = CrossLoopCondition()
+        self._joiners = CrossLoopCondition()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} qsize={len(self.items)} maxsize={self.maxsize}>"

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import EvbusError
-from evbus_like.engine.watch import Watch
 
 DELIVERED = "delivered"
 
@@ -98,7 +98,7 @@ class Receipt:
         if len(self.outcomes) == len(self.destinations or ()):
             self._wake()
 
-    async def wait_accepted(self, watch: Watch, deadline: float) -> None:
+    async def wait_accepted(self, watch: DeadlineTimer, deadline: float) -> None:
         """Wait until the listener has taken the event; raises its PutError, or TimeoutError at the deadline.
 
         A caller that leaves withdraws the event.
@@ -113,7 +113,7 @@ class Receipt:
             if self.withdrawn or isinstance(left, asyncio.CancelledError):
                 raise
 
-    async def wait_delivered(self, watch: Watch, deadline: float) -> None:
+    async def wait_delivered(self, watch: DeadlineTimer, deadline: float) -> None:
         """Wait until every matching destination has answered; raises TimeoutError at the deadline."""
         try:
             while self.pending:
@@ -122,7 +122,7 @@ class Receipt:
             if self.pending:
                 raise
 
-    def _sleep(self, watch: Watch, deadline: float) -> Coroutine[Any, Any, None]:
+    def _sleep(self, watch: DeadlineTimer, deadline: float) -> Coroutine[Any, Any, None]:
         self._done = asyncio.get_running_loop().create_future()
         return watch.wait(self._done, deadline)
 

@@ -1,6 +1,6 @@
 """hub.evbus.acct: credentials in, contexts out."""
 
-from evbus_like.bridge import credentials
+from evbus_like.hub.profiles import credentials
 
 
 async def profiles(hub, acct_file=None, acct_key=None, acct_data=None, **kwargs):

@@ -1,7 +1,8 @@
 """hub.evbus.broker: put events on the bus."""
 
-from evbus_like.bridge import defaults, plugins
 from evbus_like.engine import dispatch as dispatching
+from evbus_like.hub import plugins
+from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
@@ -71,7 +72,7 @@ def dispatch_nowait(hub, service, event_type, body, profile="default", headers=N
 async def get(hub):
     """Take the oldest event off the bus, its body serialized, instead of a listener."""
     event = await hub.evbus.BUS.get()
-    serializer = plugins.serializer(hub, defaults.serializer_name(hub))
+    serializer = plugins.serializer(hub, settings.serializer_name(hub))
     event.body = serializer.pack(event.body, ())
     event.content_type = serializer.content_type
     return event

@@ -1,6 +1,6 @@
 """hub.evbus.events: the events that an application declares in its `event` folder."""
 
-from evbus_like.bridge import declared
+from evbus_like.hub.application import events
 
 
 def bind(hub):
@@ -8,14 +8,14 @@ def bind(hub):
 
     `hub.pop.sub.add(dyne_name="evbus")` does it once. Raises DeclarationError, which names all that is wrong.
     """
-    book = declared.bind(hub)
+    book = events.bind(hub)
     book.must_be_sound()
     return list(book.events.values())
 
 
 def get(hub, service, name):
     """Give a declared event by its service and its name; raises BadEvent that says what there is."""
-    return declared.get(hub, service, name)
+    return events.get(hub, service, name)
 
 
 def listed(hub):

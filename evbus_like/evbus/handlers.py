@@ -1,7 +1,7 @@
 """hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
 
-from evbus_like.bridge import defaults
 from evbus_like.engine import errors
+from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
@@ -16,15 +16,15 @@ async def start(hub, contexts=None, only=(), skip=()):
     names everything that is wrong with them, and LifecycleError.
     """
     # Not before: a program that only puts events does without what receives them, and starts sooner.
-    from evbus_like.bridge import answers, binding, handlers
-    from evbus_like.engine.consuming import group
+    from evbus_like.engine.receiving import group
+    from evbus_like.hub.application import binding, handlers, responses
 
     if hub.evbus.handlers.GROUP is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
     hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
     found, wrong = handlers.looked_up(hub, only, skip)
-    waiting, mistaken = answers.looked_up(hub, only, skip)
+    waiting, mistaken = responses.looked_up(hub, only, skip)
     made = group.Group()
     hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
     try:
@@ -32,7 +32,7 @@ async def start(hub, contexts=None, only=(), skip=()):
         consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
         if hub.evbus.handlers.GROUP is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
-        made.start([*consumers, *answers.consumers(hub, waiting, made)])
+        made.start([*consumers, *responses.consumers(hub, waiting, made)])
     except BaseException:
         if hub.evbus.handlers.GROUP is made:
             hub.evbus.handlers.GROUP = None
@@ -61,7 +61,7 @@ async def stop(hub, timeout=None):
         return
     if hub.evbus.ENGINE.forked:
         raise hub.evbus.ENGINE.refusal("")
-    await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
     if hub.evbus.handlers.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
         hub.evbus.handlers.GROUP = None
 

@@ -3,13 +3,15 @@
 import asyncio
 import time
 
-from evbus_like.bridge import background as in_background
-from evbus_like.bridge import callers, conflict, declared, defaults, middleware, outbox, plugins, profiles, reporter
-from evbus_like.bridge import reload as reloading
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
+from evbus_like.hub import background as in_background
+from evbus_like.hub import conflict, outbox, plugins, reporter
+from evbus_like.hub.application import events, middleware, rpc_proxy
+from evbus_like.hub.profiles import plan, settings
+from evbus_like.hub.profiles import reload as reloading
 
 
 def __init__(hub):
@@ -18,7 +20,7 @@ def __init__(hub):
     for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
         hub.pop.sub.add(dyne_name=dyne)
     hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
-    hub.evbus.SERIAL_PLUGIN = defaults.Default("json")
+    hub.evbus.SERIAL_PLUGIN = settings.Default("json")
     hub.evbus.STARTED = hub.evbus.OPENING = False
     hub.evbus.CONTEXTS = hub.evbus.MIDDLEWARE = None
     hub.evbus.SOURCE = reloading.Source()
@@ -26,7 +28,7 @@ def __init__(hub):
     hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
     hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
     hub.evbus.BUS = hub.evbus.ENGINE.intake
-    declared.bind(hub)
+    events.bind(hub)
 
 
 async def start(hub, contexts=None):
@@ -44,10 +46,10 @@ async def start(hub, contexts=None):
     try:
         hub.evbus.DECLARED.must_be_sound()
         middleware.begin(hub)
-        callers.begin(hub)
-        entries = profiles.entries(hub, contexts, hub.evbus.REPORTER)
-        engine.intake.maxsize = int(defaults.config(hub, "max_queued", engine.intake.maxsize))
-        hub.evbus.PUTTER.timeout = float(defaults.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
+        rpc_proxy.begin(hub)
+        entries = plan.entries(hub, contexts, hub.evbus.REPORTER)
+        engine.intake.maxsize = int(settings.config(hub, "max_queued", engine.intake.maxsize))
+        hub.evbus.PUTTER.timeout = float(settings.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
         hub.evbus.OPENING = True
         box = await outbox.opened(hub, entries)
     except Exception as error:
@@ -58,13 +60,13 @@ async def start(hub, contexts=None):
     hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
     hub.evbus.SOURCE.started_with(contexts)
     hub.evbus.CONTEXTS = contexts
-    hub.evbus.REPORTER.start(defaults.config(hub, "error_callback_ref"))
+    hub.evbus.REPORTER.start(settings.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
     try:
         await engine.run(entries, box)
     finally:
         hub.evbus.STARTED = False
-        await callers.close(hub)
+        await rpc_proxy.close(hub)
         await hub.evbus.SOURCE.close(5.0)
         await hub.evbus.REPORTER.close(5.0)
 
@@ -81,10 +83,10 @@ async def stop(hub, timeout=None):
     `evbus_like.engine.account.Account`: accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
     if timeout is None:
-        timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+        timeout = float(settings.config(hub, "stop_timeout", 30.0))
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
-    await callers.close(hub)
+    await rpc_proxy.close(hub)
     return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 
@@ -103,12 +105,12 @@ async def reload(hub, contexts=None, timeout=None):
 
     `contexts` is what `start` takes; without it the file that `hub.evbus.acct.profiles` read last is read again. It
     returns when old connections are closed and removed profiles have sent what they had, after about `timeout` seconds
-    at most (None: the setting stop_timeout, 30). The answer is an `evbus_like.engine.reload.Reloaded`.
+    at most (None: the setting stop_timeout, 30). The answer is an `evbus_like.engine.sending.reload.Reloaded`.
 
     Raises what `acct.profiles` and `start` raise, and LifecycleError where no bus runs; then nothing has changed.
     """
     if timeout is None:
-        timeout = float(defaults.config(hub, "stop_timeout", 30.0))
+        timeout = float(settings.config(hub, "stop_timeout", 30.0))
     return await reloading.reload(hub, contexts, timeout)
 
 

@@ -1,13 +1,14 @@
 """hub.evbus.rpc: serve the `service` dyne, find the way to services; calls are `hub.rpc.<service>.<method>(...)`."""
 
-from evbus_like.bridge import callers, defaults
 from evbus_like.engine import errors
+from evbus_like.hub.application import rpc_proxy
+from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
     hub.evbus.rpc.GROUP = None
     hub.evbus.rpc.CALLS = None  # made by the first call
-    hub.rpc = callers.Callers(hub)
+    hub.rpc = rpc_proxy.RpcProxy(hub)
 
 
 async def start(hub, contexts=None, only=(), skip=()):
@@ -17,8 +18,8 @@ async def start(hub, contexts=None, only=(), skip=()):
     HandlerError that names everything that is wrong, and LifecycleError.
     """
     # Not before: a program that serves nothing does without what serves, and starts sooner.
-    from evbus_like.bridge import services
-    from evbus_like.engine.consuming import group
+    from evbus_like.engine.receiving import group
+    from evbus_like.hub.application import services
 
     if hub.evbus.rpc.GROUP is not None:
         raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
@@ -45,7 +46,7 @@ async def stop(hub, timeout=None):
     made = hub.evbus.rpc.GROUP
     if made is None:
         return
-    await made.stop(float(defaults.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
     if hub.evbus.rpc.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
         hub.evbus.rpc.GROUP = None
 
@@ -56,7 +57,7 @@ async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers
     `headers` go with the request, beside those that are carried on; `nameko.` ones go on with all that the method calls
     and puts. `timeout` is in seconds (None: the setting rpc_timeout). Raises what `hub.rpc.<service>.<method>()` does.
     """
-    return await callers.calls(hub).call(service, method, args, kwargs or {}, timeout, callers.CALL, headers)
+    return await rpc_proxy.calls(hub).call(service, method, args, kwargs or {}, timeout, rpc_proxy.CALL, headers)
 
 
 def register(hub, service, profile=None, exchange=None, notifications=None):
@@ -66,7 +67,7 @@ def register(hub, service, profile=None, exchange=None, notifications=None):
     the one of its calls (nameko-rpc), `notifications` that of what it publishes, which some profile must name. Raises
     HandlerError.
     """
-    callers.calls(hub).register(service, profile=profile, exchange=exchange, notifications=notifications)
+    rpc_proxy.calls(hub).register(service, profile=profile, exchange=exchange, notifications=notifications)
 
 
 def status(hub):

@@ -13,9 +13,9 @@
 
 from collections.abc import Mapping
 
-from evbus_like.bridge import conflict
 from evbus_like.engine import errors
 from evbus_like.engine.event import MAX_HEADER_NAME
+from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]

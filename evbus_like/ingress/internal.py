@@ -13,10 +13,10 @@ Events of a service go to the queues of the handlers that want them instead, and
 
 import asyncio
 
-from evbus_like.bridge import conflict
 from evbus_like.engine import errors
-from evbus_like.engine import mailbox as engine_mailbox
 from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like.hub import conflict
+from evbus_like.memory import mailbox as engine_mailbox
 
 ACCT = ["internal"]
 OPTIONS = {

@@ -11,7 +11,7 @@
 
 from collections.abc import Mapping
 
-from evbus_like.bridge import conflict
+from evbus_like.hub import conflict
 
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]

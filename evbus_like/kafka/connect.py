@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evbus_like import tls
-from evbus_like.bridge.options import problems
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.options import problems
 
 NUMBER = (int, float)
 TEXTS = (str, list, tuple)

@@ -11,9 +11,9 @@ from typing import Any
 import aiokafka
 from aiokafka import errors as kafka
 
-from evbus_like.engine.consuming.received import ReceivedEvent, epitaph
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka import closing, failures, leaders
 from evbus_like.kafka.alone import Alone
 from evbus_like.kafka.dead import DeadLetters, topic_name
@@ -264,7 +264,7 @@ class Feed:
         if event.revoked or record.offset not in partition.open:
             return
         queue = self.subscription.queue
-        await self._letters.put(topic_name(self.subscription.dead), record, epitaph(event, queue, reason))
+        await self._letters.put(topic_name(self.subscription.dead), record, dead_letter_headers(event, queue, reason))
         partition.settle(record.offset)
 
     async def close(self) -> None:

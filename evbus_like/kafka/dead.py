@@ -40,10 +40,10 @@ class DeadLetters:
         self._opening = asyncio.Lock()
         self._closed = False
 
-    async def put(self, topic: str, record: Any, epitaph: Mapping[str, Any]) -> None:
+    async def put(self, topic: str, record: Any, dead_letter_headers: Mapping[str, Any]) -> None:
         """Produce a copy of a record, and return when all in-sync replicas have it; raises DeliveryError."""
         producer = await self._open()
-        headers = [*record.headers, *((name, str(value).encode()) for name, value in epitaph.items())]
+        headers = [*record.headers, *((name, str(value).encode()) for name, value in dead_letter_headers.items())]
         value = b"" if record.value is None and record.key is None else record.value  # aiokafka asks for one of them
         try:
             await self._look_up(producer, topic)

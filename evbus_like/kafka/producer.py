@@ -11,9 +11,9 @@ from typing import Any
 
 import aiokafka
 
-from evbus_like.engine.destination import LaneOptions, Outcomes
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
+from evbus_like.engine.sending.destination import LaneOptions, Outcomes
 from evbus_like.kafka import closing, failures, leaders
 from evbus_like.kafka.batches import Batch, in_rounds
 from evbus_like.kafka.connect import keywords, place

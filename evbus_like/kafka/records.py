@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
 
 TYPE_HEADER = "evbus-routing-key"

@@ -5,7 +5,7 @@
 
 import logging
 
-from evbus_like.bridge import log_handler
+from evbus_like.hub import log_handler
 
 
 def setup(hub, conf):

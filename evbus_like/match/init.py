@@ -1,10 +1,10 @@
 """hub.match: whether a profile's name, taken as a pattern, matches an event's profile."""
 
-from evbus_like.bridge import defaults
+from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
-    hub.match.PLUGIN = defaults.Default("glob")
+    hub.match.PLUGIN = settings.Default("glob")
 
 
 def find(hub, name: str, pattern: str) -> bool:

@@ -1,10 +1,10 @@
 """hub.serialize: how bodies become bytes. `hub.serialize.PLUGIN` names the format where a profile does not."""
 
-from evbus_like.bridge import defaults
+from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
-    hub.serialize.PLUGIN = defaults.Default("json")
+    hub.serialize.PLUGIN = settings.Default("json")
 
 
 def dump(hub, data) -> bytes:

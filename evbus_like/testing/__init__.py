@@ -6,9 +6,9 @@
 
 import importlib.util
 
-from evbus_like.bridge.puts import Sent
-from evbus_like.bridge.trial import HandlerFailed, Outcome
-from evbus_like.bridge.trial_rpc import Reply
+from evbus_like.hub.call_handler import HandlerFailed, Outcome
+from evbus_like.hub.call_method import Reply
+from evbus_like.hub.recorder import Sent
 from evbus_like.testing.application import handling
 from evbus_like.testing.bus import Bus, NotSeen
 from evbus_like.testing.running import eventually, new_hub, running

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from evbus_like.bridge import answers, callers, handlers, puts, services, trial
 from evbus_like.engine.errors import HandlerError
+from evbus_like.hub import call_handler, recorder
+from evbus_like.hub.application import handlers, responses, rpc_proxy, services
 from evbus_like.testing.bus import TIMEOUT, Bus
 from evbus_like.testing.running import new_hub
 
@@ -33,12 +34,12 @@ async def handling(
     hub = hub or new_hub()
     handlers.load(hub)
     only, skip = ((each,) if isinstance(each, str) else tuple(each) for each in (only, skip))
-    chosen, of_answers = handlers.found(hub, only, skip), answers.found(hub, only, skip)
+    chosen, of_answers = handlers.found(hub, only, skip), responses.found(hub, only, skip)
     served = services.found(hub, only, skip)
     if not (chosen or of_answers or served):
         raise HandlerError(_nothing(hub, only, skip))
-    callers.calls(hub).only = trial.SOURCE
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **puts.PROFILES}))
+    rpc_proxy.calls(hub).only = call_handler.SOURCE
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **recorder.PROFILES}))
     try:
         await hub.evbus.init.join()
         bus = Bus(hub, chosen, of_answers, served)
@@ -55,7 +56,7 @@ async def handling(
 
 def _nothing(hub: Any, only: Any, skip: Any) -> str:
     """Say why there is nothing to run."""
-    known = [".".join(each) for each in (*handlers.names(hub), *answers.names(hub), *services.names(hub))]
+    known = [".".join(each) for each in (*handlers.names(hub), *responses.names(hub), *services.names(hub))]
     if known:
         return f"only={only!r}, skip={skip!r} leave no handler and no service; there are {', '.join(known)}"
     return (

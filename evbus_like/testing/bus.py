@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from evbus_like.bridge import answers, binding, puts, services, trial, trial_rpc
-from evbus_like.bridge.answers import Marked
-from evbus_like.bridge.puts import Sent
-from evbus_like.bridge.trial import Outcome
-from evbus_like.bridge.trial_rpc import Reply
-from evbus_like.engine.consuming.group import Group
-from evbus_like.engine.consuming.handler import Handler
-from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.hub import call_handler, call_method, recorder
+from evbus_like.hub.application import binding, responses, services
+from evbus_like.hub.application.responses import Marked
+from evbus_like.hub.call_handler import Outcome
+from evbus_like.hub.call_method import Reply
+from evbus_like.hub.recorder import Sent
 
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
@@ -36,7 +37,7 @@ class Bus:
         self._of_answers = of_answers
         self._chosen = [*chosen, *(each.handler for each in of_answers)]
         self._served = served
-        self._tap = puts.Tap(hub)
+        self._tap = recorder.Recorder(hub)
         self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
         self._news = asyncio.Event()
         self._group = Group()
@@ -66,9 +67,9 @@ class Bus:
         through JSON, as on its way through a broker; bytes stay as they are. `more` are other fields of the event: id,
         service, attempt, redelivered, timestamp, content_type. Raises HandlerError where there is no such handler.
         """
-        found = trial.named(self.hub, handler, routing_key)
-        event = trial.event_for(self.hub, found, body, headers, routing_key, **more)
-        outcome = await trial.call(self.hub, trial.in_memory(found), event, self._tap)
+        found = call_handler.named(self.hub, handler, routing_key)
+        event = call_handler.event_for(self.hub, found, body, headers, routing_key, **more)
+        outcome = await call_handler.call(self.hub, call_handler.in_memory(found), event, self._tap)
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -83,8 +84,8 @@ class Bus:
         where to, and nothing is called there. `_headers` are those of the request. Raises HandlerError where there is
         no such method, and RpcErrors: IncorrectSignature, UnserializableValue.
         """
-        found = trial_rpc.named(self.hub, method)
-        return await trial_rpc.request(self.hub, found, args, kwargs, _headers or {}, self._tap)
+        found = call_method.named(self.hub, method)
+        return await call_method.request(self.hub, found, args, kwargs, _headers or {}, self._tap)
 
     async def serve(self, service: str, /, **methods: Callable[..., Any]) -> None:
         """Serve a service that the test makes up, for what the application calls elsewhere, until the test ends.
@@ -94,7 +95,7 @@ class Bus:
         """
         if service in self._served:
             raise HandlerError(f"the application serves {service!r} itself: leave it out, skip={service!r}")
-        self._made_up.append(await trial_rpc.serve(self.hub, service, methods, TIMEOUT))
+        self._made_up.append(await call_method.serve(self.hub, service, methods, TIMEOUT))
 
     def clear(self) -> None:
         """Forget what was put and handled so far."""
@@ -111,7 +112,7 @@ class Bus:
 
     def find(self, routing_key: str = "#", service: str | None = None, profile: str | None = None) -> list[Sent]:
         """Give those that were put with a routing key, or a pattern of words between dots, a service and a profile."""
-        return list(puts.filtered(self.sent, routing_key, service, profile))
+        return list(recorder.filtered(self.sent, routing_key, service, profile))
 
     async def was_put(
         self,
@@ -179,7 +180,7 @@ class Bus:
             raise NotSeen(f"not seen within {timeout:g} s: {missing()}") from None
 
     def _running(self, handler: Any) -> str:
-        name = name_of(trial.named(self.hub, handler))
+        name = name_of(call_handler.named(self.hub, handler))
         if name not in self._outcomes:
             raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
         return name
@@ -206,17 +207,17 @@ class Bus:
 
     async def start(self) -> None:
         """Let the handlers receive, and the services be called."""
-        chosen = [trial.in_memory(each) for each in self._of_events]
-        made = await binding.consumers(self.hub, puts.PROFILES, chosen, self._group)
+        chosen = [call_handler.in_memory(each) for each in self._of_events]
+        made = await binding.consumers(self.hub, recorder.PROFILES, chosen, self._group)
         for consumer in made:
-            trial.watch_calls(consumer.caller, self._note)
-        waiting: list[Any] = answers.consumers(self.hub, self._of_answers, self._group)
+            call_handler.watch_calls(consumer.caller, self._note)
+        waiting: list[Any] = responses.consumers(self.hub, self._of_answers, self._group)
         for consumer in waiting:
             for caller in consumer.caller.callers:
-                trial.watch_calls(caller, self._note)
+                call_handler.watch_calls(caller, self._note)
         self._group.start([*made, *waiting])
         self.hub.evbus.handlers.GROUP = self._group
-        self._serving.start(services.consumers(self.hub, puts.PROFILES, self._served, self._serving))
+        self._serving.start(services.consumers(self.hub, recorder.PROFILES, self._served, self._serving))
         self.hub.evbus.rpc.GROUP = self._serving
         for group in (self._group, self._serving):
             await group.subscribed(TIMEOUT)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evbus_like.bridge.destination import probe
-from evbus_like.bridge.profiles import plan
 from evbus_like.engine.errors import NotDelivered
+from evbus_like.hub.profiles.destination import probe
+from evbus_like.hub.profiles.plan import plan
 from evbus_like.testing.running import eventually
 from evbus_like.testing.suite import DEADLINE, Suite, numbered
 from evbus_like.testing.target import Target

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evbus_like.engine.consuming.handler import REJECT, REQUEUE, SHUTDOWN
+from evbus_like.engine.receiving.handler import REJECT, REQUEUE, SHUTDOWN
 from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
 from evbus_like.testing.source_target import SourceTarget
 

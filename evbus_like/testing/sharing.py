@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evbus_like.engine.consuming.subscription import BROADCAST, SINGLETON
+from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
 from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
 from evbus_like.testing.source_target import SourceTarget
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evbus_like.engine.consuming.subscription import SERVICE_POOL, Subscription
+from evbus_like.engine.receiving.subscription import SERVICE_POOL, Subscription
 from evbus_like.testing.running import new_hub, running
 from evbus_like.testing.source_target import SourceFeatures, SourceTarget
 from evbus_like.testing.target import Record

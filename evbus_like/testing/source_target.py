@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.testing.target import Record
 
 

@@ -109,7 +109,7 @@ class LocalWorker(Worker):
 
     def __init__(self, folder: Path, name: str, hub: Any, handlers: Sequence[Any], timeout: float) -> None:
         super().__init__(folder, name)
-        from evbus_like.engine.consuming.group import Group
+        from evbus_like.engine.receiving.group import Group
 
         self._hub = hub
         self._specs = handlers
@@ -120,7 +120,7 @@ class LocalWorker(Worker):
 
     async def start(self) -> None:
         """Subscribe."""
-        from evbus_like.bridge import binding
+        from evbus_like.hub.application import binding
 
         made = [self._handler(spec) for spec in self._specs]
         self._group.start(await binding.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
@@ -129,7 +129,7 @@ class LocalWorker(Worker):
 
     def _handler(self, spec: Any) -> Any:
         from evbus_like import handlers as marks
-        from evbus_like.engine.consuming.handler import Handler
+        from evbus_like.engine.receiving.handler import Handler
 
         made = function(spec, self._notes)
         (options,) = getattr(made, marks.MARK)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from evbus_like.bridge.sources import Sources
-from evbus_like.engine.rpc.letter import Letter, Unroutable
+from evbus_like.engine.message import Message, Unroutable
 from evbus_like.engine.rpc.subscriptions import replies, requests, responses
+from evbus_like.hub.profiles.sources import Sources
 from evbus_like.testing import eventually, new_hub
 
 DEADLINE = 60.0  # seconds: only stops a hang
@@ -64,7 +64,7 @@ async def test_a_letter_arrives_with_all_that_it_says(source, exchange):
     headers = {"nameko.call_id_stack": ["a", "b"], "text": "ä", "n": 2**40, "yes": True}
     facts = {"correlation_id": "c-1", "reply_to": "r-1", "headers": headers, "must_arrive": True, "expires": 60.0}
     async with reading(source, requests("world", exchange, 10)) as (feed, arrived):
-        assert await send(source, feed, Letter(exchange, "world.hello", b'{"x": 1}', "id-1", **facts)) == [None]
+        assert await send(source, feed, Message(exchange, "world.hello", b'{"x": 1}', "id-1", **facts)) == [None]
         (event,) = await arrived(1)
     assert (event.raw, event.routing_key, event.id) == (b'{"x": 1}', "world.hello", "id-1")
     assert (event.reply_to, event.correlation_id) == ("r-1", "c-1")
@@ -74,10 +74,10 @@ async def test_a_letter_arrives_with_all_that_it_says(source, exchange):
 
 async def test_a_letter_that_nobody_wants_comes_back_if_it_must_arrive(source, exchange):
     async with reading(source, requests("world", exchange, 10)) as (feed, arrived):
-        wanted = Letter(exchange, "world.hello", b"1", "id-1", must_arrive=True)
-        unwanted = Letter(exchange, "mars.hello", b"2", "id-2", must_arrive=True)
-        whatever = Letter(exchange, "mars.hello", b"3", "id-3")
-        deeper = Letter(exchange, "world.hello.there", b"4", "id-4", must_arrive=True)
+        wanted = Message(exchange, "world.hello", b"1", "id-1", must_arrive=True)
+        unwanted = Message(exchange, "mars.hello", b"2", "id-2", must_arrive=True)
+        whatever = Message(exchange, "mars.hello", b"3", "id-3")
+        deeper = Message(exchange, "world.hello.there", b"4", "id-4", must_arrive=True)
         outcomes = await send(source, feed, wanted, unwanted, whatever, deeper)
         assert [type(each) for each in outcomes] == [type(None), Unroutable, type(None), Unroutable]
         assert [event.raw for event in await arrived(1)] == [b"1"]
@@ -86,7 +86,7 @@ async def test_a_letter_that_nobody_wants_comes_back_if_it_must_arrive(source, e
 async def test_letters_of_one_batch_arrive_in_their_order(source, exchange):
     wanted = replies("app", exchange, 1000)
     async with reading(source, wanted) as (feed, arrived):
-        letters = [Letter(exchange, wanted.identifier, b"%d" % number, f"id-{number}") for number in range(500)]
+        letters = [Message(exchange, wanted.identifier, b"%d" % number, f"id-{number}") for number in range(500)]
         assert await send(source, feed, *letters) == [None] * 500
         assert [int(event.raw) for event in await arrived(500)] == list(range(500))
 
@@ -94,7 +94,7 @@ async def test_letters_of_one_batch_arrive_in_their_order(source, exchange):
 async def test_a_large_letter_arrives_whole(source, exchange):
     body = bytes(range(256)) * 2000
     async with reading(source, requests("world", exchange, 10)) as (feed, arrived):
-        assert await send(source, feed, Letter(exchange, "world.hello", body, "id-1", must_arrive=True)) == [None]
+        assert await send(source, feed, Message(exchange, "world.hello", body, "id-1", must_arrive=True)) == [None]
         (event,) = await arrived(1)
         assert event.raw == body
 
@@ -104,15 +104,15 @@ async def test_a_queue_of_responses_keeps_them_while_nobody_reads(source, exchan
     async with reading(source, requests("world", exchange, 10)) as (feed, _):
         async with reading(source, wanted):
             pass
-        assert await send(source, feed, Letter(exchange, wanted.queue, b"1", "id-1", must_arrive=True)) == [None]
+        assert await send(source, feed, Message(exchange, wanted.queue, b"1", "id-1", must_arrive=True)) == [None]
         async with reading(source, wanted) as (_, arrived):
             assert [event.raw for event in await arrived(1)] == [b"1"]
 
 
 async def test_what_cannot_be_a_letter_harms_no_other(source, exchange):
     async with reading(source, requests("world", exchange, 10)) as (feed, arrived):
-        bad = Letter(exchange, "x" * 300, b"1", "id-1")
-        good = Letter(exchange, "world.hello", b"2", "id-2", must_arrive=True)
+        bad = Message(exchange, "x" * 300, b"1", "id-1")
+        good = Message(exchange, "world.hello", b"2", "id-2", must_arrive=True)
         _, outcome = await send(source, feed, bad, good)
         assert outcome is None
         assert [event.raw for event in await arrived(1)] == [b"2"]

@@ -7,9 +7,9 @@ import pytest
 from evbus_like import conf, tls
 from evbus_like.amqp import connect as amqp_connect
 from evbus_like.amqp import declare as amqp_declare
-from evbus_like.bridge import options
 from evbus_like.cli import main
-from evbus_like.engine import account, destination, errors, receipt
+from evbus_like.engine import account, errors, options, receipt
+from evbus_like.engine.sending import destination
 from evbus_like.kafka import connect as kafka_connect
 from evbus_like.testing import new_hub
 from evbus_like.testing.conformance import Features
@@ -137,8 +137,8 @@ def test_every_dependency_has_its_reason():
 def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for():
     contracts = [ROOT / f"evbus_like/{sub}/contracts/init.py" for sub in ("ingress", "egress", "serialize")]
     contract = "".join(path.read_text(encoding="utf-8") for path in contracts) + page("handlers.md") + page("calls.md")
-    bridge = "".join(path.read_text() for path in (ROOT / "evbus_like/bridge").glob("*.py"))
-    looked_for = re.findall(r'functions\.get\("(\w+)"\)|"(\w+)" in plugin\._funcs|getattr\(plugin, "(\w+)"', bridge)
+    hub_layer = "".join(path.read_text() for path in (ROOT / "evbus_like/hub").rglob("*.py"))
+    looked_for = re.findall(r'functions\.get\("(\w+)"\)|"(\w+)" in plugin\._funcs|getattr\(plugin, "(\w+)"', hub_layer)
     names = {name for found in looked_for for name in found if name}
     assert len(names) >= 10
     assert {name for name in names if name not in contract} == set()

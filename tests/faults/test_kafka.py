@@ -4,7 +4,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from evbus_like.engine import admission
+from evbus_like.engine.sending import admission
 from evbus_like.testing import eventually, running
 from tests.faults.book import Book
 from tests.faults.sites import KafkaSite

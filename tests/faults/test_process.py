@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from evbus_like.bridge.log_handler import BusHandler
+from evbus_like.hub.log_handler import BusHandler
 from evbus_like.testing import eventually, new_hub, running
 from tests.faults.book import Book, in_order
 from tests.integration.support import DEADLINE

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.engine.consuming.group import Group
-from evbus_like.engine.consuming.handler import Handler
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import Handler
 from evbus_like.testing import eventually, running
 from tests.integration.sources import on_hub
 from tests.integration.support import DEADLINE

@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from evbus_like.bridge import binding
-from evbus_like.engine.consuming.group import Group
-from evbus_like.engine.consuming.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.hub.application import binding
 from evbus_like.testing import new_hub, running
 
 

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 
 from evbus_like.amqp import later
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
 from tests.integration.receiving import Book, handle, receiving

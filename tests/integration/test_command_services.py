@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from evbus_like.cli import rpc
-from evbus_like.cli.wrong import UsageError
+from evbus_like.cli.errors import UsageError
 from tests.integration.commands import APPS, acct, begin, ended, evbus, line_of
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from evbus_like.engine.consuming.handler import REJECT, REQUEUE
-from evbus_like.engine.consuming.subscription import BROADCAST, SINGLETON
+from evbus_like.engine.receiving.handler import REJECT, REQUEUE
+from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
 from evbus_like.kafka import consumer as consumer_module
 from evbus_like.kafka import dead
 from evbus_like.testing import eventually

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from evbus_like.engine.consuming.handler import REJECT
-from evbus_like.engine.consuming.subscription import BROADCAST
+from evbus_like.engine.receiving.handler import REJECT
+from evbus_like.engine.receiving.subscription import BROADCAST
 from evbus_like.testing import eventually
 from tests.brokers.outside import OutsideBroker
 from tests.brokers.ports import free_port

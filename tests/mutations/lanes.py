@@ -9,7 +9,7 @@ MUTANTS = (
     Mutant(
         "unknown-outcome-is-delivered",
         "An event whose answer never came is sent again.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/sending/worker.py",
         "await self._failed(batch, error)\n        finally:",
         "self.lane.deliver(len(batch)) if isinstance(error, TimeoutError) else await self._failed(batch, error)\n"
         "        finally:",
@@ -18,7 +18,7 @@ MUTANTS = (
     Mutant(
         "every-outcome-is-delivered",
         "An event that its destination has not confirmed is not counted as delivered.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/sending/worker.py",
         "            if not isinstance(outcome, BaseException):",
         "            if True:",
         f"{UNIT}/test_worker.py::test_outcomes_settle_each_event_by_itself",
@@ -26,7 +26,7 @@ MUTANTS = (
     Mutant(
         "a-library-s-cancellation-ends-the-worker",
         "A client library that cancels its caller does not end a lane.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/sending/worker.py",
         "            await step(batch)\n        except (Exception, asyncio.CancelledError) as error:",
         "            await step(batch)\n        except Exception as error:",
         f"{UNIT}/test_worker.py::test_a_batch_that_fails_as_a_whole_is_sent_again_over_a_new_connection",
@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "resent-out-of-order",
         "What is sent again keeps its order.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self.queue.extendleft(reversed(events))",
         "self.queue.extend(events)",
         f"{UNIT}/test_worker.py::test_what_is_sent_again_goes_before_what_is_behind_it",
@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "poison-takes-its-neighbours",
         "A poison event is given up alone.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/sending/worker.py",
         "if one_spoils_all and len(batch) > 1:",
         "if False:",
         f"{UNIT}/test_worker.py::test_a_poison_event_is_dead_lettered_alone_and_the_rest_goes_on",
@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "no-bound-on-a-lane",
         "A full lane makes put wait and put_nowait raise.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self.shut = self.full and self.blocks",
         "self.shut = False",
         f"{UNIT}/test_put.py::test_a_full_lane_raises_from_put_nowait_and_makes_put_wait",
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "a-silent-drop",
         "Every drop is counted.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self._account.dropped += 1",
         "pass",
         f"{UNIT}/test_durable.py::test_a_lane_that_drops_counts_what_it_drops_and_keeps_its_bounds",
@@ -74,7 +74,7 @@ MUTANTS = (
     Mutant(
         "drops-what-is-on-its-way",
         "drop_old does not drop what is being sent.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "event = self.queue[self.in_flight]\n            del self.queue[self.in_flight]",
         "event = self.queue.popleft()",
         f"{UNIT}/test_durable.py::test_what_is_on_its_way_is_not_dropped_as_old",
@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "counted-twice",
         "Every accepted event is in the account exactly once.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self._account.delivered += count",
         "self._account.delivered += 2 * count",
         f"{UNIT}/test_lane.py::test_every_event_is_in_the_account_exactly_once",
@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "no-match-is-silent",
         "An event that no profile matches is counted.",
-        f"{ENGINE}/admission.py",
+        f"{ENGINE}/sending/admission.py",
         "self.unmatched += 1",
         "pass",
         f"{UNIT}/test_bus.py::test_no_match_is_counted_and_logged_once_a_name",

@@ -26,7 +26,7 @@ MUTANTS = (
     Mutant(
         "durable-in-memory-only",
         "An event of a profile with outbox: always is on the disk before put returns.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "return self.outbox is not None",
         "return False",
         f"{UNIT}/test_durable.py::"
@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "settled-before-confirmed",
         "An event stays on the disk until its destination has confirmed it.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self.last_seq = event.seq\n",
         "self.last_seq = event.seq; self.outbox.settle(self.name, [event.seq])\n",
         f"{UNIT}/test_durable.py::"
@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant(
         "never-settled",
         "What was delivered is not sent again by the next start.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "self.outbox.settle(self.name, seqs)",
         "pass",
         f"{UNIT}/test_durable.py::test_what_was_delivered_is_not_sent_again",
@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant(
         "overtakes-the-backlog",
         "What a restart finds on the disk goes before what is put after it.",
-        f"{ENGINE}/lane.py",
+        f"{ENGINE}/sending/lane.py",
         "if stored and (self.behind or (not self.blocks and",
         "if stored and ((not self.blocks and",
         f"{UNIT}/test_durable.py::test_what_a_restart_finds_goes_before_what_is_put_after_it",
@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "a-silent-drop-for-want-of-disk",
         "What a full outbox drops, where a profile says to drop, is counted.",
-        f"{ENGINE}/commits.py",
+        f"{ENGINE}/sending/commits.py",
         "lane.drop(parcel.event)",
         "pass",
         f"{UNIT}/test_durable.py::test_a_full_outbox_drops_the_new_event_and_counts_it_where_the_profile_says_to_drop",
@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         "let-go-before-the-dead-letter-is-written",
         "A dead letter is on the disk before the event is let go.",
-        f"{ENGINE}/burial.py",
+        f"{ENGINE}/sending/dead_letters.py",
         'return TransientError(f"an event cannot be delivered',
         'return None and TransientError(f"an event cannot be delivered',
         f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",
@@ -124,7 +124,7 @@ MUTANTS = (
     Mutant(
         "memory-forgotten-at-stop",
         "A stop writes down what a spilling lane still holds in memory.",
-        f"{ENGINE}/worker.py",
+        f"{ENGINE}/sending/worker.py",
         "await self._spill(timeout)",
         "pass",
         f"{UNIT}/test_durable.py::test_a_stop_spills_what_is_left_in_memory",

@@ -2,7 +2,7 @@
 
 from tests.mutations.mutant import Mutant
 
-CONSUMING = "evbus_like/engine/consuming"
+CONSUMING = "evbus_like/engine/receiving"
 UNIT = "tests/unit"
 CONSUMER = f"{UNIT}/test_consumer.py::test"
 HANDLERS = f"{UNIT}/test_handlers.py::test"
@@ -19,7 +19,7 @@ MUTANTS = (
     Mutant(
         "acknowledged-before-the-consequences",
         "An event is acknowledged after what its handler put is delivered or stored.",
-        f"{CONSUMING}/caller.py",
+        f"{CONSUMING}/invoker.py",
         "                await safe(self._bus, under_way.receipts, SAFE_WITHIN)",
         "                pass",
         f"{HANDLERS}_an_event_is_settled_only_when_what_its_handler_put_is_delivered",
@@ -27,7 +27,7 @@ MUTANTS = (
     Mutant(
         "poison-in-a-loop",
         "A body that cannot be read goes to the dead letters, never back to its queue.",
-        f"{CONSUMING}/caller.py",
+        f"{CONSUMING}/invoker.py",
         "return Verdict(DEAD, reason=problem)",
         'return Verdict("back", reason=problem)',
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "no-bound-on-a-received-body",
         "A body that is larger than max_event_bytes goes to the dead letters without a call.",
-        f"{CONSUMING}/caller.py",
+        f"{CONSUMING}/invoker.py",
         "if size > self._max_event_bytes:",
         "if False:",
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "retried-without-end",
         "After its attempts a failing event goes to the dead letters.",
-        f"{CONSUMING}/verdict.py",
+        f"{CONSUMING}/disposition.py",
         "if attempt >= options.attempts:",
         "if attempt > options.attempts:",
         f"{CONSUMER}_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goes_to_the_dead_letters",
@@ -51,7 +51,7 @@ MUTANTS = (
     Mutant(
         "requeue-drops",
         "REQUEUE gives an event back.",
-        f"{CONSUMING}/settling.py",
+        f"{CONSUMING}/settlement.py",
         "await self._source.requeue(self._feed, event)",
         "await self._source.ack(self._feed, [event])",
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[requeued]",
@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant(
         "reject-drops",
         "REJECT puts an event to the dead letters.",
-        f"{CONSUMING}/settling.py",
+        f"{CONSUMING}/settlement.py",
         "await self._source.dead(self._feed, event, verdict.reason)",
         "await self._source.ack(self._feed, [event])",
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[rejected]",
@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "settled-on-another-feed",
         "An event of a lost connection is not settled on the next one.",
-        f"{CONSUMING}/settling.py",
+        f"{CONSUMING}/settlement.py",
         "        self._held.clear()\n        self._open.clear()",
         "        self._held.clear()",
         f"{CONSUMER}_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again",
@@ -172,7 +172,7 @@ MUTANTS = (
     Mutant(
         "dedup-of-nothing",
         "With dedup an event that was handled is acknowledged without a call.",
-        f"{CONSUMING}/window.py",
+        f"{CONSUMING}/dedup.py",
         "        return event_id in self._ids",
         "        return False",
         f"{CONSUMER}_an_event_that_was_handled_already_is_acknowledged_without_a_call",
@@ -180,7 +180,7 @@ MUTANTS = (
     Mutant(
         "dedup-of-what-is-done-alone",
         "With dedup a repeat that comes while its event is handled waits for that.",
-        f"{CONSUMING}/window.py",
+        f"{CONSUMING}/dedup.py",
         "            await other.wait()",
         "            break",
         f"{CONSUMER}_a_repeat_that_comes_while_the_event_is_handled_waits_for_it_and_is_not_handled",
@@ -188,7 +188,7 @@ MUTANTS = (
     Mutant(
         "dedup-durable-after-the-ack",
         "With dedup_durable an id is on the disk before its event is acknowledged.",
-        f"{CONSUMING}/durable_window.py",
+        f"{CONSUMING}/durable_dedup.py",
         "                return await self._outbox.note_handled(self.listener, event_id, gone)",
         "                return None",
         f"{UNIT}/test_dedup_durable.py"
@@ -222,7 +222,7 @@ MUTANTS = (
     Mutant(
         "events-of-one-key-at-once",
         "Events of one key are handled one after another.",
-        f"{CONSUMING}/turns.py",
+        f"{CONSUMING}/keyed_queue.py",
         "            if behind is not None:\n                behind.append(event)\n                return",
         "            if False:\n                return",
         f"{UNIT}/test_turns.py::test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not",
@@ -263,7 +263,7 @@ MUTANTS = (
     Mutant(
         "secrets-in-the-log",
         "What a handler calls sensitive is not in the log.",
-        f"{CONSUMING}/telling.py",
+        f"{CONSUMING}/failure_log.py",
         "        if without != whole:",
         "        if False:",
         f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",

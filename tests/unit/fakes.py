@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evbus_like.engine.bus import Bus
-from evbus_like.engine.destination import LaneOptions
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure
-from evbus_like.engine.lane import Lane
 from evbus_like.engine.put import Putter
-from evbus_like.engine.router import Entry
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.destination import LaneOptions
+from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.router import Entry
+from evbus_like.engine.sending.serializer import Serializer
 from evbus_like.serialize import json_serialize
 
 HANG = 10.0  # seconds after which a test that waits has failed; none of them takes a fraction of it

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.engine.consuming.caller import Caller
-from evbus_like.engine.consuming.consumer import Consumer
-from evbus_like.engine.consuming.handler import Handler
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 from tests.unit.fakes import HANG
 
 

@@ -11,8 +11,8 @@ from evbus_like.amqp import refusals
 from evbus_like.amqp.copies import Answers, Copy, Unroutable
 from evbus_like.amqp.deliveries import Delivery
 from evbus_like.amqp.feed import Feed
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.receiving.subscription import Subscription
 
 SUBSCRIPTION = Subscription("orders", ("placed",), "shipping", "ship")
 

@@ -10,7 +10,7 @@ from evbus_like.amqp import copies, letters
 from evbus_like.amqp.copies import Answers
 from evbus_like.amqp.letters import Letters, Sending, properties_of
 from evbus_like.engine.errors import DestinationRefused, TransientError
-from evbus_like.engine.rpc.letter import Letter, Unroutable, Unsure
+from evbus_like.engine.message import Message, Unroutable, Unsure
 
 RETURN, ACK, NACK = 50, 80, 120
 
@@ -23,7 +23,7 @@ def header(raw, size):
     return struct.pack(">HHQ", 60, 0, size) + raw
 
 
-class Told(Letter):
+class Told(Message):
     """A letter that notes its outcomes."""
 
     __slots__ = ("outcomes",)
@@ -177,7 +177,7 @@ def test_a_body_is_cut_into_frames_that_the_channel_takes():
 def test_the_names_of_methods_that_were_sent_to_are_bounded():
     made = Letters(FakeCopies())
     for number in range(5000):
-        made._method(Letter("e", f"s.{number}", b"", "i"))
+        made._method(Message("e", f"s.{number}", b"", "i"))
     assert len(made._methods) <= 1001
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from evbus_like.amqp.receiver import Receiver
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import TransientError
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 
 class Feed:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.block import Block
 from evbus_like.engine.errors import Blocked, NotDelivered, TransientError
+from evbus_like.engine.sending.block import Block
 from tests.unit.fakes import HANG, Destination, entry, running, until
 
 QUICK = 0.02  # a lane's deadline in seconds; the tests outwait several of them

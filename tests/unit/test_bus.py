@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from evbus_like.engine import bus as bus_module
-from evbus_like.engine.admission import NAMES_REMEMBERED
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import LifecycleError, ProfileError, TransientError
 from evbus_like.engine.put import Putter
+from evbus_like.engine.sending.admission import NAMES_REMEMBERED
 from tests.unit.fakes import HANG, Broken, Destination, entry, running, until
 
 

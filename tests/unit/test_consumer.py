@@ -1,4 +1,4 @@
-"""engine/consuming/consumer.py: events in, handled, and settled, whatever the source does."""
+"""engine/receiving/consumer.py: events in, handled, and settled, whatever the source does."""
 
 import asyncio
 import json
@@ -6,9 +6,9 @@ from collections import deque
 
 import pytest
 
-from evbus_like.engine.consuming import consumer as consumers
-from evbus_like.engine.consuming.received import ReceivedEvent
 from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.receiving import consumer as consumers
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN
 from tests.unit.fakes import HANG, until
 from tests.unit.sources import Log, Source, consuming, hang, made

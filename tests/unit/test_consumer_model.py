@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evbus_like.engine.consuming import consumer as consumers
-from evbus_like.engine.consuming import settling
+from evbus_like.engine.receiving import consumer as consumers
+from evbus_like.engine.receiving import settlement
 from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY
 from tests.unit.sources import Source, consuming
 
@@ -44,7 +44,7 @@ class Unsteady(Source):
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     monkeypatch.setattr(consumers, "RETRY_CAP", 0.002)
-    monkeypatch.setattr(settling, "REQUEUE_CAP", 0.002)
+    monkeypatch.setattr(settlement, "REQUEUE_CAP", 0.002)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -15,7 +15,7 @@ from evbus_like.amqp import batch
 from evbus_like.amqp.frames import Encoder
 from evbus_like.engine import values
 from evbus_like.engine.event import Event
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.serializer import Serializer
 from evbus_like.kafka.batches import Stack, in_rounds
 from evbus_like.serialize import json_serialize
 from tests.unit.fakes import Destination, dump_json, entry, running, until

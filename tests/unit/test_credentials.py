@@ -1,4 +1,4 @@
-"""bridge/credentials.py: a file becomes contexts, or an error that says what to do and shows no secret."""
+"""hub/profiles/credentials.py: a file becomes contexts, or an error that says what to do and shows no secret."""
 
 import os
 
@@ -146,7 +146,7 @@ async def test_an_unreadable_file_is_named(hub, write, monkeypatch):
 
 
 async def test_a_huge_file_is_refused_before_it_is_read(hub, write, monkeypatch):
-    from evbus_like.bridge import credentials
+    from evbus_like.hub.profiles import credentials
 
     monkeypatch.setattr(credentials, "MAX_BYTES", 100)
 

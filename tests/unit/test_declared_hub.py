@@ -1,4 +1,4 @@
-"""Declared events on the hub: bridge/declared.py, evbus/events.py, bridge/background.py, and the command's two."""
+"""Declared events on the hub: hub/application/events.py, evbus/events.py, hub/background.py, and the command's two."""
 
 import asyncio
 import json
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evbus_like.bridge import declared
 from evbus_like.engine.errors import BadEvent, LifecycleError
 from evbus_like.engine.event import service_of
+from evbus_like.hub.application import events
 from evbus_like.testing import new_hub, running
 
 AUTH = '''
@@ -125,9 +125,9 @@ def test_an_event_shows_its_schema_and_checks_bodies(app):
 
 
 def test_an_event_is_found_by_service_and_type_or_not_at_all(app):
-    assert declared.find(app, "web shop", "sold") is app.event.shop.sold
-    assert declared.find(app, "shop", "sold") is None
-    assert declared.find(app, "web shop", "bought") is None
+    assert events.find(app, "web shop", "sold") is app.event.shop.sold
+    assert events.find(app, "shop", "sold") is None
+    assert events.find(app, "web shop", "bought") is None
 
 
 UNKNOWN = [
@@ -285,7 +285,7 @@ def test_a_bus_that_does_not_start_in_time_is_given_up(run_python):
         HUB
         + """
 import asyncio, threading
-from evbus_like.bridge import background
+from evbus_like.hub import background
 from evbus_like.engine.errors import LifecycleError
 background.START_TIMEOUT = 0.2
 ended = threading.Event()

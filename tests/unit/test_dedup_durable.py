@@ -6,10 +6,10 @@ import textwrap
 
 import pytest
 
-from evbus_like.engine.consuming.durable_window import DurableWindow
 from evbus_like.engine.errors import HandlerError, StorageError
 from evbus_like.engine.outbox import Outbox, OutboxLocked
 from evbus_like.engine.outbox.recovery import recover
+from evbus_like.engine.receiving.durable_dedup import DurableDedupWindow
 from evbus_like.testing import eventually, new_hub, running
 from tests.unit.fakes import HANG
 from tests.unit.sources import Log, Source, made
@@ -141,22 +141,22 @@ async def box(path):
 
 
 async def known(box, listener="queue", size=100):
-    window = DurableWindow(box, listener, size)
+    window = DurableDedupWindow(box, listener, size)
     await window.load()
     return list(window._ids)
 
 
 async def test_the_newest_ids_of_a_listener_are_kept_and_no_others(box):
-    window = DurableWindow(box, "queue", 3)
+    window = DurableDedupWindow(box, "queue", 3)
     for each in ("a", "b", "c", "a", "d", "e"):
         await window.add(each)
-    await DurableWindow(box, "other", 3).add("z")
+    await DurableDedupWindow(box, "other", 3).add("z")
     assert await known(box) == ["a", "d", "e"]
     assert await known(box, "other") == ["z"]
 
 
 async def test_a_smaller_window_forgets_the_oldest_on_the_disk_as_well(box):
-    window = DurableWindow(box, "queue", 5)
+    window = DurableDedupWindow(box, "queue", 5)
     for each in "abcde":
         await window.add(each)
     assert await known(box, size=2) == ["d", "e"]
@@ -164,7 +164,7 @@ async def test_a_smaller_window_forgets_the_oldest_on_the_disk_as_well(box):
 
 
 async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first(box, path):
-    window = DurableWindow(box, "queue", 3)
+    window = DurableDedupWindow(box, "queue", 3)
     note, failures = box.note_handled, [StorageError("full"), StorageError("full")]
 
     async def failing(*args):
@@ -202,7 +202,7 @@ async def test_a_file_of_version_1_gets_the_table(path):
         old.execute("PRAGMA user_version = 1")
     old.close()
     assert box.open() is None
-    await DurableWindow(box, "queue", 3).add("a")
+    await DurableDedupWindow(box, "queue", 3).add("a")
     assert await known(box) == ["a"]
     await box.close()
 
@@ -210,7 +210,7 @@ async def test_a_file_of_version_1_gets_the_table(path):
 async def test_ids_are_recovered_from_a_damaged_file(path):
     box = Outbox(path)
     box.open()
-    window = DurableWindow(box, "queue", 100)
+    window = DurableDedupWindow(box, "queue", 100)
     for number in range(20):
         await window.add(f"id-{number}")
     await box.close()

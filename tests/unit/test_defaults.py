@@ -1,8 +1,8 @@
-"""bridge/defaults.py: where a setting comes from."""
+"""hub/profiles/settings.py: where a setting comes from."""
 
 import pytest
 
-from evbus_like.bridge import defaults
+from evbus_like.hub.profiles import settings
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_evbus_goes_before_serialize_and_both_before_the_configuration(hub, evbu
     if evbus:
         hub.evbus.SERIAL_PLUGIN = evbus
 
-    assert defaults.serializer_name(hub) == chosen
+    assert settings.serializer_name(hub) == chosen
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_the_contexts_choose_the_matcher_before_the_hub_and_the_configuration(hu
     if plugin:
         hub.match.PLUGIN = plugin
 
-    assert defaults.matcher_name(hub, contexts) == chosen
+    assert settings.matcher_name(hub, contexts) == chosen
 
 
 def test_settings_of_pop_evbus_apps_are_read_too(hub):
-    assert defaults.config(hub, "error_callback_ref", "nothing") == "nothing"
+    assert settings.config(hub, "error_callback_ref", "nothing") == "nothing"
     hub.OPT = {"evbus": {"error_callback_ref": "app.errors"}}
 
-    assert defaults.config(hub, "error_callback_ref") == "app.errors"
+    assert settings.config(hub, "error_callback_ref") == "app.errors"

@@ -1,4 +1,4 @@
-"""bridge/destination.py: an ingress plugin and a profile, as the engine's destination."""
+"""hub/profiles/destination.py: an ingress plugin and a profile, as the engine's destination."""
 
 import asyncio
 import inspect
@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from evbus_like.bridge.destination import PluginDestination, probe
 from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
 from evbus_like.engine.event import Event
+from evbus_like.hub.profiles.destination import PluginDestination, probe
 
 
 def plugin(**functions):

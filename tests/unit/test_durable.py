@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from evbus_like.engine import commits as engine_commits
 from evbus_like.engine.errors import (
     Dropped,
     EventTooLarge,
@@ -18,6 +17,7 @@ from evbus_like.engine.errors import (
 )
 from evbus_like.engine.event import quietly
 from evbus_like.engine.outbox import Outbox
+from evbus_like.engine.sending import commits as engine_commits
 from tests.unit.fakes import Destination, entry, running, until
 
 DURABLE = {"durable": True}

@@ -92,10 +92,10 @@ def test_a_forked_child_makes_other_ids(run_python):
 def test_a_twin_keeps_everything_and_can_be_changed_alone():
     event = Event("k", {"a": 1}, "p", {"h": 1}, "key", True)
 
-    twin = event.twin()
-    twin.body = b"{}"
+    copy = event.copy()
+    copy.body = b"{}"
 
-    assert all(getattr(twin, name) == getattr(event, name) for name in Event.__slots__ if name != "body")
+    assert all(getattr(copy, name) == getattr(event, name) for name in Event.__slots__ if name != "body")
     assert event.body == {"a": 1}
 
 

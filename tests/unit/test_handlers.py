@@ -1,4 +1,4 @@
-"""evbus/handlers.py and bridge/handlers.py: marked functions of the handler dyne receive, in memory."""
+"""evbus/handlers.py and hub/application/handlers.py: marked functions of the handler dyne receive, in memory."""
 
 import asyncio
 import sys
@@ -334,7 +334,7 @@ async def test_the_trace_the_correlation_and_the_call_stack_are_carried_on(app):
 
 
 def received(**headers):
-    from evbus_like.engine.consuming.received import ReceivedEvent
+    from evbus_like.engine.receiving.received import ReceivedEvent
 
     return ReceivedEvent(b"", "placed", "orders", headers.pop("id", "7"), headers)
 

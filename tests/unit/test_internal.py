@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import ProfileError, QueueFull
 from evbus_like.engine.event import Event
+from evbus_like.engine.receiving.subscription import Subscription
 from tests.unit.fakes import HANG, until
 
 

@@ -7,8 +7,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka
 
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import TransientError
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka import consumer, member
 from evbus_like.kafka.settings import settings
 
@@ -211,7 +211,7 @@ async def test_a_record_is_settled_only_when_its_dead_letter_is_safe(feed):
     (event,) = received(feed, 0)
     safe = asyncio.Event()
 
-    async def put(topic, record, epitaph):
+    async def put(topic, record, dead_letter_headers):
         await safe.wait()
 
     feed._letters.put = put

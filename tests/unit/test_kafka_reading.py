@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import errors as kafka
 
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DestinationRefused, HandlerError, ProfileError, TransientError
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka import failures, producer, starting
 from evbus_like.kafka.dead import topic_name
 from evbus_like.kafka.offsets import Partition

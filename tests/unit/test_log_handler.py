@@ -1,11 +1,11 @@
-"""bridge/log_handler.py and log/queue.py: log records as events, and no line that leads to another."""
+"""hub/log_handler.py and log/queue.py: log records as events, and no line that leads to another."""
 
 import json
 import logging
 
 import pytest
 
-from evbus_like.bridge.log_handler import BusHandler
+from evbus_like.hub.log_handler import BusHandler
 from tests.unit.fakes import until
 
 

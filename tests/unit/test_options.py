@@ -1,11 +1,11 @@
-"""bridge/options.py: what is said about a wrong option of a profile."""
+"""engine/options.py: what is said about a wrong option of a profile."""
 
 import math
 
 import pytest
 
-from evbus_like.bridge.options import COMMON, RETRY, common_problems, lane_options, problems
-from evbus_like.engine.destination import LaneOptions
+from evbus_like.engine.options import COMMON, RETRY, common_problems, lane_options, problems
+from evbus_like.engine.sending.destination import LaneOptions
 
 SPECS = {"exchange": (str, "help"), "durable": (bool, "help"), "topics": ((str, list), "help")}
 

@@ -8,7 +8,7 @@ from evbus_like.engine.errors import EventTooLarge, OutboxFull, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.receipt import Receipt
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.serializer import Serializer
 from tests.unit.fakes import Destination, dump_json, entry, running, until
 
 DURABLE = {"durable": True}

@@ -15,7 +15,7 @@ from evbus_like.engine.outbox.contents import measure
 from evbus_like.engine.outbox.page import read_page
 from evbus_like.engine.outbox.record import pack, size
 from evbus_like.engine.outbox.store import Store
-from evbus_like.engine.outbox.tally import Tally
+from evbus_like.engine.outbox.tally import OutboxUsage
 from tests.unit.outboxes import content, make
 
 NAMES = ("a", "b", "c")
@@ -35,7 +35,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.open()
 
     def open(self):
-        return Store(lambda: connect(self.folder / "outbox.db"), "outbox.db", Tally(2**40, "outbox.db"))
+        return Store(lambda: connect(self.folder / "outbox.db"), "outbox.db", OutboxUsage(2**40, "outbox.db"))
 
     def teardown(self):
         recent.MOST_SEGMENTS = MOST_SEGMENTS
@@ -130,7 +130,7 @@ TestSegments.settings = settings(max_examples=50, stateful_step_count=25, deadli
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(lambda: connect(tmp_path / "outbox.db"), "outbox.db", Tally(2**40, "outbox.db"))
+    store = Store(lambda: connect(tmp_path / "outbox.db"), "outbox.db", OutboxUsage(2**40, "outbox.db"))
     yield store
     store.close()
 
@@ -190,7 +190,7 @@ def test_routes_that_nothing_has_any_more_are_forgotten_with_the_next_start(stor
     for n in range(20):
         statements(store, [(pack(make(n)), (f"destination {n}",))])
     statements(store, [], *((f"destination {n}", [n + 1]) for n in range(1, 20)))
-    again = Store(lambda: connect(tmp_path / "outbox.db"), "outbox.db", Tally(2**40, "outbox.db"))
+    again = Store(lambda: connect(tmp_path / "outbox.db"), "outbox.db", OutboxUsage(2**40, "outbox.db"))
 
     assert [route.names for route in again.routes.all()] == [("destination 0",)]
     again.close()

@@ -1,10 +1,10 @@
-"""engine/consuming/patterns.py: the patterns of AMQP's topic exchanges."""
+"""engine/receiving/patterns.py: the patterns of AMQP's topic exchanges."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evbus_like.engine.consuming.patterns import is_pattern, matches
+from evbus_like.engine.receiving.patterns import is_pattern, matches
 
 
 def slow(pattern, words):

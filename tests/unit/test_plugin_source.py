@@ -1,12 +1,12 @@
-"""bridge/source.py: an egress plugin as a source, and the connection that its handlers share."""
+"""hub/profiles/source.py: an egress plugin as a source, and the connection that its handlers share."""
 
 import asyncio
 
 import pytest
 
-from evbus_like.bridge.source import PluginSource
-from evbus_like.engine.consuming.subscription import Subscription
 from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.hub.profiles.source import PluginSource
 
 
 class Function:

@@ -1,11 +1,11 @@
-"""bridge/plugins.py: plugins of other packages, whole and broken ones, found by pop."""
+"""hub/plugins.py: plugins of other packages, whole and broken ones, found by pop."""
 
 import textwrap
 
 import pytest
 
-from evbus_like.bridge import conflict, plugins
 from evbus_like.engine.errors import LifecycleError, ProfileError
+from evbus_like.hub import conflict, plugins
 
 RUN = """
 import asyncio, logging, pop.hub

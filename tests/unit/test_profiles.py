@@ -1,13 +1,13 @@
-"""bridge/profiles.py: from contexts to lanes, and what is said about a wrong profile."""
+"""hub/profiles/plan.py: from contexts to lanes, and what is said about a wrong profile."""
 
 import pytest
 
-from evbus_like.bridge import profiles
 from evbus_like.engine.errors import ProfileError
+from evbus_like.hub.profiles import plan
 
 
 def names(hub, contexts):
-    return [entry.lane.name for entry in profiles.entries(hub, contexts, lambda failure: None)]
+    return [entry.lane.name for entry in plan.entries(hub, contexts, lambda failure: None)]
 
 
 async def refused(hub, contexts):
@@ -37,7 +37,7 @@ async def test_no_profiles_are_no_error(hub, contexts):
 
 @pytest.mark.parametrize("provider", ["amqp", "pika", "rabbitmq"])
 async def test_every_alias_leads_to_the_same_plugin(hub, provider):
-    (planned,) = profiles.plan(hub, {provider: {"a": {}}})
+    (planned,) = plan.plan(hub, {provider: {"a": {}}})
 
     assert (planned.plugin, planned.problem) == ("amqp", "")
 
@@ -110,7 +110,7 @@ async def test_an_error_about_a_profile_shows_no_secret(hub, acct):
     [("glob", "orders.*", "orders.eu", "order"), ("regex", "o+", "oo", "oox"), ("exact", "o*", "o*", "oo")],
 )
 async def test_the_profile_s_name_is_the_pattern(hub, matcher, pattern, yes, no):
-    (entry,) = profiles.entries(hub, {"match_plugin": matcher, "internal": {pattern: {}}}, lambda failure: None)
+    (entry,) = plan.entries(hub, {"match_plugin": matcher, "internal": {pattern: {}}}, lambda failure: None)
 
     assert entry.matches(yes)
     assert not entry.matches(no)
@@ -118,20 +118,20 @@ async def test_the_profile_s_name_is_the_pattern(hub, matcher, pattern, yes, no)
 
 async def test_the_serializer_of_a_profile_goes_before_the_default(hub):
     hub.serialize.PLUGIN = "yaml"
-    made = profiles.entries(hub, {"internal": [{"a": {}}, {"b": {"serializer": "msgpack"}}]}, lambda failure: None)
+    made = plan.entries(hub, {"internal": [{"a": {}}, {"b": {"serializer": "msgpack"}}]}, lambda failure: None)
 
     assert [entry.serializer.name for entry in made] == ["yaml", "msgpack"]
     assert made[0].serializer.dump({"a": 1}) == b"a: 1\n"
 
 
 async def test_a_profile_shares_its_serializer_with_others_of_that_name(hub):
-    made = profiles.entries(hub, {"internal": {"a": {}, "b": {}}}, lambda failure: None)
+    made = plan.entries(hub, {"internal": {"a": {}, "b": {}}}, lambda failure: None)
 
     assert made[0].serializer is made[1].serializer
 
 
 async def test_the_limits_of_a_plugin_become_those_of_its_lane(hub):
-    amqp, kafka, small = profiles.entries(
+    amqp, kafka, small = plan.entries(
         hub,
         {
             "amqp": {"a": {}},

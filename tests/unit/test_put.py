@@ -20,8 +20,8 @@ from evbus_like.engine.errors import (
     TransientError,
 )
 from evbus_like.engine.put import Putter
-from evbus_like.engine.router import Entry, Router
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.router import Entry, Router
+from evbus_like.engine.sending.serializer import Serializer
 from tests.unit.fakes import HANG, JSON, Broken, Destination, dump_json, entry, running, until
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from evbus_like.engine.deadlines import NEVER, DeadlineTimer
 from evbus_like.engine.errors import BusStopped, PoisonEvent
 from evbus_like.engine.receipt import Receipt
-from evbus_like.engine.watch import NEVER, Watch
 
 
 def test_it_tells_queued_from_matched_from_delivered():
@@ -32,7 +32,7 @@ def test_it_is_not_delivered_where_one_destination_gave_up():
 
 async def test_who_waits_hears_of_a_refusal():
     receipt = Receipt("id")
-    waiting = asyncio.create_task(receipt.wait_accepted(Watch(), NEVER))
+    waiting = asyncio.create_task(receipt.wait_accepted(DeadlineTimer(), NEVER))
     await asyncio.sleep(0)
 
     receipt.withdraw(BusStopped("stopped"))
@@ -44,7 +44,7 @@ async def test_who_waits_hears_of_a_refusal():
 
 async def test_who_leaves_before_acceptance_withdraws_the_event():
     receipt = Receipt("id")
-    waiting = asyncio.create_task(receipt.wait_accepted(Watch(), NEVER))
+    waiting = asyncio.create_task(receipt.wait_accepted(DeadlineTimer(), NEVER))
     await asyncio.sleep(0)
 
     waiting.cancel()

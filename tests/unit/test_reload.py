@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evbus_like.engine import worker
 from evbus_like.engine.errors import DestinationRefused, LifecycleError, PutError, TransientError
 from evbus_like.engine.outbox import Outbox
-from evbus_like.engine.reload import reload
+from evbus_like.engine.sending import worker
+from evbus_like.engine.sending.reload import reload
 from tests.unit.fakes import FAST, HANG, Destination, entry, running, until
 
 FOR_EVER = {"retry_base": 3600.0, "retry_cap": 3600.0, "refused_cap": 3600.0}

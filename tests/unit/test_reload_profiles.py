@@ -1,4 +1,4 @@
-"""bridge/reload.py and hub.evbus.init.reload: profiles read again while the bus runs."""
+"""hub/profiles/reload.py and hub.evbus.init.reload: profiles read again while the bus runs."""
 
 import asyncio
 import logging

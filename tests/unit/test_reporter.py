@@ -1,12 +1,12 @@
-"""bridge/reporter.py: the log and the error callback hear of events that did not get through, and feed nothing."""
+"""hub/reporter.py: the log and the error callback hear of events that did not get through, and feed nothing."""
 
 import asyncio
 import threading
 
 import pytest
 
-from evbus_like.bridge import reporter as reporter_module
 from evbus_like.engine.errors import PoisonEvent, SerializeError
+from evbus_like.hub import reporter as reporter_module
 from tests.unit.fakes import HANG, until
 
 

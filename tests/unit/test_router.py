@@ -3,8 +3,8 @@
 import pytest
 
 from evbus_like.engine.errors import BadEvent
-from evbus_like.engine.router import Router
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.router import Router
+from evbus_like.engine.sending.serializer import Serializer
 from tests.unit.fakes import entry
 
 

@@ -6,9 +6,9 @@ import gc
 import pytest
 
 from evbus_like.engine.errors import LifecycleError, Refused, RpcError, RpcTimeout, UnserializableValue
+from evbus_like.engine.message import Message, Unsure
 from evbus_like.engine.rpc import client as engine_client
-from evbus_like.engine.rpc.letter import Letter, Unsure
-from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.rpc.send_buffer import SendBuffer
 from evbus_like.testing import eventually, running
 from tests.rpc import client, serving
 from tests.unit.fakes import HANG
@@ -218,7 +218,7 @@ class TestPost:
     """A post settles every letter, whatever its source does."""
 
     def letter(self):
-        return Letter("e", "k", b"", "id")
+        return Message("e", "k", b"", "id")
 
     async def test_letters_of_one_turn_are_sent_together_and_in_order(self):
         batches = []
@@ -228,7 +228,7 @@ class TestPost:
             for each in letters:
                 each.settle(None)
 
-        post, outcomes = Post(send, "test"), []
+        post, outcomes = SendBuffer(send, "test"), []
         letters = [self.letter() for _ in range(3)]
         for each in letters:
             post.put(each, outcomes.append)
@@ -241,7 +241,7 @@ class TestPost:
         async def send(letters):
             pass
 
-        post, outcomes = Post(send, "test", within=0.05), []
+        post, outcomes = SendBuffer(send, "test", within=0.05), []
         post.put(self.letter(), outcomes.append)
         await asyncio.sleep(0.02)
         post.put(self.letter(), outcomes.append)
@@ -254,7 +254,7 @@ class TestPost:
         async def send(letters):
             await asyncio.sleep(3600)
 
-        post, outcomes = Post(send, "test", within=0.05), []
+        post, outcomes = SendBuffer(send, "test", within=0.05), []
         post.put(self.letter(), outcomes.append)
         await eventually(lambda: len(outcomes) == 1, HANG)
         assert isinstance(outcomes[0], Unsure)
@@ -265,7 +265,7 @@ class TestPost:
             letters[0].settle(None)
             raise UnserializableValue("not this one")
 
-        post, outcomes = Post(send, "test"), []
+        post, outcomes = SendBuffer(send, "test"), []
         for _ in range(2):
             post.put(self.letter(), outcomes.append)
         await eventually(lambda: len(outcomes) == 2, HANG)
@@ -277,7 +277,7 @@ class TestPost:
         async def send(letters):
             await asyncio.sleep(3600)
 
-        post, outcomes = Post(send, "test"), []
+        post, outcomes = SendBuffer(send, "test"), []
         post.put(self.letter(), outcomes.append)
         await asyncio.sleep(0)
         post.put(self.letter(), outcomes.append)

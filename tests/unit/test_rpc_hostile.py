@@ -6,8 +6,8 @@ import json
 import pytest
 
 from evbus_like.engine.errors import BadRequest, RemoteError, RpcError
+from evbus_like.engine.message import Unroutable
 from evbus_like.engine.rpc import wire
-from evbus_like.engine.rpc.letter import Unroutable
 from evbus_like.testing import eventually
 from tests.rpc import client, raw, serving
 from tests.unit.fakes import HANG

@@ -1,4 +1,4 @@
-"""bridge/secrets.py: no secret of a profile survives in any text that leaves the bus."""
+"""hub/secrets.py: no secret of a profile survives in any text that leaves the bus."""
 
 from urllib.parse import quote
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evbus_like.bridge import secrets
+from evbus_like.hub import secrets
 
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=6).filter(lambda text: "***" not in text)
 NAMES = ["password", "passwd", "sasl_plain_password", "passphrase", "secret", "client_secret", "token", "api_key",

@@ -231,10 +231,10 @@ def test_a_cycle_is_an_error(name):
 
 
 def test_a_value_twice_in_a_body_is_no_cycle(name):
-    twin = {"a": [1]}
+    copy = {"a": [1]}
     plugin, _ = FORMATS[name]
 
-    assert plugin.load(None, plugin.dump(None, [twin, twin])) == [twin, twin]
+    assert plugin.load(None, plugin.dump(None, [copy, copy])) == [copy, copy]
 
 
 def test_all_formats_write_the_same_times_numbers_and_ids(name):

@@ -3,7 +3,7 @@
 import pytest
 
 from evbus_like.engine.errors import EventTooLarge, SerializeError
-from evbus_like.engine.serializer import Serializer
+from evbus_like.engine.sending.serializer import Serializer
 from tests.unit.fakes import JSON, entry
 
 

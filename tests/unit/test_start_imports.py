@@ -11,13 +11,13 @@ LATER = (
     "aiormq",
     "msgspec",
     "regex",
-    "evbus_like.bridge.binding",
-    "evbus_like.bridge.calls",
-    "evbus_like.bridge.memory_feed",
-    "evbus_like.bridge.services",
-    "evbus_like.engine.consuming.consumer",
+    "evbus_like.hub.application.binding",
+    "evbus_like.hub.application.rpc_clients",
+    "evbus_like.memory.feed",
+    "evbus_like.hub.application.services",
+    "evbus_like.engine.receiving.consumer",
     "evbus_like.engine.rpc.client",
-    "evbus_like.engine.rpc.middleware",
+    "evbus_like.engine.middleware",
     "evbus_like.engine.rpc.server",
 )
 
@@ -48,5 +48,9 @@ def test_a_start_in_memory_and_a_put_import_no_client_and_nothing_that_receives_
 
 
 def test_handlers_and_services_import_what_they_need(imported):
-    needed = {"evbus_like.bridge.binding", "evbus_like.bridge.services", "evbus_like.engine.consuming.consumer"}
+    needed = {
+        "evbus_like.hub.application.binding",
+        "evbus_like.hub.application.services",
+        "evbus_like.engine.receiving.consumer",
+    }
     assert needed <= imported("await hub.evbus.handlers.start(); await hub.evbus.rpc.start()")

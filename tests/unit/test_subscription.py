@@ -1,8 +1,8 @@
-"""engine/consuming/subscription.py: names and flags of queues, as nameko 2.14 has them (nameko/events.py)."""
+"""engine/receiving/subscription.py: names and flags of queues, as nameko 2.14 has them (nameko/events.py)."""
 
 import pytest
 
-from evbus_like.engine.consuming.subscription import BROADCAST, SERVICE_POOL, SINGLETON, Subscription
+from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON, Subscription
 
 
 @pytest.mark.parametrize(

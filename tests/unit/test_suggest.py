@@ -1,8 +1,8 @@
-"""bridge/suggest.py: the nearest right name for a wrong one."""
+"""engine/suggest.py: the nearest right name for a wrong one."""
 
 import pytest
 
-from evbus_like.bridge.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("jsn", "json"), ("mesgpack", "msgpack"), ("Yaml", "yaml")])

@@ -3,11 +3,11 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from evbus_like.engine.consuming.caller import Caller
-from evbus_like.engine.consuming.consumer import Consumer
-from evbus_like.engine.consuming.handler import REQUEUE, Handler, HandlerOptions
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.handler import REQUEUE, Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.testing import eventually
 
 

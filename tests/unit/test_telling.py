@@ -1,4 +1,4 @@
-"""engine/consuming/telling.py and sensitive.py: what the log says of a failed call, and what it does not."""
+"""engine/receiving/failure_log.py and sensitive.py: what the log says of a failed call, and what it does not."""
 
 import dataclasses
 import enum
@@ -7,8 +7,8 @@ import typing
 
 import pytest
 
-from evbus_like.engine.consuming.sensitive import HIDDEN, MOST, redacted, shown
 from evbus_like.engine.errors import BadEvent
+from evbus_like.engine.receiving.sensitive import HIDDEN, MOST, redacted, shown
 from evbus_like.handlers import REJECT
 from tests.unit.fakes import until
 from tests.unit.sources import Log, Source, consuming

@@ -1,4 +1,4 @@
-"""engine/consuming/turns.py: which event is next."""
+"""engine/receiving/keyed_queue.py: which event is next."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.turns import Turns
+from evbus_like.engine.receiving.keyed_queue import KeyedQueue
+from evbus_like.engine.receiving.received import ReceivedEvent
 
 
 def event(number, order=None):
@@ -15,14 +15,14 @@ def event(number, order=None):
 
 
 async def test_events_come_in_the_order_of_their_arrival():
-    turns = Turns()
+    turns = KeyedQueue()
     for number in range(3):
         turns.add(event(number))
     assert [(await turns.next()).id for _ in range(3)] == ["0", "1", "2"]
 
 
 async def test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not():
-    turns = Turns()
+    turns = KeyedQueue()
     first = event(0, "a")
     for each in (first, event(1, "a"), event(2, "b")):
         turns.add(each)
@@ -35,7 +35,7 @@ async def test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not()
 
 
 async def test_a_taker_that_is_woken_and_cancelled_hands_its_event_on():
-    turns = Turns()
+    turns = KeyedQueue()
     one, two = (asyncio.create_task(turns.next()) for _ in range(2))
     await asyncio.sleep(0)
     turns.add(event(0))
@@ -48,7 +48,7 @@ class Orders(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.turns = Turns()
+        self.turns = KeyedQueue()
         self.count = 0
         self.waiting = []  # added and not given, in order
         self.under_way = []
@@ -132,7 +132,7 @@ TestOrders = Orders.TestCase
 @given(st.lists(st.sampled_from([None, "a", "b"]), max_size=20), st.integers(1, 4))
 def test_workers_handle_each_order_one_after_another_and_lose_nothing(orders, workers):
     async def main():
-        turns, done, busy = Turns(), [], set()
+        turns, done, busy = KeyedQueue(), [], set()
 
         async def work():
             while True:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.watch import Watch
+from evbus_like.engine.deadlines import DeadlineTimer
 from tests.unit.fakes import HANG
 
 
@@ -15,7 +15,7 @@ async def loop():
 
 @pytest.fixture
 def watch():
-    return Watch()
+    return DeadlineTimer()
 
 
 async def ending(watch, seconds, ended, name):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evbus_like.engine import worker as worker_module
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
-from evbus_like.engine.tries import UNKNOWN_KIND_ATTEMPTS
+from evbus_like.engine.sending import worker as worker_module
+from evbus_like.engine.sending.retries import UNKNOWN_KIND_ATTEMPTS
 from tests.unit.fakes import HANG, Broken, Destination, entry, running, until
 
 

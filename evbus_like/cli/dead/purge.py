@@ -8,7 +8,7 @@ from typing import Any
 
 from evbus_like.cli import console, file, shown
 from evbus_like.cli.dead import change, which
-from evbus_like.cli.wrong import UsageError
+from evbus_like.cli.errors import UsageError
 
 AT_ONCE = 5000  # to a transaction
 

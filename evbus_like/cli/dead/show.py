@@ -7,7 +7,7 @@ from typing import Any
 
 from evbus_like.cli import console, file
 from evbus_like.cli.dead import letter, which
-from evbus_like.cli.wrong import NotFound, UsageError
+from evbus_like.cli.errors import NotFound, UsageError
 from evbus_like.engine.outbox import inspect
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.cli import file, shown
-from evbus_like.cli.wrong import UsageError
+from evbus_like.cli.errors import UsageError
 from evbus_like.engine.outbox import DeadFilter, DeadLetter, inspect
 
 FILTERS = ("destination", "profile", "routing_key", "reason", "older_than")

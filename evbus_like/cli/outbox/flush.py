@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evbus_like.bridge import profiles
 from evbus_like.cli import common, console, file, shown
 from evbus_like.engine.account import Account
 from evbus_like.engine.outbox.summary import Summary, summarize
+from evbus_like.hub.profiles import plan
 
 IN_MEMORY = "internal"  # what is sent there ends with this process, and nobody will have read it
 
@@ -40,11 +40,11 @@ async def run(hub: Any) -> int:
 async def sendable(hub: Any) -> Mapping[str, Any]:
     """Give the profiles of the credentials file, without those in memory; raises CredentialsError and ProfileError."""
     given = await common.contexts(hub)
-    kept = {item.provider: item.name for item in profiles.plan(hub, given) if item.plugin == IN_MEMORY}
+    kept = {item.provider: item.name for item in plan.plan(hub, given) if item.plugin == IN_MEMORY}
     for name in kept.values():
         print(f"evbus: {name} is left alone: its queue is in the memory of the program that reads it", file=sys.stderr)
     sent = {provider: its for provider, its in given.items() if provider not in kept}
-    profiles.entries(hub, sent, hub.evbus.REPORTER)
+    plan.entries(hub, sent, hub.evbus.REPORTER)
     return sent
 
 

@@ -7,12 +7,12 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from evbus_like.bridge import profiles
-from evbus_like.bridge.secrets import redact
 from evbus_like.cli import common, console, file, shown
 from evbus_like.engine.errors import EvbusError
 from evbus_like.engine.outbox.lock import holder
 from evbus_like.engine.outbox.summary import Summary, summarize
+from evbus_like.hub.profiles import plan
+from evbus_like.hub.secrets import redact
 
 GONE = "gone"
 
@@ -27,7 +27,7 @@ async def run(hub: Any) -> int:
     known, code = None, 0
     if settings.acct_file and there:
         try:
-            known = {item.name: item for item in profiles.plan(hub, await common.contexts(hub))}
+            known = {item.name: item for item in plan.plan(hub, await common.contexts(hub))}
         except EvbusError as error:
             print(f"evbus outbox ls: nothing is said of profiles: {redact(str(error))}", file=sys.stderr)
             code = 1
@@ -41,7 +41,7 @@ async def run(hub: Any) -> int:
     return code
 
 
-def _profile(known: dict[str, profiles.Planned] | None, name: str) -> str | None:
+def _profile(known: dict[str, plan.Planned] | None, name: str) -> str | None:
     """Say what has become of a destination's profile: None where nobody knows."""
     if known is None:
         return None

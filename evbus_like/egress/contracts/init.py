@@ -14,13 +14,13 @@ A plugin brings events from one kind of source to the handlers of an application
 `ctx.acct` is the data of one profile; `ctx` is shared by all handlers of the profile, and the plugin may keep its
 connection on it, under any other name. `ctx.profile` is the profile's name.
 
-`subscription` is a `evbus_like.engine.consuming.subscription.Subscription`. It says of which `source` service and which
+`subscription` is a `evbus_like.engine.receiving.subscription.Subscription`. It says of which `source` service and which
 `event_types` (with the patterns of AMQP's topic exchanges; `subscription.wants(event_type)` knows them), how the
 `queue`, or consumer group, is called, and whether it is `reliable`, `auto_delete`, `exclusive`. Handlers that name the
 same queue share its events: pools and singletons are made of nothing else. Events of a service come from the place
 that the profile names, else from the one called `subscription.exchange`. What was given up goes to `subscription.dead`.
 
-An event is a `evbus_like.engine.consuming.received.ReceivedEvent`: raw bytes, routing_key (the event's type), service,
+An event is a `evbus_like.engine.receiving.received.ReceivedEvent`: raw bytes, routing_key (the event's type), service,
 id, headers, content_type, timestamp, redelivered, attempt, order, token. `evbus-id` in the headers is the id where the
 source has no place of its own for it. `token` is yours.
 
@@ -30,7 +30,7 @@ Optional::
     REQUIRES = ["pigeonlib"]
     REWINDS = True                             # `since` of a handler may be used
     async def retry(hub, ctx, feed, event, delay)    # give the event again after `delay` seconds, attempt counted
-    async def send(hub, ctx, feed, letters)    # for calls: write letters (evbus_like.engine.rpc.letter), in order, and
+    async def send(hub, ctx, feed, letters)    # for calls: write letters (evbus_like.engine.message), in order, and
                                                # settle each, then or later: it arrived, Unroutable, or another error
     async def open(hub, ctx)                   # called before the first subscribe, and after close
     async def close(hub, ctx)                  # all feeds have ended, or an open has failed: let go of the connection

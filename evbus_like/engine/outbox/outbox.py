@@ -30,7 +30,7 @@ from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
 from evbus_like.engine.outbox.row import pack as pack_row
 from evbus_like.engine.outbox.store import Parcel, Store, size_of
-from evbus_like.engine.outbox.tally import Counts, Tally
+from evbus_like.engine.outbox.tally import Counts, OutboxUsage
 from evbus_like.engine.outbox.writer import Writer
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Outbox:
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
         self.path = Path(os.path.realpath(Path(path).expanduser()))  # two names of one file are one outbox
-        self.tally = Tally(max_bytes, str(self.path))
+        self.tally = OutboxUsage(max_bytes, str(self.path))
         self._lock = Lock(self.path)
         self._writer: Writer | None = None
         self._closing = False
@@ -81,7 +81,7 @@ class Outbox:
 
     def _open_store(self) -> tuple[Store, Recovered | None]:
         recovered = recover(self.path)
-        self.tally = Tally(self.tally.max_bytes, str(self.path))
+        self.tally = OutboxUsage(self.tally.max_bytes, str(self.path))
         return Store(lambda: connect(self.path), str(self.path), self.tally), recovered
 
     async def flush(self) -> None:

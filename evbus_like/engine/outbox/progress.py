@@ -30,7 +30,7 @@ class Segment(NamedTuple):
     marks: dict[int, int]
 
 
-class Settlement:
+class SettlePlan:
     """What settling events changes in the file: segments to delete, marks to write and to delete."""
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Settlement:
         self.touched: list[int] = []  # the first seqs of segments that get marks
 
 
-def settle(connection: sqlite3.Connection, route: Route, destination: str, seqs: Sequence[int]) -> Settlement:
+def settle(connection: sqlite3.Connection, route: Route, destination: str, seqs: Sequence[int]) -> SettlePlan:
     """Work out what becomes of a route's segments when a destination has these seqs, which are in order."""
-    found = Settlement()
+    found = SettlePlan()
     number, indices = route.names.index(destination), []
     for index, segment in enumerate(_find(connection, route, seqs)):
         first, count = segment.place & SEQS, segment.events

@@ -11,7 +11,7 @@ ENOUGH = 2000  # settled events that wait no longer
 RETRY = 5.0  # seconds before settled events are tried again by themselves, after the disk failed
 
 
-class Settled:
+class SettleBuffer:
     """Seqs by destination; lanes add them, the writer takes them."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from evbus_like.engine.outbox.record import OVERHEAD, time_of
 from evbus_like.engine.outbox.routes import Route, Routes, read_routes
 from evbus_like.engine.outbox.schema import prepare
 from evbus_like.engine.outbox.segment import SEQ_BITS, SEQS, cut, place_of
-from evbus_like.engine.outbox.tally import Change, Tally
+from evbus_like.engine.outbox.tally import Change, OutboxUsage
 
 Parcel = tuple[bytes, tuple[str, ...]]  # a record and the names of its destinations
 DELETE = "DELETE FROM segments WHERE place BETWEEN ? AND ?"
@@ -41,7 +41,7 @@ class Store:
     tally counts changes with the commit. After an error of the disk the connection is made anew.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, tally: Tally) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, tally: OutboxUsage) -> None:
         self.path = path
         self.tally = tally
         self.change = Change()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from threading import Lock
 
 from evbus_like.engine.errors import EventTooLarge
+from evbus_like.engine.loops import CrossLoopCondition
 from evbus_like.engine.outbox.errors import OutboxFull
-from evbus_like.engine.waiters import Waiters
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Change:
         self.dead = 0
 
 
-class Tally:
+class OutboxUsage:
     """Counts what is in the file and, in bytes, what is on its way there; any thread may ask."""
 
     def __init__(self, max_bytes: int, path: str) -> None:
@@ -44,7 +44,7 @@ class Tally:
         self.bytes = 0
         self.dead = 0
         self.pending: Counter[str] = Counter()
-        self.room = Waiters()
+        self.room = CrossLoopCondition()
         self.refusing = False  # whether the last event that came had no room, and nothing has left since
         self._lock = Lock()
 

@@ -12,11 +12,11 @@ from time import monotonic
 from typing import Any
 
 from evbus_like.engine.errors import BadEvent, EvbusError
+from evbus_like.engine.loops import CrossLoopCondition
 from evbus_like.engine.outbox.errors import OutboxClosed, StorageError, is_storage, is_suspect, storage_error
 from evbus_like.engine.outbox.job import Job, answer
-from evbus_like.engine.outbox.settled import Settled
+from evbus_like.engine.outbox.settled import SettleBuffer
 from evbus_like.engine.outbox.store import Parcel, Store
-from evbus_like.engine.waiters import Waiters
 
 log = logging.getLogger("evbus_like.outbox")
 
@@ -36,13 +36,13 @@ class Writer:
         self._at_end = at_end
         self._jobs: deque[Job] = deque()
         self._doing: Sequence[Job] = ()
-        self._settled = Settled()
+        self._settled = SettleBuffer()
         self._idle = False
         self._bell = threading.Lock()  # locked: nobody rang; a Condition would do the same, and more, in Python
         self._bell.acquire()
         self._closing = self._swept = self._over = False
         self._deadline = float("inf")
-        self._end = Waiters()
+        self._end = CrossLoopCondition()
         self._failing = False
         self._thread = threading.Thread(target=self._main, name="evbus_like outbox", daemon=True)
 

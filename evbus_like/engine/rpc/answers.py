@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from evbus_like.engine.consuming.caller import Caller, Decode
-from evbus_like.engine.consuming.handler import Handler, HandlerOptions
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.verdict import DONE, Verdict
 from evbus_like.engine.errors import BadRequest
+from evbus_like.engine.receiving.disposition import DONE, Disposition
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import Caller, Decode
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.rpc import wire
 
 log = logging.getLogger("evbus_like.rpc")
@@ -45,7 +45,7 @@ class Answers:
         for caller in self._callers.values():
             caller.closing = value
 
-    async def call(self, event: ReceivedEvent) -> Verdict:
+    async def call(self, event: ReceivedEvent) -> Disposition:
         """Handle one answer; one that no handler is for is dropped with a line in the log."""
         kind, source = _kind(event, self._decode), _source(event)
         caller = self._callers.get((source, kind))

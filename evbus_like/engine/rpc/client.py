@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.backoff import Backoff
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.source import Source
+from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import (
     BadRequest,
     DestinationRefused,
@@ -21,10 +20,11 @@ from evbus_like.engine.errors import (
     UnknownService,
     UnserializableValue,
 )
-from evbus_like.engine.rpc.letter import Letter, Unroutable
-from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.message import Message, Unroutable
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.source import Source
+from evbus_like.engine.rpc.send_buffer import SendBuffer
 from evbus_like.engine.rpc.subscriptions import Replies, replies
-from evbus_like.engine.watch import Watch
 
 log = logging.getLogger("evbus_like.rpc")
 
@@ -57,8 +57,8 @@ class Client:
         self._decode = decode
         self._subscription: Replies = replies(caller, exchange)
         self._pending: dict[str, asyncio.Future[Any]] = {}
-        self._watch = Watch()
-        self._post = Post(self._send, source.name)
+        self._watch = DeadlineTimer()
+        self._post = SendBuffer(self._send, source.name)
         self._feed: Any = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -132,7 +132,7 @@ class Client:
         return deadline
 
     def _put(
-        self, letter: Letter, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05
+        self, letter: Message, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05
     ) -> None:
         """Send a request for somebody who waits; one that certainly was not taken is sent again after a pause."""
 
@@ -169,9 +169,9 @@ class Client:
         reply_to: str,
         headers: Mapping[str, Any],
         expires: float | None,
-    ) -> Letter:
+    ) -> Message:
         id = correlation_id or uuid.uuid4().hex
-        return Letter(self.exchange, called, body, id, correlation_id, reply_to, headers, JSON, True, expires)
+        return Message(self.exchange, called, body, id, correlation_id, reply_to, headers, JSON, True, expires)
 
     async def _connected(self, called: str, deadline: float, timeout: float) -> None:
         """Wait until answers can be received."""
@@ -240,7 +240,7 @@ class Client:
         except Exception as error:
             future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
 
-    async def _send(self, letters: Sequence[Letter]) -> None:
+    async def _send(self, letters: Sequence[Message]) -> None:
         await self.source.send(self._feed, letters)
 
     async def close(self) -> None:

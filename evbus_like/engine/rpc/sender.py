@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from evbus_like.engine.consuming.calm import calm
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.verdict import BACK, DONE, LATER, Verdict
 from evbus_like.engine.errors import DestinationRefused, Refused, UnknownService, UnserializableValue
+from evbus_like.engine.message import Message, Outcome, Unroutable
+from evbus_like.engine.middleware import ANSWER, Middleware, MiddlewareMessage
+from evbus_like.engine.receiving.cancellation import calm
+from evbus_like.engine.receiving.disposition import BACK, DONE, LATER, Disposition
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.rpc import wire
-from evbus_like.engine.rpc.letter import Letter, Outcome, Unroutable
-from evbus_like.engine.rpc.middleware import ANSWER, Message, Middleware
-from evbus_like.engine.rpc.post import Post
+from evbus_like.engine.rpc.send_buffer import SendBuffer
 from evbus_like.engine.rpc.transfer import Transfer
 
 log = logging.getLogger("evbus_like.rpc")
@@ -27,7 +27,13 @@ class Sender:
     """Sends what the methods of one service give; `closing` as for the server."""
 
     def __init__(
-        self, service: str, dump: Dump, post: Post, exchange: str, max_event_bytes: int, middleware: Middleware | None
+        self,
+        service: str,
+        dump: Dump,
+        post: SendBuffer,
+        exchange: str,
+        max_event_bytes: int,
+        middleware: Middleware | None,
     ) -> None:
         self.closing = False
         self._service = service
@@ -37,7 +43,7 @@ class Sender:
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
 
-    async def send(self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]) -> Verdict:
+    async def send(self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]) -> Disposition:
         """Send the answer, or the request on where `reply` is a Transfer; nobody may want the answer, as with a cast.
 
         An answer is sent while the worker goes on: the verdict comes when the source has it.
@@ -50,30 +56,30 @@ class Sender:
             reply, headers = await self._through(event, method, reply, headers)
         if not event.reply_to:
             return DONE
-        until: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        until: asyncio.Future[Disposition] = asyncio.get_running_loop().create_future()
 
         def sent(error: Exception | None) -> None:
             if not until.done():
                 until.set_result(self._verdict(event, error))
 
         self._post.put(self._answer(event, method, reply, headers), sent)
-        return Verdict(LATER, until=until)
+        return Disposition(LATER, until=until)
 
-    def _verdict(self, event: ReceivedEvent, error: Exception | None) -> Verdict:
+    def _verdict(self, event: ReceivedEvent, error: Exception | None) -> Disposition:
         """Say what becomes of a request of which something was sent; it comes again where that failed."""
         if error is None:
             return DONE
         log.warning("the answer of %s to %r was not sent: %s", self._service, event, error)
         if isinstance(error, DestinationRefused):  # it would be so again
             return DONE
-        return Verdict(BACK, reason=str(error))
+        return Disposition(BACK, reason=str(error))
 
     async def _through(
         self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Give the answer, and its headers, as the outgoing middleware leaves them."""
         assert self._middleware is not None
-        message = Message(ANSWER, self._service, method, reply, headers, event)
+        message = MiddlewareMessage(ANSWER, self._service, method, reply, headers, event)
         try:
             await self._middleware.outgoing(message)
             if not self.closing:
@@ -94,7 +100,7 @@ class Sender:
             return wire.refusal(Refused(spoilt)), headers
         return message.body, dict(message.headers)
 
-    def _answer(self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]) -> Letter:
+    def _answer(self, event: ReceivedEvent, method: str, reply: Any, headers: dict[str, Any]) -> Message:
         """Make the letter of an answer; one that cannot be sent becomes an error."""
         called, problem, body = f"{self._service}.{method}", "", b""
         try:
@@ -108,7 +114,7 @@ class Sender:
             body = self._dump(reply)
         kind = wire.ERROR if reply.get("error") is not None else wire.RESPONSE
         headers = {**headers, wire.SOURCE: called, wire.TYPE: kind}
-        return Letter(self._exchange, event.reply_to, body, uuid.uuid4().hex, event.correlation_id, headers=headers)
+        return Message(self._exchange, event.reply_to, body, uuid.uuid4().hex, event.correlation_id, headers=headers)
 
     async def _hand_on(
         self, event: ReceivedEvent, method: str, to: Transfer, headers: dict[str, Any]
@@ -124,7 +130,7 @@ class Sender:
             return wire.refusal(UnserializableValue(f"{where}, which hands the request on: {error}")), None
         headers = {**headers, wire.SOURCE: where, wire.HOPS: hops}
         called, id = f"{to.service}.{to.method}", uuid.uuid4().hex
-        letter = Letter(self._exchange, called, body, id, event.correlation_id, event.reply_to, headers)
+        letter = Message(self._exchange, called, body, id, event.correlation_id, event.reply_to, headers)
         letter.must_arrive = True
         sent: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._post.put(letter, _once(sent))

@@ -8,20 +8,20 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evbus_like.engine.consuming.caller import SAFE_WITHIN, Decode
-from evbus_like.engine.consuming.calm import calm
-from evbus_like.engine.consuming.consequences import safe
-from evbus_like.engine.consuming.handler import Handler, HandlerOptions
-from evbus_like.engine.consuming.received import ReceivedEvent
-from evbus_like.engine.consuming.sensitive import redacted, shown
-from evbus_like.engine.consuming.telling import traced
-from evbus_like.engine.consuming.threads import Threads
-from evbus_like.engine.consuming.verdict import Verdict
 from evbus_like.engine.errors import BadRequest, MethodNotFound, Refused, RpcError
 from evbus_like.engine.handling import Handling, handling
+from evbus_like.engine.middleware import REQUEST, Middleware, MiddlewareMessage
+from evbus_like.engine.receiving.cancellation import calm
+from evbus_like.engine.receiving.disposition import Disposition
+from evbus_like.engine.receiving.durable import safe
+from evbus_like.engine.receiving.failure_log import traced
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import SAFE_WITHIN, Decode
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.sensitive import redacted, shown
+from evbus_like.engine.receiving.threads import Threads
 from evbus_like.engine.rpc import wire
 from evbus_like.engine.rpc.method import Method
-from evbus_like.engine.rpc.middleware import REQUEST, Message, Middleware
 from evbus_like.engine.rpc.sender import Sender
 from evbus_like.engine.rpc.transfer import Transfer
 
@@ -69,7 +69,7 @@ class Server:
     def closing(self, value: bool) -> None:
         self._sender.closing = value
 
-    async def call(self, event: ReceivedEvent) -> Verdict:
+    async def call(self, event: ReceivedEvent) -> Disposition:
         """Answer one request."""
         name = event.routing_key.rpartition(".")[2]
         event.id = event.id or event.correlation_id  # nameko's requests have no other
@@ -100,7 +100,9 @@ class Server:
         try:
             args, kwargs = self._read(event)
             if self._middleware is not None:
-                message = Message(REQUEST, self.service, name, {"args": args, "kwargs": kwargs}, event.headers, event)
+                message = MiddlewareMessage(
+                    REQUEST, self.service, name, {"args": args, "kwargs": kwargs}, event.headers, event
+                )
                 await self._middleware.incoming(message)
                 if message.is_answered:
                     return wire.answer(message.answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from evbus_like.engine.consuming.subscription import Subscription
+from evbus_like.engine.receiving.subscription import Subscription
 
 EXCHANGE = "nameko-rpc"  # nameko's setting rpc_exchange
 REPLY_TTL = 300.0  # seconds until a reply queue that nobody reads is removed

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from evbus_like.engine.consuming import received
+from evbus_like.engine.receiving import received
 
 ACCT = ["pigeon"]
 OPTIONS = {"path": (str, "the file"), "exchange": (str, "the exchange"), "absent": (bool, "nothing is there")}

@@ -1,0 +1,70 @@
+"""Waiters: tasks of any event loop that sleep until any thread wakes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+class CrossLoopCondition:
+    """Those who wait for one condition, first come, first woken."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[Waiter] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    async def wait(self, must_wait: Callable[[], bool]) -> None:
+        """Sleep till woken; the condition is looked at once more after registering, so no wake-up is lost."""
+        loop = asyncio.get_running_loop()
+        waiter: Waiter = (loop, loop.create_future())
+        self._waiters.append(waiter)
+        if not must_wait():
+            self._forget(waiter)
+            return
+        try:
+            await waiter[1]
+        except BaseException:
+            self._forget(waiter)
+            if waiter[1].done() and not waiter[1].cancelled():
+                self.wake_one()  # woken and cancelled at once: hand the wake-up on
+            raise
+
+    def wake_one(self) -> None:
+        """Wake the first that still waits, in its own loop."""
+        while self._waiters:
+            try:
+                loop, future = self._waiters.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if future.done():
+                continue
+            if asyncio._get_running_loop() is loop:
+                future.set_result(None)
+                return
+            try:
+                loop.call_soon_threadsafe(self._arrive, future)
+            except RuntimeError:  # that loop is closed, and its waiter with it
+                continue
+            return
+
+    def _arrive(self, future: asyncio.Future[None]) -> None:
+        """End a wake-up that came from another thread; one that comes too late goes to the next who waits."""
+        if future.done():
+            self.wake_one()
+        else:
+            future.set_result(None)
+
+    def wake_all(self) -> None:
+        """Wake all that wait now."""
+        for _ in range(len(self._waiters)):
+            self.wake_one()
+
+    def _forget(self, waiter: Waiter) -> None:
+        with suppress(ValueError):
+            self._waiters.remove(waiter)

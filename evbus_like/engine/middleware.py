@@ -1,0 +1,118 @@
+"""Middleware: functions that every message passes on its way in and out, and may change, answer or refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine.errors import Refused
+
+REQUEST, ANSWER, EVENT = "request", "answer", "event"
+MISSING: Any = object()
+
+
+class Answer(Exception):
+    """What `answer` raises inside a middleware."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("a middleware answers")
+        self.value = value
+
+
+class MiddlewareMessage:
+    """One message on its way. A middleware may assign to `body` and change `headers`.
+
+    `kind` is "request", "answer" or "event", `service` and `name` say of which method, or event type, it is. The body
+    of a request is {"args": [...], "kwargs": {...}}, that of an answer {"result": ..., "error": ...}, that of an event
+    is the event's own. `event` is what was received, None for what goes out of itself. `answer` is for the engine.
+    """
+
+    __slots__ = ("answer", "body", "event", "headers", "kind", "name", "service")
+
+    def __init__(
+        self, kind: str, service: str, name: str, body: Any, headers: Mapping[str, Any] | None, event: Any = None
+    ) -> None:
+        self.kind = kind
+        self.service = service
+        self.name = name
+        self.body = body
+        self.headers: dict[str, Any] = dict(headers or {})
+        self.event = event
+        self.answer = MISSING
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a middleware answered it, so that it goes no further."""
+        return self.answer is not MISSING
+
+    def __repr__(self) -> str:  # the body may hold secrets
+        return f"<Message {self.kind} {self.service}.{self.name}>"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One function of a middleware plugin; `ref` is its place on the hub."""
+
+    ref: str
+    call: Callable[[MiddlewareMessage], Any]
+
+
+class Middleware:
+    """The middleware of an application, in the order of the plugins' names.
+
+    A function that raises refuses the message: whoever sent it hears of it, and the worker lives.
+    """
+
+    def __init__(self, incoming: Sequence[Hook], outgoing: Sequence[Hook]) -> None:
+        self._incoming = tuple(incoming)
+        self._outgoing = tuple(outgoing)
+
+    @property
+    def looks_at_what_goes_out(self) -> bool:
+        """Whether there is a function for messages on their way out."""
+        return bool(self._outgoing)
+
+    async def incoming(self, message: MiddlewareMessage) -> None:
+        """Pass a message that was received; raises Refused."""
+        await _pass(self._incoming, message)
+
+    async def outgoing(self, message: MiddlewareMessage) -> None:
+        """Pass a message that is about to be sent; raises Refused."""
+        await _pass(self._outgoing, message)
+
+    def outgoing_now(self, message: MiddlewareMessage) -> None:
+        """Pass a message without waiting; raises Refused, also for a middleware that is async."""
+        for hook in self._outgoing:
+            try:
+                done = hook.call(message)
+            except Answer as answer:
+                message.answer = answer.value
+                return
+            except BaseException as error:
+                _refuse(hook, message, error)
+            if inspect.isawaitable(done):
+                if inspect.iscoroutine(done):
+                    done.close()
+                raise Refused(f"{hook.ref} is async and cannot pass an event that is put without waiting: await put")
+
+
+async def _pass(hooks: Sequence[Hook], message: MiddlewareMessage) -> None:
+    for hook in hooks:
+        try:
+            done = hook.call(message)
+            if inspect.isawaitable(done):
+                await done
+        except Answer as answer:
+            message.answer = answer.value
+            return
+        except BaseException as error:
+            _refuse(hook, message, error)
+
+
+def _refuse(hook: Hook, message: MiddlewareMessage, error: BaseException) -> None:
+    if isinstance(error, (Refused, asyncio.CancelledError, KeyboardInterrupt)):
+        raise error
+    raise Refused(f"{hook.ref} failed with {message!r}: {type(error).__name__}: {error}") from error

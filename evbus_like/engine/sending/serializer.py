@@ -1,0 +1,38 @@
+"""What the engine needs of a serializer; the hub layer makes one from a serialize plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine.errors import EventTooLarge, SerializeError
+from evbus_like.engine.sending.lane import Lane
+
+
+@dataclass(frozen=True)
+class Serializer:
+    """A way to turn bodies into bytes; equal names mean the same bytes."""
+
+    name: str
+    content_type: str
+    dump: Callable[[Any], bytes]
+
+    def pack(self, body: Any, lanes: Sequence[Lane]) -> bytes:
+        """Serialize a body for these lanes; raises SerializeError or EventTooLarge."""
+        try:
+            packed = self.dump(body)
+        except SerializeError:
+            raise
+        except Exception as error:
+            raise SerializeError(f"serializer {self.name} failed: {type(error).__name__}: {error}") from error
+        if type(packed) is not bytes:
+            raise SerializeError(f"serializer {self.name} gave a {type(packed).__name__}; dump must give bytes")
+        size = len(packed)
+        for lane in lanes:
+            if size > lane.max_event_bytes:
+                raise EventTooLarge(
+                    f"the body is {size} bytes as {self.name}, and {lane.name} takes at most {lane.max_event_bytes}:"
+                    " send less, or a reference to it, or raise the profile's max_event_bytes if the broker takes more"
+                )
+        return packed

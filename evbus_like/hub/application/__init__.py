@@ -1,0 +1,1 @@
+"""What the application brings: handlers, services, declared events, middleware."""

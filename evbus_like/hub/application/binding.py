@@ -1,0 +1,83 @@
+"""Handlers bound to their sources: a consumer for each handler and source."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.hub.application import durable_dedup
+from evbus_like.hub.application.handlers import identifier, refuse
+from evbus_like.hub.decoding import decoder
+from evbus_like.hub.profiles.source import PluginSource
+from evbus_like.hub.profiles.sources import Sources
+
+
+async def consumers(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group, wrong: Collection[str] = ()
+) -> list[Consumer]:
+    """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
+
+    `wrong` is what is known to be wrong already.
+
+    Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
+    """
+    bound, unbound = _bound(hub, contexts, handlers)
+    refuse([*wrong, *unbound])
+    box = await durable_dedup.box(hub, handlers)
+    made: list[Consumer] = []
+    for caller, source, asked in bound:
+        window = await durable_dedup.window(box, asked.queue, caller.options)
+        made.append(Consumer(caller, source, asked, group.shut_down, window))
+    return made
+
+
+def _bound(
+    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
+) -> tuple[list[tuple[Caller, PluginSource, Subscription]], list[str]]:
+    sources = Sources(hub, contexts)
+    decode = decoder(hub)
+    own = uuid.uuid4().hex  # the default identifier of this instance
+    wrong: list[str] = []
+    made: list[tuple[Caller, PluginSource, Subscription]] = []
+    for handler in handlers:
+        try:
+            for source in sources.named(handler.options.profile):
+                asked = subscription(hub, handler, own)
+                _check(source, asked)
+                most = source.max_event_bytes
+                caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
+                made.append((caller, source, asked))
+        except EvbusError as error:
+            wrong.append(f"{handler.ref}: {error}")
+    return made, wrong
+
+
+def subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+    """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
+    options = handler.options
+    return Subscription(
+        source=options.source,
+        event_types=options.event_types,
+        service=handler.service,
+        name=handler.name,
+        delivery=options.delivery,
+        reliable=options.reliable,
+        prefetch=options.prefetch or options.max_workers,
+        since=options.since,
+        identifier=identifier(hub, options) or own,
+    )
+
+
+def _check(source: PluginSource, subscription: Subscription) -> None:
+    if subscription.since is not None and not source.rewinds:
+        raise HandlerError(f"since= is for sources that can rewind, such as Kafka, and {source.name} cannot")
+    check = source.plugin._funcs.get("check")
+    if check is not None:
+        check(source.ctx, subscription)

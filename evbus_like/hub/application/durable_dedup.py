@@ -1,0 +1,58 @@
+"""Ids of handled events on the disk, for handlers that ask for it: in the outbox of the bus, opened if need be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.receiving.durable_dedup import DurableDedupWindow
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.subscription import BROADCAST
+from evbus_like.hub import outbox
+
+if TYPE_CHECKING:
+    from evbus_like.engine.outbox import Outbox
+
+
+def problem(options: HandlerOptions, identifier: str) -> str:
+    """Say why ids cannot be kept for a handler: its queue is another one after each start."""
+    if options.dedup_durable and options.delivery == BROADCAST and not identifier:
+        return (
+            "dedup_durable keeps ids under the queue's name, and that of a BROADCAST without a broadcast_identifier is"
+            " another one after each start: give it one that stays the same"
+        )
+    return ""
+
+
+async def box(hub: Any, handlers: Sequence[Handler]) -> Outbox | None:
+    """Give the outbox for the ids, where a handler wants them kept; raises OutboxLocked and other EvbusErrors."""
+    if not any(handler.options.dedup_durable for handler in handlers):
+        return None
+    engine, source = hub.evbus.ENGINE, hub.evbus.SOURCE
+    while source.task is not None and not source.task.done():  # a reload may open it, or has one opened already
+        await asyncio.wait([source.task])
+    if engine.outbox is None:
+        source.task = asyncio.create_task(_open(hub), name="evbus_like open outbox")
+        await asyncio.shield(source.task)
+    opened: Outbox = engine.outbox
+    return opened
+
+
+async def _open(hub: Any) -> None:
+    engine = hub.evbus.ENGINE
+    made = await outbox.opened(hub, engine.admission.router.entries, needed=True)
+    assert made is not None
+    if engine.state != "running":  # it was stopped meanwhile
+        await made.close()
+        engine.must_be_here("hub.evbus.handlers.start")
+    engine.adopt(made)
+
+
+async def window(opened: Outbox | None, listener: str, options: HandlerOptions) -> DurableDedupWindow | None:
+    """Give the window of a listener, loaded, where it is to be durable; raises StorageError."""
+    if opened is None or not options.dedup_durable:
+        return None
+    made = DurableDedupWindow(opened, listener, options.dedup)
+    await made.load()
+    return made

@@ -1,0 +1,200 @@
+"""Declared events on the hub: every public function of the `event` dyne is replaced by one that fires it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.errors import BadEvent, BusStopped, DeclarationError, LifecycleError, PutTimeout
+from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub import plugins
+
+if TYPE_CHECKING:
+    from evbus_like.engine.declared.declaration import Declaration
+
+log = logging.getLogger("evbus_like.events")
+
+GRACE = 1.0  # seconds that a blocking call waits beyond the deadline of its put, for the put to say what happened
+
+
+class DeclaredEvent:
+    """One event of a service: call it with the names of its body, and it is put."""
+
+    def __init__(self, hub: Any, declaration: Declaration | DeclarationError, where: str, profile: str) -> None:
+        self._hub = hub
+        self._declaration = declaration
+        self.where = where  # hub.event.auth.user_created
+        self.profile = profile
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the function declares; raises DeclarationError where it cannot be an event."""
+        if isinstance(self._declaration, DeclarationError):
+            raise self._declaration
+        return self._declaration
+
+    @property
+    def service(self) -> str:
+        """The service whose event it is."""
+        return self.declaration.service
+
+    @property
+    def name(self) -> str:
+        """The event's type, which is its routing key."""
+        return self.declaration.name
+
+    async def __call__(self, /, *args: Any, **given: Any) -> Receipt:
+        """Put the event, give its receipt; raises what `put` raises, and BadEvent where names or types do not fit."""
+        body = self.declaration.body(args, given)
+        receipt: Receipt = await self._hub.evbus.broker.dispatch(self.service, self.name, body, self.profile)
+        return receipt
+
+    def nowait(self, /, *args: Any, **given: Any) -> str:
+        """Hand the event over and give its id, without waiting; raises what `put_nowait` raises, and BadEvent."""
+        body = self.declaration.body(args, given)
+        event_id: str = self._hub.evbus.broker.dispatch_nowait(self.service, self.name, body, self.profile)
+        return event_id
+
+    def fire(self, /, *args: Any, **given: Any) -> Receipt:
+        """Put the event from code without an event loop, and wait; raises what the call does, and LifecycleError.
+
+        Before the bus runs, the event is only queued.
+        """
+        if _in_a_loop():
+            raise LifecycleError(f"fire waits, and would stop the event loop: use `await {self.where}(...)`")
+        body = self.declaration.body(args, given)
+        bus = self._hub.evbus.ENGINE
+        if bus.state == "new":
+            return Receipt(self._hub.evbus.broker.dispatch_nowait(self.service, self.name, body, self.profile))
+        put = self._hub.evbus.broker.dispatch(self.service, self.name, body, self.profile)
+        return wait(put, bus.loop, self._hub.evbus.PUTTER.timeout)
+
+    def schema(self) -> dict[str, Any]:
+        """Give the JSON Schema of the body."""
+        from evbus_like.engine.declared import schema
+
+        return schema.schema(self.declaration)
+
+    def check(self, body: Any) -> dict[str, Any]:
+        """Give a received body cast to the hints, with the defaults of what it lacks; raises BadEvent."""
+        return self.declaration.check(body)
+
+    def __repr__(self) -> str:
+        return f"<DeclaredEvent {self.where}>"
+
+
+class EventRegistry:
+    """The declared events of a hub, by service and type, and what is wrong with others."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, str], DeclaredEvent] = {}
+        self.problems: list[str] = []
+
+    def must_be_sound(self) -> None:
+        """Raise one DeclarationError that names all that is wrong."""
+        if self.problems:
+            many = len(self.problems) > 1
+            raise DeclarationError(
+                "\n  ".join(["these event declarations are wrong:", *self.problems]) if many else self.problems[0]
+            )
+
+    def add(self, event: DeclaredEvent) -> None:
+        """Take an event; raises DeclarationError for a second one of the same service and type."""
+        names = (event.service, event.name)
+        other = self.events.setdefault(names, event)
+        if other is not event:
+            raise DeclarationError(
+                f"{other.where} is the event {event.name!r} of the service {event.service!r} already"
+            )
+
+
+def bind(hub: Any) -> EventRegistry:
+    """Replace the functions of the `event` dyne by events, also where that was done before; gives what was found."""
+    book = hub.evbus.DECLARED = EventRegistry()
+    hub.pop.sub.load_all("event")  # an application may have added the folder so that plugins load at their first use
+    hub.evbus.BROKEN["event"] = {**plugins.broken(hub.event), **hub.evbus.BROKEN.get("event", {})}
+    for plugin, reason in hub.evbus.BROKEN["event"].items():
+        book.problems.append(f"event plugin {plugin!r} could not be loaded: {reason}")
+    for plugin, mod in sorted(plugins.loaded(hub, "event").items()):
+        from evbus_like.engine.declared.declaration import declare  # msgspec takes a sixth of the start
+
+        service = getattr(mod, "SERVICE", plugin)
+        profile = getattr(mod, "PROFILE", "default")
+        for name, function in _functions(mod):
+            where = f"hub.event.{plugin}.{name}"
+            declaration: Declaration | DeclarationError
+            try:
+                if not isinstance(profile, str):
+                    raise DeclarationError(f"PROFILE must be a string, not {type(profile).__name__}")
+                declaration = declare(service, name, function)
+                event = DeclaredEvent(hub, declaration, where, profile)
+                book.add(event)
+            except DeclarationError as error:
+                problem = f"{where} cannot be an event: {error}"
+                book.problems.append(problem)
+                event = DeclaredEvent(hub, DeclarationError(problem), where, "")
+            setattr(mod, name, event)
+    for problem in book.problems:
+        log.error("%s", problem)
+    return book
+
+
+def _functions(mod: Any) -> Iterator[tuple[str, Any]]:
+    """Give the public functions that a plugin's file defines; pop has those on the hub, too, that it imports."""
+    own = mod._vars.get("__name__")
+    for name, contracted in sorted(mod._funcs.items()):
+        function = getattr(contracted, "func", contracted)
+        if not name.startswith("_") and getattr(function, "__module__", None) == own:
+            yield name, function
+
+
+def find(hub: Any, service: str, event_type: str) -> DeclaredEvent | None:
+    """Give the declared event of a service and a type, None where there is none."""
+    found: Mapping[tuple[str, str], DeclaredEvent] = hub.evbus.DECLARED.events
+    return found.get((service, event_type))
+
+
+def get(hub: Any, service: str, name: str) -> DeclaredEvent:
+    """Give a declared event; raises BadEvent that says what there is."""
+    event = find(hub, service, name)
+    if event is not None:
+        return event
+    if str(name).startswith("_"):
+        raise BadEvent(f"{name!r} is no event: functions with a leading underscore are private")
+    hub.evbus.DECLARED.must_be_sound()
+    known = hub.evbus.DECLARED.events
+    services = {each for each, _ in known}
+    if service not in services:
+        raise BadEvent(f"there is no service {service!r} with declared events; {did_you_mean(str(service), services)}")
+    types = [each for of, each in known if of == service]
+    raise BadEvent(f"service {service!r} has no event {name!r}; {did_you_mean(str(name), types)}")
+
+
+def wait(put: Any, loop: asyncio.AbstractEventLoop | None, timeout: float) -> Any:
+    """Wait in this thread for a coroutine in the bus's loop; `timeout` is its own deadline, in seconds."""
+    try:
+        if loop is None:
+            raise RuntimeError
+        future = asyncio.run_coroutine_threadsafe(put, loop)
+    except RuntimeError:
+        put.close()
+        raise BusStopped("the event loop of the bus is closed; start the bus again") from None
+    try:
+        return future.result(timeout + GRACE)
+    except FutureTimeout as error:
+        if future.done():
+            raise  # the put's own
+        future.cancel()
+        raise PutTimeout(f"the event loop of the bus did not answer for {timeout:g} s; is it blocked?") from error
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""The marked functions of the handler dyne: found, and checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from evbus_like import handlers as marks
+from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.patterns import matches
+from evbus_like.engine.receiving.signature import problem
+from evbus_like.engine.receiving.subscription import BROADCAST
+from evbus_like.hub import plugins
+from evbus_like.hub.application import durable_dedup
+from evbus_like.hub.profiles import settings
+
+
+def load(hub: Any) -> None:
+    """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
+    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
+        hub.pop.sub.add(dyne_name="handler")
+        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+
+
+def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
+    """Yield (place on the hub, service, function, options) of every marked function."""
+    for plugin_name, plugin in plugins.loaded(hub, "handler").items():
+        service = str(getattr(plugin, "SERVICE", "") or plugin_name)
+        for name, function in plugin._funcs.items():
+            for options in getattr(function, marks.MARK, ()):
+                yield f"handler.{plugin_name}.{name}", service, function, options
+
+
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, name) of every marked function, also of those that cannot be used."""
+    return list(dict.fromkeys((service, _name(options, each)) for _, service, each, options in marked(hub)))
+
+
+def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
+    """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
+
+    `only` and `skip` are patterns of `service.name`, or of the service alone.
+    """
+    made, wrong = looked_up(hub, only, skip)
+    refuse(wrong)
+    return made
+
+
+def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
+    """Give the handlers of the hub that can be used, and what is wrong with the others."""
+    wrong = [
+        f"the handler plugin {name!r} could not be loaded: {reason}"
+        for name, reason in hub.evbus.BROKEN.get("handler", {}).items()
+    ]
+    wrong += [
+        f"handler.init.{name}: functions of init.py are not called; move it to another file, whose name is the service"
+        for name, function in getattr(hub.handler._loaded.get("init"), "_funcs", {}).items()
+        if getattr(function, marks.MARK, ())
+    ]
+    made: list[Handler] = []
+    for ref, service, function, options in marked(hub):
+        name = _name(options, function)
+        if (only and not among(service, name, only)) or among(service, name, skip):
+            continue
+        has_hub = bool(getattr(function, "implicit_hub", False))
+        trouble = options.problem() or kind_problem(function.func)
+        trouble = trouble or problem(inspect.signature(function.func), has_hub)
+        trouble = (
+            trouble or _broadcast_problem(hub, options) or durable_dedup.problem(options, identifier(hub, options))
+        )
+        if trouble:
+            wrong.append(f"{ref}: {trouble}")
+            continue
+        call = plugins.unwrapped(hub, function)
+        is_async = inspect.iscoroutinefunction(function.func)
+        made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
+    wrong += _duplicates(made)
+    return made, wrong
+
+
+def _name(options: HandlerOptions, function: Any) -> str:
+    return str(options.name or function.__name__)
+
+
+def refuse(wrong: list[str]) -> None:
+    """Raise one HandlerError that names all that is wrong, if anything is."""
+    if wrong:
+        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
+
+
+def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
+    """Give the declared events that a handler asks for, by type: their bodies are checked and cast."""
+    return {
+        event_type: event
+        for (service, event_type), event in hub.evbus.DECLARED.events.items()
+        if service == options.source and any(matches(wanted, event_type) for wanted in options.event_types)
+    }
+
+
+def among(service: str, name: str, wanted: Collection[str]) -> bool:
+    """Whether a function of a service is among those wanted, by patterns of `service.name` or of the service."""
+    return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
+
+
+def kind_problem(function: Any) -> str:
+    """Say why a function is no handler, whatever its signature; nothing where it may be one."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "it is a generator (it has a yield), which does nothing when it is called: return instead"
+    return ""
+
+
+def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
+    if options.delivery == BROADCAST and options.reliable and not identifier(hub, options):
+        return (
+            "BROADCAST with reliable delivery needs a broadcast_identifier that stays the same after a restart (such as"
+            " the host's name): give it here, by the setting broadcast_identifier, or say reliable=False"
+        )
+    return ""
+
+
+def identifier(hub: Any, options: HandlerOptions) -> str:
+    """Give the identifier for broadcasts that was chosen, here or by the setting; else nothing."""
+    return options.broadcast_identifier or str(settings.config(hub, "broadcast_identifier", "") or "")
+
+
+def _duplicates(made: list[Handler]) -> Iterator[str]:
+    """Yield what is wrong with listeners of one service and source that have the same name."""
+    first: dict[tuple[str, str, str, str], Handler] = {}
+    for each in made:
+        key = (each.service, each.options.source, each.options.profile, each.name)
+        other = first.setdefault(key, each)
+        if other is each:
+            continue
+        same = other.ref == each.ref
+        if not same or other.options.event_types == each.options.event_types:
+            yield (
+                f"{each.ref}: the service {each.service!r} has a listener {each.name!r} for events of"
+                f" {each.options.source!r} already ({other.ref}); give one of them another name="
+            )

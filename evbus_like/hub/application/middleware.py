@@ -1,0 +1,102 @@
+"""From the plugins of the middleware dyne to the middleware of a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.errors import BadEvent, HandlerError, Refused
+from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like.hub import plugins
+
+if TYPE_CHECKING:
+    from evbus_like.engine.middleware import Middleware, MiddlewareMessage
+
+VERBS = ("incoming", "outgoing")
+
+
+def load(hub: Any) -> Middleware | None:
+    """Give the hub's middleware, in the order of the plugins' names; None where there is none. Raises HandlerError."""
+    hub.pop.sub.add(dyne_name="middleware")
+    if "middleware" not in hub.evbus.BROKEN:
+        hub.evbus.BROKEN["middleware"] = plugins.broken(hub.middleware)
+    wrong = [
+        f"the middleware plugin {name!r} could not be loaded: {reason}"
+        for name, reason in hub.evbus.BROKEN["middleware"].items()
+    ]
+    found = sorted(plugins.loaded(hub, "middleware").items())
+    wrong += [
+        f"the middleware plugin {name!r} has neither incoming(hub, message) nor outgoing(hub, message)"
+        for name, plugin in found
+        if not set(VERBS) & set(plugin._funcs)
+    ]
+    if wrong:
+        raise HandlerError("\n  ".join(wrong))
+    if not found:
+        return None
+    from evbus_like.engine.middleware import Hook, Middleware  # not where there is none: a start is short
+
+    hooks = {
+        verb: [
+            Hook(f"middleware.{name}.{verb}", plugins.unwrapped(hub, plugin._funcs[verb]))
+            for name, plugin in found
+            if verb in plugin._funcs
+        ]
+        for verb in VERBS
+    }
+    return Middleware(hooks["incoming"], hooks["outgoing"])
+
+
+def begin(hub: Any) -> None:
+    """Load the middleware for a bus that starts, and have puts pass it; raises HandlerError.
+
+    Without middleware, puts go as ever: nothing stands before them.
+    """
+    through = hub.evbus.MIDDLEWARE = load(hub)
+    broker = hub.evbus.broker
+    if through is None or not through.looks_at_what_goes_out or getattr(broker.put, "passes_middleware", False):
+        return
+    plain, plain_nowait = broker.put, broker.put_nowait
+
+    async def put(
+        routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
+    ) -> Any:
+        through = hub.evbus.MIDDLEWARE
+        if through is not None:
+            message = _message(routing_key, body, headers)
+            try:
+                await through.outgoing(message)
+            except Refused as error:
+                raise BadEvent(str(error)) from error
+            body, headers = _passed(message)
+        return await plain(routing_key, body, profile, headers, *more, **named)
+
+    def put_nowait(
+        routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
+    ) -> Any:
+        through = hub.evbus.MIDDLEWARE
+        if through is not None:
+            message = _message(routing_key, body, headers)
+            try:
+                through.outgoing_now(message)
+            except Refused as error:
+                raise BadEvent(str(error)) from error
+            body, headers = _passed(message)
+        return plain_nowait(routing_key, body, profile, headers, *more, **named)
+
+    put.passes_middleware = True  # type: ignore[attr-defined]
+    broker.put, broker.put_nowait = put, put_nowait
+
+
+def _message(routing_key: Any, body: Any, headers: Any) -> MiddlewareMessage:
+    from evbus_like.engine.middleware import EVENT, MiddlewareMessage
+
+    if headers is not None and not isinstance(headers, Mapping):
+        raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
+    return MiddlewareMessage(EVENT, str((headers or {}).get(SERVICE_HEADER) or ""), str(routing_key), body, headers)
+
+
+def _passed(message: MiddlewareMessage) -> tuple[Any, Any]:
+    if message.is_answered:
+        raise BadEvent("a middleware answered an event that is put, and an event has no answer: evbus.refuse(reason)")
+    return message.body, message.headers or None

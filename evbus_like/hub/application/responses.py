@@ -1,0 +1,151 @@
+"""From the functions that are marked for answers to the consumers of the application's queue of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evbus_like import handlers as marks
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.signature import problem
+from evbus_like.engine.rpc.answers import Answers, Key, body_of
+from evbus_like.engine.rpc.subscriptions import responses, responses_queue
+from evbus_like.hub import plugins
+from evbus_like.hub.application import handlers, rpc_proxy
+from evbus_like.hub.decoding import decoder
+from evbus_like.hub.profiles import settings
+
+if TYPE_CHECKING:
+    from evbus_like.engine.rpc.client import Client
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One marked function: of which service's answers it is, and the service that it belongs to."""
+
+    key: Key
+    service: str
+    handler: Handler
+
+    @property
+    def of(self) -> str:
+        """The service that answers."""
+        return self.key[0].rpartition(".")[0]
+
+
+def marked(hub: Any) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
+    """Yield (place on the hub, service, function, kind of answer, options) of every marked function."""
+    handlers.load(hub)
+    for plugin_name, plugin in plugins.loaded(hub, "handler").items():
+        service = str(getattr(plugin, "SERVICE", "") or plugin_name)
+        for name, function in plugin._funcs.items():
+            for kind, options in getattr(function, marks.ANSWERS, ()):
+                yield f"handler.{plugin_name}.{name}", service, function, kind, options
+
+
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, name) of every marked function, also of those that cannot be used."""
+    return list(dict.fromkeys((service, str(each.__name__)) for _, service, each, *_ in marked(hub)))
+
+
+def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Marked]:
+    """Give the handlers of answers; raises one HandlerError that names everything that is wrong."""
+    made, wrong = looked_up(hub, only, skip)
+    handlers.refuse(wrong)
+    return made
+
+
+def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Marked], list[str]]:
+    """Give the handlers of answers that can be used, and what is wrong with the others."""
+    wrong: list[str] = []
+    made: dict[Key, Marked] = {}
+    for ref, service, function, kind, options in marked(hub):
+        if (only and not handlers.among(service, function.__name__, only)) or handlers.among(
+            service, function.__name__, skip
+        ):
+            continue
+        signature, has_hub = inspect.signature(function.func), bool(getattr(function, "implicit_hub", False))
+        key = (f"{options.source}.{options.event_types[0]}", kind)
+        trouble = options.problem() or handlers.kind_problem(function.func) or problem(signature, has_hub)
+        if not trouble and key in made:
+            trouble = f"the {kind} of {key[0]} has a handler already: {made[key].handler.ref}"
+        if trouble:
+            wrong.append(f"{ref}: {trouble}")
+            continue
+        is_async = inspect.iscoroutinefunction(function.func)
+        call = plugins.unwrapped(hub, function)
+        made[key] = Marked(key, service, Handler(ref, service, function.__name__, call, is_async, options))
+    return list(made.values()), wrong
+
+
+def owner(hub: Any) -> str:
+    """Give the name of the application's queue of answers: the setting service_name, else the handlers' own service.
+
+    Raises HandlerError where handlers of several services leave it open.
+    """
+    named = str(settings.config(hub, "service_name", "") or "")
+    services = sorted({service for _, service, *_ in marked(hub)})
+    if not named and rpc_proxy.calls(hub).only:  # in a trial no other application can have the queue
+        return "trial"
+    if not named and len(services) != 1:
+        raise HandlerError(
+            "answers need a queue, which is called after the application: set service_name (EVBUS_SERVICE_NAME);"
+            f" there are handlers of answers in {', '.join(services) or 'no plugin'}"
+        )
+    return named or services[0]
+
+
+def consumers(hub: Any, chosen: list[Marked], group: Group) -> list[Consumer]:
+    """Bind handlers of answers to their sources; raises HandlerError that names what is wrong."""
+    if not chosen:
+        return []
+    service, decode = owner(hub), decoder(hub)
+    ways: dict[tuple[str, str], Any] = {}
+    takers: dict[tuple[str, str], dict[Key, Caller]] = {}
+    wrong: list[str] = []
+    for each in chosen:
+        try:
+            source, exchange = rpc_proxy.calls(hub).way(each.of)
+        except EvbusError as error:
+            wrong.append(f"{each.handler.ref}: {error}")
+            continue
+        way = (source.name, exchange)
+        ways[way] = source
+        takers.setdefault(way, {})[each.key] = Caller(
+            each.handler, body_of(decode), hub.evbus.ENGINE, source.max_event_bytes, hub.evbus.MIDDLEWARE
+        )
+    if wrong:
+        raise HandlerError("\n  ".join(wrong))
+    made = []
+    for way, source in ways.items():
+        taker: Any = Answers(service, takers[way], decode)
+        asked = responses(service, way[1], prefetch=taker.options.max_workers)
+        made.append(Consumer(taker, source, asked, group.shut_down))
+    return made
+
+
+async def expect(hub: Any, client: Client, service: str, method: str) -> str:
+    """See that an answer will be heard; gives the routing key for it. Raises HandlerError, or what `subscribe` raises.
+
+    The queue must be there before the answer, also where the handlers run elsewhere, later.
+    """
+    name = f"{service}.{method}"
+    if not any(name == f"{options.source}.{options.event_types[0]}" for *_, options in marked(hub)):
+        raise HandlerError(
+            f"nobody would hear the answer of {name}: mark a function of a handler plugin with"
+            f" @evbus.on_response({service!r}, {method!r}), or call with hub.rpc.{name}.cast(...)"
+        )
+    queue = responses_queue(owner(hub))
+    if queue not in client.made:
+        async with asyncio.timeout(client.source.timeout):
+            feed = await client.source.subscribe(responses(owner(hub), client.exchange, prefetch=1))
+            await client.source.unsubscribe(feed)
+        client.made.add(queue)
+    return queue

@@ -1,0 +1,303 @@
+"""Calls: the clients of a hub, one a source and exchange, and the way to each service."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine.errors import (
+    BadEvent,
+    BadRequest,
+    DeliveryError,
+    HandlerError,
+    LifecycleError,
+    RpcError,
+    RpcTimeout,
+    SerializeError,
+    UnknownService,
+    UnserializableValue,
+)
+from evbus_like.engine.event import check
+from evbus_like.engine.handling import current
+from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
+from evbus_like.engine.rpc import directory, wire
+from evbus_like.engine.rpc.client import Client
+from evbus_like.engine.rpc.directory import REST, Route
+from evbus_like.engine.rpc.subscriptions import EXCHANGE
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub import plugins
+from evbus_like.hub.application.rpc_proxy import ASK, CALL, CAST
+from evbus_like.hub.decoding import decoder
+from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles.plan import pairs
+from evbus_like.hub.profiles.source import PluginSource
+from evbus_like.hub.profiles.sources import Sources
+
+GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
+LONGEST = 255  # bytes of "service.method": AMQP's routing keys
+
+
+@dataclass(frozen=True)
+class CallRequest:
+    """One call: what is called, with what, for how many seconds, and in which form."""
+
+    service: str
+    method: str
+    args: Any
+    kwargs: Any
+    timeout: float
+    how: str
+    headers: Mapping[str, Any] | None
+
+    @property
+    def called(self) -> str:
+        """The service and its method."""
+        return f"{self.service}.{self.method}"
+
+
+class RpcClients:
+    """The clients of a hub, and the way to each service: by the broker, by `register`, or by a services file."""
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._clients: dict[tuple[str, str], Client] = {}
+        self._found: dict[str, Client] = {}  # by service, for the next call
+        self._registered: dict[str, Route] = {}
+        self._from_file: dict[str, Route] | None = None
+        self._sources: Sources | None = None
+        self._closed = False
+        self._dump: Any = None
+        self._source_name = "app"
+        self.only = ""  # the profile of all calls, whatever a service's own is: for trials in memory
+
+    # ---- the way to a service
+
+    def begin(self) -> None:
+        """Read the services file, for a bus that starts; raises HandlerError."""
+        path = str(settings.config(self._hub, "services_file", "") or "")
+        self._from_file = directory.load(path) if path else None
+        self._clients, self._found, self._sources, self._closed = {}, {}, None, False
+        self._dump = plugins.serializer(self._hub, "json").dump
+        self._source_name = str(settings.config(self._hub, "service_name", "") or "app")
+
+    def register(self, service: str, **entry: Any) -> None:
+        """Say how a service is reached; raises HandlerError."""
+        given = {key: value for key, value in entry.items() if value}
+        self._registered[service] = directory.route(service, given)
+        self._found.pop(service, None)
+
+    def route(self, service: str) -> Route:
+        """Give the way to a service; raises UnknownService where there is a services file that does not know it."""
+        if self.only:
+            return Route(self.only)
+        found = self._registered.get(service)
+        if found is None and self._from_file is not None:
+            known = self._from_file
+            found = known.get(service) or known.get(REST)
+            if found is None:
+                raise UnknownService(
+                    f"the services file does not know the service {service!r}; {did_you_mean(service, known)}"
+                )
+        return found or Route()
+
+    def way(self, service: str) -> tuple[PluginSource, str]:
+        """Give the source and the exchange of a service; raises HandlerError where its profile cannot be used."""
+        to = self.route(service)
+        if self._sources is None:
+            self._sources = Sources(self._hub, self._hub.evbus.CONTEXTS)
+        named = self._sources.named(to.profile or "default")
+        found = [source for source in named if source.sends]
+        if not found:
+            must_send(named[0])
+        if len(found) > 1:
+            names = ", ".join(source.name for source in found)
+            raise HandlerError(
+                f"calls to {service!r} could go by {names}: say which,"
+                f" hub.evbus.rpc.register({service!r}, profile={found[0].name!r})"
+            )
+        return found[0], to.exchange or exchange_of(found[0])
+
+    def client(self, service: str) -> Client:
+        """Give the client that reaches a service; raises what `way` raises."""
+        client = self._found.get(service)
+        if client is None:
+            source, exchange = self.way(service)
+            key = (source.name, exchange)
+            if key not in self._clients:
+                self._clients[key] = Client(source, self._source_name, exchange, decoder(self._hub))
+            client = self._found[service] = self._clients[key]
+            if len(self._found) > 10_000:
+                self._found.clear()
+        return client
+
+    def notifications(self, service: str) -> str:
+        """Give the event profile by which a service's notifications go; raises HandlerError."""
+        to = self.route(service)
+        if self.only:
+            return "default"
+        if not to.notifications:
+            return to.profile.rpartition(":")[2] or "default"
+        for _, profile, data in pairs(self._hub.evbus.CONTEXTS):
+            if isinstance(data, Mapping) and data.get("exchange") == to.notifications:
+                return profile
+        raise HandlerError(
+            f"notifications of {service!r} go to the exchange {to.notifications!r}, and no profile names it: give one"
+            f" of RabbitMQ exchange: {to.notifications}"
+        )
+
+    # ---- calling
+
+    async def call(
+        self,
+        service: str,
+        method: str,
+        args: Any,
+        kwargs: Any,
+        timeout: float | None,
+        how: str = CALL,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call from any event loop; raises an RpcError."""
+        if timeout is None:
+            timeout = float(settings.config(self._hub, "rpc_timeout", 30.0))
+        _check(service, method, timeout, headers)
+        engine = self._hub.evbus.ENGINE
+        if engine.loop is None or engine.state != "running" or self._closed:
+            raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
+        going = self._go(CallRequest(service, method, args, kwargs, timeout, how, headers))
+        if engine.loop is asyncio.get_running_loop():
+            return await going
+        future = asyncio.run_coroutine_threadsafe(going, engine.loop)
+        try:
+            async with asyncio.timeout(timeout + GRACE):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            if isinstance(error, RpcTimeout):
+                raise
+            raise RpcTimeout(f"the bus's event loop did not answer for {timeout:g} s; is it blocked?") from None
+
+    async def _go(self, asked: CallRequest) -> Any:
+        client = self.client(asked.service)
+        under_way = current()
+        headers: dict[str, Any] = {wire.SOURCE: self._source_name}
+        if under_way is not None:
+            headers = {**under_way.headers, wire.SOURCE: under_way.handler}
+        if asked.headers:
+            headers.update(asked.headers)
+        body: Any = {"args": list(asked.args), "kwargs": asked.kwargs}
+        through = self._hub.evbus.MIDDLEWARE
+        if through is None:
+            return await self._send(client, asked, body, headers)
+        limit = asyncio.timeout(asked.timeout)
+        try:
+            async with limit:
+                return await self._through(through, client, asked, body, headers)
+        except TimeoutError:
+            if limit.expired():
+                raise RpcTimeout(f"{asked.called} and its middleware took longer than {asked.timeout:g} s") from None
+            raise
+
+    async def _through(
+        self, through: Middleware, client: Client, asked: CallRequest, body: Any, headers: Mapping[str, Any]
+    ) -> Any:
+        """Call past the middleware, which sees the request on its way out and the answer on its way in."""
+        message = MiddlewareMessage(REQUEST, asked.service, asked.method, body, headers)
+        await through.outgoing(message)
+        if message.is_answered:
+            return message.answer
+        return await self._send(client, asked, message.body, message.headers, through)
+
+    async def _send(
+        self,
+        client: Client,
+        asked: CallRequest,
+        body: Any,
+        headers: Mapping[str, Any],
+        through: Middleware | None = None,
+    ) -> Any:
+        try:
+            packed = self._dump(body)
+        except SerializeError as error:
+            raise UnserializableValue(f"an argument of {asked.called}: {error}") from None
+        service, method, timeout = asked.service, asked.method, asked.timeout
+        if asked.how == CAST:
+            return await client.tell(service, method, packed, headers, timeout)
+        if asked.how == ASK:
+            return await self._ask(client, asked, packed, headers)
+        answer = await client.call(service, method, packed, headers, timeout)
+        if through is not None:
+            message = MiddlewareMessage(ANSWER, service, method, answer, None)
+            await through.incoming(message)
+            if message.is_answered:
+                return message.answer
+            answer = message.body
+        return wire.result(answer, asked.called)
+
+    async def _ask(self, client: Client, asked: CallRequest, body: bytes, headers: Mapping[str, Any]) -> str:
+        """Send a request whose answer goes to handlers; gives its correlation id."""
+        from evbus_like.hub.application import responses  # with all that receives, which only this form of call needs
+
+        try:
+            async with asyncio.timeout(asked.timeout):
+                reply_to = await responses.expect(self._hub, client, asked.service, asked.method)
+        except TimeoutError:
+            raise RpcTimeout(
+                f"{asked.called} was not called: {client.source.name} made no queue for its answer within"
+                f" {asked.timeout:g} s: {client.trouble or 'no answer'}"
+            ) from None
+        except DeliveryError as error:
+            raise RpcError(f"{asked.called} was not called, its answer would have no queue: {error}") from None
+        correlation_id = f"{asked.called}:{uuid.uuid4().hex}"[-LONGEST:]
+        await client.tell(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
+        return correlation_id
+
+    async def close(self) -> None:
+        """End all clients; callers that wait are told so."""
+        self._closed = True
+        clients = self._clients
+        self._clients, self._found, self._sources = {}, {}, None
+        await asyncio.gather(*(client.close() for client in clients.values()))
+
+    def status(self) -> dict[str, Any]:
+        """Give what each client has done, as plain data."""
+        return {
+            f"{client.source.name} {client.exchange}": {**vars(client.counts), "trouble": client.trouble}
+            for client in self._clients.values()
+        }
+
+
+def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
+    """Raise BadRequest for what cannot be called."""
+    if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf) or isinstance(timeout, bool):
+        raise BadRequest(
+            f"timeout must be seconds greater than 0, not {timeout!r}; for an argument of the method that is called"
+            " timeout: hub.evbus.rpc.call(service, method, kwargs={'timeout': ...})"
+        )
+    for what, name in (("service", service), ("method", method)):
+        if not isinstance(name, str) or not name:
+            raise BadRequest(f"the {what} must be non-empty text, not {name!r}")
+    if len(f"{service}.{method}".encode(errors="replace")) > LONGEST:
+        raise BadRequest(f"{service[:40]!r}.{method[:40]!r} is longer than {LONGEST} bytes")
+    if headers is not None:
+        try:
+            check("", "default", headers, None)
+        except BadEvent as error:
+            raise BadRequest(str(error)) from None
+
+
+def must_send(source: PluginSource) -> None:
+    """Raise HandlerError for a source that knows no calls."""
+    if not source.sends:
+        raise HandlerError(
+            f"{source.name} cannot carry calls: an answer needs a way back to its caller, and {source.plugin.__name__}"
+            " has none; use a profile of amqp or internal"
+        )
+
+
+def exchange_of(source: PluginSource) -> str:
+    """Give the exchange of calls, as the profile names it."""
+    return str(source.ctx.acct.get("rpc_exchange") or EXCHANGE)

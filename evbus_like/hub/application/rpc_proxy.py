@@ -1,0 +1,130 @@
+"""Callers: `hub.rpc.<service>.<method>(...)`, its names resolved when it is called."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.errors import LifecycleError
+from evbus_like.engine.receipt import Receipt
+from evbus_like.hub.profiles import settings
+
+if TYPE_CHECKING:
+    from evbus_like.hub.application.rpc_clients import RpcClients
+
+CALL, CAST, ASK = "call", "cast", "ask"
+_making = threading.Lock()  # the first calls of two threads make one
+
+
+def calls(hub: Any) -> RpcClients:
+    """Give the hub's calls, made when they are first needed: a program that calls nothing starts sooner."""
+    made: RpcClients | None = hub.evbus.rpc.CALLS
+    if made is None:
+        from evbus_like.hub.application.rpc_clients import RpcClients
+
+        with _making:
+            made = hub.evbus.rpc.CALLS
+            if made is None:
+                made = RpcClients(hub)
+                made.begin()
+                hub.evbus.rpc.CALLS = made
+    return made
+
+
+def begin(hub: Any) -> None:
+    """Make the calls ready for a bus that starts; raises HandlerError for a services file that is wrong."""
+    if hub.evbus.rpc.CALLS is not None:
+        hub.evbus.rpc.CALLS.begin()
+    elif settings.config(hub, "services_file", ""):
+        calls(hub)
+
+
+async def close(hub: Any) -> None:
+    """End the calls that wait."""
+    if hub.evbus.rpc.CALLS is not None:
+        await hub.evbus.rpc.CALLS.close()
+
+
+class RpcProxy:
+    """`hub.rpc`: its attributes are services."""
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+
+    def __getattr__(self, service: str) -> ServiceProxy:
+        if service.startswith("_"):
+            raise AttributeError(service)
+        return ServiceProxy(self._hub, service)
+
+    __getitem__ = __getattr__
+
+
+class ServiceProxy:
+    """`hub.rpc.<service>`: its attributes are methods."""
+
+    def __init__(self, hub: Any, service: str) -> None:
+        self._hub = hub
+        self._service = service
+
+    def __getattr__(self, method: str) -> MethodProxy:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return MethodProxy(self._hub, self._service, method)
+
+    __getitem__ = __getattr__
+
+
+class MethodProxy:
+    """`hub.rpc.<service>.<method>`: call it, or one of its other forms.
+
+    Every form but `publish` takes the method's arguments and `timeout` in seconds (None: the setting rpc_timeout). All
+    raise an RpcError: RemoteError, MethodNotFound, IncorrectSignature, UnknownService, UnserializableValue, RpcTimeout,
+    Refused; HandlerError where no profile leads there; LifecycleError where no bus runs. A method's argument that is
+    called `timeout` is given by `hub.evbus.rpc.call`.
+    """
+
+    def __init__(self, hub: Any, service: str, method: str) -> None:
+        self._hub = hub
+        self._service = service
+        self._method = method
+
+    def __repr__(self) -> str:
+        return f"<rpc {self._service}.{self._method}>"
+
+    async def __call__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call the method and give its result."""
+        return await calls(self._hub).call(self._service, self._method, args, kwargs, timeout)
+
+    async def cast(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Send the request, and expect no answer; returns when the broker has it."""
+        await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, CAST)
+
+    async def ask(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> str:
+        """Send the request, and have the answer go to the application's handlers for it; gives its correlation id.
+
+        The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
+        """
+        asked: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, ASK)
+        return asked
+
+    async def publish(self, **kwargs: Any) -> Receipt:
+        """Put a notification of this service and method: the event `method` of `service`, for whoever listens."""
+        profile = calls(self._hub).notifications(self._service)
+        put: Receipt = await self._hub.evbus.broker.dispatch(self._service, self._method, kwargs, profile)
+        return put
+
+    def submit(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> asyncio.Task[Any]:
+        """Call the method and give a task, to await later or to cancel."""
+        return asyncio.create_task(self(*args, timeout=timeout, **kwargs), name=f"evbus_like call {self!r}")
+
+    def sync(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call from plain code without an event loop, such as a thread beside the bus's."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            going: Coroutine[Any, Any, Any] = self(*args, timeout=timeout, **kwargs)
+            return asyncio.run(going)
+        place = f"hub.rpc.{self._service}.{self._method}"
+        raise LifecycleError(f"{place}.sync() was called in an event loop, which it would block: await {place}(...)")

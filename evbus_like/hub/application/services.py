@@ -1,0 +1,160 @@
+"""From the plugins of the service dyne to the consumers that serve them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from evbus_like import handlers as marks
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.invoker import SAFE_WITHIN
+from evbus_like.engine.rpc.method import Method
+from evbus_like.engine.rpc.send_buffer import SendBuffer
+from evbus_like.engine.rpc.sender import Sender
+from evbus_like.engine.rpc.server import Server
+from evbus_like.engine.rpc.subscriptions import requests
+from evbus_like.hub import plugins
+from evbus_like.hub.application import rpc_proxy
+from evbus_like.hub.application.handlers import among, kind_problem
+from evbus_like.hub.application.rpc_clients import exchange_of, must_send
+from evbus_like.hub.decoding import decoder
+from evbus_like.hub.profiles.source import PluginSource
+from evbus_like.hub.profiles.sources import Sources
+
+WORKERS = 10  # requests of a service that are answered at once
+
+
+def load(hub: Any) -> None:
+    """Put the `service` dyne on the hub, and note what could not be loaded, at the first look."""
+    hub.pop.sub.add(dyne_name="service")
+    if "service" not in hub.evbus.BROKEN:
+        hub.evbus.BROKEN["service"] = plugins.broken(hub.service)
+
+
+def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, tuple[Any, dict[str, Method]]]:
+    """Give the services of the hub, by name: the plugin and its methods; raises HandlerError."""
+    load(hub)
+    wrong = [
+        f"the service plugin {name!r} could not be loaded: {reason}"
+        for name, reason in hub.evbus.BROKEN.get("service", {}).items()
+    ]
+    made: dict[str, tuple[Any, dict[str, Method]]] = {}
+    for plugin_name, plugin in plugins.loaded(hub, "service").items():
+        service = str(getattr(plugin, "SERVICE", "") or plugin_name)
+        if service in made:
+            wrong.append(
+                f"service.{plugin_name}: another plugin is the service {service!r} already: {made[service][0]}"
+            )
+            continue
+        methods: dict[str, Method] = {}
+        for name, function in _functions(plugin):
+            method = _method(hub, f"service.{plugin_name}.{name}", service, name, function)
+            named = str(method.name)
+            if (only and not among(service, named, only)) or among(service, named, skip):
+                continue
+            if trouble := kind_problem(function.func) or _trouble(method):
+                wrong.append(f"{method.ref}: {trouble}")
+            elif method.name in methods:
+                wrong.append(f"{method.ref}: {service}.{method.name} is {methods[method.name].ref} already")
+            else:
+                methods[method.name] = method
+        if methods:
+            made[service] = (plugin, methods)
+    if wrong:
+        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these services cannot be used:", *wrong]))
+    return made
+
+
+def names(hub: Any) -> list[tuple[str, str]]:
+    """Give (service, method) of every public function, also of those that cannot be used."""
+    return [
+        (str(getattr(plugin, "SERVICE", "") or plugin_name), str(getattr(each, marks.METHOD, {}).get("name") or name))
+        for plugin_name, plugin in plugins.loaded(hub, "service").items()
+        for name, each in _functions(plugin)
+    ]
+
+
+def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the public functions that a plugin's file defines; pop has those on the hub, too, that it imports."""
+    own = plugin._vars.get("__name__")
+    for name, function in sorted(plugin._funcs.items()):
+        plain = getattr(function, "func", function)
+        if not name.startswith("_") and inspect.unwrap(plain).__module__ == own:
+            yield name, function
+
+
+def _method(hub: Any, ref: str, service: str, name: str, function: Any) -> Method:
+    options = dict(getattr(function, marks.METHOD, {}))
+    return Method(
+        ref,
+        service,
+        options.pop("name", "") or name,
+        plugins.unwrapped(hub, function),
+        inspect.iscoroutinefunction(function.func),
+        inspect.signature(function.func),
+        bool(getattr(function, "implicit_hub", False)),
+        **options,
+    )
+
+
+def _trouble(method: Method) -> str:
+    """Say what is wrong with how a method was marked; nothing where all is well."""
+    value = method.timeout
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        return f"timeout must be greater than 0, not {value!r}"
+    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in method.expected_exceptions):
+        return f"expected_exceptions must be classes of exceptions, not {method.expected_exceptions!r}"
+    if not all(isinstance(each, str) for each in method.sensitive):
+        return f"sensitive must be names of parts of the request, not {method.sensitive!r}"
+    if not isinstance(method.name, str) or "." in method.name or method.name.startswith("_"):
+        return f"name must be text without dots, and not begin with _: {method.name!r}"
+    return ""
+
+
+def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, Any], group: Group) -> list[Consumer]:
+    """Bind services to their sources; raises HandlerError that names what is wrong."""
+    sources = Sources(hub, contexts)
+    wrong: list[str] = []
+    made: list[Consumer] = []
+    for service, (plugin, methods) in found.items():
+        try:
+            to = rpc_proxy.calls(hub).route(service)
+            workers = _workers(plugin)
+            own = "" if rpc_proxy.calls(hub).only else str(getattr(plugin, "PROFILE", "") or "")
+            for source in sources.named(own or to.profile or "default"):
+                must_send(source)
+                exchange = to.exchange or exchange_of(source)
+                made.append(consumer(hub, source, service, methods, exchange, workers, group))
+        except EvbusError as error:
+            wrong.append(f"service {service}: {error}")
+    if wrong:
+        raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these services cannot be used:", *wrong]))
+    return made
+
+
+def consumer(
+    hub: Any,
+    source: PluginSource,
+    service: str,
+    methods: Mapping[str, Method],
+    exchange: str,
+    workers: int,
+    group: Group,
+) -> Consumer:
+    """Give the consumer that serves one service from one source."""
+    most, through = source.max_event_bytes, hub.evbus.MIDDLEWARE
+    post = SendBuffer(lambda letters: source.send(made.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
+    sender = Sender(service, plugins.serializer(hub, "json").dump, post, exchange, most, through)
+    server: Any = Server(service, methods, decoder(hub), hub.evbus.ENGINE, sender, workers, most, through)
+    made = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
+    return made
+
+
+def _workers(plugin: Any) -> int:
+    workers = getattr(plugin, "MAX_WORKERS", WORKERS)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise HandlerError(f"MAX_WORKERS must be a whole number above 0, not {workers!r}")
+    return workers

@@ -1,0 +1,169 @@
+"""Trials: handlers called without a broker, on a bus that runs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.receiving.disposition import DONE, Disposition
+from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.patterns import is_pattern, matches
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub import decoding, plugins
+from evbus_like.hub.application import handlers, responses
+from evbus_like.hub.recorder import Recorder, Sent
+
+SOURCE = "internal:*"
+JSON = "application/json"
+LEAVE = 2.0  # seconds that a handler which is cancelled may take
+
+
+class HandlerFailed(EvbusError):
+    """A handler's event was not handled, and no exception of the handler says why."""
+
+
+@dataclass
+class Outcome:
+    """What came of one call of a handler: `error` is None where it went well; `verdict` says what becomes of the event.
+
+    `sent` is what the handler put.
+    """
+
+    handler: str
+    event: ReceivedEvent
+    disposition: Disposition
+    error: BaseException | None = None
+    sent: list[Sent] = field(default_factory=list)
+
+
+def in_memory(handler: Handler) -> Handler:
+    """Give a handler that reads from memory, whatever its profile is; what only a broker or a disk has is left out."""
+    return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
+
+
+def every(hub: Any) -> list[Handler]:
+    """Give the handlers of events and of answers; raises HandlerError."""
+    return [*handlers.found(hub), *(each.handler for each in responses.found(hub))]
+
+
+def named(hub: Any, wanted: Any, routing_key: str | None = None) -> Handler:
+    """Give a handler by its function on the hub, or by "service.name"; raises HandlerError that says what there is.
+
+    Where a function is marked several times, the mark whose event types have the routing key is meant, else the first.
+    """
+    found = every(hub)
+    chosen = [each for each in found if _is(hub, each, wanted)]
+    if not chosen:
+        known = dict.fromkeys(f"{each.service}.{each.name}" for each in found)
+        shows = repr(wanted) if isinstance(wanted, str) else str(getattr(wanted, "__name__", wanted))
+        raise HandlerError(f"there is no handler {shows}; {did_you_mean(str(wanted), known)}")
+    fitting = [each for each in chosen if routing_key and _wants(each, routing_key)]
+    return (fitting or chosen)[0]
+
+
+def _is(hub: Any, handler: Handler, wanted: Any) -> bool:
+    if isinstance(wanted, str):
+        return wanted in (f"{handler.service}.{handler.name}", handler.ref, f"hub.{handler.ref}")
+    function = getattr(wanted, "func", wanted)
+    marked = [*handlers.marked(hub), *responses.marked(hub)]
+    return any(ref == handler.ref and each.func is function for ref, _, each, *_ in marked)
+
+
+def _wants(handler: Handler, routing_key: str) -> bool:
+    return any(matches(each, routing_key) for each in handler.options.event_types)
+
+
+_count = itertools.count(1)
+
+
+def event_for(
+    hub: Any,
+    handler: Handler,
+    body: Any = None,
+    headers: Mapping[str, Any] | None = None,
+    routing_key: str | None = None,
+    **more: Any,
+) -> ReceivedEvent:
+    """Make an event as a broker would give it: the body serialized, bytes untouched; `more` are its other fields."""
+    if routing_key is None:
+        plain = [each for each in handler.options.event_types if not is_pattern(each)]
+        if not plain:
+            shows = ", ".join(handler.options.event_types)
+            raise HandlerError(f"{handler.ref} is for events like {shows}: say which one is meant, by its routing key")
+        routing_key = plain[0]
+    raw, content_type = body, ""
+    if not isinstance(body, bytes):
+        raw, content_type = plugins.serializer(hub, "json").pack(body, ()), JSON
+    more = {"service": handler.options.source, "id": f"call-{os.getpid():x}-{next(_count):x}", **more}
+    return ReceivedEvent(raw, routing_key, headers=headers, **{"content_type": content_type, **more})
+
+
+async def call(hub: Any, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
+    """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
+    watched, failures = watch(handler)
+    caller = Caller(watched, decoding.decoder(hub), hub.evbus.ENGINE, max(len(event.raw), 1))
+    calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
+    try:
+        disposition = await asyncio.shield(calling)
+    except asyncio.CancelledError:  # ours, not the handler's: it must not become a verdict
+        caller.closing = True
+        calling.cancel()
+        await asyncio.wait([calling], timeout=LEAVE)
+        raise
+    finally:
+        caller.close()
+    sent = [each for each in tap.sent if each.cause == event.id]
+    return Outcome(
+        f"{handler.service}.{handler.name}", event, disposition, failures.pop(event, None) or _why(disposition), sent
+    )
+
+
+def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]]:
+    """Give a handler that does the same, and the exceptions that it raises, by their events."""
+    failures: dict[ReceivedEvent, BaseException] = {}
+
+    async def call_async(event: ReceivedEvent) -> None:
+        with _noting(failures, event):
+            await handler.call(event)
+
+    def call_sync(event: ReceivedEvent) -> Any:
+        with _noting(failures, event):
+            return handler.call(event)
+
+    return replace(handler, call=call_async if handler.is_async else call_sync), failures
+
+
+class _noting:
+    def __init__(self, failures: dict[ReceivedEvent, BaseException], event: ReceivedEvent) -> None:
+        self._failures, self._event = failures, event
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            self._failures[self._event] = error
+
+
+def _why(disposition: Disposition) -> BaseException | None:
+    return None if disposition is DONE else HandlerFailed(disposition.reason)
+
+
+def watch_calls(caller: Caller, tell: Callable[[Outcome], None]) -> None:
+    """Let a consumer's caller tell what came of each call, and be the same in all else."""
+    caller.handler, failures = watch(caller.handler)
+    handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
+
+    async def call(event: ReceivedEvent) -> Disposition:
+        disposition = await handle(event)
+        tell(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
+        return disposition
+
+    caller.call = call  # type: ignore[method-assign]

@@ -1,0 +1,37 @@
+"""Decoding: from a received body's bytes and content type to what it means, by the serialize plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.hub import plugins
+
+Load = Callable[[bytes], Any]
+
+
+def decoder(hub: Any) -> Callable[[ReceivedEvent], Any]:
+    """Give the function that decodes bodies; what has no content type, or one that nobody knows, stays bytes.
+
+    It raises what the serializer raises for bytes that are not what the content type says.
+    """
+    loads: dict[str, Load] = {}
+    for plugin in plugins.loaded(hub, "serialize").values():
+        content_type = getattr(plugin, "CONTENT_TYPE", "")
+        if content_type and "load" in plugin._funcs:
+            loads[content_type] = plugins.unwrapped(hub, plugin.load)
+    loads["text/plain"] = _text
+
+    def decode(event: ReceivedEvent) -> Any:
+        load = loads.get(event.content_type)
+        if load is None:
+            plain = event.content_type.partition(";")[0].strip().lower()
+            load = loads.get(plain) or (_text if plain.startswith("text/") else bytes)
+        return load(event.raw)
+
+    return decode
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode()

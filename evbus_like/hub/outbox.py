@@ -1,0 +1,62 @@
+"""The outbox of an application: where it is, and when there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.sending.router import Entry
+from evbus_like.hub.profiles import settings
+
+if TYPE_CHECKING:
+    from evbus_like.engine.outbox import Outbox
+
+log = logging.getLogger("evbus_like.outbox")
+
+
+def configured(hub: Any) -> Path | None:
+    """Give the path that the configuration, or EVBUS_OUTBOX, names, or None."""
+    given = settings.config(hub, "outbox_path") or os.environ.get("EVBUS_OUTBOX")
+    return Path(str(given)).expanduser() if given else None
+
+
+def default_path() -> Path:
+    """Give the path where nothing is configured: in the state folder of the XDG base directory specification."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    return folder / "evbus_like" / "outbox.sqlite"
+
+
+def wanted(entries: Sequence[Entry]) -> bool:
+    """Whether a profile cannot do without an outbox."""
+    return any(entry.lane.options.durable or entry.lane.options.when_full == "spill" for entry in entries)
+
+
+async def opened(hub: Any, entries: Sequence[Entry], needed: bool = False) -> Outbox | None:
+    """Open the outbox, if it is needed, for a profile as well, or the configuration names one; raises EvbusError."""
+    path = configured(hub)
+    if path is None and not needed and not wanted(entries):
+        return None
+    from evbus_like.engine.outbox import Outbox
+
+    box = Outbox(path or default_path(), int(settings.config(hub, "outbox_max_bytes", 1024**3)))
+    recovered = await asyncio.to_thread(box.open)
+    if recovered is not None:
+        log.error("%s", recovered)
+    counts = box.counts()
+    names = {entry.lane.name for entry in entries}
+    for name, count in counts.pending.items():
+        if name in names:
+            log.warning("%d events for %s were left in the outbox %s and are sent now", count, name, box.path)
+        else:
+            log.warning(
+                "%d events in the outbox %s wait for %s, which no profile is now: they stay; see `evbus outbox ls`",
+                count,
+                box.path,
+                name,
+            )
+    return box

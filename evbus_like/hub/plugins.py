@@ -1,0 +1,67 @@
+"""The one place that looks plugins up, for pop's own look-up hides what went wrong.
+
+`hasattr(hub.ingress, name)` is true for a plugin that refused to load, and a plugin that crashed while it was
+imported comes back half executed at the second look-up. So what failed is noted at the first, and stays failed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.sending.serializer import Serializer
+from evbus_like.engine.suggest import did_you_mean
+
+
+def broken(sub: Any) -> dict[str, str]:
+    """Give the plugins of a sub that could not be loaded, with the reason; for the first look, right after sub.add."""
+    reasons = {}
+    for name, error in sub._load_errors.items():
+        facts = error()
+        reason = facts["verror"] or facts["exception"]
+        reasons[name] = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
+    return reasons
+
+
+def loaded(hub: Any, sub_name: str) -> dict[str, Any]:
+    """Give the plugins of a sub that work, by name."""
+    failed = hub.evbus.BROKEN.get(sub_name, {})
+    return {name: mod for name, mod in hub[sub_name]._loaded.items() if name != "init" and name not in failed}
+
+
+def plugin(hub: Any, sub_name: str, name: str, what: str) -> Any:
+    """Give one plugin; raises ProfileError that says why there is none and what there is."""
+    found = loaded(hub, sub_name)
+    if name in found:
+        return found[name]
+    reason = hub.evbus.BROKEN.get(sub_name, {}).get(name)
+    if reason:
+        raise ProfileError(f"{what} {name!r} could not be loaded: {reason}")
+    raise ProfileError(f"unknown {what} {name!r}; {did_you_mean(name, found)}")
+
+
+def serializer(hub: Any, name: str) -> Serializer:
+    """Give the serializer of a name; raises ProfileError."""
+    mod = plugin(hub, "serialize", name, "serializer")
+    if "dump" not in mod._funcs:
+        raise ProfileError(f"serializer {name!r} has no function dump(hub, data)")
+    content_type = getattr(mod, "CONTENT_TYPE", "application/octet-stream")
+    return Serializer(name, content_type, unwrapped(hub, mod.dump))
+
+
+def matcher(hub: Any, name: str) -> Callable[[str], Callable[[str], bool]]:
+    """Give what makes the test for a pattern, from a match plugin; raises ProfileError."""
+    mod = plugin(hub, "match", name, "match plugin")
+    if "compile" in mod._funcs:
+        return mod.compile
+    find = mod.find
+    return lambda pattern: lambda event_profile: bool(find(event_profile, pattern))
+
+
+def unwrapped(hub: Any, function: Any) -> Any:
+    """Give the plain function behind the hub's wrapper, bound to the hub, where no contract is wrapped around it."""
+    if getattr(function, "_has_contracts", True) or not getattr(function, "implicit_hub", False):
+        return function
+    return functools.partial(function.func, hub)

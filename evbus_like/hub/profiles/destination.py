@@ -1,0 +1,160 @@
+"""An ingress plugin and a profile, as the engine's destination."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from dict_tools.data import SafeNamespaceDict
+
+from evbus_like.engine.errors import (
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    ProfileError,
+    TransientError,
+    UnknownOutcome,
+)
+from evbus_like.engine.event import Event
+from evbus_like.engine.failure import classify
+from evbus_like.engine.sending.destination import Outcomes
+from evbus_like.hub import secrets
+
+
+class PluginDestination:
+    """Calls one ingress plugin for one profile; no exception that leaves it holds a secret of the profile.
+
+    `ctx.acct` is the profile's data, `ctx.blocked` what the plugin calls when its destination takes nothing for now.
+    The plugin may keep its connection on `ctx` under any other name.
+    """
+
+    def __init__(self, plugin: Any, provider: str, profile: str, data: Any) -> None:
+        self.plugin = plugin.__name__
+        self.provider = provider
+        self.profile = profile
+        self.data = _copy(data or {})  # for ever as it was, whatever plugin and caller do to theirs
+        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)))
+        self.ctx.blocked = self._blocked
+        self.on_blocked: Callable[[str | None], None] = _unheard
+        self.secrets = secrets.find(data)
+        functions = plugin._funcs
+        self._open = functions.get("open")
+        self._batch = functions.get("publish_batch")
+        self._close = functions.get("close")
+        self._ping = functions.get("ping")
+        self._publish = functions.get("publish")
+        self.publish_now = self._immediate(functions.get("publish_now"))
+        self._parameters: Sequence[str] = ()
+        if self._batch is None:
+            if self._publish is None:
+                raise ProfileError(f"ingress plugin {self.plugin!r} has neither publish nor publish_batch")
+            self._parameters = _parameters(self.plugin, self._publish)
+
+    def _immediate(self, function: Any) -> Any:
+        """Bind publish_now, past pop's wrapper where no contract needs it: the wrapper costs more than the function."""
+        if function is None or self._open is not None:
+            return None
+        wrapped = function._has_contracts
+        return partial(function, self.ctx) if wrapped else partial(function.func, function.hub, self.ctx)
+
+    def same(self, other: PluginDestination) -> bool:
+        """Whether the other is made of the same plugin and the same data."""
+        return (self.plugin, self.data) == (other.plugin, other.data)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether events may be sent many at a time."""
+        return self._batch is not None
+
+    async def open(self) -> None:
+        """Connect, where the plugin has something to connect."""
+        if self._open is not None:
+            await self._call(self._open, self.ctx)
+
+    async def publish(self, events: Sequence[Event]) -> Outcomes | None:
+        """Send a batch; a plugin that takes one event at a time gets batches of one."""
+        if self._batch is not None:
+            outcomes = await self._call(self._batch, self.ctx, events)
+            if outcomes is None:
+                return None
+            return [self._clean(outcome) if isinstance(outcome, Exception) else outcome for outcome in outcomes]
+        for event in events:
+            values = {"ctx": self.ctx, "routing_key": event.routing_key, "body": event.body}
+            await self._call(self._publish, **{name: values[name] for name in self._parameters})
+        return None
+
+    async def ping(self) -> None:
+        """Ask the destination for a sign of life, where the plugin can."""
+        if self._ping is not None:
+            await self._call(self._ping, self.ctx)
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._close is not None:
+            await self._call(self._close, self.ctx)
+
+    def _blocked(self, reason: str | None) -> None:
+        self.on_blocked(reason and secrets.redact(reason, self.secrets))
+
+    async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
+        except Exception as error:
+            clean = self._clean(error)
+            if clean is error:
+                raise
+        raise clean  # out here, so that the exception with the secret is not its context
+
+    def _clean(self, error: Exception) -> Exception:
+        """Give the exception, or one of the same kind without the secrets that it would show."""
+        if not secrets.leaks(error, self.secrets):
+            return error
+        text = secrets.redact(str(error), self.secrets)
+        kind = classify(error)
+        for known in (TransientError, PoisonEvent, DestinationRefused, UnknownOutcome, DeliveryError):
+            if isinstance(kind, known):
+                return known(text)
+        return _Redacted(f"{type(error).__name__}: {text}")
+
+
+class _Redacted(Exception):
+    """Stands for an exception of a client library whose text held a secret."""
+
+
+def _copy(data: Any) -> Any:
+    """Copy mappings and lists; what else is in them may be anything, and is kept."""
+    if isinstance(data, Mapping):
+        return {name: _copy(value) for name, value in data.items()}
+    return [_copy(value) for value in data] if isinstance(data, list) else data
+
+
+def _unheard(reason: str | None) -> None:
+    """Tell nobody of a block: no lane has the destination yet."""
+
+
+def _parameters(plugin: str, publish: Any) -> list[str]:
+    """Give the names of publish's parameters: (ctx, routing_key, body), or (ctx, body) as in pop-evbus 7."""
+    known = ("ctx", "routing_key", "body")
+    wanted = list(publish.signature.parameters.values())[1:]  # the first is the hub
+    strange = [p.name for p in wanted if p.name not in known and p.default is p.empty and p.kind not in (2, 4)]
+    names = [p.name for p in wanted if p.name in known]
+    if strange or "body" not in names:
+        raise ProfileError(
+            f"ingress plugin {plugin!r}: publish has parameters ({', '.join(p.name for p in wanted)});"
+            " it must be publish(hub, ctx, routing_key, body) or publish(hub, ctx, body)"
+        )
+    return names
+
+
+async def probe(destination: PluginDestination) -> None:
+    """Open, ping and close, as `evbus check` does; raises what went wrong."""
+    try:
+        await destination.open()
+        await destination.ping()
+    except TimeoutError as error:
+        raise TransientError(f"no answer: {error}") from error
+    finally:
+        await destination.close()

@@ -1,0 +1,156 @@
+"""From the contexts that acct gives to the lanes that the engine runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evbus_like.engine import options
+from evbus_like.engine.errors import EvbusError, ProfileError
+from evbus_like.engine.failure import Report
+from evbus_like.engine.sending.destination import LaneOptions
+from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.router import Entry
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub import plugins
+from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles.destination import PluginDestination
+from evbus_like.hub.secrets import redact
+
+log = logging.getLogger("evbus_like.profiles")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One profile, checked: what its lane will be made of, or the problem that stands in the way."""
+
+    name: str
+    provider: str
+    profile: str
+    plugin: str = ""
+    destination: PluginDestination | None = None
+    options: LaneOptions | None = None
+    serializer: str = ""
+    matches: Any = None
+    problem: str = ""
+    unknown: bool = False  # nobody takes the provider: it is named, and the others go on
+
+
+def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
+    """Yield (provider, profile name, data) from contexts in dict or in list form; raises ProfileError."""
+    if contexts is not None and not isinstance(contexts, Mapping):
+        raise ProfileError(f"contexts must map providers to profiles, not be a {type(contexts).__name__}")
+    for provider, profiles in (contexts or {}).items():
+        if provider == "match_plugin":
+            continue
+        for group in profiles if isinstance(profiles, (list, tuple)) else [profiles]:
+            if group is not None and not isinstance(group, Mapping):
+                raise ProfileError(
+                    f"provider {provider!r} must map profile names to their options, not hold a {type(group).__name__}"
+                )
+            for name, data in (group or {}).items():
+                yield provider, str(name), data
+
+
+def takers(hub: Any, sub: str = "ingress") -> dict[str, list[Any]]:
+    """Give the ingress, or egress, plugins that take each provider, by their ACCT lists."""
+    found: dict[str, list[Any]] = {}
+    for plugin in plugins.loaded(hub, sub).values():
+        accepted = getattr(plugin, "ACCT", None) or []
+        for provider in [accepted] if isinstance(accepted, str) else accepted:
+            found.setdefault(provider, []).append(plugin)
+    return found
+
+
+def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
+    """Check every profile; a wrong one is planned with its problem, and the others are not affected."""
+    by_provider, sources = takers(hub), takers(hub, "egress")
+    compile_pattern = plugins.matcher(hub, settings.matcher_name(hub, contexts))
+    planned: list[Planned] = []
+    seen: dict[str, int] = {}
+    for provider, profile, data in pairs(contexts):
+        for plugin in by_provider.get(provider) or by_provider.get(provider.split(".")[0]) or [None]:
+            name = f"{provider}:{profile}"
+            if plugin is None and provider in sources:  # handlers alone can use it
+                continue
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                name = f"{name}#{seen[name]}"
+            if plugin is None and provider not in hub.evbus.BROKEN.get("ingress", {}):
+                text = f"no ingress plugin takes the provider {provider!r}; {did_you_mean(provider, by_provider)}"
+                planned.append(Planned(name, provider, profile, problem=text, unknown=True))
+                continue
+            try:
+                planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern, sources))
+            except EvbusError as error:
+                planned.append(Planned(name, provider, profile, problem=redact(str(error))))
+    return planned
+
+
+def _plan_one(
+    hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any, sources: Any
+) -> Planned:
+    if plugin is None:
+        raise ProfileError(
+            f"the ingress plugin {provider!r} could not be loaded: {hub.evbus.BROKEN['ingress'][provider]}"
+        )
+    if data is not None and not isinstance(data, Mapping):
+        raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
+    data = data or {}
+    for library in getattr(plugin, "REQUIRES", ()):
+        if importlib.util.find_spec(library) is None:
+            raise ProfileError(f"it needs the library {library}, which is not installed: pip install {library}")
+    specs = getattr(plugin, "OPTIONS", None)
+    wrong = list(options.common_problems(data))
+    if specs is not None:
+        both = {**options.of_sources(sources.get(provider, ())), **options.COMMON, **specs}
+        wrong += [text for text in options.problems(data, both) if text not in wrong]
+    if wrong:
+        raise ProfileError("; ".join(wrong))
+    serializer = str(data.get("serializer") or settings.serializer_name(hub))
+    plugins.plugin(hub, "serialize", serializer, "serializer")
+    try:
+        matches = compile_pattern(profile)
+    except Exception as error:
+        raise ProfileError(f"its name is no valid pattern: {error}") from error
+    destination = PluginDestination(plugin, provider, profile, data)
+    if "validate" in plugin._funcs:
+        plugin.validate(destination.ctx)
+    lane_defaults = dict(getattr(plugin, "LANE", None) or {})
+    if "limits" in plugin._funcs:
+        lane_defaults.update(plugin.limits(destination.ctx))
+    if not destination.takes_batches:
+        data = {**data, "batch_events": 1}
+    return Planned(
+        name,
+        provider,
+        profile,
+        plugin=destination.plugin,
+        destination=destination,
+        options=options.lane_options(data, lane_defaults),
+        serializer=serializer,
+        matches=matches,
+    )
+
+
+def entries(hub: Any, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
+    """Make the router's entries; raises one ProfileError that names every wrong one; unknown providers are left out."""
+    planned = plan(hub, contexts)
+    for item in planned:
+        if item.unknown:
+            log.warning("profile %s gets no events: %s", item.name, item.problem)
+    planned = [item for item in planned if not item.unknown]
+    wrong = [f"profile {item.name}: {item.problem}" for item in planned if item.problem]
+    if wrong:
+        raise ProfileError("; ".join(wrong) if len(wrong) == 1 else "\n  ".join(["these profiles are wrong:", *wrong]))
+    serializers = {name: plugins.serializer(hub, name) for name in {item.serializer for item in planned}}
+    made = []
+    for item in planned:
+        assert item.destination is not None
+        assert item.options is not None
+        lane = Lane(item.name, item.destination, item.options, report)
+        made.append(Entry(item.matches, lane, serializers[item.serializer]))
+    return made

@@ -1,0 +1,70 @@
+"""From the contexts that acct gives to the sources that handlers name by their profiles."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from evbus_like.engine import options
+from evbus_like.engine.errors import EvbusError, HandlerError, ProfileError
+from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub.profiles.plan import pairs, takers
+from evbus_like.hub.profiles.source import PluginSource
+
+
+class Sources:
+    """Finds the sources of a profile's name; a source is made when a handler first asks for it."""
+
+    def __init__(self, hub: Any, contexts: Mapping[str, Any] | None) -> None:
+        self._hub = hub
+        self._takers = takers(hub, "egress")
+        self._profiles = [
+            (provider, profile, data)
+            for provider, profile, data in pairs(contexts)
+            if provider in self._takers or provider in hub.evbus.BROKEN.get("egress", {})
+        ]
+        self._made: dict[tuple[str, str], PluginSource] = {}
+
+    def named(self, name: str) -> list[PluginSource]:
+        """Give the sources of a profile: "orders" of every provider that has it, "amqp:orders" of one.
+
+        Raises HandlerError where there is none, ProfileError where one cannot be used.
+        """
+        found = [pair for pair in self._profiles if name in (pair[1], f"{pair[0]}:{pair[1]}")]
+        if not found:
+            known = [f"{provider}:{profile}" for provider, profile, _ in self._profiles]
+            raise HandlerError(f"unknown source profile {name!r}; {did_you_mean(name, known)}")
+        return [self._source(*pair) for pair in found]
+
+    def _source(self, provider: str, profile: str, data: Any) -> PluginSource:
+        key = (provider, profile)
+        if key not in self._made:
+            try:
+                self._made[key] = self._make(provider, profile, data)
+            except EvbusError as error:
+                raise ProfileError(f"profile {provider}:{profile}: {error}") from error
+        return self._made[key]
+
+    def _make(self, provider: str, profile: str, data: Any) -> PluginSource:
+        if provider not in self._takers:
+            raise ProfileError(
+                f"the egress plugin {provider!r} could not be loaded: {self._hub.evbus.BROKEN['egress'][provider]}"
+            )
+        plugin = self._takers[provider][0]
+        for library in getattr(plugin, "REQUIRES", ()):
+            if importlib.util.find_spec(library) is None:
+                raise ProfileError(f"it needs the library {library}, which is not installed: pip install {library}")
+        if data is not None and not isinstance(data, Mapping):
+            raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
+        wrong = list(options.problems(data or {}, self._specs(provider)))
+        if wrong:
+            raise ProfileError("; ".join(wrong))
+        source = PluginSource(self._hub, plugin, provider, profile, data)
+        if "validate" in plugin._funcs:
+            plugin.validate(source.ctx)
+        return source
+
+    def _specs(self, provider: str) -> dict[str, Any]:
+        both = (*takers(self._hub).get(provider, ()), *self._takers[provider])
+        return {**options.of_sources(both), **options.COMMON}

@@ -1,0 +1,139 @@
+"""The reporter: tells the log and the error callback about events that did not get through."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import Counter
+from typing import Any
+
+from evbus_like.engine.event import quietly
+from evbus_like.engine.failure import Failure
+from evbus_like.engine.sending.lane import Lane
+from evbus_like.hub.secrets import redact
+
+log = logging.getLogger("evbus_like.failures")
+
+MAX_WAITING = 1000  # failures that wait for a slow callback; more are only logged and counted
+LOGGED_EACH = 10  # of one kind at one destination, before only every thousandth is logged
+CALLBACK_DEADLINE = 30.0  # seconds
+
+
+class Reporter:
+    """Logs each failure, and calls the error callback for them one after another, in a task of its own.
+
+    What the callback puts is marked, and its failures are only counted: so a callback that puts to the destination
+    that fails feeds nothing.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._ref: str | None = None
+        self._failures: asyncio.Queue[Failure] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.missed = 0
+        self.lanes: dict[str, Lane] = {}
+
+    def start(self, ref: str | None) -> None:
+        """Begin, in the listener's loop."""
+        self._ref = ref
+        if ref:
+            self._failures = asyncio.Queue(MAX_WAITING)
+            self._task = asyncio.create_task(self._run(), name="evbus_like error callback")
+
+    def __call__(self, failure: Failure) -> None:
+        """Take a failure; never waits and never raises."""
+        if failure.event.quiet:
+            return
+        self._log(failure)
+        if self._failures is not None:
+            try:
+                self._failures.put_nowait(failure)
+            except asyncio.QueueFull:
+                self.missed += 1
+
+    async def close(self, timeout: float) -> None:
+        """Give the callback `timeout` seconds for what waits, and end."""
+        if self._task is None or self._failures is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._failures.join()
+        except TimeoutError:
+            self.missed += self._failures.qsize()
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=timeout)
+        if self.missed:
+            log.error("error callback %s was too slow: it missed %d failures, which are logged", self._ref, self.missed)
+        self._task = self._failures = None
+
+    def _log(self, failure: Failure) -> None:
+        error = failure.exception
+        key = (failure.destination, type(error).__name__)
+        self._counts[key] += 1
+        count = self._counts[key]
+        if count > LOGGED_EACH and count % 1000:
+            return
+        plugin, _ = self._where(failure)
+        log.error(
+            "Event failed to propagate %s with profile %s: %s: %s [event %s, routing key %r%s]%s",
+            f"on plugin {plugin}" if plugin else "to any plugin",
+            failure.event.profile,
+            type(error).__name__,
+            redact(str(error)),
+            failure.event.id,
+            failure.event.routing_key,
+            "" if failure.final else "; held, and tried again",
+            f" ({count} of this kind; from here on each thousandth is logged)" if count >= LOGGED_EACH else "",
+        )
+
+    def _where(self, failure: Failure) -> tuple[str | None, str]:
+        lane = self.lanes.get(failure.destination)
+        destination: Any = lane.destination if lane is not None else None
+        return getattr(destination, "plugin", None), getattr(destination, "profile", "")
+
+    async def _run(self) -> None:
+        assert self._failures is not None
+        while True:
+            failure = await self._failures.get()
+            try:
+                async with asyncio.timeout(CALLBACK_DEADLINE):
+                    await self._call(failure)
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                # The callback's own trouble: an error in it, a slow one, or a reference to nothing.
+                log.error("error callback %s failed: %s: %s", self._ref, type(error).__name__, redact(str(error)))
+            finally:
+                self._failures.task_done()
+
+    async def _call(self, failure: Failure) -> None:
+        try:
+            callback = self._hub[self._ref]
+        except (AttributeError, KeyError) as error:
+            raise LookupError(f"there is no such function on the hub ({error})") from None
+        plugin, pattern = self._where(failure)
+        data = {
+            "exception": failure.exception,
+            "plugin": plugin,
+            "profile": failure.event.profile,
+            "body": failure.event.body,
+            "context": {  # never the profile's data: it holds secrets
+                "destination": failure.destination,
+                "pattern": pattern,
+                "routing_key": failure.event.routing_key,
+                "id": failure.event.id,
+                "attempts": failure.attempts,
+                "final": failure.final,
+            },
+        }
+        quietly.set(True)
+        if inspect.iscoroutinefunction(getattr(callback, "func", callback)):
+            await callback(data)
+        else:
+            result = await asyncio.to_thread(callback, data)
+            if inspect.isawaitable(result):
+                await result

@@ -1,0 +1,1 @@
+"""Events in memory: queues and exchanges of this process."""
