@@ -95,13 +95,11 @@ async def roads(first: bool = False) -> dict[str, list[str]]:
 
         def settled() -> bool:
             (stats,) = hub.evbus.handlers.status().values()
-            return len(hub.SEEN) == stats["received"] == stats["handled"] > 0
+            return bool(hub.SEEN) and stats["received"] == stats["handled"]
 
         async def dispatch() -> None:
-            before = len(hub.SEEN)
+            hub.SEEN.clear()
             await hub.evbus.broker.dispatch("orders", "placed", {"id": 7})
-            while len(hub.SEEN) == before:
-                await asyncio.sleep(0)
 
         return {
             "put": await road(lambda: hub.evbus.broker.put("orders.new", {"id": 7}), delivered, first),
