@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.mutations.listing import MUTANTS, chosen, markdown
 from tests.mutations.mutant import Mutant
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="a name or a test; repeatable")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--list", action="store_true", help="only print the list, as Markdown")
+    parser.add_argument("--diff", action="store_true", help="only show what each of them changes")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time; those with brokers: one")
     options = parser.parse_args(arguments)
     mutants = chosen(options.only)
     if not mutants:
@@ -28,12 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print(markdown(mutants), end="")
         return 0
+    if options.diff:
+        print("\n\n".join(mutant.diff() for mutant in mutants))
+        return 0
     if failure := unbroken(mutants):
         print(failure, file=sys.stderr)
         return 2
     results = []
-    for mutant in mutants:
-        results.append(trial(mutant, LIMIT_BROKERS if mutant.needs_brokers else LIMIT))
+    for result in trials(mutants, options.jobs):
+        results.append(result)
         if not options.json:
             print(line(results[-1]), flush=True)
     verdicts = [result.verdict for result in results]
@@ -42,6 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"{verdicts.count('noticed')} of {len(verdicts)} noticed, {verdicts.count('skipped')} skipped")
     return 1 if "survived" in verdicts else 2 if "error" in verdicts else 0
+
+
+def trials(mutants: Sequence[Mutant], jobs: int) -> Iterator[Result]:
+    """Try the mutants, several at a time; and at the end, one by one, those whose tests start brokers."""
+    without = [mutant for mutant in mutants if not mutant.needs_brokers]
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda mutant: trial(mutant, LIMIT), without)
+    for mutant in mutants:
+        if mutant.needs_brokers:
+            yield trial(mutant, LIMIT_BROKERS)
 
 
 def unbroken(mutants: Sequence[Mutant]) -> str:

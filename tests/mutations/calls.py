@@ -1,65 +1,59 @@
 """Mutants of calls: deadlines, answers that nobody waits for, and what a caller hears."""
 
+from tests.mutations.change import argument, drop, part
 from tests.mutations.mutant import Mutant
+from tests.mutations.place import AWAIT, CALL, COUNTING, DELETE, OR
 
-RPC = "evbus_like/engine/rpc"
 UNIT = "tests/unit"
 
 MUTANTS = (
     Mutant(
         "a-call-without-a-deadline",
         "A call ends at its deadline.",
-        f"{RPC}/client.py",
-        "await self._watch.wait(future, deadline)\n            return future.result()",
-        "return await future",
+        "Client.call",
+        argument(AWAIT, 2, "1e9"),
         f"{UNIT}/test_rpc_calls.py::test_a_call_has_a_deadline_and_the_late_answer_is_dropped_and_counted",
     ),
     Mutant(
         "late-answers-are-not-counted",
         "Answers that nobody waits for are counted.",
-        f"{RPC}/client.py",
-        "self.counts.late += 1",
-        "pass",
+        "Client._take",
+        drop(COUNTING(1, of=2)),
         f"{UNIT}/test_rpc_hostile.py::test_answers_to_calls_that_nobody_made_are_dropped_and_counted",
     ),
     Mutant(
         "a-cancelled-call-stays",
         "A call that is cancelled leaves nothing behind.",
-        f"{RPC}/client.py",
-        "del self._pending[correlation_id]\n",
-        "pass\n",
+        "Client.call",
+        drop(DELETE),
         f"{UNIT}/test_rpc_flow.py::test_callers_that_are_cancelled_leave_nothing_behind",
     ),
     Mutant(
         "nobody-serves-is-a-timeout",
         "That nobody serves a service is known at once.",
-        f"{RPC}/client.py",
-        "waiting.set_exception(UnknownService(_nobody(service)))",
-        "pass",
+        "Client._put.sent",
+        drop(CALL.holding("UnknownService")),
         f"{UNIT}/test_rpc_calls.py::test_every_way_to_fail_is_an_error_of_its_own_and_comes_at_once",
     ),
     Mutant(
         "answered-before-its-puts-are-safe",
         "A request is answered when what its method put is safe.",
-        f"{RPC}/server.py",
-        "await safe(self._bus, under_way.receipts, SAFE_WITHIN)",
-        "pass",
+        "Server.call",
+        drop(AWAIT(1, of=2)),
         f"{UNIT}/test_rpc_safe.py::test_a_request_is_answered_only_when_what_its_method_put_is_delivered",
     ),
     Mutant(
         "a-failing-middleware-lets-pass",
         "A middleware that fails refuses the message.",
-        f"{RPC}/middleware.py",
-        "        except BaseException as error:\n            _refuse(hook, message, error)\n\n\ndef _refuse",
-        "        except Exception:\n            pass\n\n\ndef _refuse",
+        "middleware._pass",
+        drop(CALL),
         f"{UNIT}/test_rpc_middleware.py::test_middleware_that_fails_is_an_answer_to_the_caller_and_no_dead_worker",
     ),
     Mutant(
         "an-answer-of-any-shape",
         "An answer of the wrong shape is an error of its call.",
-        f"{RPC}/wire.py",
-        'if not isinstance(body, Mapping) or "result" not in body:',
-        "if not isinstance(body, Mapping):",
+        "wire.result",
+        part(OR, "values", "False", at=2),
         f"{UNIT}/test_rpc_hostile.py::test_an_answer_of_the_wrong_shape_is_an_error_of_that_call_alone",
     ),
 )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 
+from tests.mutations.change import Change
+from tests.mutations.function import Function, find
+from tests.mutations.place import Misfit
+
 ROOT = Path(__file__).parents[2]
+PACKAGE = "evbus_like"
 BROKERS = ("tests/integration/", "tests/faults/", "tests/conformance/")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A piece of text of one file, which must occur there exactly once, and what stands there instead.
+    """A change to a function, which is named with as much of class and module as it takes to tell it from others.
 
     `breaks` says which promise that breaks; `test` is the node id, for pytest, of what must notice.
     """
 
     name: str
     breaks: str
-    file: str
-    old: str
-    new: str
+    function: str
+    change: Change
     test: str
 
     @property
@@ -28,13 +35,25 @@ class Mutant:
         """Whether its test runs on real brokers."""
         return self.test.startswith(BROKERS)
 
-    def occurrences(self, root: Path = ROOT) -> int:
-        """How often its text occurs in its file; anything but once is a mutant that does not fit any more."""
-        return (root / self.file).read_text(encoding="utf-8").count(self.old)
+    def broken(self, root: Path = ROOT) -> tuple[Function, ast.stmt]:
+        """Give the function in the tree at `root`, and its tree with the promise broken; raises Misfit."""
+        try:
+            function = find(self.function, root / PACKAGE)
+            changed = copy.deepcopy(function.node)
+            self.change.edit(changed)
+            if ast.dump(changed) == ast.dump(function.node):
+                raise Misfit("the change changes nothing: choose another one")
+        except Misfit as misfit:
+            raise Misfit(f"the mutant {self.name} ({self.function}, {self.change}) does not fit: {misfit}") from None
+        return function, ast.fix_missing_locations(changed)
 
     def apply(self, root: Path) -> None:
-        """Break the promise in the tree at `root`; raises ValueError where the text is not there exactly once."""
-        if (found := self.occurrences(root)) != 1:
-            raise ValueError(f"{self.name}: its text occurs {found} times in {self.file}; write it anew in the list")
-        path = root / self.file
-        path.write_text(path.read_text(encoding="utf-8").replace(self.old, self.new), encoding="utf-8")
+        """Break the promise in the tree at `root`; raises Misfit."""
+        function, changed = self.broken(root)
+        function.path.write_text(function.written_as(changed), encoding="utf-8")
+
+    def diff(self, root: Path = ROOT) -> str:
+        """Show what it changes, without comments, for neither side has them."""
+        function, changed = self.broken(root)
+        before, after = (ast.unparse(node).splitlines() for node in (function.node, changed))
+        return "\n".join(unified_diff(before, after, function.name, self.name, n=2, lineterm=""))

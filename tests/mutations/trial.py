@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -47,7 +47,7 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Give plain data, for JSON."""
         found = {"verdict": self.verdict, "seconds": self.seconds, "reason": self.reason, "output": self.output}
-        return {**asdict(self.mutant), **found}
+        return {**vars(self.mutant), "change": str(self.mutant.change), **found}
 
 
 @contextmanager

@@ -1,41 +1,37 @@
 """Mutants of what talks to brokers: most of them only a real broker shows."""
 
+from tests.mutations.change import argument, entry, part
 from tests.mutations.mutant import Mutant
-
-AMQP = "evbus_like/amqp"
+from tests.mutations.place import CALL, CALLED, CONDITIONAL
 
 MUTANTS = (
     Mutant(
         "no-answer-is-a-confirm",
         "What RabbitMQ had not confirmed when the connection was lost is sent again.",
-        f"{AMQP}/publisher.py",
-        "self._failure(lost) if outcome is confirms else",
-        "None if outcome is confirms else",
+        "Publisher._send_batch",
+        part(CONDITIONAL, "body", "None"),
         "tests/faults/test_lost_connections.py::"
         "test_a_reset_in_mid_frame_marks_nothing_as_delivered_that_is_not[rabbitmq-up-40001]",
     ),
     Mutant(
         "a-return-is-a-confirm",
         "An event that no queue wants is dead-lettered, not delivered.",
-        f"{AMQP}/batch.py",
-        "self.confirms.settle(self.position, error)",
-        "self.confirms.settle(self.position, None)",
+        "Slot.set_exception",
+        argument(CALL, 2, "None"),
         "tests/faults/test_rabbitmq.py::test_returned_events_are_told_from_their_neighbours_of_equal_content",
     ),
     Mutant(
         "not-persistent",
         "A message to RabbitMQ is persistent unless the profile says otherwise.",
-        f"{AMQP}/publisher.py",
-        'acct.get("persistent", True)',
-        'acct.get("persistent", False)',
+        "Publisher.__init__",
+        argument(CALLED.holding("persistent"), 2, "False"),
         "tests/integration/test_amqp_messages.py::test_a_message_says_what_was_put_and_when_and_is_persistent",
     ),
     Mutant(
         "one-replica-is-enough",
         "Kafka's confirm means that all in-sync replicas have the record.",
-        "evbus_like/kafka/producer.py",
-        '"acks": "all"',
-        '"acks": 1',
+        "Producer.__init__",
+        entry("acks", "1"),
         "tests/unit/test_kafka_connect.py::"
         "test_a_record_is_confirmed_by_all_replicas_unless_the_profile_says_otherwise",
     ),

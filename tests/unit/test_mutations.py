@@ -5,18 +5,26 @@ import ast
 import pytest
 
 from tests.mutations import __main__ as command
+from tests.mutations.change import never
 from tests.mutations.listing import MUTANTS, chosen
 from tests.mutations.mutant import ROOT, Mutant
+from tests.mutations.place import IF, Misfit
 from tests.mutations.trial import Result, copy_of_tree, judge
 
-MUTANT = Mutant("x", "A promise.", "setup.py", "python_requires", "python_deserves", "tests/unit/test_bus.py::test_x")
+MUTANT = Mutant(
+    "x", "A promise.", "Queue.put_nowait", never(IF.holding("QueueFull")), "tests/unit/test_queue.py::test_x"
+)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_the_text_of_a_mutant_occurs_once_and_what_it_becomes_is_python(mutant):
-    assert mutant.occurrences() == 1, f"write {mutant.name} anew: its text must occur once in {mutant.file}"
-    source = (ROOT / mutant.file).read_text(encoding="utf-8")
-    ast.parse(source.replace(mutant.old, mutant.new))
+def test_a_mutant_changes_its_function_and_nothing_else_and_what_it_makes_compiles(mutant):
+    function, changed = mutant.broken()
+    source = function.path.read_text(encoding="utf-8")
+    broken = function.written_as(changed)
+
+    compile(broken, function.path.name, "exec")
+    assert ast.dump(ast.parse(broken)) != ast.dump(ast.parse(source))
+    assert ast.dump(ast.parse(function.written_as(function.node))) == ast.dump(ast.parse(source))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -28,22 +36,21 @@ def test_the_test_of_a_mutant_exists(mutant):
 
 def test_each_mutant_has_a_name_of_its_own_and_a_sentence():
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert all(mutant.breaks.endswith(".") and mutant.old != mutant.new for mutant in MUTANTS)
+    assert all(mutant.breaks.endswith(".") for mutant in MUTANTS)
 
 
 def test_a_mutant_is_applied_to_the_copy_and_never_in_place():
+    before = MUTANT.broken()[0].path.read_text()
     with copy_of_tree() as tree:
         MUTANT.apply(tree)
-        assert "python_deserves" in (tree / "setup.py").read_text()
-    assert "python_deserves" not in (ROOT / "setup.py").read_text()
+        with pytest.raises(Misfit, match=r"the mutant x .* changes nothing"):
+            MUTANT.apply(tree)
+    assert MUTANT.broken()[0].path.read_text() == before
     assert not tree.exists()
 
 
-def test_a_mutant_whose_text_is_gone_is_an_error():
-    with copy_of_tree() as tree:
-        MUTANT.apply(tree)
-        with pytest.raises(ValueError, match="occurs 0 times"):
-            MUTANT.apply(tree)
+def test_the_diff_of_a_mutant_shows_what_it_changes():
+    assert "\n+    if False:" in MUTANT.diff()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""A function of the package, found by its name in whatever file it is, and written anew there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutations.place import Misfit
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function: its full name, with package, module and class, its file, and its syntax tree."""
+
+    name: str
+    path: Path
+    node: ast.FunctionDef | ast.AsyncFunctionDef
+
+    def written_as(self, node: ast.stmt) -> str:
+        """Give the text of the file with another function in this one's place, and all else as it is."""
+        first = min(each.lineno for each in (self.node, *self.node.decorator_list))
+        depth = self.node.col_offset // 4
+        for _ in range(depth):  # ast.unparse indents, and leaves the lines of long texts alone
+            node = ast.If(ast.Constant(True), [node], [])
+        text = ast.unparse(node).split("if True:\n", depth)[-1].strip("\n")
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return "".join([*lines[: first - 1], f"{text}\n", *lines[self.node.end_lineno :]])
+
+
+def find(name: str, package: Path) -> Function:
+    """Find the one function whose full name ends so: `lane.Lane.take`, or `Lane.take`; raises Misfit."""
+    alike = list(_called(name.rpartition(".")[2], package))
+    found = [function for function in alike if f".{function.name}".endswith(f".{name}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        which = " or ".join(function.name for function in found)
+        raise Misfit(f"{name} may be {which}: put the class or the module before it")
+    others = f" (there is {', '.join(function.name for function in alike)})" if alike else ""
+    raise Misfit(f"the package has no function {name}{others}: give the name that it has now")
+
+
+def _called(name: str, package: Path) -> Iterator[Function]:
+    definition = re.compile(rf"\bdef {name}\b")
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if definition.search(source):  # parsing the whole package takes a second
+            module = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+            for function in _functions(ast.parse(source), module, path):
+                if function.name.endswith(f".{name}"):
+                    yield function
+
+
+def _functions(node: ast.AST, name: str, path: Path) -> Iterator[Function]:
+    for child in ast.iter_child_nodes(node):
+        inner = name
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner = f"{name}.{child.name}"
+            if not isinstance(child, ast.ClassDef):
+                yield Function(inner, path, child)
+        yield from _functions(child, inner, path)
