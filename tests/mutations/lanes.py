@@ -147,7 +147,7 @@ MUTANTS = (
     Mutant(
         "certificates-go-unchecked",
         "TLS verifies the certificate unless the profile says otherwise by name.",
-        "tls.context",
+        "context",
         both(always(IF(4, of=5)), always(IF(5, of=5))),
         f"{UNIT}/test_tls.py::test_certificates_and_host_names_are_verified_unless_the_profile_says_otherwise_by_name",
     ),

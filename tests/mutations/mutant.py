@@ -35,10 +35,10 @@ class Mutant:
         """Whether its test runs on real brokers."""
         return self.test.startswith(BROKERS)
 
-    def broken(self, root: Path = ROOT) -> tuple[Function, ast.stmt]:
-        """Give the function in the tree at `root`, and its tree with the promise broken; raises Misfit."""
+    def broken(self) -> tuple[Function, ast.stmt]:
+        """Give the function, and its syntax tree with the promise broken; raises Misfit."""
         try:
-            function = find(self.function, root / PACKAGE)
+            function = find(self.function, ROOT / PACKAGE)
             changed = copy.deepcopy(function.node)
             self.change.edit(changed)
             if ast.dump(changed) == ast.dump(function.node):
@@ -47,13 +47,13 @@ class Mutant:
             raise Misfit(f"the mutant {self.name} ({self.function}, {self.change}) does not fit: {misfit}") from None
         return function, ast.fix_missing_locations(changed)
 
-    def apply(self, root: Path) -> None:
-        """Break the promise in the tree at `root`; raises Misfit."""
-        function, changed = self.broken(root)
-        function.path.write_text(function.written_as(changed), encoding="utf-8")
+    def apply(self, tree: Path) -> None:
+        """Break the promise in a copy of the tree; raises Misfit."""
+        function, changed = self.broken()
+        (tree / function.path.relative_to(ROOT)).write_text(function.written_as(changed), encoding="utf-8")
 
-    def diff(self, root: Path = ROOT) -> str:
+    def diff(self) -> str:
         """Show what it changes, without comments, for neither side has them."""
-        function, changed = self.broken(root)
+        function, changed = self.broken()
         before, after = (ast.unparse(node).splitlines() for node in (function.node, changed))
         return "\n".join(unified_diff(before, after, function.name, self.name, n=2, lineterm=""))

@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "no-bound-on-the-disk",
         "The outbox holds no more bytes than it may.",
-        "Tally.reserve",
+        "OutboxUsage.reserve",
         always(IF),
         f"{UNIT}/test_outbox_append.py::test_a_full_outbox_refuses_and_takes_again_when_there_is_room",
     ),
@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "let-go-before-the-dead-letter-is-written",
         "A dead letter is on the disk before the event is let go.",
-        "burial.bury",
+        "dead_letters.bury",
         value(RETURN.holding("TransientError"), "None"),
         f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",
     ),

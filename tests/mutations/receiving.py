@@ -53,7 +53,7 @@ MUTANTS = (
     Mutant(
         "poison-in-a-loop",
         "A body that cannot be read goes to the dead letters, never back to its queue.",
-        "Settling._tell",
+        "Settler._tell",
         inverted(IF(1, of=2)),
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
     ),
@@ -67,21 +67,21 @@ MUTANTS = (
     Mutant(
         "retried-without-end",
         "After its attempts a failing event goes to the dead letters.",
-        "verdict.failed",
+        "failed",
         operator(comparison(">="), ">"),
         f"{CONSUMER}_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goes_to_the_dead_letters",
     ),
     Mutant(
         "requeue-drops",
         "REQUEUE gives an event back.",
-        "Settling._tell",
+        "Settler._tell",
         drop(AWAIT(1, of=3)),
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[requeued]",
     ),
     Mutant(
         "reject-drops",
         "REJECT puts an event to the dead letters.",
-        "Settling._tell",
+        "Settler._tell",
         drop(AWAIT(3, of=3)),
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[rejected]",
     ),
@@ -165,7 +165,7 @@ MUTANTS = (
     Mutant(
         "settled-on-another-feed",
         "An event of a lost connection is not settled on the next one.",
-        "Settling.end",
+        "Settler.end",
         drop(CALL(4, of=5)),
         f"{CONSUMER}_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again",
     ),
@@ -179,21 +179,21 @@ MUTANTS = (
     Mutant(
         "dedup-of-nothing",
         "With dedup an event that was handled is acknowledged without a call.",
-        "window.Window.has",
+        "DedupWindow.has",
         value(RETURN, "False"),
         f"{CONSUMER}_an_event_that_was_handled_already_is_acknowledged_without_a_call",
     ),
     Mutant(
         "dedup-of-what-is-done-alone",
         "With dedup a repeat that comes while its event is handled waits for that.",
-        "window.Window.alone",
+        "DedupWindow.alone",
         never(WHILE),
         f"{CONSUMER}_a_repeat_that_comes_while_the_event_is_handled_waits_for_it_and_is_not_handled",
     ),
     Mutant(
         "dedup-durable-after-the-ack",
         "With dedup_durable an id is on the disk before its event is acknowledged.",
-        "DurableWindow.add",
+        "DurableDedupWindow.add",
         value(RETURN, "None"),
         f"{UNIT}/test_dedup_durable.py"
         "::test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first",
@@ -223,7 +223,7 @@ MUTANTS = (
     Mutant(
         "events-of-one-key-at-once",
         "Events of one key are handled one after another.",
-        "Turns.add",
+        "KeyedQueue.add",
         never(IF(2, of=2)),
         f"{UNIT}/test_turns.py::test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not",
     ),

@@ -27,7 +27,6 @@ from tests.mutations.change import (
     without_the_first,
 )
 from tests.mutations.function import find
-from tests.mutations.mutant import Mutant
 from tests.mutations.place import (
     ASSIGNMENT,
     AWAIT,
@@ -67,13 +66,13 @@ def package(folder, **modules):
 
 
 def test_all_but_the_function_stays_as_it_is_and_keeps_its_comments(tmp_path):
-    path = package(tmp_path, queue=QUEUE) / "queue.py"
+    function = find("Queue.put", package(tmp_path, queue=QUEUE))
 
-    Mutant("x", "A promise.", "Queue.put", never(IF), "").apply(tmp_path)
+    never(IF).edit(function.node)
 
-    assert path.read_text() == QUEUE.replace("len(self.items) >= self.bound:  # full", "False:").replace(
-        '"full"', "'full'"
-    ).replace('"""\ntwo lines"""', r"'\ntwo lines'")
+    assert function.written_as(function.node) == QUEUE.replace(
+        "len(self.items) >= self.bound:  # full", "False:"
+    ).replace('"full"', "'full'").replace('"""\ntwo lines"""', r"'\ntwo lines'")
 
 
 @pytest.mark.parametrize("name", ["Queue.put", "store.Queue.put", "evbus_like.store.Queue.put"])
