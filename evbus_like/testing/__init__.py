@@ -16,22 +16,8 @@ from evbus_like.testing.running import eventually, new_hub, running
 if importlib.util.find_spec("pytest"):
     import pytest
 
-    # Before they are imported, so that a failed assert in them shows its values.
-    pytest.register_assert_rewrite(
-        *(
-            f"evbus_like.testing.{name}"
-            for name in (
-                "bodies",
-                "delivery",
-                "faults",
-                "suite",
-                "sharing",
-                "settling",
-                "source_faults",
-                "source_suite",
-            )
-        )
-    )
+    # Before it is imported, so that a failed assert in it shows its values.
+    pytest.register_assert_rewrite("evbus_like.testing.conformance")
 
 __all__ = [
     "Bus",

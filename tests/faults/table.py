@@ -45,13 +45,15 @@ FAULTS = {
     7: Fault(
         "No queue wants an event.",
         (
-            "evbus_like/testing/delivery.py::test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on",
+            "evbus_like/testing/conformance/delivery.py::test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered",
         ),
     ),
     8: Fault("Events of equal content are returned while others like them are in flight."),
     9: Fault(
         "An event is larger than the broker takes, which closes the channel over it.",
-        ("evbus_like/testing/bodies.py::test_a_body_beyond_the_largest_size_is_refused_by_put_and_the_next_goes_on",),
+        (
+            "evbus_like/testing/conformance/bodies.py::test_put_rejects_a_body_over_the_maximum_size_and_the_next_event_is_delivered",
+        ),
     ),
     10: Fault(
         "The exchange is missing, or access to it is refused.",

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
-from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
-from evbus_like.testing.source_target import SourceTarget
+from evbus_like.testing.conformance.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.conformance.source_target import SourceTarget
 
 
 class Sharing(SourceSuite):
     """Pools, singletons, broadcasts, patterns; what waits for whom; what arrives with an event."""
 
-    async def test_one_worker_of_each_pool_gets_an_event(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_each_service_pool_handles_an_event_once(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             ship, bill = bench.handler(), bench.handler("bill", "billing")
             one, other = await bench.worker(ship), await bench.worker(ship)
@@ -25,7 +25,7 @@ class Sharing(SourceSuite):
             each_once(await bench.all_done(60, one, other), numbered(60))
             each_once(await bench.all_done(60, billing), numbered(60))
 
-    async def test_two_handlers_of_one_service_both_get_an_event(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_two_handlers_of_one_service_each_handle_an_event(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             worker = await bench.worker(bench.handler("ship"), bench.handler("pack"))
             await bench.send(*numbered(20))
@@ -33,7 +33,9 @@ class Sharing(SourceSuite):
             each_once(worker.bodies(handler="ship"), numbered(20))
             each_once(worker.bodies(handler="pack"), numbered(20))
 
-    async def test_one_handler_in_all_gets_an_event_of_a_singleton(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_singleton_event_is_handled_once_across_all_services(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler("ship", "shipping", delivery=SINGLETON)
             bill = bench.handler("bill", "billing", delivery=SINGLETON)
@@ -41,7 +43,7 @@ class Sharing(SourceSuite):
             await bench.send(*numbered(60))
             each_once(await bench.all_done(60, one, other), numbered(60))
 
-    async def test_every_worker_gets_an_event_of_a_broadcast(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_broadcast_event_is_handled_by_every_worker(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler(delivery=BROADCAST, reliable=False)
             workers = [await bench.worker(ship) for _ in range(2)]
@@ -49,7 +51,7 @@ class Sharing(SourceSuite):
             for worker in workers:
                 each_once(await bench.all_done(20, worker), numbered(20))
 
-    async def test_a_handler_gets_the_events_of_its_service_and_types_alone(
+    async def test_a_handler_receives_only_events_of_its_source_and_event_types(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -66,7 +68,7 @@ class Sharing(SourceSuite):
             assert {note["routing_key"] for note in worker.notes("done")} == set(wanted)
             assert {note["service"] for note in worker.notes("done")} == {bench.orders}
 
-    async def test_a_reliable_handler_gets_what_came_while_nobody_received(
+    async def test_a_reliable_handler_receives_events_published_while_no_worker_ran(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -79,7 +81,7 @@ class Sharing(SourceSuite):
             second = await bench.worker(ship)
             each_once(await bench.all_done(20, second), numbered(20))
 
-    async def test_a_reliable_broadcast_keeps_events_for_the_instance_that_has_its_identifier(
+    async def test_a_reliable_broadcast_keeps_events_for_each_broadcast_identifier(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -94,7 +96,7 @@ class Sharing(SourceSuite):
             each_once(await bench.all_done(10, third), numbered(10))
 
     @pytest.mark.parametrize("delivery", ["service_pool", "broadcast"])
-    async def test_an_unreliable_handler_gets_what_comes_while_it_receives(
+    async def test_an_unreliable_handler_receives_only_events_published_while_it_runs(
         self, target: SourceTarget, tmp_path: Path, delivery: str
     ) -> None:
         if self.features.keeps_unwanted and delivery == "service_pool":
@@ -110,7 +112,7 @@ class Sharing(SourceSuite):
             await bench.send("after")
             assert await bench.all_done(1, second) == ["after"]
 
-    async def test_an_event_that_comes_right_after_the_start_is_received(
+    async def test_an_event_published_right_after_the_subscription_is_received(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -119,7 +121,7 @@ class Sharing(SourceSuite):
                 await bench.send(number)
                 assert await bench.all_done(1, worker) == [number]
 
-    async def test_a_new_handler_may_begin_in_the_past(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_new_handler_can_start_at_the_earliest_event(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("rewinds")
         async with self.bench(target, tmp_path) as bench:
             await bench.send(*numbered(10))
@@ -129,7 +131,7 @@ class Sharing(SourceSuite):
             each_once(await bench.all_done(11, early), [*numbered(10), "now"])
             assert await bench.all_done(1, late) == ["now"]
 
-    async def test_the_id_and_the_headers_arrive(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_the_event_id_and_the_headers_arrive(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("headers")
         headers = {"text": "žába", "number": 7, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
         async with self.bench(target, tmp_path) as bench:
@@ -141,7 +143,9 @@ class Sharing(SourceSuite):
         assert {name: note["headers"].get(name) for name in headers} == expected
         assert (note["attempt"], note["redelivered"]) == (1, False)
 
-    async def test_what_a_handler_puts_carries_the_context_on(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_events_put_by_a_handler_carry_its_correlation_and_trace_context(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         self.needs("headers")
         headers = {"correlation-id": "the-first", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
         async with self.bench(target, tmp_path) as bench:
@@ -158,7 +162,7 @@ class Sharing(SourceSuite):
         assert (version, trace, flags) == ("00", "a" * 32, "01")
         assert span != "b" * 16
 
-    async def test_a_body_arrives_as_its_content_type_says(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_body_is_decoded_by_its_content_type(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("content_type")
         raw = bytes(range(256))
         async with self.bench(target, tmp_path) as bench:

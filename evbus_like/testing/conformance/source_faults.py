@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
-from evbus_like.testing.source_target import SourceTarget
+from evbus_like.testing.conformance.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.conformance.source_target import SourceTarget
 
 
 class SourceFaults(SourceSuite):
     """Every event is handled at least once, and receiving goes on."""
 
-    async def test_an_event_whose_worker_is_killed_is_handled_by_another(
-        self, target: SourceTarget, tmp_path: Path
-    ) -> None:
+    async def test_events_of_a_killed_worker_are_handled_by_another(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("processes")
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler()
@@ -26,7 +24,9 @@ class SourceFaults(SourceSuite):
             done = set(await bench.all_done(30 - len(set(first.bodies())), second)) | set(first.bodies())
             assert done == set(numbered(30))
 
-    async def test_workers_that_come_and_go_lose_no_event(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_no_event_is_lost_while_workers_start_stop_and_are_killed(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         self.needs("processes")
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler()
@@ -47,7 +47,7 @@ class SourceFaults(SourceSuite):
                 await asyncio.sleep(0.1)
             assert sorted(wanted - done) == []
 
-    async def test_receiving_goes_on_when_the_source_was_killed_and_came_back(
+    async def test_receiving_resumes_after_the_source_is_killed_and_restarted(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         self.needs("survives_restart")
@@ -71,7 +71,7 @@ class SourceFaults(SourceSuite):
             await bench.send("last")
             assert "last" in await bench.all_done(1, second)
 
-    async def test_a_worker_starts_without_its_source_and_receives_once_it_comes(
+    async def test_a_worker_starts_while_its_source_is_down_and_receives_when_it_is_up(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         self.needs("survives_restart")
@@ -91,7 +91,7 @@ class SourceFaults(SourceSuite):
             await worker.noted("ready")
             each_once(await bench.all_done(5, worker), numbered(5))
 
-    async def test_a_worker_stops_though_its_source_is_gone(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_worker_stops_while_its_source_is_down(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("survives_restart")
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler()

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from evbus_like.engine.receiving.subscription import SERVICE_POOL, Subscription
+from evbus_like.testing.conformance.source_target import SourceFeatures, SourceTarget
+from evbus_like.testing.conformance.target import Record
+from evbus_like.testing.conformance.workers import DEADLINE, LocalWorker, ProcessWorker, Worker
 from evbus_like.testing.running import new_hub, running
-from evbus_like.testing.source_target import SourceFeatures, SourceTarget
-from evbus_like.testing.target import Record
-from evbus_like.testing.workers import DEADLINE, LocalWorker, ProcessWorker, Worker
 
 QUICK = {"backoff": 0.2, "max_backoff": 0.2}
 

@@ -114,7 +114,7 @@ def functions(service: str) -> dict[str, Callable[..., Any]]:
 
 
 PLUGIN = """\
-import evbus_like.testing.probe as probe
+import evbus_like.testing.conformance.probe as probe
 
 SERVICE = {service!r}
 globals().update(probe.functions({service!r}))

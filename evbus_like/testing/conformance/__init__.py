@@ -29,7 +29,7 @@ be missing is skipped and says so.
 
 A source is tested in the same way, by `SourceConformance`: its author makes a `SourceTarget`, which publishes events
 without the plugin's help and gives dead letters, and declares `SourceFeatures`. Where several processes can share the
-source, the tests start worker processes (evbus_like/testing/worker.py):
+source, the tests start worker processes (evbus_like/testing/conformance/worker.py):
 
 .. code-block:: python
 
@@ -57,14 +57,14 @@ source, the tests start worker processes (evbus_like/testing/worker.py):
 
 from __future__ import annotations
 
-from evbus_like.testing.bodies import Bodies
-from evbus_like.testing.delivery import Delivery
-from evbus_like.testing.faults import Faults
-from evbus_like.testing.settling import Settling
-from evbus_like.testing.sharing import Sharing
-from evbus_like.testing.source_faults import SourceFaults
-from evbus_like.testing.source_target import SourceFeatures, SourceTarget
-from evbus_like.testing.target import Features, Record, Target
+from evbus_like.testing.conformance.bodies import Bodies
+from evbus_like.testing.conformance.delivery import Delivery
+from evbus_like.testing.conformance.faults import Faults
+from evbus_like.testing.conformance.settling import Settling
+from evbus_like.testing.conformance.sharing import Sharing
+from evbus_like.testing.conformance.source_faults import SourceFaults
+from evbus_like.testing.conformance.source_target import SourceFeatures, SourceTarget
+from evbus_like.testing.conformance.target import Features, Record, Target
 
 __all__ = [
     "Features",

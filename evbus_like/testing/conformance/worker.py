@@ -1,8 +1,8 @@
-"""A worker process: an application's bus with its handlers, until SIGTERM. It notes what it does as JSON lines.
+"""A worker process: runs a bus and its handlers until SIGTERM, and records what happens as JSON lines.
 
-Run it as `python -m evbus_like.testing.worker FILE`. The file is JSON: `contexts` (what a credentials file holds),
-`handlers` (see probe.py), `notes` (the file to write to), `timeout` (seconds that a stop may take). The exit code is 0
-after a stop, 1 where a handler whose on_error is SHUTDOWN ended the worker.
+Run it as `python -m evbus_like.testing.conformance.worker FILE`. The file is JSON: `contexts` (the content of a
+credentials file), `handlers` (see probe.py), `notes` (the file to write to), `timeout` (seconds a stop may take).
+Exit code: 0 after a stop, 1 after a failed handler whose on_error is SHUTDOWN.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.errors import HandlerShutdown
-from evbus_like.testing import probe, running
-from evbus_like.testing.running import new_hub
+from evbus_like.testing.conformance import probe
+from evbus_like.testing.running import new_hub, running
 
 
 def main(path: str) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evbus_like.testing.probe import Notes, function
+from evbus_like.testing.conformance.probe import Notes, function
 
 DEADLINE = 60.0  # seconds: only stops a hang
 
@@ -65,7 +65,7 @@ class ProcessWorker(Worker):
         file.touch(0o600)
         file.write_text(json.dumps(told))
         self._log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "evbus_like.testing.worker", str(file)]
+        command = [sys.executable, "-m", "evbus_like.testing.conformance.worker", str(file)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
 

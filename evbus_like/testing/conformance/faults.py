@@ -7,16 +7,16 @@ import asyncio
 import pytest
 
 from evbus_like.engine.errors import DeliveryError, DestinationRefused
-from evbus_like.testing.delivery import ping
+from evbus_like.testing.conformance.delivery import ping
+from evbus_like.testing.conformance.suite import DEADLINE, Suite
+from evbus_like.testing.conformance.target import Target
 from evbus_like.testing.running import eventually
-from evbus_like.testing.suite import DEADLINE, Suite
-from evbus_like.testing.target import Target
 
 
 class Faults(Suite):
     """Nothing accepted is lost, nothing hangs, and the kind of an error is told."""
 
-    async def test_a_bus_starts_without_its_destination_and_delivers_once_it_comes(self, target: Target) -> None:
+    async def test_a_bus_starts_while_its_destination_is_down_and_delivers_when_it_is_up(self, target: Target) -> None:
         self.needs("connects")
         sent = [b"%d" % number for number in range(50)]
         await target.kill()
@@ -32,7 +32,7 @@ class Faults(Suite):
         assert account.balanced
         assert account.dead_lettered == 0
 
-    async def test_an_absent_destination_fails_a_ping(self, target: Target) -> None:
+    async def test_ping_fails_when_the_destination_is_down(self, target: Target) -> None:
         self.needs("connects")
         await target.kill()
         try:
@@ -41,7 +41,7 @@ class Faults(Suite):
         finally:
             await target.start()
 
-    async def test_stop_without_the_destination_ends_and_counts_what_remains(self, target: Target) -> None:
+    async def test_stop_while_the_destination_is_down_counts_the_remaining_events(self, target: Target) -> None:
         self.needs("connects")
         await target.kill()
         try:
@@ -55,7 +55,7 @@ class Faults(Suite):
         assert account.balanced
         assert (account.accepted, account.delivered, account.remaining + account.spilled) == (3, 0, 3)
 
-    async def test_a_destination_killed_in_mid_stream_loses_nothing_and_keeps_the_order(self, target: Target) -> None:
+    async def test_killing_the_destination_mid_stream_loses_no_event_and_keeps_the_order(self, target: Target) -> None:
         self.needs("connects", "survives_restart")
         accepted: list[bytes] = []
         enough = asyncio.Event()
@@ -88,7 +88,7 @@ class Faults(Suite):
         assert self.in_order(unique) == self.in_order(accepted)
         assert len(arrived) - len(unique) <= account.retries
 
-    async def test_a_refused_login_holds_the_events_and_is_told_without_the_password(
+    async def test_a_refused_login_keeps_the_events_and_its_error_hides_the_password(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
         self.needs("refuses_login")

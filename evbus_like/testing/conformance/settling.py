@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.receiving.handler import REJECT, REQUEUE, SHUTDOWN
-from evbus_like.testing.source_suite import SourceSuite, each_once, numbered
-from evbus_like.testing.source_target import SourceTarget
+from evbus_like.testing.conformance.source_suite import SourceSuite, each_once, numbered
+from evbus_like.testing.conformance.source_target import SourceTarget
 
 
 class Settling(SourceSuite):
     """Acknowledged after the handler; retried, requeued, given up; bounded; stopped."""
 
-    async def test_an_event_is_acknowledged_after_its_handler(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_an_event_is_acknowledged_after_its_handler_returns(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler()
             first = await bench.worker({**ship, "gate": str(bench.gate("never"))}, timeout=0.5)
@@ -30,7 +32,7 @@ class Settling(SourceSuite):
             await bench.send("y")
             assert await bench.all_done(1, third) == ["y"]
 
-    async def test_a_failed_event_is_handled_again_after_a_wait_its_attempts_counted(
+    async def test_a_failed_event_is_retried_after_a_backoff_and_its_attempts_are_counted(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -44,7 +46,7 @@ class Settling(SourceSuite):
         waits = [after["time"] - before["time"] for before, after in pairwise(tries)]
         assert min(waits) >= 0.2  # half of the backoff, and the clocks' grain
 
-    async def test_an_event_that_fails_for_ever_goes_to_the_dead_letters_as_it_came(
+    async def test_an_event_that_always_fails_is_dead_lettered_unchanged(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -63,9 +65,7 @@ class Settling(SourceSuite):
             assert _text(letter.headers["evbus-dead-attempts"]) == "3"
             assert _text(letter.headers["evbus-dead-routing-key"]) == "placed"
 
-    async def test_a_rejected_event_goes_to_the_dead_letters_at_once(
-        self, target: SourceTarget, tmp_path: Path
-    ) -> None:
+    async def test_a_rejected_event_is_dead_lettered_at_once(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             ship = bench.handler(fail="always", only=["bad"], on_error=REJECT)
             worker = await bench.worker(ship)
@@ -74,7 +74,7 @@ class Settling(SourceSuite):
             assert await bench.all_done(1, worker) == ["good"]
             assert len(worker.notes("failed")) == 1
 
-    async def test_a_body_that_cannot_be_decoded_goes_to_the_dead_letters_and_the_next_is_handled(
+    async def test_a_body_that_cannot_be_decoded_is_dead_lettered_and_the_next_event_is_handled(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -88,7 +88,7 @@ class Settling(SourceSuite):
             assert await bench.all_done(1, worker) == ["good"]
             assert worker.bodies("begun") == ["good"]
 
-    async def test_a_body_beyond_the_bound_goes_to_the_dead_letters_and_the_next_is_handled(
+    async def test_a_body_over_the_maximum_size_is_dead_lettered_and_the_next_event_is_handled(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path, max_event_bytes=1000) as bench:
@@ -99,7 +99,9 @@ class Settling(SourceSuite):
             assert len(letter.body) == 2002
             assert await bench.all_done(1, worker) == ["good"]
 
-    async def test_a_requeued_event_comes_again_until_it_succeeds(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_requeued_event_is_redelivered_until_it_succeeds(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         async with self.bench(target, tmp_path) as bench:
             mended = bench.gate("mended")
             worker = await bench.worker(bench.handler(fail=str(mended), only=["bad"], on_error=REQUEUE))
@@ -110,9 +112,7 @@ class Settling(SourceSuite):
             if self.features.redelivered:
                 assert [note["redelivered"] for note in worker.notes("done") if note["body"] == "bad"] == [True]
 
-    async def test_an_event_whose_id_was_handled_already_is_not_handled_again(
-        self, target: SourceTarget, tmp_path: Path
-    ) -> None:
+    async def test_a_duplicate_event_id_is_handled_once(self, target: SourceTarget, tmp_path: Path) -> None:
         self.needs("headers")
         async with self.bench(target, tmp_path) as bench:
             worker = await bench.worker(bench.handler(dedup=100))
@@ -124,7 +124,7 @@ class Settling(SourceSuite):
             await bench.send("without either", id="")
             each_once(await bench.all_done(4, worker), ["first", "other", "without", "without either"])
 
-    async def test_events_of_one_key_are_handled_in_their_order_whatever_is_retried(
+    async def test_events_of_one_key_are_handled_in_order_despite_retries(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         self.needs("keyed_order")
@@ -142,9 +142,7 @@ class Settling(SourceSuite):
 
     # ---- concurrency
 
-    async def test_functions_that_are_not_async_run_in_threads_beside_each_other(
-        self, target: SourceTarget, tmp_path: Path
-    ) -> None:
+    async def test_sync_handlers_run_concurrently_in_threads(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             gate = bench.gate()
             worker = await bench.worker(bench.handler(is_async=False, gate=str(gate), max_workers=3))
@@ -154,7 +152,7 @@ class Settling(SourceSuite):
             each_once(await bench.all_done(3, worker), numbered(3))
             assert not any(note["in_main_thread"] for note in worker.notes("done"))
 
-    async def test_one_slow_handler_does_not_keep_another_waiting(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_a_slow_handler_does_not_delay_another(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             gate = bench.gate()
             worker = await bench.worker(bench.handler("slow", gate=str(gate), max_workers=1), bench.handler("quick"))
@@ -165,7 +163,9 @@ class Settling(SourceSuite):
             gate.touch()
             await bench.all_done(100, worker)
 
-    async def test_a_flood_is_received_little_by_little(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_prefetch_limits_how_many_events_are_received_ahead(
+        self, target: SourceTarget, tmp_path: Path
+    ) -> None:
         async with self.bench(target, tmp_path) as bench:
             gate = bench.gate()
             ship = bench.handler(max_workers=2, prefetch=10)
@@ -182,7 +182,7 @@ class Settling(SourceSuite):
 
     # ---- stop
 
-    async def test_stop_waits_for_the_handler_under_way_and_gives_the_rest_back(
+    async def test_stop_waits_for_running_handlers_and_returns_other_events_to_the_source(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -199,7 +199,7 @@ class Settling(SourceSuite):
             second = await bench.worker(ship)
             each_once([*first.bodies(), *await bench.all_done(9, second)], numbered(10))
 
-    async def test_a_handler_that_shuts_the_worker_down_ends_it_and_its_event_is_handled_by_the_next(
+    async def test_on_error_shutdown_ends_the_worker_and_the_next_worker_handles_the_event(
         self, target: SourceTarget, tmp_path: Path
     ) -> None:
         async with self.bench(target, tmp_path) as bench:
@@ -213,7 +213,7 @@ class Settling(SourceSuite):
             assert await bench.all_done(1, second) == ["bad"]
             assert first.bodies() == []
 
-    async def test_a_stop_takes_no_longer_than_its_timeout_asks_for(self, target: SourceTarget, tmp_path: Path) -> None:
+    async def test_stop_returns_when_its_timeout_expires(self, target: SourceTarget, tmp_path: Path) -> None:
         async with self.bench(target, tmp_path) as bench:
             worker = await bench.worker(bench.handler(gate=str(bench.gate("never"))), timeout=1.0)
             await bench.send("x")

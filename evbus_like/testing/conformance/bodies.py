@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from evbus_like.engine.errors import BadEvent, EventTooLarge
+from evbus_like.testing.conformance.suite import Suite
+from evbus_like.testing.conformance.target import Target
 from evbus_like.testing.running import eventually
-from evbus_like.testing.suite import Suite
-from evbus_like.testing.target import Target
 
 TEXT = "žluťoučký 🐎 \u0000 \x7f 日本語"
 BYTES = bytes(range(256))
@@ -42,7 +42,7 @@ class Bodies(Suite):
                 assert hub.serialize[serializer].load(record.body) == (native if body is BYTES else body)
 
     @pytest.mark.parametrize(("serializer", "content_type"), TYPES.items(), ids=TYPES)
-    async def test_the_serializers_content_type_travels_with_the_event(
+    async def test_the_content_type_of_the_serializer_arrives(
         self, target: Target, serializer: str, content_type: str
     ) -> None:
         self.needs("content_type")
@@ -57,7 +57,7 @@ class Bodies(Suite):
             (record,) = await target.read(1)
         assert record.body == b""
 
-    async def test_the_id_of_the_receipt_travels_with_the_event(self, target: Target) -> None:
+    async def test_the_event_id_of_the_receipt_arrives(self, target: Target) -> None:
         self.needs("headers")
         async with self.bus(target) as hub:
             receipts = [await hub.evbus.broker.put(target.keys[0], b"x") for _ in range(100)]
@@ -66,7 +66,7 @@ class Bodies(Suite):
         assert [record.id for record in records] == [receipt.id for receipt in receipts]
         assert len({record.id for record in records}) == 100
 
-    async def test_headers_arrive_with_the_event(self, target: Target) -> None:
+    async def test_headers_arrive(self, target: Target) -> None:
         self.needs("headers")
         headers = {"text": "žába", "number": 7, "fraction": 0.5, "bytes": b"\x00\xff", "empty": "", "x" * 128: "long"}
         async with self.bus(target) as hub:
@@ -88,7 +88,7 @@ class Bodies(Suite):
         ],
         ids=["surrogate routing key", "huge header", "surrogate header", "surrogate key"],
     )
-    async def test_an_event_that_no_wire_can_hold_is_refused_or_given_up_and_the_rest_goes_on(
+    async def test_an_event_that_cannot_be_encoded_is_rejected_or_dead_lettered_and_others_are_delivered(
         self, target: Target, odd: dict[str, Any]
     ) -> None:
         async with self.bus(target) as hub:
@@ -102,14 +102,16 @@ class Bodies(Suite):
         assert account.remaining == 0
         assert [body for body in arrived if body != b"odd"] == self.in_order([b"before", b"after"])
 
-    async def test_a_body_of_the_largest_size_arrives(self, target: Target) -> None:
+    async def test_a_body_of_the_maximum_size_arrives(self, target: Target) -> None:
         body = os.urandom(self.features.max_event_bytes)
         async with self.bus(target) as hub:
             await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
             (record,) = await target.read(1)
         assert record.body == body
 
-    async def test_a_body_beyond_the_largest_size_is_refused_by_put_and_the_next_goes_on(self, target: Target) -> None:
+    async def test_put_rejects_a_body_over_the_maximum_size_and_the_next_event_is_delivered(
+        self, target: Target
+    ) -> None:
         async with self.bus(target) as hub:
             with pytest.raises(EventTooLarge, match=str(self.features.max_event_bytes)):
                 await hub.evbus.broker.put(target.keys[0], bytes(self.features.max_event_bytes + 1))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from evbus_like.testing.conformance.target import Features, Record, Target
 from evbus_like.testing.running import running
-from evbus_like.testing.target import Features, Record, Target
 
 DEADLINE = 60.0  # seconds: only stops a hang
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.testing.target import Record
+from evbus_like.testing.conformance.target import Record
 
 
 @dataclass(frozen=True)

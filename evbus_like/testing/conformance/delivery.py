@@ -11,15 +11,15 @@ import pytest
 from evbus_like.engine.errors import NotDelivered
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.plan import plan
+from evbus_like.testing.conformance.suite import DEADLINE, Suite, numbered
+from evbus_like.testing.conformance.target import Target
 from evbus_like.testing.running import eventually
-from evbus_like.testing.suite import DEADLINE, Suite, numbered
-from evbus_like.testing.target import Target
 
 
 class Delivery(Suite):
     """Order, receipts, the account, and what is left after a stop."""
 
-    async def test_every_event_arrives_once_in_order_with_equal_bytes(self, target: Target) -> None:
+    async def test_every_event_arrives_once_in_order_and_unchanged(self, target: Target) -> None:
         sent = numbered(target.keys, 90)
         async with self.bus(target) as hub:
             for key, body in sent:
@@ -38,7 +38,7 @@ class Delivery(Suite):
         assert account.complete
         assert self.by_key(arrived) == self.by_key(sent)
 
-    async def test_events_put_before_the_bus_runs_arrive_first(self, target: Target) -> None:
+    async def test_events_put_before_the_bus_starts_arrive_first(self, target: Target) -> None:
         sent = numbered(target.keys[:1], 20)
         target.hub = hub = self.hub()
         for key, body in sent[:10]:
@@ -54,14 +54,14 @@ class Delivery(Suite):
         await listener
         assert self.by_key(await target.read(20)) == self.by_key(sent)
 
-    async def test_a_receipt_of_a_delivered_event_means_that_it_is_there(self, target: Target) -> None:
+    async def test_confirm_delivered_returns_after_the_event_has_arrived(self, target: Target) -> None:
         async with self.bus(target) as hub:
             receipt = await hub.evbus.broker.put(target.keys[0], b"there", confirm="delivered")
             assert receipt.delivered
             assert receipt.outcomes == {f"{target.provider}:default": "delivered"}
             assert [record.body for record in await target.read(1)] == [b"there"]
 
-    async def test_stop_delivers_what_is_queued_and_the_account_balances(self, target: Target) -> None:
+    async def test_stop_delivers_queued_events_and_the_account_balances(self, target: Target) -> None:
         async with self.bus(target) as hub:
             for number in range(500):
                 hub.evbus.broker.put_nowait(target.keys[0], b"%d" % number)
@@ -70,13 +70,13 @@ class Delivery(Suite):
         assert (account.put, account.accepted, account.delivered, account.remaining) == (500, 500, 500, 0)
         assert len(await target.read(500)) == 500
 
-    async def test_a_bus_that_is_started_again_delivers_again(self, target: Target) -> None:
+    async def test_a_restarted_bus_delivers(self, target: Target) -> None:
         for body in (b"first", b"second"):
             async with self.bus(target) as hub:
                 await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
                 assert [record.body for record in await target.read(1)] == [body]
 
-    async def test_two_profiles_that_match_are_two_sends(self, target: Target) -> None:
+    async def test_an_event_that_matches_two_profiles_is_delivered_to_both(self, target: Target) -> None:
         profile = {**target.profile(), "serializer": "str"}
         async with self.profiles(target, {"orders": profile, "ord*": profile, "other": profile}) as hub:
             receipt = await hub.evbus.broker.put(target.keys[0], b"twice", "orders", confirm="delivered")
@@ -86,7 +86,7 @@ class Delivery(Suite):
         if self.features.headers:
             assert {record.id for record in arrived} == {receipt.id}
 
-    async def test_a_profile_can_fix_the_routing_key(self, target: Target) -> None:
+    async def test_a_profile_can_set_the_routing_key_of_all_its_events(self, target: Target) -> None:
         self.needs("fixed_key")
         async with self.bus(target, target.fixed_profile()) as hub:
             for key, body in numbered(target.keys, 6):
@@ -96,7 +96,7 @@ class Delivery(Suite):
         assert {record.routing_key for record in arrived} == {target.keys[0]}
         assert sorted(record.body for record in arrived) == [b"event %d" % number for number in range(6)]
 
-    async def test_events_put_from_other_threads_arrive_in_each_threads_order(self, target: Target) -> None:
+    async def test_events_put_by_several_threads_arrive_in_the_order_of_each_thread(self, target: Target) -> None:
         async with self.bus(target) as hub:
 
             async def put_all(key: str) -> None:
@@ -118,7 +118,7 @@ class Delivery(Suite):
         expected = self.in_order(b"%d" % number for number in range(100))
         assert self.by_key(arrived) == dict.fromkeys((one, two, three), expected)
 
-    async def test_an_event_that_leads_nowhere_is_named_and_given_up_and_the_rest_goes_on(
+    async def test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
         self.needs("refuses_missing_target")
@@ -136,14 +136,14 @@ class Delivery(Suite):
         assert (account.delivered, account.dead_lettered, account.remaining + account.spilled) == (60, 2, 0)
         assert target.missing_key in caplog.text
 
-    async def test_stop_leaves_no_task_and_no_connection_behind(self, target: Target) -> None:
+    async def test_stop_leaves_no_task_and_no_connection(self, target: Target) -> None:
         tasks, sockets = asyncio.all_tasks(), open_sockets()
         async with self.bus(target) as hub:
             await hub.evbus.broker.put(target.keys[0], b"x", confirm="delivered")
         await eventually(lambda: not asyncio.all_tasks() - tasks and open_sockets() <= sockets, timeout=10.0)
         assert len(await target.read(1)) == 1
 
-    async def test_a_destination_that_is_there_answers_a_ping(self, target: Target) -> None:
+    async def test_ping_succeeds_when_the_destination_is_up(self, target: Target) -> None:
         await ping(self.hub(), target)
 
 
