@@ -7,6 +7,7 @@ EvbusError
 │   ├── EventTooLarge        the serialized body is larger than a destination takes
 │   ├── QueueFull            the bus or a matching destination is full
 │   │   └── OutboxFull       the outbox holds as many bytes as it may
+│   ├── QueueShutDown        the bus's queue, or one in memory, was shut down with Queue.shutdown
 │   ├── StorageError         the outbox cannot be read or written
 │   ├── PutTimeout           no room, or no acceptance, before the deadline
 │   ├── NotDelivered         confirm="delivered" could not be kept; carries the receipt
@@ -38,7 +39,16 @@ EvbusError
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info >= (3, 13):
+    from asyncio import QueueShutDown as _QueueShutDown
+else:
+
+    class _QueueShutDown(Exception):
+        """What asyncio has from Python 3.13 on."""
+
 
 if TYPE_CHECKING:
     from evbus_like.engine.receipt import Receipt
@@ -81,6 +91,10 @@ class OutboxFull(QueueFull):
     def __init__(self, message: str, needed: int = 0) -> None:
         super().__init__(message)
         self.needed = needed
+
+
+class QueueShutDown(PutError, _QueueShutDown):
+    """The bus's queue, or one in memory, was shut down: put raises it at once, get once the queue is empty."""
 
 
 class StorageError(PutError):

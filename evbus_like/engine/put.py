@@ -112,13 +112,16 @@ class Putter:
             raise bus.refusal(profile)
         if confirm == "queued":
             return await self._queue(event, confirm, timeout)
-        if bus.intake.items:  # what was put before goes first
+        intake = bus.intake
+        if intake.is_shutdown:
+            raise intake.shut_down()
+        if intake.items:  # what was put before goes first
             bus.take_turn()
         if under_way is not None:
             receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
             under_way.expect(receipt)
             return receipt
-        if bus.intake.items or confirm == "delivered" or not route.plain or bus.admission.commits.concerns(route.lanes):
+        if intake.items or confirm == "delivered" or not route.plain or bus.admission.commits.concerns(route.lanes):
             return await self._wait(event, confirm, deadline, timeout)
         names = bus.admit(event)
         self._in_a_row += 1

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from evbus_like.engine.errors import QueueFull
+from evbus_like.engine.errors import QueueFull, QueueShutDown
 from evbus_like.engine.loops import CrossLoopCondition
 
 T = TypeVar("T")
@@ -20,13 +20,15 @@ T = TypeVar("T")
 class Queue(Generic[T]):
     """A first-in, first-out queue; `maxsize` 0 means no bound, `name` is what errors call it.
 
-    Threads that put at the very same moment can overshoot `maxsize` by one item each.
+    Threads that put at the very same moment can overshoot `maxsize` by one item each, or still succeed after a
+    shutdown.
     """
 
     def __init__(self, maxsize: int = 0, name: str = "the queue") -> None:
         self.maxsize = maxsize
         self.name = name
         self.items: deque[T] = deque()
+        self.is_shutdown = False
         self._taken = 0  # got, and not yet task_done
         self._getters = CrossLoopCondition()
         self._putters = CrossLoopCondition()
@@ -48,7 +50,9 @@ class Queue(Generic[T]):
         return 0 < self.maxsize <= len(self.items)
 
     def put_nowait(self, item: T) -> None:
-        """Append `item`; raises QueueFull."""
+        """Append `item`; raises QueueFull or QueueShutDown."""
+        if self.is_shutdown:
+            raise self.shut_down()
         if 0 < self.maxsize <= len(self.items):
             raise QueueFull(f"{self.name} is full ({self.maxsize} items)")
         self.items.append(item)
@@ -56,39 +60,47 @@ class Queue(Generic[T]):
             self._getters.wake_one()
 
     def extend(self, items: Sequence[T]) -> None:
-        """Append many items at once; the caller has looked whether there is room."""
+        """Append many items at once; the caller has looked whether there is room. Raises QueueShutDown."""
+        if self.is_shutdown:
+            raise self.shut_down()
         self.items.extend(items)
         if self._getters:
             for _ in range(min(len(items), len(self._getters))):
                 self._getters.wake_one()
 
     async def put(self, item: T) -> None:
-        """Append `item`, waiting for room."""
+        """Append `item`, waiting for room; raises QueueShutDown."""
         while True:
             try:
                 return self.put_nowait(item)
             except QueueFull:  # others may be faster each time there is room
-                await self._putters.wait(self.full)
+                await self._putters.wait(lambda: self.full() and not self.is_shutdown)
 
     def get_nowait(self) -> T:
-        """Take the oldest item; raises asyncio.QueueEmpty."""
+        """Take the oldest item; raises asyncio.QueueEmpty, or QueueShutDown where nothing will come any more."""
         self._taken += 1
         try:
             item = self.items.popleft()
         except IndexError:
             self._taken -= 1
+            if self.is_shutdown:
+                raise self.shut_down() from None
             raise asyncio.QueueEmpty(f"{self.name} is empty") from None
         if self._putters:
             self._putters.wake_one()
         return item
 
     async def get(self) -> T:
-        """Take the oldest item, waiting for one."""
+        """Take the oldest item, waiting for one; raises QueueShutDown where nothing will come any more."""
         while True:
             try:
                 return self.get_nowait()
             except asyncio.QueueEmpty:
-                await self.wait_filled()
+                await self.wait_more()
+
+    async def wait_more(self) -> None:
+        """Wait until there is an item or a shutdown."""
+        await self._getters.wait(lambda: not self.items and not self.is_shutdown)
 
     async def wait_filled(self) -> None:
         """Wait until there is an item (another taker may still be faster), or until `wake` is called."""
@@ -128,6 +140,23 @@ class Queue(Generic[T]):
         """Wait until every item put was taken and dealt with."""
         while self._unfinished():
             await self._joiners.wait(self._unfinished)
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Refuse further items, and wake everyone who waits; as asyncio.Queue's of Python 3.13.
+
+        What is queued can still be taken; `immediate` discards it, and `join` does not wait for it.
+        """
+        self.is_shutdown = True
+        if immediate:
+            self.items.clear()
+        if not self._unfinished():
+            self._joiners.wake_all()
+        self._getters.wake_all()
+        self._putters.wake_all()
+
+    def shut_down(self) -> QueueShutDown:
+        """Make the error for whoever uses the queue after its shutdown."""
+        return QueueShutDown(f"{self.name} is shut down: Queue.shutdown was called")
 
     def _unfinished(self) -> bool:
         return bool(self.items) or self._taken > 0

@@ -27,7 +27,7 @@ class Mailbox(Queue[Event]):
             try:
                 return self.get_event_nowait()
             except asyncio.QueueEmpty:
-                await self.wait_filled()
+                await self.wait_more()
 
     def get_event_nowait(self) -> Event:
         """Take the oldest event; raises asyncio.QueueEmpty."""

@@ -1,6 +1,7 @@
 """hub/profiles/credentials.py: a file becomes contexts, or an error that says what to do and shows no secret."""
 
 import os
+import warnings
 
 import msgpack
 import pytest
@@ -206,3 +207,12 @@ async def test_data_that_is_no_mapping_is_refused(hub):
 
 def test_the_example_of_the_error_is_valid_yaml():
     assert yaml.safe_load("internal: {default: }") == {"internal": {"default": None}}
+
+
+async def test_a_deprecation_warning_of_a_library_that_reads_the_file_is_no_error(hub, write, monkeypatch):
+    def decode_dict(data):
+        warnings.warn_explicit("old", DeprecationWarning, "utils.py", 8, module="dict_tools.utils")
+        return data
+
+    monkeypatch.setattr("dict_tools.utils.decode_dict", decode_dict)
+    assert plain(await hub.evbus.acct.profiles(acct_file=write("internal: {a: }"))) == {"internal": [{"a": None}]}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evbus_like.engine.errors import QueueFull
+from evbus_like.engine.errors import QueueFull, QueueShutDown
 from evbus_like.engine.queue import Queue
+from evbus_like.memory.mailbox import Mailbox
 from tests.unit.fakes import HANG, until
 
 
@@ -273,3 +274,80 @@ async def test_getters_of_two_loops_share_the_items(busy_threads):
     ours.append(await asyncio.wait_for(queue.get(), HANG))
 
     assert (theirs, ours) == (["a"], ["b"])
+
+
+# ---- shutdown
+
+
+async def test_a_shut_down_queue_gives_what_it_has_and_takes_nothing_more():
+    queue = Queue()
+    queue.put_nowait(1)
+    queue.shutdown()
+    for put in (queue.put_nowait, lambda item: queue.extend([item])):
+        with pytest.raises(QueueShutDown):
+            put(2)
+    with pytest.raises(QueueShutDown):
+        await queue.put(2)
+    assert await queue.get() == 1
+    with pytest.raises(QueueShutDown):
+        queue.get_nowait()
+    with pytest.raises(QueueShutDown):
+        await queue.get()
+
+
+async def test_an_immediate_shutdown_discards_what_is_queued_and_ends_join():
+    queue = Queue()
+    queue.extend([1, 2])
+    joined = asyncio.create_task(queue.join())
+    await asyncio.sleep(0)
+    queue.shutdown(immediate=True)
+    await asyncio.wait_for(joined, HANG)
+    with pytest.raises(QueueShutDown):
+        queue.get_nowait()
+
+
+async def test_join_waits_for_what_was_taken_before_an_immediate_shutdown():
+    queue = Queue()
+    queue.extend([1, 2])
+    queue.get_nowait()
+    joined = asyncio.create_task(queue.join())
+    await asyncio.sleep(0)
+    queue.shutdown(immediate=True)
+    await asyncio.sleep(0)
+    assert not joined.done()
+    queue.task_done()
+    await asyncio.wait_for(joined, HANG)
+
+
+@pytest.mark.parametrize("make", [Queue, Mailbox])
+@pytest.mark.parametrize("from_a_thread", [False, True])
+async def test_a_shutdown_wakes_all_who_wait(make, from_a_thread):
+    empty, full = make(), make(1)
+    full.put_nowait(b"1")
+    waiting = [asyncio.create_task(wait) for _ in range(3) for wait in (empty.get(), full.put(b"2"))]
+    await asyncio.sleep(0)
+    for queue in (empty, full):
+        if from_a_thread:
+            await asyncio.to_thread(queue.shutdown)
+        else:
+            queue.shutdown()
+    results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), HANG)
+    assert [type(each) for each in results] == [QueueShutDown] * 6
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio has QueueShutDown from Python 3.13 on")
+def test_the_error_of_a_shut_down_queue_is_asyncios():
+    queue = Queue()
+    queue.shutdown()
+    with pytest.raises(asyncio.QueueShutDown):
+        queue.put_nowait(1)
+
+
+async def test_a_put_is_refused_once_the_intake_queue_is_shut_down(hub, start):
+    await start()
+    hub.evbus.BUS.shutdown()
+    with pytest.raises(QueueShutDown):
+        await hub.evbus.broker.put("a", 1)
+    with pytest.raises(QueueShutDown):
+        hub.evbus.broker.put_nowait("a", 1)
+    assert (await hub.evbus.init.stop()).put == 0

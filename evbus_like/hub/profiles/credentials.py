@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ async def read(hub: Any, path: str, key: str | None, **kwargs: Any) -> Mapping[s
     start = _look_at(path)
     if key is None and start.startswith(FERNET):
         raise CredentialsError(f"credentials file {path} is encrypted and no key was given: --acct-key or ACCT_KEY")
+    _ignore_deprecations()
     try:
         data = await hub.acct.init.profiles(path, key, **kwargs)
     except Exception as error:
@@ -39,6 +41,15 @@ async def read(hub: Any, path: str, key: str | None, **kwargs: Any) -> Mapping[s
     if not data:
         log.warning("credentials file %s has no profiles, so events go nowhere", path)
     return data
+
+
+def _ignore_deprecations() -> None:
+    """Keep deprecation warnings of the libraries that read a file from being raised, as `python -W error` would.
+
+    On Python 3.13 dict_toolbox uses typing.ByteString. The filter stays: one that ends with a block of code is not safe
+    where other tasks run meanwhile.
+    """
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(dict_tools|acct|rend)\b")
 
 
 def _look_at(path: str) -> bytes:
@@ -117,6 +128,7 @@ async def _processed(hub: Any, provider: str, profile: SafeNamespaceDict) -> Saf
     """Run one profile through the acct plugins of its provider, where an application has any."""
     if provider not in hub.acct._subs:
         return profile
+    _ignore_deprecations()
     given = {provider: profile}
     gathered = await hub.acct.init.process([provider], given, hard_fail=True)
     for name, info in (gathered.get(provider) or {}).items():
