@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.outbox import NewerOutbox, OutboxLocked, StorageError
-from evbus_like.engine.outbox.errors import is_damage, primary_code, storage_error
+from evbus_like.engine.outbox.connection import is_damage, primary_code, storage_error
 from evbus_like.engine.outbox.lock import holder
 from evbus_like.hub import outbox
 

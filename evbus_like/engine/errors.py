@@ -9,9 +9,11 @@ EvbusError
 │   │   └── OutboxFull       the outbox holds as many bytes as it may
 │   ├── QueueShutDown        the bus's queue, or one in memory, was shut down with Queue.shutdown
 │   ├── StorageError         the outbox cannot be read or written
+│   │   └── NewerOutbox      a later release, or another program, wrote the file; it is left alone
 │   ├── PutTimeout           no room, or no acceptance, before the deadline
 │   ├── NotDelivered         confirm="delivered" could not be kept; carries the receipt
 │   └── BusStopped           put after stop
+│       └── OutboxClosed     the outbox is not open
 ├── DeliveryError            raised by ingress plugins: which of the four kinds a failure is
 │   ├── TransientError       try again soon (connection lost, broker restarting)
 │   │   └── Blocked          the broker is there and takes nothing for now (RabbitMQ's memory or disk alarm)
@@ -33,7 +35,10 @@ EvbusError
 ├── HandlerError             a handler, or how it was marked, cannot be used
 ├── HandlerShutdown          a handler failed whose on_error is SHUTDOWN: the worker ends
 ├── DeclarationError         a function of the event dyne cannot be an event
-└── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
+├── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
+│   ├── OutboxLocked         another process, or another bus of this one, has the outbox open
+│   └── OutboxForked         the outbox belongs to the parent process
+└── NotInOutbox              no such event or dead letter in the outbox
 """
 
 from __future__ import annotations
@@ -101,12 +106,20 @@ class StorageError(PutError):
     """The outbox cannot be read or written; what was asked for did not happen."""
 
 
+class NewerOutbox(StorageError):
+    """The file was written by a later release, or belongs to another program; it is left as it is."""
+
+
 class PutTimeout(PutError, TimeoutError):
     """There was no room, or no acceptance, before the deadline."""
 
 
 class BusStopped(PutError):
     """The bus was stopped and takes no events."""
+
+
+class OutboxClosed(BusStopped):
+    """The outbox is not open."""
 
 
 class NotDelivered(PutError):
@@ -220,3 +233,19 @@ class DeclarationError(EvbusError, ValueError):
 
 class LifecycleError(EvbusError, RuntimeError):
     """A call that the bus's state does not allow."""
+
+
+class OutboxLocked(LifecycleError):
+    """Somebody else has the outbox open; `pid` is the process, or None where the lock file does not say."""
+
+    def __init__(self, message: str, pid: int | None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class OutboxForked(LifecycleError):
+    """The outbox belongs to the parent process; a child must open one of its own."""
+
+
+class NotInOutbox(EvbusError, LookupError):
+    """There is no such pending event or dead letter."""

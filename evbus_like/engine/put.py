@@ -227,7 +227,7 @@ class Putter:
         while bus.state == "running":
             try:
                 async with asyncio.timeout_at(deadline):
-                    await outbox.some_room(full.needed)
+                    await outbox.wait_for_room(full.needed)
             except TimeoutError:
                 raise PutTimeout(f"the outbox {outbox.path} had no room for {timeout:g} s") from None
             try:

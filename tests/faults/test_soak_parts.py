@@ -10,7 +10,7 @@ from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.side import Reading, SideFile, highest, recorded
 from tests.faults.soak.tally import ConsumerStats, twice
 from tests.faults.soak.wal import committed, cut_log, log_of, spoil_uncommitted
-from tests.unit.outboxes import make, opened
+from tests.unit.outboxes import append_one, make, opened
 
 P, K = "steady-durable-amqp", "steady-durable-amqp.eu"
 
@@ -83,7 +83,7 @@ async def test_garbage_behind_the_last_commit_costs_nothing_and_a_cut_log_its_en
     outbox = Outbox(path)
     outbox.open()
     for number in range(50):
-        await outbox.append(make(number), ["a"])
+        await append_one(outbox, make(number), ["a"])
     files = {each: each.read_bytes() for each in (path, log_of(path))}
     await outbox.close()
     for each, content in files.items():

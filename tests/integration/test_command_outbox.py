@@ -16,6 +16,7 @@ import pytest
 
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox, inspect
+from tests.unit.outboxes import append_one, pending_events
 
 EVBUS = [str(Path(sys.executable).with_name("evbus"))]
 JSONL = Path(__file__).parents[2] / "examples" / "06_own_ingress"  # a plugin that appends to a file
@@ -73,9 +74,9 @@ async def fill(path, waiting=(), dead=()):
     made = Outbox(path)
     made.open()
     for event, destination in waiting:
-        await made.append(event, [destination])
+        await append_one(made, event, [destination])
     for event, destination, reason in dead:
-        await made.bury_event(destination, event, reason, "PoisonEvent", 3, time.time() - 90)
+        await made.dead_letter_event(destination, event, reason, "PoisonEvent", 3, time.time() - 90)
     await made.close()
 
 
@@ -116,7 +117,7 @@ async def evbus_json(path, *arguments):
 
 def pending(path, destination=HERE):
     """The bodies that wait for a destination."""
-    return [event.body for _, event in inspect.pending(path, destination)]
+    return [event.body for event in pending_events(path, destination)]
 
 
 def numbers(path):
@@ -312,7 +313,7 @@ async def test_flush_sends_what_waits_in_order_with_the_same_ids_and_ends(box, a
     assert [line["id"] for line in lines] == [event.id for event in events]
     assert "3000 events sent" in text
     assert f"left in the outbox {box}: nothing" in text
-    assert inspect.look(box).pending == {}
+    assert inspect.summarize(box).waiting == {}
 
 
 async def test_flush_says_what_is_left_for_destinations_without_a_profile(box, acct, out):
@@ -570,7 +571,7 @@ async def test_replay_lets_them_wait_again_with_the_same_ids_for_the_next_start(
     assert (code, err) == (0, "")
     assert f"replayed 2 dead letters: {HERE} 2" in text
     assert "evbus outbox flush" in text
-    assert [event.id for _, event in inspect.pending(box, HERE)] == [events[0].id, events[2].id]
+    assert [event.id for event in pending_events(box, HERE)] == [events[0].id, events[2].id]
     assert numbers(box) == [2]
     assert not out.exists()
 
@@ -605,8 +606,8 @@ async def test_replay_of_all_that_the_filters_let_through_is_not_bounded_by_a_pa
 
     assert code == 0
     assert (document["replayed"], document["destinations"]) == (1250, {HERE: 1250})
-    assert inspect.look(box).pending == {HERE: 1250}
-    assert inspect.look(box).dead == 1250
+    assert inspect.summarize(box).waiting == {HERE: 1250}
+    assert inspect.summarize(box).dead == 1250
 
 
 async def test_what_is_there_is_replayed_and_purged_and_what_is_not_is_named(box):
@@ -748,4 +749,4 @@ async def test_a_changing_command_repairs_what_only_a_start_can_see_and_says_so(
     assert code == 0
     assert "the outbox was damaged" in err
     assert [path.name for path in box.parent.glob("*.corrupt-*Z")] != []
-    assert inspect.look(box).pending == {HERE: 301}
+    assert inspect.summarize(box).waiting == {HERE: 301}

@@ -4,7 +4,8 @@ import asyncio
 import sqlite3
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,27 @@ def make(body: bytes | int = b"{}", **changes: Any) -> Event:
     for name, value in changes.items():
         setattr(event, name, value)
     return event
+
+
+async def append_one(outbox: Outbox, event: Event, destinations: Sequence[str]) -> int:
+    """Append one event and give its seq."""
+    [seq] = await outbox.append([(event, destinations)])
+    return seq
+
+
+def pending_events(path: Path, destination: str) -> list[Event]:
+    """The events that wait for a destination in a file that no bus has open."""
+
+    async def read() -> list[Event]:
+        outbox = Outbox(path)
+        outbox.open()
+        try:
+            return [event for _, event in await outbox.page(destination, 0, 100_000, 1024**3)]
+        finally:
+            await outbox.close()
+
+    with ThreadPoolExecutor(1) as pool:  # callers may be in an event loop
+        return pool.submit(asyncio.run, read()).result(HANG)
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -165,14 +165,14 @@ async def test_a_smaller_window_forgets_the_oldest_on_the_disk_as_well(box):
 
 async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first(box, path):
     window = DurableDedupWindow(box, "queue", 3)
-    note, failures = box.note_handled, [StorageError("full"), StorageError("full")]
+    note, failures = box.add_handled_id, [StorageError("full"), StorageError("full")]
 
     async def failing(*args):
         if failures:
             raise failures.pop()
         await note(*args)
 
-    box.note_handled = failing
+    box.add_handled_id = failing
     source = Source()
 
     async def ack(feed, events):
@@ -191,20 +191,6 @@ async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_
     assert failures == []
     consumer.stop()
     await task
-
-
-async def test_a_file_of_version_1_gets_the_table(path):
-    box = Outbox(path)
-    box.open()
-    await box.close()
-    with sqlite3.connect(path) as old:
-        old.execute("DROP TABLE handled")
-        old.execute("PRAGMA user_version = 1")
-    old.close()
-    assert box.open() is None
-    await DurableDedupWindow(box, "queue", 3).add("a")
-    assert await known(box) == ["a"]
-    await box.close()
 
 
 async def test_ids_are_recovered_from_a_damaged_file(path):

@@ -326,8 +326,8 @@ async def test_a_dead_letter_is_on_the_disk_before_the_event_is_let_go(path, opt
         for number in (1, 2):
             bus.putter.put_nowait("orders", number, headers={"n": number})
         await until(lambda: bus.bus.account().dead_lettered == 1)
-        (letter,) = await outbox.dead()
-        letter = await outbox.dead_one(letter.number)
+        (letter,) = await outbox.dead_letters()
+        letter = await outbox.read_dead_letter(letter.number)
     assert seen == [1]
     assert (letter.destination, letter.reason, letter.kind) == ("fake:default", "no queue wants it", "PoisonEvent")
     assert (letter.event.routing_key, letter.event.body, letter.event.headers) == ("orders", b"1", {"n": 1})
@@ -338,14 +338,14 @@ async def test_a_dead_letter_is_on_the_disk_before_the_event_is_let_go(path, opt
 async def test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again(path, monkeypatch):
     destination = Destination(publish=[[PoisonEvent("never")]] * 3)
     outbox = opened(path)
-    bury, failures = outbox.bury_event, [StorageError("disk full"), StorageError("disk full")]
+    bury, failures = outbox.dead_letter_event, [StorageError("disk full"), StorageError("disk full")]
 
     async def sometimes(*args):
         if failures:
             raise failures.pop()
         return await bury(*args)
 
-    outbox.bury_event = sometimes
+    outbox.dead_letter_event = sometimes
     async with running(entry(destination), outbox=outbox) as bus:
         await bus.putter.put("k", 1)
         await until(lambda: bus.bus.account().dead_lettered == 1)

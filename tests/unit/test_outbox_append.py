@@ -11,7 +11,7 @@ from evbus_like.engine.outbox import Outbox, OutboxClosed, OutboxFull, OutboxLoc
 from evbus_like.engine.outbox import outbox as outbox_module
 from evbus_like.engine.outbox.record import OVERHEAD, pack, size
 from tests.unit.fakes import HANG, until
-from tests.unit.outboxes import Disk, bodies, content, make, opened
+from tests.unit.outboxes import Disk, append_one, bodies, content, make, opened
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def rows(path, table="segments"):
 async def test_an_event_that_was_appended_is_there_after_a_restart(path):
     event = make(headers={"a": 1}, key=b"k")
     async with opened(path) as outbox:
-        seq = await outbox.append(event, ["a"])
+        seq = await append_one(outbox, event, ["a"])
 
     async with opened(path) as outbox:
         [(found_seq, found)] = await outbox.page("a")
@@ -41,14 +41,14 @@ async def test_an_event_that_was_appended_is_there_after_a_restart(path):
 
 async def test_an_append_is_on_the_disk_when_it_returns(path):
     async with opened(path) as outbox:
-        await outbox.append(make(), ["a", "b"])
+        await append_one(outbox, make(), ["a", "b"])
 
-        assert (rows(path), inspect.look(path).pending) == (1, {"a": 1, "b": 1})
+        assert (rows(path), inspect.summarize(path).waiting) == (1, {"a": 1, "b": 1})
 
 
 async def test_the_body_is_stored_once_for_all_destinations(path):
     async with opened(path) as outbox:
-        await outbox.append(make(b"x" * 100_000), ["a", "b", "c"])
+        await append_one(outbox, make(b"x" * 100_000), ["a", "b", "c"])
 
         assert rows(path) == 1
         assert outbox.counts().bytes < 101_000
@@ -56,7 +56,7 @@ async def test_the_body_is_stored_once_for_all_destinations(path):
 
 async def test_an_event_leaves_the_file_when_the_last_destination_has_it(path):
     async with opened(path) as outbox:
-        seq = await outbox.append(make(), ["a", "b"])
+        seq = await append_one(outbox, make(), ["a", "b"])
         outbox.settle("a", [seq])
         await outbox.flush()
         assert (await bodies(outbox, "a"), await bodies(outbox, "b")) == ([], [b"{}"])
@@ -70,9 +70,9 @@ async def test_an_event_leaves_the_file_when_the_last_destination_has_it(path):
 
 async def test_settling_for_a_destination_that_does_not_wait_for_it_takes_nothing_away(path):
     async with opened(path) as outbox:
-        await outbox.append(make(1), ["b"])
-        seq = await outbox.append(make(2), ["a"])
-        await outbox.append(make(3), ["b"])
+        await append_one(outbox, make(1), ["b"])
+        seq = await append_one(outbox, make(2), ["a"])
+        await append_one(outbox, make(3), ["b"])
         for name in ("b", "nobody"):
             outbox.settle(name, [seq, 99])
         await outbox.flush()
@@ -84,7 +84,7 @@ async def test_settling_for_a_destination_that_does_not_wait_for_it_takes_nothin
 @pytest.mark.parametrize("step", [1, 2, 3])
 async def test_thousands_of_events_are_settled_together(path, step):
     async with opened(path) as outbox:
-        seqs = await outbox.append_many([(make(n), ["a", "b"] if n % 5 == 0 else ["a"]) for n in range(3000)])
+        seqs = await outbox.append([(make(n), ["a", "b"] if n % 5 == 0 else ["a"]) for n in range(3000)])
         outbox.settle("a", seqs[::step])
         await outbox.flush()
 
@@ -99,9 +99,9 @@ async def test_thousands_of_events_are_settled_together(path, step):
 
 async def test_seqs_have_the_order_of_the_calls(path):
     async with opened(path) as outbox:
-        many = asyncio.create_task(outbox.append_many([(make(n), ["a"]) for n in (0, 1, 2)]))
+        many = asyncio.create_task(outbox.append([(make(n), ["a"]) for n in (0, 1, 2)]))
         await asyncio.sleep(0)
-        others = [asyncio.create_task(outbox.append(make(n), ["a"])) for n in range(3, 50)]
+        others = [asyncio.create_task(append_one(outbox, make(n), ["a"])) for n in range(3, 50)]
         seqs = [*await many, *await asyncio.gather(*others)]
 
         assert seqs == sorted(seqs)
@@ -111,7 +111,7 @@ async def test_seqs_have_the_order_of_the_calls(path):
 async def test_loops_in_several_threads_append_and_each_keeps_its_order(path):
     async def appends(name):
         for n in range(100):
-            await outbox.append(make(n, routing_key=name), ["a"])
+            await append_one(outbox, make(n, routing_key=name), ["a"])
 
     async with opened(path) as outbox:
         threads = [threading.Thread(target=asyncio.run, args=(appends(f"t{n}"),)) for n in range(4)]
@@ -127,7 +127,7 @@ async def test_loops_in_several_threads_append_and_each_keeps_its_order(path):
 async def test_a_batch_is_appended_as_a_whole_or_not_at_all(path):
     async with opened(path) as outbox:
         with pytest.raises(BadEvent, match="destination twice"):
-            await outbox.append_many([(make(1), ["a"]), (make(2), ["a", "a"])])
+            await outbox.append([(make(1), ["a"]), (make(2), ["a", "a"])])
 
         assert await bodies(outbox) == []
         assert outbox.counts().bytes == 0
@@ -135,7 +135,7 @@ async def test_a_batch_is_appended_as_a_whole_or_not_at_all(path):
 
 async def test_a_page_ends_by_events_and_by_bytes_and_has_at_least_one(path):
     async with opened(path) as outbox:
-        seqs = await outbox.append_many([(make(b"x" * 1000), ["a"]) for _ in range(10)])
+        seqs = await outbox.append([(make(b"x" * 1000), ["a"]) for _ in range(10)])
 
         assert [seq for seq, _ in await outbox.page("a", seqs[2], limit_events=3)] == seqs[3:6]
         assert [seq for seq, _ in await outbox.page("a", 0, limit_bytes=2500)] == seqs[:2]
@@ -146,7 +146,7 @@ async def test_a_page_ends_by_events_and_by_bytes_and_has_at_least_one(path):
 
 async def test_what_was_settled_before_a_page_is_not_on_it(path):
     async with opened(path) as outbox:
-        seqs = await outbox.append_many([(make(n), ["a"]) for n in range(5)])
+        seqs = await outbox.append([(make(n), ["a"]) for n in range(5)])
         outbox.settle("a", seqs[:2])
 
         assert await bodies(outbox) == [b"2", b"3", b"4"]
@@ -154,10 +154,10 @@ async def test_what_was_settled_before_a_page_is_not_on_it(path):
 
 async def test_counts_are_the_same_after_a_restart(path):
     async with opened(path) as outbox:
-        seqs = [await outbox.append(make(b"x" * n, headers={"n": n}), ["a", "b"]) for n in range(20)]
+        seqs = [await append_one(outbox, make(b"x" * n, headers={"n": n}), ["a", "b"]) for n in range(20)]
         outbox.settle("a", seqs[:7])
-        await outbox.bury("b", seqs[3], "no", "poison", 1)
-        await outbox.bury_event("c", make(), "no", "poison", 1)
+        await outbox.dead_letter("b", seqs[3], "no", "poison", 1)
+        await outbox.dead_letter_event("c", make(), "no", "poison", 1)
         await outbox.flush()
         before = outbox.counts()
 
@@ -169,9 +169,9 @@ async def test_counts_are_the_same_after_a_restart(path):
 
 async def test_events_of_a_destination_that_is_gone_stay_and_are_counted(path):
     async with opened(path) as outbox:
-        await outbox.append(make(1), ["old"])
+        await append_one(outbox, make(1), ["old"])
     async with opened(path) as outbox:
-        await outbox.append(make(2), ["new"])
+        await append_one(outbox, make(2), ["new"])
     async with opened(path) as outbox:
         assert outbox.counts().pending == {"old": 1, "new": 1}
         assert await bodies(outbox, "old") == [b"1"]
@@ -179,39 +179,39 @@ async def test_events_of_a_destination_that_is_gone_stay_and_are_counted(path):
 
 async def test_seqs_go_on_after_a_restart(path):
     async with opened(path) as outbox:
-        first = await outbox.append(make(1), ["a"])
+        first = await append_one(outbox, make(1), ["a"])
     async with opened(path) as outbox:
-        assert await outbox.append(make(2), ["a"]) > first
+        assert await append_one(outbox, make(2), ["a"]) > first
 
 
 async def test_an_event_that_rots_on_the_disk_is_a_dead_letter_and_the_others_go_on(path):
     async with opened(path) as outbox:
-        await outbox.append_many([(make(b"body %d" % n), ["a", "b"] if n == 1 else ["a"]) for n in range(3)])
+        await outbox.append([(make(b"body %d" % n), ["a", "b"] if n == 1 else ["a"]) for n in range(3)])
     data = path.read_bytes()
     path.write_bytes(data.replace(b"body 1", b"bodx 1"))
 
     async with opened(path) as outbox:
         assert await bodies(outbox) == [b"body 0", b"body 2"]
         assert await bodies(outbox, "b") == []
-        assert [(letter.destination, letter.kind) for letter in await outbox.dead()] == [
+        assert [(letter.destination, letter.kind) for letter in await outbox.dead_letters()] == [
             ("a", "damaged"),
             ("b", "damaged"),
         ]
-        assert (await outbox.dead_one(1)).event.body == b"bodx 1"
+        assert (await outbox.read_dead_letter(1)).event.body == b"bodx 1"
 
 
 async def test_a_length_that_rots_costs_no_neighbour_its_place(path):
     events = [make(b"body %d" % n) for n in range(5)]
     async with opened(path) as outbox:
-        seqs = await outbox.append_many([(event, ["a"]) for event in events])
+        seqs = await outbox.append([(event, ["a"]) for event in events])
     data, record = path.read_bytes(), pack(events[2])
     path.write_bytes(data.replace(record, b"\x77" + record[1:]))
 
     async with opened(path) as outbox:
         page = await outbox.page("a")
         assert [(seq, event.body) for seq, event in page] == [(seqs[n], b"body %d" % n) for n in range(5) if n != 2]
-        [letter] = await outbox.dead()
-        assert (letter.kind, (await outbox.dead_one(letter.number)).event.id) == ("damaged", events[2].id)
+        [letter] = await outbox.dead_letters()
+        assert (letter.kind, (await outbox.read_dead_letter(letter.number)).event.id) == ("damaged", events[2].id)
         outbox.settle("a", [seq for seq, _ in page])
         await outbox.flush()
         assert (outbox.counts().pending, rows(path)) == ({}, 0)
@@ -254,26 +254,25 @@ async def test_what_was_packed_and_is_not_submitted_is_not_counted_once_it_is_re
 
 
 async def test_a_full_outbox_refuses_and_takes_again_when_there_is_room(path):
-    size = OVERHEAD + 1000
-    async with opened(path, max_bytes=3 * size) as outbox:
+    async with opened(path, max_bytes=3 * (OVERHEAD + 1000)) as outbox:
         events = [make(b"x" * 900) for _ in range(4)]
-        seqs = [await outbox.append(event, ["a"]) for event in events[:3]]
+        seqs = [await append_one(outbox, event, ["a"]) for event in events[:3]]
         with pytest.raises(OutboxFull, match=r"is full: \d+ of \d+ bytes, 3 events wait and 0 dead letters"):
-            await outbox.append(events[3], ["a"])
-        waiting = asyncio.create_task(outbox.wait_room(events[3]))
+            await append_one(outbox, events[3], ["a"])
+        waiting = asyncio.create_task(outbox.wait_for_room(size(pack(events[3]))))
         await asyncio.sleep(0.01)
         assert not waiting.done()
 
         outbox.settle("a", seqs[:1])
         await waiting
-        await outbox.append(events[3], ["a"])
+        await append_one(outbox, events[3], ["a"])
         assert len(await bodies(outbox)) == 3
 
 
 async def test_appends_at_the_same_time_do_not_overshoot_the_bound(path):
     async with opened(path, max_bytes=10_000) as outbox:
         results = await asyncio.gather(
-            *(outbox.append(make(b"x" * 500), ["a"]) for _ in range(50)), return_exceptions=True
+            *(append_one(outbox, make(b"x" * 500), ["a"]) for _ in range(50)), return_exceptions=True
         )
 
         assert outbox.counts().bytes <= 10_000
@@ -284,8 +283,8 @@ async def test_appends_at_the_same_time_do_not_overshoot_the_bound(path):
 async def test_closing_ends_the_wait_for_room(path):
     outbox = Outbox(path, max_bytes=1000)
     outbox.open()
-    await outbox.append(make(b"x" * 700), ["a"])
-    waiting = asyncio.create_task(outbox.wait_room(make(b"x" * 700)))
+    await append_one(outbox, make(b"x" * 700), ["a"])
+    waiting = asyncio.create_task(outbox.wait_for_room(size(pack(make(b"x" * 700)))))
     await asyncio.sleep(0.01)
     await outbox.close()
 
@@ -297,8 +296,8 @@ async def test_full_says_that_nothing_fits(path):
     event = make(b"x" * 500)
     async with opened(path) as outbox:
         assert not outbox.full
-        await outbox.append(event, ["a"])
-        outbox.tally.max_bytes = outbox.counts().bytes
+        await append_one(outbox, event, ["a"])
+        outbox.usage.max_bytes = outbox.counts().bytes
 
         assert outbox.full
         assert outbox.counts().full
@@ -307,9 +306,9 @@ async def test_full_says_that_nothing_fits(path):
 async def test_an_event_larger_than_the_outbox_is_too_large_rather_than_in_need_of_room(path):
     async with opened(path, max_bytes=1000) as outbox:
         with pytest.raises(EventTooLarge, match="never fit"):
-            await outbox.append(make(b"x" * 1000), ["a"])
+            await append_one(outbox, make(b"x" * 1000), ["a"])
         with pytest.raises(EventTooLarge, match="never fit"):
-            await asyncio.wait_for(outbox.wait_room(make(b"x" * 1000)), HANG)
+            await asyncio.wait_for(outbox.wait_for_room(size(pack(make(b"x" * 1000)))), HANG)
 
 
 # ---- what cannot be done
@@ -318,19 +317,19 @@ async def test_an_event_larger_than_the_outbox_is_too_large_rather_than_in_need_
 async def test_a_body_that_is_not_serialized_and_an_event_for_nobody_are_refused(path):
     async with opened(path) as outbox:
         with pytest.raises(BadEvent, match=r"body of .* is a dict"):
-            await outbox.append(make(body={}), ["a"])
+            await append_one(outbox, make(body={}), ["a"])
         with pytest.raises(BadEvent, match="no destination"):
-            await outbox.append(make(), [])
+            await append_one(outbox, make(), [])
         assert outbox.counts().bytes == 0
 
 
 async def test_before_open_and_after_close_it_says_so(path):
     outbox = Outbox(path)
     with pytest.raises(OutboxClosed, match="is not open"):
-        await outbox.append(make(), ["a"])
+        await append_one(outbox, make(), ["a"])
     outbox.open()
     await outbox.close()
-    for call in (lambda: outbox.append(make(), ["a"]), lambda: outbox.page("a"), lambda: outbox.flush()):
+    for call in (lambda: append_one(outbox, make(), ["a"]), lambda: outbox.page("a"), lambda: outbox.flush()):
         with pytest.raises(OutboxClosed, match="is not open"):
             await call()
     with pytest.raises(OutboxClosed, match="is not open"):
@@ -342,7 +341,7 @@ async def test_an_outbox_that_was_closed_can_be_opened_again(path):
     outbox = Outbox(path)
     for n in range(2):
         outbox.open()
-        await outbox.append(make(n), ["a"])
+        await append_one(outbox, make(n), ["a"])
         with pytest.raises(OutboxLocked, match="open already"):
             outbox.open()
         await outbox.close()
@@ -354,7 +353,7 @@ async def test_an_outbox_that_was_closed_can_be_opened_again(path):
 async def test_a_cancelled_append_is_in_or_out_and_never_half(path):
     async with opened(path) as outbox:
         for n in range(300):
-            task = asyncio.create_task(outbox.append(make(n), ["a", "b"]))
+            task = asyncio.create_task(append_one(outbox, make(n), ["a", "b"]))
             for _ in range(n % 5):
                 await asyncio.sleep(0)
             if n % 3 == 0:
@@ -382,9 +381,9 @@ async def test_an_append_that_is_cancelled_before_the_writer_comes_to_it_is_out(
     monkeypatch.setattr(outbox_module, "connect", disk.connect)
     async with opened(path) as outbox:
         disk.before = hold
-        first = asyncio.create_task(outbox.append(make(1), ["a"]))
+        first = asyncio.create_task(append_one(outbox, make(1), ["a"]))
         await until(busy.is_set)
-        second = asyncio.create_task(outbox.append(make(2), ["a"]))
+        second = asyncio.create_task(append_one(outbox, make(2), ["a"]))
         await asyncio.sleep(0)
         first.cancel()
         second.cancel()
@@ -395,24 +394,24 @@ async def test_an_append_that_is_cancelled_before_the_writer_comes_to_it_is_out(
         assert outbox.counts().bytes == size(pack(make(1)))
 
 
-async def test_submit_lets_the_caller_learn_of_a_commit_that_nobody_awaits(path):
+async def test_a_future_gives_the_seqs_of_a_commit_after_its_task_was_cancelled(path):
     async with opened(path) as outbox:
-        future = outbox.submit(make(), ["a"])
+        future = outbox.submit_packed(outbox.pack([(make(), ["a"])]))
         task = asyncio.create_task(asyncio.wait_for(asyncio.shield(future), HANG))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
 
-        assert [await future] == [seq for seq, _ in await outbox.page("a")]
+        assert await future == [seq for seq, _ in await outbox.page("a")]
 
 
 async def test_a_loop_that_is_gone_does_not_hinder_the_others(path):
     async def leave():
-        outbox.submit(make(0), ["a"])
+        outbox.submit_packed(outbox.pack([(make(0), ["a"])]))
 
     async with opened(path) as outbox:
         await asyncio.to_thread(asyncio.run, leave())
-        await outbox.append(make(1), ["a"])
+        await append_one(outbox, make(1), ["a"])
 
         assert (await bodies(outbox))[-1] == b"1"
 
@@ -423,5 +422,5 @@ async def test_storage_errors_are_put_errors_that_say_what_to_do(path, monkeypat
     async with opened(path) as outbox:
         disk.fail()
         with pytest.raises(StorageError, match=r"outbox\.db cannot be written: disk I/O error; check the disk"):
-            await outbox.append(make(), ["a"])
+            await append_one(outbox, make(), ["a"])
         disk.mend()

@@ -14,13 +14,13 @@ from tests.unit.outboxes import opened, spawn
 APPENDS = """
     import asyncio, os, sys
     from evbus_like.engine.outbox import Outbox
-    from tests.unit.outboxes import make
+    from tests.unit.outboxes import append_one, make
 
     async def appends(outbox, task):
         n = 0
         while True:
             event = make(b"%d %d " % (task, n) + b"x" * (n * 37 % 5000))
-            seq = await outbox.append(event, ["a", "b"] if n % 2 else ["a"])
+            seq = await append_one(outbox, event, ["a", "b"] if n % 2 else ["a"])
             os.write(1, f"{seq} {event.id} {task} {n}\\n".encode())
             if n % 3 == 2:
                 outbox.settle("a", [seq])
@@ -38,7 +38,7 @@ APPENDS = """
 LIMITED = """
     import asyncio, resource, signal, sys
     from evbus_like.engine.outbox import Outbox, StorageError
-    from tests.unit.outboxes import make
+    from tests.unit.outboxes import append_one, make
 
     async def main():
         outbox = Outbox(sys.argv[1])
@@ -48,13 +48,13 @@ LIMITED = """
         taken = refused = 0
         while refused < 3:
             try:
-                await outbox.append(make(b"x" * 20_000), ["a"])
+                await append_one(outbox, make(b"x" * 20_000), ["a"])
                 taken += 1
             except StorageError as error:
                 assert "cannot be written" in str(error), error
                 refused += 1
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        await outbox.append(make(b"later"), ["a"])
+        await append_one(outbox, make(b"later"), ["a"])
         assert outbox.counts().pending == {"a": taken + 1}
         await outbox.close()
         print("taken", taken)
@@ -115,11 +115,11 @@ async def test_a_process_that_ends_without_closing_loses_nothing(tmp_path):
     script = """
         import asyncio, sys
         from evbus_like.engine.outbox import Outbox
-        from tests.unit.outboxes import make
+        from tests.unit.outboxes import append_one, make
 
         outbox = Outbox(sys.argv[1])
         outbox.open()
-        asyncio.run(outbox.append(make(1), ["a"]))
+        asyncio.run(append_one(outbox, make(1), ["a"]))
     """
     process = await spawn(script, tmp_path / "outbox.db")
     async with asyncio.timeout(HANG):

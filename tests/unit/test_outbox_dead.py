@@ -5,7 +5,7 @@ import time
 import pytest
 
 from evbus_like.engine.outbox import DeadFilter, NotInOutbox, OutboxFull
-from tests.unit.outboxes import bodies, content, make, opened
+from tests.unit.outboxes import append_one, bodies, content, make, opened
 
 
 @pytest.fixture
@@ -14,18 +14,18 @@ def path(tmp_path):
 
 
 async def numbers(outbox, **wanted):
-    return [letter.number for letter in await outbox.dead(DeadFilter(**wanted))]
+    return [letter.number for letter in await outbox.dead_letters(DeadFilter(**wanted))]
 
 
 async def test_a_dead_letter_keeps_the_event_and_says_why(path):
     event = make(b"\x00\xffbody", headers={"h": 1.5}, key="k")
     before = time.time()
     async with opened(path) as outbox:
-        seq = await outbox.append(event, ["a", "b"])
-        await outbox.bury("a", seq, "schema does not match", "poison", 3, first_failed=before - 60)
+        seq = await append_one(outbox, event, ["a", "b"])
+        await outbox.dead_letter("a", seq, "schema does not match", "poison", 3, first_failed=before - 60)
     async with opened(path) as outbox:
-        [listed] = await outbox.dead()
-        letter = await outbox.dead_one(listed.number)
+        [listed] = await outbox.dead_letters()
+        letter = await outbox.read_dead_letter(listed.number)
 
         assert content(letter.event) == content(event)
         assert (letter.destination, letter.reason, letter.kind) == ("a", "schema does not match", "poison")
@@ -36,8 +36,8 @@ async def test_a_dead_letter_keeps_the_event_and_says_why(path):
 
 async def test_a_list_does_not_read_the_bodies(path):
     async with opened(path) as outbox:
-        await outbox.bury_event("a", make(b"x" * 1000), "no", "poison", 1)
-        [listed] = await outbox.dead()
+        await outbox.dead_letter_event("a", make(b"x" * 1000), "no", "poison", 1)
+        [listed] = await outbox.dead_letters()
 
         assert listed.event.body is None
         assert listed.size > 1000
@@ -46,32 +46,32 @@ async def test_a_list_does_not_read_the_bodies(path):
 async def test_an_event_that_was_never_in_the_outbox_can_be_buried(path):
     event = make(1)
     async with opened(path) as outbox:
-        number = await outbox.bury_event("memory", event, "no", "poison", 1)
+        number = await outbox.dead_letter_event("memory", event, "no", "poison", 1)
 
-        assert content((await outbox.dead_one(number)).event) == content(event)
+        assert content((await outbox.read_dead_letter(number)).event) == content(event)
         assert outbox.counts().dead == 1
 
 
 async def test_burying_what_does_not_wait_there_is_an_error(path):
     async with opened(path) as outbox:
-        seq = await outbox.append(make(), ["a"])
+        seq = await append_one(outbox, make(), ["a"])
         for destination, number in [("b", seq), ("a", seq + 1)]:
             with pytest.raises(NotInOutbox, match=r"no event .* waits for"):
-                await outbox.bury(destination, number, "no", "poison", 1)
-        await outbox.bury("a", seq, "no", "poison", 1)
+                await outbox.dead_letter(destination, number, "no", "poison", 1)
+        await outbox.dead_letter("a", seq, "no", "poison", 1)
         with pytest.raises(NotInOutbox):
-            await outbox.bury("a", seq, "no", "poison", 1)
+            await outbox.dead_letter("a", seq, "no", "poison", 1)
 
         assert outbox.counts().dead == 1
 
 
 async def test_a_full_outbox_still_buries_what_it_holds_and_refuses_what_it_does_not(path):
     async with opened(path) as outbox:
-        seq = await outbox.append(make(b"x" * 500), ["a"])
-        outbox.tally.max_bytes = outbox.counts().bytes + 100
-        await outbox.bury("a", seq, "no", "poison", 1)
+        seq = await append_one(outbox, make(b"x" * 500), ["a"])
+        outbox.usage.max_bytes = outbox.counts().bytes + 100
+        await outbox.dead_letter("a", seq, "no", "poison", 1)
         with pytest.raises(OutboxFull, match="1 dead letters"):
-            await outbox.bury_event("b", make(b"x" * 500), "no", "poison", 1)
+            await outbox.dead_letter_event("b", make(b"x" * 500), "no", "poison", 1)
 
         assert outbox.counts().dead == 1
 
@@ -84,7 +84,7 @@ async def test_dead_letters_are_found_by_what_they_are(path):
             ("kafka:us", make(routing_key="users.created", profile="all"), "message too large", 3),
         ]
         for destination, event, reason, attempts in letters:
-            await outbox.bury_event(destination, event, reason, "poison", attempts)
+            await outbox.dead_letter_event(destination, event, reason, "poison", attempts)
 
         assert await numbers(outbox) == [1, 2, 3]
         assert await numbers(outbox, destination="amqp:eu") == [1, 2]
@@ -95,14 +95,14 @@ async def test_dead_letters_are_found_by_what_they_are(path):
         assert await numbers(outbox, destination="amqp:eu", routing_key="orders.p*") == [2]
         assert await numbers(outbox, older_than=time.time() + 1) == [1, 2, 3]
         assert await numbers(outbox, older_than=time.time() - 60) == []
-        assert [letter.number for letter in await outbox.dead(limit=1, after=1)] == [2]
+        assert [letter.number for letter in await outbox.dead_letters(limit=1, after=1)] == [2]
 
 
 async def test_a_replayed_letter_waits_again_with_its_id(path):
     events = [make(n) for n in range(3)]
     async with opened(path) as outbox:
         for event in events:
-            await outbox.bury("a", await outbox.append(event, ["a"]), "no", "poison", 1)
+            await outbox.dead_letter("a", await append_one(outbox, event, ["a"]), "no", "poison", 1)
         replayed = await outbox.replay([3, 1, 77])
 
         assert [(content(event), destination) for _, event, destination in replayed] == [
@@ -121,7 +121,7 @@ async def test_a_replayed_letter_waits_again_with_its_id(path):
 
 async def test_a_letter_can_be_replayed_to_another_destination(path):
     async with opened(path) as outbox:
-        number = await outbox.bury_event("gone", make(1), "no", "poison", 1)
+        number = await outbox.dead_letter_event("gone", make(1), "no", "poison", 1)
         await outbox.replay([number], destination="new")
 
         assert await bodies(outbox, "new") == [b"1"]
@@ -131,7 +131,7 @@ async def test_a_letter_can_be_replayed_to_another_destination(path):
 async def test_letters_are_purged_by_number_and_by_filter(path):
     async with opened(path) as outbox:
         for n in range(6):
-            await outbox.bury_event("even" if n % 2 == 0 else "odd", make(n), "no", "poison", 1)
+            await outbox.dead_letter_event("even" if n % 2 == 0 else "odd", make(n), "no", "poison", 1)
 
         assert await outbox.purge([2, 2, 99]) == 1
         assert await outbox.purge(DeadFilter(destination="even")) == 3
@@ -143,16 +143,16 @@ async def test_letters_are_purged_by_number_and_by_filter(path):
 
 async def test_the_number_of_a_letter_is_never_given_again(path):
     async with opened(path) as outbox:
-        first = await outbox.bury_event("a", make(), "no", "poison", 1)
+        first = await outbox.dead_letter_event("a", make(), "no", "poison", 1)
         await outbox.purge([first])
     async with opened(path) as outbox:
-        assert await outbox.bury_event("a", make(), "no", "poison", 1) > first
+        assert await outbox.dead_letter_event("a", make(), "no", "poison", 1) > first
         with pytest.raises(NotInOutbox, match=f"no dead letter {first}"):
-            await outbox.dead_one(first)
+            await outbox.read_dead_letter(first)
 
 
 async def test_a_reason_that_is_no_utf8_is_kept_as_well_as_can_be(path):
     async with opened(path) as outbox:
-        number = await outbox.bury_event("a", make(), "bad \udcff byte", "poison", 1)
+        number = await outbox.dead_letter_event("a", make(), "bad \udcff byte", "poison", 1)
 
-        assert (await outbox.dead_one(number)).reason == "bad \\udcff byte"
+        assert (await outbox.read_dead_letter(number)).reason == "bad \\udcff byte"

@@ -10,17 +10,17 @@ import pytest
 from evbus_like.engine.outbox import Outbox, OutboxLocked, StorageError
 from evbus_like.engine.outbox.lock import holder
 from tests.unit.fakes import HANG
-from tests.unit.outboxes import bodies, make, opened, spawn
+from tests.unit.outboxes import append_one, bodies, make, opened, spawn
 
 HOLD = """
     import asyncio, sys, time
     from evbus_like.engine.outbox import Outbox
-    from tests.unit.outboxes import make
+    from tests.unit.outboxes import append_one, make
 
     async def main():
         outbox = Outbox(sys.argv[1])
         outbox.open()
-        await outbox.append(make(1), ["a"])
+        await append_one(outbox, make(1), ["a"])
         print("open", flush=True)
         await asyncio.sleep(60)
 
@@ -29,10 +29,10 @@ HOLD = """
 FORK = """
     import asyncio, gc, os, sys
     from evbus_like.engine.outbox import Outbox, OutboxForked, OutboxLocked
-    from tests.unit.outboxes import bodies, make
+    from tests.unit.outboxes import append_one, bodies, make
 
     async def child(outbox):
-        for call in (lambda: outbox.append(make(), ["a"]), outbox.flush, lambda: outbox.page("a")):
+        for call in (lambda: append_one(outbox, make(), ["a"]), outbox.flush, lambda: outbox.page("a")):
             try:
                 await call()
             except OutboxForked as error:
@@ -49,7 +49,7 @@ FORK = """
 
     outbox = Outbox(sys.argv[1])
     outbox.open()
-    asyncio.run(outbox.append(make(1), ["a"]))
+    asyncio.run(append_one(outbox, make(1), ["a"]))
     pid = os.fork()
     if pid == 0:
         asyncio.run(child(outbox))
@@ -59,7 +59,7 @@ FORK = """
         sys.exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0, status
-    asyncio.run(outbox.append(make(2), ["a"]))
+    asyncio.run(append_one(outbox, make(2), ["a"]))
     assert asyncio.run(bodies(outbox)) == [b"1", b"2"]
     keeper = os.fork()
     if keeper == 0:
@@ -84,7 +84,7 @@ async def test_only_its_user_may_read_the_files_and_the_folder_that_was_made(tmp
     previous = os.umask(0)
     try:
         async with opened(path) as outbox:
-            await outbox.append(make(), ["a"])
+            await append_one(outbox, make(), ["a"])
             files = {each.name: mode(each) for each in path.parent.iterdir()}
     finally:
         os.umask(previous)
@@ -165,12 +165,12 @@ async def test_the_lock_is_given_back_where_opening_fails(path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_without_rights_it_says_so(tmp_path):
+def test_a_file_without_permission_is_a_clear_error(tmp_path):
     tmp_path.chmod(0o700)
     os.seteuid(65534)
     try:
         for path in (tmp_path / "outbox.db", tmp_path / "new" / "outbox.db"):
-            with pytest.raises(StorageError, match=r"cannot be opened: .*Permission denied.*rights on the file"):
+            with pytest.raises(StorageError, match=r"cannot be opened: .*Permission denied.*permissions of the file"):
                 Outbox(path).open()
     finally:
         os.seteuid(0)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from evbus_like.engine.outbox import Outbox, OutboxFull, StorageError
+from evbus_like.engine.outbox import jobs as settled_module
 from evbus_like.engine.outbox import outbox as outbox_module
-from evbus_like.engine.outbox import settled as settled_module
 from tests.unit.fakes import HANG
-from tests.unit.outboxes import Disk, content, make
+from tests.unit.outboxes import Disk, append_one, content, make
 
 NAMES = ("a", "b", "c")
 MAX_BYTES = 20_000
@@ -75,7 +75,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def append(self, names, size, headers):
         headers = headers and {n: max(-(2**63), min(v, 2**63 - 1)) if type(v) is int else v for n, v in headers.items()}
         event = make(b"x" * size, headers=headers)
-        seq = self.attempt(self.outbox.append(event, names))
+        seq = self.attempt(append_one(self.outbox, event, names))
         if seq is None:
             return multiple()
         for name in names:
@@ -85,7 +85,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(target=seqs, items=st.lists(st.tuples(destinations, sizes), min_size=1, max_size=3))
     def append_many(self, items):
         events = [(make(b"y" * size), names) for names, size in items]
-        found = self.attempt(self.outbox.append_many(events))
+        found = self.attempt(self.outbox.append(events))
         for seq, (event, names) in zip(found or (), events, strict=found is not None):
             for name in names:
                 self.pending[name][seq] = event
@@ -96,7 +96,7 @@ class OutboxMachine(RuleBasedStateMachine):
         events = [make(b"z" * 10) for _ in counts]
 
         async def all_of_them():
-            calls = [self.outbox.append(event, names) for event, names in zip(events, counts, strict=True)]
+            calls = [append_one(self.outbox, event, names) for event, names in zip(events, counts, strict=True)]
             return await asyncio.gather(*calls, return_exceptions=True)
 
         found = self.run(all_of_them())
@@ -127,14 +127,14 @@ class OutboxMachine(RuleBasedStateMachine):
             return multiple()
         before = set(self.dead)
         try:
-            self.run(self.outbox.bury(name, seq, "reason", "poison", 2, 1.0))
+            self.run(self.outbox.dead_letter(name, seq, "reason", "poison", 2, 1.0))
         except StorageError:
             assert self.disk.error is not None
             return multiple()
         self.delivered.clear()
         with_failing = self.disk.error
         self.disk.mend()
-        [number] = {letter.number for letter in self.run(self.outbox.dead(limit=10_000))} - before
+        [number] = {letter.number for letter in self.run(self.outbox.dead_letters(limit=10_000))} - before
         self.disk.error = with_failing
         self.dead[number] = (name, self.pending[name].pop(seq))
         return number
@@ -142,7 +142,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(target=letters, name=st.sampled_from(NAMES), size=sizes)
     def bury_event(self, name, size):
         event = make(b"d" * size)
-        number = self.attempt(self.outbox.bury_event(name, event, "reason", "poison", 1))
+        number = self.attempt(self.outbox.dead_letter_event(name, event, "reason", "poison", 1))
         if number is None:
             return multiple()
         self.dead[number] = (name, event)
@@ -222,7 +222,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def letters_are_right(self):
-        letters = self.attempt(self.outbox.dead(limit=10_000))
+        letters = self.attempt(self.outbox.dead_letters(limit=10_000))
         if letters is not None:
             assert [(letter.number, letter.destination, letter.event.id) for letter in letters] == sorted(
                 (number, name, event.id) for number, (name, event) in self.dead.items()

@@ -1,4 +1,4 @@
-"""engine/outbox/record.py: an event as a record and back, with nothing changed; segments that rotted."""
+"""engine/outbox/record.py: an event as a record and back, with nothing changed; damaged segments."""
 
 import pytest
 from hypothesis import given
@@ -83,16 +83,16 @@ def test_of_a_segment_that_is_torn_the_first_records_are_left(end):
     assert len(found) == len(RECORDS)
 
 
-def test_where_the_count_rotted_all_records_are_there():
+def test_a_segment_with_a_damaged_count_keeps_all_its_records():
     held = b"".join(RECORDS)
 
     assert split(held, 3) == [(record, True) for record in RECORDS]
     assert split(held, 25) == [(record, True) for record in RECORDS] + [(b"", False)] * 5
 
 
-def test_what_remains_of_a_record_that_rotted_is_the_event_or_its_bytes():
+def test_a_damaged_record_becomes_its_event_or_its_bytes():
     record = pack(make(b"body"))
 
     assert remains(record.replace(b"body", b"bodx"), 7).body == b"bodx"
     torn = remains(record[:30], 7)
-    assert (torn.id, torn.body) == ("rotten-7", record[:30])
+    assert (torn.id, torn.body) == ("damaged-7", record[:30])

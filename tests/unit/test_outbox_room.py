@@ -47,7 +47,7 @@ def opened(tmp_path):
 
 def bound(outbox, room):
     """Leave so many bytes of room in an outbox."""
-    outbox.tally.max_bytes = outbox.counts().bytes + room
+    outbox.usage.max_bytes = outbox.counts().bytes + room
 
 
 def only(wanted):
@@ -97,7 +97,7 @@ async def test_a_put_notices_room_that_there_is_before_it_begins_to_wait(tmp_pat
     async with running(entry(Away(), **DURABLE), outbox=outbox) as bus:
         await bus.putter.put("k", 1)
         bound(outbox, 10)
-        outbox.tally.reserve(10)
+        outbox.usage.reserve(10)
         admit = bus.bus.admission.admit
 
         def room_at_once(event):
@@ -105,7 +105,7 @@ async def test_a_put_notices_room_that_there_is_before_it_begins_to_wait(tmp_pat
                 return admit(event)
             except OutboxFull:  # the writer's thread may be as fast as this
                 bound(outbox, 1000)
-                outbox.tally.free(10)
+                outbox.usage.free(10)
                 raise
 
         monkeypatch.setattr(bus.bus.admission, "admit", room_at_once)
@@ -141,7 +141,7 @@ async def test_an_event_whose_forms_never_fit_together_is_refused_at_once(tmp_pa
     other = Serializer("other", "text/plain", dump_json)
     entries = [entry(name="fake:one", **DURABLE), entry(name="fake:other", serializer=other, **DURABLE)]
     async with running(*entries, outbox=outbox) as bus:
-        outbox.tally.max_bytes = 3000
+        outbox.usage.max_bytes = 3000
         with pytest.raises(EventTooLarge, match="never fit"):
             await bus.putter.put("k", "x" * 2000)
         assert outbox.counts().bytes == 0

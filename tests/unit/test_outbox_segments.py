@@ -9,17 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from evbus_like.engine.outbox import recent, segment
+from evbus_like.engine.outbox import layout, settlement
 from evbus_like.engine.outbox.connection import connect, connect_readonly
-from evbus_like.engine.outbox.contents import measure
 from evbus_like.engine.outbox.page import read_page
 from evbus_like.engine.outbox.record import pack, size
 from evbus_like.engine.outbox.store import Store
-from evbus_like.engine.outbox.tally import OutboxUsage
+from evbus_like.engine.outbox.usage import OutboxUsage, measure
 from tests.unit.outboxes import content, make
 
 NAMES = ("a", "b", "c")
-MOST_SEGMENTS = recent.MOST_SEGMENTS
+MOST_SEGMENTS = settlement.MOST_SEGMENTS
 routes = st.sampled_from([("a",), ("a",), ("b",), ("a", "b"), ("b", "a"), ("a", "b", "c")])
 runs = st.lists(st.tuples(routes, st.integers(1, 90), st.sampled_from([0, 50, 1500, 6000])), min_size=1, max_size=3)
 
@@ -30,7 +29,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        recent.MOST_SEGMENTS = 8
+        settlement.MOST_SEGMENTS = 8
         self.waiting = {name: {} for name in NAMES}
         self.store = self.open()
 
@@ -38,7 +37,7 @@ class StoreMachine(RuleBasedStateMachine):
         return Store(lambda: connect(self.folder / "outbox.db"), "outbox.db", OutboxUsage(2**40, "outbox.db"))
 
     def teardown(self):
-        recent.MOST_SEGMENTS = MOST_SEGMENTS
+        settlement.MOST_SEGMENTS = MOST_SEGMENTS
         self.store.close()
         shutil.rmtree(self.folder)
 
@@ -103,17 +102,17 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), after=st.integers(0, 600), limit=st.integers(1, 300))
     def pages_are_right(self, name, after, limit):
         self.store.begin()
-        page, rotten = read_page(
+        page, damaged = read_page(
             self.store.connection, self.store.routes.of(name), name, after, limit, limit_bytes=10**9
         )
         expected = sorted((seq, content(event)) for seq, event in self.waiting[name].items() if seq > after)[:limit]
         assert [(seq, content(event)) for seq, event in page] == expected
-        assert rotten == []
+        assert damaged == []
 
     @invariant()
     def the_file_and_the_tally_agree(self):
         pending = {name: len(its) for name, its in self.waiting.items() if its}
-        counts = self.store.tally.counts()
+        counts = self.store.usage.counts()
         connection = connect_readonly(self.folder / "outbox.db")
         found = measure(connection)
         assert (counts.pending, counts.bytes) == (pending, found.bytes)
@@ -168,18 +167,18 @@ def test_a_segment_fits_a_page_of_the_file(store):
 
     assert store.connection.execute(f"SELECT max({payload}) FROM segments").fetchone()[0] <= 4061  # SQLite: U - 35
     assert store.connection.execute(f"SELECT max({payload}) FROM segments").fetchone()[0] > 4000
-    assert store.connection.execute("SELECT max(count) FROM segments").fetchone()[0] <= segment.MOST
+    assert store.connection.execute("SELECT max(count) FROM segments").fetchone()[0] <= layout.MOST
 
 
 def test_what_one_destination_has_of_a_segment_is_kept_while_another_waits(store):
     store.begin()
-    store.append([(pack(make(n)), ("a", "b")) for n in range(segment.MOST)])
+    store.append([(pack(make(n)), ("a", "b")) for n in range(layout.MOST)])
     store.commit()
-    seqs = list(range(1, segment.MOST + 1))
-    for settled, left in ((seqs[:1], segment.MOST - 1), (seqs[-1:], segment.MOST - 2), (seqs, 0)):
+    seqs = list(range(1, layout.MOST + 1))
+    for settled, left in ((seqs[:1], layout.MOST - 1), (seqs[-1:], layout.MOST - 2), (seqs, 0)):
         statements(store, [], ("a", settled))
         assert measure(store.connection).pending.get("a", 0) == left
-    assert measure(store.connection).pending == {"b": segment.MOST}
+    assert measure(store.connection).pending == {"b": layout.MOST}
 
     statements(store, [], ("b", seqs))
     rows = "SELECT (SELECT count(*) FROM segments), (SELECT count(*) FROM done)"

@@ -13,7 +13,7 @@ from typing import Any
 
 from evbus_like.cli import common, console, file, shown
 from evbus_like.engine.account import Account
-from evbus_like.engine.outbox.summary import Summary, summarize
+from evbus_like.engine.outbox.inspect import Summary, summarize
 from evbus_like.hub.profiles import plan
 
 IN_MEMORY = "internal"  # what is sent there ends with this process, and nobody will have read it

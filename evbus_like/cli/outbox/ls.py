@@ -9,8 +9,8 @@ from typing import Any
 
 from evbus_like.cli import common, console, file, shown
 from evbus_like.engine.errors import EvbusError
+from evbus_like.engine.outbox.inspect import Summary, summarize
 from evbus_like.engine.outbox.lock import holder
-from evbus_like.engine.outbox.summary import Summary, summarize
 from evbus_like.hub.profiles import plan
 from evbus_like.hub.secrets import redact
 

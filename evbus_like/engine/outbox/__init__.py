@@ -1,7 +1,6 @@
 """The outbox: events that must not be lost, on disk until every destination has them."""
 
-from evbus_like.engine.outbox.dead import DeadFilter, DeadLetter
-from evbus_like.engine.outbox.errors import (
+from evbus_like.engine.errors import (
     NewerOutbox,
     NotInOutbox,
     OutboxClosed,
@@ -10,9 +9,10 @@ from evbus_like.engine.outbox.errors import (
     OutboxLocked,
     StorageError,
 )
+from evbus_like.engine.outbox.dead_letters import DeadFilter, DeadLetter
 from evbus_like.engine.outbox.outbox import Outbox
 from evbus_like.engine.outbox.recovery import Recovered
-from evbus_like.engine.outbox.tally import Counts
+from evbus_like.engine.outbox.usage import Counts
 
 __all__ = [
     "Counts",

@@ -1,4 +1,4 @@
-"""Files of the outbox: nobody but their user may read them, and damaged ones are moved aside, never deleted."""
+"""The outbox's files: private to their user; damaged ones are moved aside, never deleted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ASIDE = ("-wal", "-shm")  # SQLite's companions of a database file
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it, for this user alone; one that exists stays as it is."""
+    """Make a folder and its missing parents for this user alone; existing folders keep their permissions."""
     for each in [*reversed(folder.parents), folder]:
         if not each.exists():
             each.mkdir(0o700, exist_ok=True)
 
 
 def create_private(path: Path) -> None:
-    """Make an empty file that only its user may read, or take the others' rights from one that exists."""
+    """Make an empty file that only its user may read, or remove the permissions of others from an existing one."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if stat.S_IMODE(os.fstat(file).st_mode) & 0o077:
@@ -33,7 +33,7 @@ def companion(path: Path, suffix: str) -> Path:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a database file and its companions to a name that says when, and give that."""
+    """Rename a database file and its companions to a name with the time, and give that name."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = companion(path, f".corrupt-{now}")
     number = 1

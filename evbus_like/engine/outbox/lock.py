@@ -1,6 +1,6 @@
-"""The lock: one process has an outbox, and everybody can read which.
+"""The lock: one process at a time has an outbox, and anybody can read which.
 
-The kernel holds it (flock), so it goes with the process however that ends; the file stays and holds the last pid.
+The kernel releases it (flock) when the process ends, however it ends; the file stays and holds the last pid.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from evbus_like.engine.outbox.errors import OutboxLocked
+from evbus_like.engine.errors import OutboxLocked
 
-PATIENCE = 0.25  # seconds: `holder` takes the lock for a moment, and an old process may be ending
+PATIENCE = 0.25  # seconds: `holder` takes the lock for a moment, and an old process may still be ending
 
 
 class Lock:
-    """The lock of one outbox; `forked` is True in a child process, which does not have it."""
+    """The lock of one outbox; `forked` is True in a forked child, which does not hold it."""
 
     def __init__(self, path: Path) -> None:
         self.path = lock_path(path)
@@ -26,7 +26,7 @@ class Lock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Take the lock; raises OutboxLocked with the pid of whoever has it, and OSError."""
+        """Take the lock; raises OutboxLocked with the holder's pid, and OSError."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + PATIENCE
@@ -43,16 +43,16 @@ class Lock:
         _held.add(self)
 
     def release(self) -> None:
-        """Give the lock back; nothing happens where it is not held."""
+        """Release the lock if it is held."""
         file, self._file = self._file, None
         _held.discard(self)
         if file is not None:
-            with suppress(OSError):  # a full disk: the pid stays, which nobody believes without the lock
+            with suppress(OSError):  # a full disk: the pid stays, but means nothing without the lock
                 os.ftruncate(file, 0)
             os.close(file)
 
     def disown(self) -> None:
-        """Let go in a child process, without taking the lock from the parent: it must not outlive him."""
+        """Close the file in a forked child, so that the lock ends with the parent."""
         self.forked = True
         file, self._file = self._file, None
         if file is not None:
@@ -60,7 +60,7 @@ class Lock:
 
 
 def lock_path(path: Path) -> Path:
-    """Where the lock of an outbox is."""
+    """Give the path of an outbox's lock file."""
     return path.with_name(path.name + ".lock")
 
 

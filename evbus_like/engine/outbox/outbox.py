@@ -9,28 +9,30 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from evbus_like.engine.errors import BadEvent
+from evbus_like.engine.errors import BadEvent, NotInOutbox, OutboxClosed, OutboxForked, OutboxLocked
 from evbus_like.engine.event import Event
-from evbus_like.engine.outbox import dead, handled
-from evbus_like.engine.outbox.connection import connect
-from evbus_like.engine.outbox.dead import DeadFilter, DeadLetter, Why
-from evbus_like.engine.outbox.errors import (
-    NotInOutbox,
-    OutboxClosed,
-    OutboxForked,
-    OutboxLocked,
-    storage_error,
+from evbus_like.engine.outbox.connection import connect, storage_error
+from evbus_like.engine.outbox.dead_letters import (
+    DeadFilter,
+    DeadLetter,
+    Reason,
+    dead_letter,
+    insert_dead_letter,
+    page,
+    purge,
+    read_dead_letter,
+    read_dead_letters,
+    replay,
 )
 from evbus_like.engine.outbox.files import make_private
-from evbus_like.engine.outbox.job import Job
+from evbus_like.engine.outbox.jobs import Job
 from evbus_like.engine.outbox.lock import Lock
-from evbus_like.engine.outbox.outgoing import page
-from evbus_like.engine.outbox.record import pack, size
+from evbus_like.engine.outbox.record import pack
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
 from evbus_like.engine.outbox.row import pack as pack_row
-from evbus_like.engine.outbox.store import Parcel, Store, size_of
-from evbus_like.engine.outbox.tally import Counts, OutboxUsage
+from evbus_like.engine.outbox.store import PackedEvent, Store, size_of
+from evbus_like.engine.outbox.usage import Counts, OutboxUsage
 from evbus_like.engine.outbox.writer import Writer
 
 T = TypeVar("T")
@@ -39,16 +41,16 @@ EVERYTHING = DeadFilter()
 
 
 class Outbox:
-    """Events on disk, each until all its destinations have it; one process at a time has the file.
+    """Events on disk, each until all its destinations have it; one process at a time has the file open.
 
-    Every method but `open` and `close` may be called from any event loop. What is awaited is on the disk when it
-    returns. Cancelling an await leaves the event in or out, never half: out if the writer has not come to it, and in
-    otherwise, though the caller does not learn its seq. StorageError means that nothing of the call happened.
+    Every method except `open` and `close` may be called from any event loop. When an await returns, its change is on
+    the disk. A cancelled append is either whole or absent: absent if the writer had not started it. After a
+    StorageError nothing of the call was written.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
-        self.path = Path(os.path.realpath(Path(path).expanduser()))  # two names of one file are one outbox
-        self.tally = OutboxUsage(max_bytes, str(self.path))
+        self.path = Path(os.path.realpath(Path(path).expanduser()))  # two paths to one file are one outbox
+        self.usage = OutboxUsage(max_bytes, str(self.path))
         self._lock = Lock(self.path)
         self._writer: Writer | None = None
         self._closing = False
@@ -56,9 +58,9 @@ class Outbox:
     # ---- life cycle
 
     def open(self) -> Recovered | None:
-        """Take the file, making it if need be, and say what was recovered if it was damaged; it blocks.
+        """Open or create the file, and give what was recovered if it was damaged; it blocks.
 
-        Raises OutboxLocked, NewerOutbox and StorageError, and leaves the file alone then.
+        Raises OutboxLocked, NewerOutbox and StorageError, and then leaves the file unchanged.
         """
         if self._writer is not None:
             raise OutboxLocked(f"the outbox {self.path} is open already", os.getpid())
@@ -81,122 +83,99 @@ class Outbox:
 
     def _open_store(self) -> tuple[Store, Recovered | None]:
         recovered = recover(self.path)
-        self.tally = OutboxUsage(self.tally.max_bytes, str(self.path))
-        return Store(lambda: connect(self.path), str(self.path), self.tally), recovered
+        self.usage = OutboxUsage(self.usage.max_bytes, str(self.path))
+        return Store(lambda: connect(self.path), str(self.path), self.usage), recovered
 
     async def flush(self) -> None:
-        """Return when everything asked for so far is committed, what was settled too."""
-        await self._do(lambda store: None)
+        """Return when all that was appended and settled so far is committed."""
+        await self._run(lambda store: None)
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Flush, close the file and give up the lock; raises StorageError if the disk does not answer in time."""
+        """Flush, close the file and release the lock; raises StorageError if the disk does not answer in time."""
         if self._lock.forked:
             return
         if self._writer is not None:
             self._closing = True
-            self.tally.room.wake_all()
+            self.usage.room.wake_all()
             writer = self._writer
             await writer.close(timeout)
             self._writer = None
 
     # ---- events
 
-    def submit(self, event: Event, destinations: Sequence[str]) -> asyncio.Future[int]:
-        """Begin an append; shield the future, or add a callback, to learn of a commit that nobody awaits any more."""
-        packed = self.pack([(event, destinations)])
-        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size(packed[0][0])))
+    async def append(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[int]:
+        """Write serialized events with their destinations, all or none, and give their seqs, which grow in this order.
 
-    async def append(self, event: Event, destinations: Sequence[str]) -> int:
-        """Write a serialized event, for one or more destinations, and give its seq; seqs have the order of the calls.
-
-        Raises OutboxFull, EventTooLarge, BadEvent and StorageError: the event is not in the outbox then.
+        Raises OutboxFull, EventTooLarge, BadEvent and StorageError; then none of the events is in the outbox.
         """
-        return await self.submit(event, destinations)
+        return await self.submit_packed(self.pack(items))
 
-    def submit_many(self, items: Sequence[tuple[Event, Sequence[str]]]) -> asyncio.Future[list[int]]:
-        """Begin an append of events that are written all together or not at all."""
-        return self.submit_packed(self.pack(items))
+    def pack(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[PackedEvent]:
+        """Pack events for `submit_packed` and reserve their room, for all or for none.
 
-    def pack(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[Parcel]:
-        """Make what `submit_packed` writes of serialized events, and reserve its room, for all of them or for none.
-
-        Who has it must submit it, or release it. Raises OutboxFull, EventTooLarge, BadEvent and OutboxClosed.
+        The caller must submit or release what it gets. Raises OutboxFull, EventTooLarge, BadEvent and OutboxClosed.
         """
-        self._usable()
-        packed = [_parcel(event, destinations) for event, destinations in items]
-        self.tally.reserve(size_of(packed))
+        self._open_writer()
+        packed = [_packed(event, destinations) for event, destinations in items]
+        self.usage.reserve(size_of(packed))
         return packed
 
-    def release(self, packed: Sequence[Parcel]) -> None:
-        """Give back the room of what is not written after all."""
-        self.tally.free(size_of(packed))
+    def release(self, packed: Sequence[PackedEvent]) -> None:
+        """Give back the room of packed events that are not written after all."""
+        self.usage.free(size_of(packed))
 
-    def submit_packed(self, packed: Sequence[Parcel]) -> asyncio.Future[list[int]]:
-        """Begin to write what `pack` made, all together or not at all; the future gives the seqs."""
-        return self._usable().submit(Job(asyncio.get_running_loop(), packed, size_of(packed), many=True))
-
-    async def append_many(self, items: Sequence[tuple[Event, Sequence[str]]]) -> list[int]:
-        """Write events all together or not at all, and give their seqs; raises as `append` does."""
-        return await self.submit_many(items)
+    def submit_packed(self, packed: Sequence[PackedEvent]) -> asyncio.Future[list[int]]:
+        """Start writing what `pack` made, all or none; the future gives the seqs."""
+        return self._open_writer().submit(Job(asyncio.get_running_loop(), packed, size_of(packed)))
 
     def settle(self, destination: str, seqs: Sequence[int]) -> None:
-        """Say that a destination has these events; they are struck off soon, and come again after a crash before that.
-
-        Nobody waits for it, and a disk that fails delays it.
-        """
-        self._usable().settle(destination, seqs)
+        """Note that a destination has these events; they are removed soon, and sent again after a crash before that."""
+        self._open_writer().settle(destination, seqs)
 
     async def page(
         self, destination: str, after_seq: int = 0, limit_events: int = 1000, limit_bytes: int = 4 * 1024 * 1024
     ) -> list[tuple[int, Event]]:
         """Give the oldest events that wait for a destination, after a seq: at least one, if there are any."""
-        return await self._do(lambda store: page(store, destination, after_seq, limit_events, limit_bytes))
+        return await self._run(lambda store: page(store, destination, after_seq, limit_events, limit_bytes))
 
     # ---- how much
 
     def counts(self) -> Counts:
-        """How much it holds, what is being written included; it costs little, and any thread may ask."""
-        return self.tally.counts()
+        """Give how much it holds, including what is being written; cheap, and callable from any thread."""
+        return self.usage.counts()
 
     @property
     def full(self) -> bool:
-        """Whether it has just had no room for an event, or has none for any."""
-        return self.tally.refusing or self.tally.bytes >= self.tally.max_bytes
+        """Whether the last append found no room, or no event fits."""
+        return self.usage.refusing or self.usage.bytes >= self.usage.max_bytes
 
-    async def wait_room(self, event: Event) -> None:
-        """Wait until this event would fit; others may be faster. Raises EventTooLarge, and OutboxClosed at the end."""
-        needed = size(pack(event))
-        while not self.tally.fits(needed):
-            self._usable()
-            await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(needed)))
+    async def wait_for_room(self, needed: int) -> None:
+        """Return when `needed` bytes fit, when something has left the outbox, or after `recheck_room`.
 
-    async def some_room(self, needed: int) -> None:
-        """Wait until something leaves the outbox, or `look_again` is called, unless so many bytes have room now.
-
-        Others may be faster. Raises OutboxClosed at the end.
+        Another caller may take the room first. Raises OutboxClosed when the outbox is closed.
         """
-        self._usable()
-        await self.tally.room.wait(lambda: not (self._closing or self.tally.fits(needed)))
-        self._usable()
+        self._open_writer()
+        await self.usage.room.wait(lambda: not (self._closing or self.usage.fits(needed)))
+        self._open_writer()
 
-    def look_again(self) -> None:
-        """Wake those who wait for room, for they may not need it any more."""
-        self.tally.room.wake_all()
+    def recheck_room(self) -> None:
+        """Wake everyone who waits for room, because their lanes may no longer need it."""
+        self.usage.room.wake_all()
 
     # ---- dead letters
 
-    async def bury(
+    async def dead_letter(
         self, destination: str, seq: int, reason: str, kind: str, attempts: int, first_failed: float | None = None
     ) -> None:
-        """Make a pending event a dead letter of a destination, however full the outbox is; raises NotInOutbox.
+        """Turn a pending event into a dead letter of a destination, even in a full outbox; raises NotInOutbox.
 
         Where other destinations still wait for the event, the file holds its body twice from then on.
         """
-        why = Why(reason, kind, attempts, first_failed)
-        if not await self._do(lambda store: dead.bury(store, destination, seq, why)):
+        why = Reason(reason, kind, attempts, first_failed)
+        if not await self._run(lambda store: dead_letter(store, destination, seq, why)):
             raise NotInOutbox(f"no event {seq} waits for {destination} in the outbox {self.path}")
 
-    async def bury_event(
+    async def dead_letter_event(
         self,
         destination: str,
         event: Event,
@@ -205,19 +184,19 @@ class Outbox:
         attempts: int,
         first_failed: float | None = None,
     ) -> int:
-        """Write a dead letter of an event that was not in the outbox, and give its number; raises as `append` does."""
-        why, row = Why(reason, kind, attempts, first_failed), pack_row(event)
-        self._usable()
-        self.tally.reserve(row[ROW_SIZE])
-        return await self._do(lambda store: dead.bury_row(store, destination, row, why), row[ROW_SIZE])
+        """Write a dead letter of an event that is not in the outbox and give its number; raises as `append` does."""
+        why, row = Reason(reason, kind, attempts, first_failed), pack_row(event)
+        self._open_writer()
+        self.usage.reserve(row[ROW_SIZE])
+        return await self._run(lambda store: insert_dead_letter(store, destination, row, why), row[ROW_SIZE])
 
-    async def dead(self, wanted: DeadFilter = EVERYTHING, limit: int = 100, after: int = 0) -> list[DeadLetter]:
-        """List dead letters in the order of their numbers, from the one after `after`, without bodies."""
-        return await self._do(lambda store: dead.read(store.connection, wanted, after, limit))
+    async def dead_letters(self, wanted: DeadFilter = EVERYTHING, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+        """List dead letters in the order of their numbers, beginning behind `after`, without bodies."""
+        return await self._run(lambda store: read_dead_letters(store.connection, wanted, after, limit))
 
-    async def dead_one(self, number: int) -> DeadLetter:
+    async def read_dead_letter(self, number: int) -> DeadLetter:
         """Give one dead letter with its body; raises NotInOutbox."""
-        letter = await self._do(lambda store: dead.read_one(store.connection, number))
+        letter = await self._run(lambda store: read_dead_letter(store.connection, number))
         if letter is None:
             raise NotInOutbox(f"there is no dead letter {number} in the outbox {self.path}")
         return letter
@@ -225,39 +204,38 @@ class Outbox:
     async def replay(self, numbers: Iterable[int], destination: str | None = None) -> list[tuple[int, Event, str]]:
         """Make dead letters pending again, all or none, and give seq, event and destination of each.
 
-        They go to the destinations they were meant for, or to the one given, and keep their ids. Numbers that are not
-        there are left out.
+        They go to their own destinations, or to the one given, and keep their ids. Unknown numbers are skipped.
         """
         wanted = list(numbers)
-        return await self._do(lambda store: dead.replay(store, wanted, destination))
+        return await self._run(lambda store: replay(store, wanted, destination))
 
     async def purge(self, wanted: Iterable[int] | DeadFilter) -> int:
-        """Delete dead letters for good, by number or by filter, and say how many there were."""
+        """Delete dead letters, by number or by filter, and give how many there were."""
         which = wanted if isinstance(wanted, DeadFilter) else list(wanted)
-        return await self._do(lambda store: dead.purge(store, which))
+        return await self._run(lambda store: purge(store, which))
 
     # ---- ids of handled events
 
-    async def handled(self, listener: str, most: int) -> list[str]:
-        """Give the ids that were noted last for a listener, the oldest first; those beyond `most` are forgotten."""
-        return await self._do(lambda store: handled.keep(store, listener, most))
+    async def handled_ids(self, listener: str, most: int) -> list[str]:
+        """Give a listener's newest ids, the oldest first; those beyond `most` are deleted."""
+        return await self._run(lambda store: store.handled_ids(listener, most))
 
-    async def note_handled(self, listener: str, event_id: str, gone: Sequence[str] = ()) -> None:
-        """Note the id of an event that a listener was done with, and forget others; they count no bytes."""
-        await self._do(lambda store: handled.note(store, listener, event_id, gone))
+    async def add_handled_id(self, listener: str, event_id: str, evicted: Sequence[str] = ()) -> None:
+        """Record the id of an event that a listener has handled, and delete evicted ones; ids count no bytes."""
+        await self._run(lambda store: store.add_handled_id(listener, event_id, evicted))
 
     # ---- within
 
-    async def _do(self, work: Callable[[Store], T], reserved: int = 0) -> T:
-        result: T = await self._usable().submit(Job(asyncio.get_running_loop(), (), reserved, work=work))
+    async def _run(self, work: Callable[[Store], T], reserved: int = 0) -> T:
+        result: T = await self._open_writer().submit(Job(asyncio.get_running_loop(), (), reserved, work=work))
         return result
 
-    def _usable(self) -> Writer:
+    def _open_writer(self) -> Writer:
         if self._writer is None or self._closing or self._lock.forked:
-            raise self._unusable()
+            raise self._not_open()
         return self._writer
 
-    def _unusable(self) -> Exception:
+    def _not_open(self) -> Exception:
         if self._lock.forked:
             return OutboxForked(
                 f"the outbox {self.path} belongs to the process that forked this one;"
@@ -266,9 +244,9 @@ class Outbox:
         return OutboxClosed(f"the outbox {self.path} is not open")
 
 
-def _parcel(event: Event, destinations: Sequence[str]) -> Parcel:
+def _packed(event: Event, destinations: Sequence[str]) -> PackedEvent:
     if not destinations:
-        raise BadEvent(f"the event {event.id} has no destination, so it would stay in the outbox for ever")
+        raise BadEvent(f"the event {event.id} has no destination, so it would never leave the outbox")
     if len(destinations) > 1 and len(set(destinations)) < len(destinations):
         raise BadEvent(f"the event {event.id} names a destination twice: {', '.join(destinations)}")
     return pack(event), tuple(destinations)

@@ -1,4 +1,4 @@
-"""Pages: the events that wait for a destination, read in order, a few at a time."""
+"""Pages: the events that wait for a destination, read in order, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from contextlib import ExitStack, closing
 from heapq import merge
 
 from evbus_like.engine.event import Event
+from evbus_like.engine.outbox.layout import AMONG, SEQS, Route, bounds
 from evbus_like.engine.outbox.record import split, unpack
-from evbus_like.engine.outbox.routes import Route
-from evbus_like.engine.outbox.segment import AMONG, SEQS, bounds
 
 Page = list[tuple[int, Event]]
 Place = tuple[int, bytes, bool]  # a seq, its record, and whether that is intact
@@ -29,7 +28,7 @@ def read_page(
     limit_events: int,
     limit_bytes: int,
 ) -> tuple[Page, list[int]]:
-    """Read the oldest events after a seq, at least one if there are any, and the seqs of those that are damaged."""
+    """Read the oldest events after a seq, at least one if any wait, and the seqs of damaged ones."""
     page: Page = []
     rotten: list[int] = []
     size = 0
@@ -47,7 +46,7 @@ def read_page(
 
 
 def read_place(connection: sqlite3.Connection, route: Route, destination: str, seq: int) -> tuple[bytes, bool] | None:
-    """Read the record of one event and whether it is intact; None where it does not wait for the destination."""
+    """Read one event's record and whether it is intact; None if it does not wait for the destination."""
     with ExitStack() as stack:
         for _, record, intact in _read(connection, route, destination, seq, seq, stack):
             return record, intact

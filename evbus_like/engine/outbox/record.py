@@ -1,8 +1,8 @@
 """Records: an event as bytes of the outbox, and back.
 
-A record is four bytes that say how much follows the first 16, a checksum (CRC-32) of all that follows it, the event's
-time (all three big-endian; IEEE 754 double), and a msgpack array of what the event holds. Each has its own checksum,
-for SQLite has them in its log only.
+A record is the length of what follows the first 16 bytes (4 bytes), a CRC-32 of all that follows it (4 bytes), the
+event's time (IEEE 754 double; all three big-endian), and a msgpack array of the event's fields. Each record has a
+checksum because SQLite has checksums in its log only.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import msgpack
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.event import Event
 
-OVERHEAD = 128  # bytes an event costs besides its record: 2000 of 500 bytes make a file of 1.4 MB, alone or grouped
+OVERHEAD = 128  # bytes an event costs besides its record: 2000 events of 500 bytes make a file of 1.4 MB
 TEXTS = ("id", "routing_key", "profile", "content_type", "key")
 
 _HEAD = Struct(">II8s")
 _TIME = Struct(">d")
-_pack_time, _pack_head, _pack = _TIME.pack, _HEAD.pack, msgpack.packb  # bound once: this is done for every put
+_pack_time, _pack_head, _pack = _TIME.pack, _HEAD.pack, msgpack.packb  # bound once: they are called for every put
 
 
 def pack(event: Event) -> bytes:
-    """Turn a serialized event into a record; raises BadEvent for what no file can hold."""
+    """Turn a serialized event into a record; raises BadEvent for what the outbox cannot hold."""
     body = event.body
     if type(body) is not bytes:
         raise BadEvent(f"the outbox takes serialized events; the body of {event.id} is a {type(body).__name__}")
@@ -41,12 +41,12 @@ def pack(event: Event) -> bytes:
 
 
 def size(record: bytes) -> int:
-    """How many bytes a record counts in the outbox."""
+    """Give the bytes that a record counts in the outbox."""
     return len(record) + OVERHEAD
 
 
 def time_of(record: bytes) -> float:
-    """When the event of a record was accepted, in seconds since 1970."""
+    """Give when the event of a record was accepted, in seconds since 1970."""
     time: float = _TIME.unpack_from(record, 8)[0]
     return time
 
@@ -67,7 +67,7 @@ def make(
     body: bytes,
     timestamp: float,
 ) -> Event:
-    """Make an event of what was kept of it; it is not quiet and nobody waits for it."""
+    """Make an event from its stored fields, without a receipt."""
     event = Event(routing_key, body, profile, None, key)
     event.id = id_
     event.headers = None if headers is None else dict(headers)
@@ -77,23 +77,23 @@ def make(
 
 
 def remains(record: bytes, seq: int) -> Event:
-    """Make an event of a record that rotted: what can be read of it, or the bytes that are left as its body."""
+    """Make an event from a damaged record: its fields if they are readable, else the bytes as a body."""
     try:
         event = unpack(record)
         pack(event)
         if all(isinstance(getattr(event, name), str) for name in TEXTS[:-1]):
             return event
-    except Exception:  # anything may be anywhere
+    except Exception:  # the bytes may hold anything
         pass
-    return make(f"rotten-{seq}", "", "", None, None, "", record, 0.0)
+    return make(f"damaged-{seq}", "", "", None, None, "", record, 0.0)
 
 
 def split(records: bytes, count: int) -> list[tuple[bytes, bool]]:
-    """Take a segment apart: its `count` records, each with whether it is intact."""
+    """Split a segment into its `count` records, each with whether it is intact."""
     found = list(_walk(records))
     whole = sum(len(record) for record, _ in found) == len(records)
     if whole and (len(found) == count or (len(found) > count and all(intact for _, intact in found))):
-        return found  # where it is the count that rotted, the records are right
+        return found  # the count is damaged, the records are right
     return [(records, False)] if count == 1 else _mend(records, count)
 
 
@@ -108,9 +108,9 @@ def _walk(records: bytes) -> Iterator[tuple[bytes, bool]]:
 
 
 def _mend(records: bytes, count: int) -> list[tuple[bytes, bool]]:
-    """Find the intact records wherever they begin: a length that rotted hides the place of the next.
+    """Find the intact records wherever they begin: a damaged length hides where the next begins.
 
-    A hole stands for one record; all that are missing besides stand at the last.
+    Each hole counts as one damaged record; the rest of `count` is put at the last hole.
     """
     found: list[tuple[bytes, bool]] = []
     at = hole = last = 0

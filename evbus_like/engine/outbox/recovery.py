@@ -1,7 +1,7 @@
-"""Recovery: a damaged file is moved aside, and what can be read of it goes into a new one.
+"""Recovery: a damaged file is moved aside, and what can be read of it is copied to a new one.
 
-The new file is built beside the old one and takes its place in the end, so that a crash in between loses nothing: a
-complete new file without an old one beside it is what was left to rename.
+The new file is built beside the old one and replaces it at the end, so that a crash in between loses nothing: a new
+file without an old one beside it is complete and only has to be renamed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbus_like.engine.outbox.connection import connect_readonly
-from evbus_like.engine.outbox.errors import NewerOutbox, StorageError, is_damage
+from evbus_like.engine.errors import NewerOutbox, StorageError
+from evbus_like.engine.outbox.connection import connect_readonly, is_damage
 from evbus_like.engine.outbox.files import companion, create_private, move_aside, sync_folder
 from evbus_like.engine.outbox.salvage import Salvaged, salvage
 from evbus_like.engine.outbox.schema import version_of
@@ -24,9 +24,9 @@ NEW = ".recovering"
 
 @dataclass(frozen=True)
 class Recovered:
-    """What became of a damaged file: where it is now, what was wrong, and what could be read of it.
+    """The result of a recovery: where the damaged file is, what was wrong, and how much could be read.
 
-    `again` counts events of which nobody can say who has them already: all their destinations get them.
+    `again` counts events whose deliveries are unknown: they are sent to all their destinations again.
     """
 
     moved_to: Path
@@ -36,18 +36,18 @@ class Recovered:
     again: int
 
     def __str__(self) -> str:
-        again = f" ({self.again} of the events go to all their destinations again)" if self.again else ""
+        again = f" ({self.again} of the events are sent to all their destinations again)" if self.again else ""
         return (
             f"the outbox was damaged ({self.reason}) and was moved to {self.moved_to};"
             f" {self.events} events and {self.dead} dead letters were recovered from it{again}."
-            " Delete it once you do not need it any more"
+            " Delete it when you no longer need it"
         )
 
 
 def recover(path: Path) -> Recovered | None:
-    """Leave a sound file at `path`, an empty one perhaps; the lock must be held.
+    """Make sure that there is a sound file at `path`, perhaps an empty one; the lock must be held.
 
-    Raises NewerOutbox for a file that is not ours to touch, StorageError, OSError and sqlite3.Error.
+    Raises NewerOutbox for a file of another program or release, StorageError, OSError and sqlite3.Error.
     """
     if path.is_dir():
         raise StorageError(f"the outbox {path} cannot be opened: it is a folder; give the path of a file in it")
@@ -55,13 +55,13 @@ def recover(path: Path) -> Recovered | None:
     if new.exists():
         if path.exists():
             new.unlink()
-        else:  # a recovery that was all but done
+        else:  # a recovery that lacks only the rename
             if wal.exists():
                 move_aside(path)
             _put_in_place(new, path)
     create_private(path)
     if path.stat().st_size == 0 and wal.exists():
-        os.truncate(path, PAGE)  # all there is may be in the log, which SQLite deletes if the file is empty
+        os.truncate(path, PAGE)  # all data may be in the log, which SQLite deletes if the file is empty
     reason = _damage(path)
     if reason is None:
         return None
@@ -72,7 +72,7 @@ def recover(path: Path) -> Recovered | None:
 
 
 def _damage(path: Path) -> str | None:
-    """Say what is wrong with a file, or None."""
+    """Give what is wrong with a file, or None."""
     try:
         with closing(connect_readonly(path)) as connection:
             version_of(connection, str(path))

@@ -1,4 +1,4 @@
-"""Rows: the event of a dead letter as columns, so that letters can be found by what they hold, and back."""
+"""Rows: the event of a dead letter as columns, so that dead letters can be filtered by them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = tuple[str, str, str, bytes | None, str | bytes | None, str, float, int, in
 
 
 def pack(event: Event) -> Row:
-    """Turn a serialized event into a row, of the size that it has among those that wait; raises BadEvent."""
+    """Turn a serialized event into a row, with the size that it has as a pending event; raises BadEvent."""
     size = record.size(record.pack(event))
     headers = None if event.headers is None else msgpack.packb(event.headers)
     row = (event.id, event.routing_key, event.profile, headers, event.key, event.content_type, event.timestamp, size)
@@ -28,20 +28,20 @@ def pack(event: Event) -> Row:
 
 
 def unpack(row: Sequence[Any]) -> Event:
-    """Turn a row back into the event; it is not quiet and nobody waits for it."""
+    """Turn a row back into the event."""
     id_, routing_key, profile, packed, key, content_type, timestamp, _, _, body = row
     headers = None if packed is None else msgpack.unpackb(packed)
     return record.make(id_, routing_key, profile, headers, key, content_type, body, timestamp)
 
 
 def is_intact(row: Sequence[Any]) -> bool:
-    """Whether a row still is what was written: SQLite has checksums in its log only."""
+    """Whether a row is what was written; SQLite has checksums in its log only."""
     found: bool = row[CRC] == _checksum(row, row[BODY])
     return found
 
 
 def is_sound(row: Sequence[Any]) -> bool:
-    """Whether a row out of a damaged file is one that `pack` made."""
+    """Whether a row of a damaged file is one that `pack` made."""
     id_, routing_key, profile, headers, key, content_type, timestamp, size, _, body = row
     if not all(type(text) is str for text in (id_, routing_key, profile, content_type)):
         return False

@@ -1,7 +1,7 @@
-"""The store: what is done to the file, in plain calls, on one connection and in one thread.
+"""The store: the operations on the file, on one connection and in one thread.
 
-Each statement lets go of Python's interpreter lock and has to win it back, from a loop that may be busy: so rows go in
-and out many to a statement, and a statement that is alone needs no transaction around it.
+Each statement releases Python's interpreter lock and has to get it back from a loop that may be busy. So many rows go
+into one statement, and a single statement gets no transaction around it.
 """
 
 from __future__ import annotations
@@ -15,35 +15,32 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from evbus_like.engine.outbox.contents import measure
-from evbus_like.engine.outbox.progress import conditions, settle
-from evbus_like.engine.outbox.recent import Recent
+from evbus_like.engine.outbox.layout import SEQ_BITS, SEQS, Route, Routes, cut, place_of, read_routes
 from evbus_like.engine.outbox.record import OVERHEAD, time_of
-from evbus_like.engine.outbox.routes import Route, Routes, read_routes
 from evbus_like.engine.outbox.schema import prepare
-from evbus_like.engine.outbox.segment import SEQ_BITS, SEQS, cut, place_of
-from evbus_like.engine.outbox.tally import Change, OutboxUsage
+from evbus_like.engine.outbox.settlement import Recent, conditions, settle
+from evbus_like.engine.outbox.usage import Change, OutboxUsage, measure
 
-Parcel = tuple[bytes, tuple[str, ...]]  # a record and the names of its destinations
+PackedEvent = tuple[bytes, tuple[str, ...]]  # a record, and the names of its destinations
 DELETE = "DELETE FROM segments WHERE place BETWEEN ? AND ?"
-ROWS = 32  # to a statement: so many statements are prepared at most, and few sent
+ROWS = 32  # rows per statement: at most so many statements are prepared
 
 
-def size_of(parcels: Sequence[Parcel]) -> int:
-    """How many bytes the events of parcels count."""
-    return sum(map(len, map(itemgetter(0), parcels))) + OVERHEAD * len(parcels)
+def size_of(packed: Sequence[PackedEvent]) -> int:
+    """Give the bytes that packed events count."""
+    return sum(map(len, map(itemgetter(0), packed))) + OVERHEAD * len(packed)
 
 
 class Store:
-    """Appends, settles and reads inside transactions; `begin` and `commit` or `rollback` are the caller's.
+    """Appends, settles and reads inside transactions; the caller calls `begin` and `commit` or `rollback`.
 
-    What is to be written is gathered until `commit`, or `run`, which has to come before anything is read. What the
-    tally counts changes with the commit. After an error of the disk the connection is made anew.
+    Statements are gathered until `commit`, or until `run`, which must come before a read. The usage changes with the
+    commit. After a disk error the connection is replaced.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, tally: OutboxUsage) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, usage: OutboxUsage) -> None:
         self.path = path
-        self.tally = tally
+        self.usage = usage
         self.change = Change()
         self.next_seq = 1
         self._connect = connect
@@ -72,7 +69,7 @@ class Store:
             self.routes = read_routes(self.connection)
 
     def run(self) -> None:
-        """Do what was gathered, so that it can be read."""
+        """Execute the gathered statements, so that their rows can be read."""
         if not self.connection.in_transaction:
             self.connection.execute("BEGIN IMMEDIATE")
         statements, self._statements = self._statements, []
@@ -80,17 +77,17 @@ class Store:
             self.connection.execute(statement, values)
 
     def commit(self) -> None:
-        """Do what was gathered, and make it durable."""
+        """Execute the gathered statements and make them durable."""
         if len(self._statements) == 1 and not self.connection.in_transaction:
             self.connection.execute(*self._statements.pop())
         elif self._statements or self.connection.in_transaction:
             self.run()
             self.connection.execute("COMMIT")
         change, self.change = self.change, Change()
-        self.tally.apply(change)
+        self.usage.apply(change)
 
     def rollback(self, suspect: bool) -> None:
-        """Undo it; `suspect` says that the connection is not to be trusted any more."""
+        """Undo the transaction; `suspect` means that the connection must be replaced."""
         self.change = Change()
         self._statements = []
         self._recent.clear()
@@ -104,19 +101,19 @@ class Store:
             self._broken = True
 
     def close(self) -> None:
-        """Close the file, its log written back into it."""
+        """Write the log back into the file and close it."""
         with suppress(sqlite3.Error):
-            self.connection.execute("PRAGMA busy_timeout = 0")  # somebody who reads is no reason to wait
+            self.connection.execute("PRAGMA busy_timeout = 0")  # do not wait for readers
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with suppress(sqlite3.Error):
             self.connection.close()
 
     # ---- events
 
-    def append(self, parcels: Sequence[Parcel]) -> None:
+    def append(self, packed: Sequence[PackedEvent]) -> None:
         """Write events, the first as `next_seq` and the others after it."""
         rows: list[Any] = []
-        for names, run in groupby(parcels, itemgetter(1)):
+        for names, run in groupby(packed, itemgetter(1)):
             route = self.routes.by_names.get(names) or self._make_route(names)
             records = [record for record, _ in run]
             for begin, end in cut(records, len(route.text)):
@@ -131,7 +128,7 @@ class Store:
         self._insert("INSERT INTO segments", 5, rows)
 
     def settle(self, destination: str, seqs: Sequence[int]) -> None:
-        """Take events off a destination's list, and segments that no other waits for out of the file."""
+        """Mark events as delivered to a destination, and delete segments that no destination waits for."""
         whole, left = self._recent[destination].take(sorted(set(seqs)))
         for places in whole.ranges:
             self._statements.append((DELETE, places))
@@ -147,7 +144,7 @@ class Store:
             found = settle(self.connection, route, destination, seqs)
             for first in (*found.touched, *(place & SEQS for place in found.gone)):
                 self._recent[destination].forget(first)
-            if found.together:  # without a gap, as when a lane delivers a batch
+            if found.together:  # contiguous, as when a lane delivers a batch
                 places = found.gone[0], found.gone[-1]
                 self._statements.append((DELETE, places))
             else:
@@ -156,6 +153,27 @@ class Store:
             self._insert("INSERT OR REPLACE INTO done", 3, found.marks)
             self.change.bytes -= found.bytes
             self.change.pending[destination] -= found.events
+
+    # ---- ids of handled events
+
+    def handled_ids(self, listener: str, most: int) -> list[str]:
+        """Give the newest ids of a listener, the oldest first, and delete those beyond `most`."""
+        rows = self.connection.execute(
+            "SELECT id FROM handled WHERE listener = ? ORDER BY number DESC LIMIT ?", (listener, most)
+        ).fetchall()
+        self.connection.execute(
+            "DELETE FROM handled WHERE listener = ? AND number NOT IN"
+            " (SELECT number FROM handled WHERE listener = ? ORDER BY number DESC LIMIT ?)",
+            (listener, listener, most),
+        )
+        return [event_id for (event_id,) in reversed(rows)]
+
+    def add_handled_id(self, listener: str, event_id: str, evicted: Sequence[str]) -> None:
+        """Record the id of a handled event, and delete those that make room for it."""
+        execute = self.connection.execute
+        execute("INSERT OR REPLACE INTO handled (listener, id) VALUES (?, ?)", (listener, event_id))
+        for old in evicted:
+            execute("DELETE FROM handled WHERE listener = ? AND id = ?", (listener, old))
 
     # ---- within
 
@@ -174,7 +192,7 @@ class Store:
             self._statements.append((f"DELETE FROM {table} WHERE {condition}", values))
 
     def _tidy(self) -> None:
-        """Forget what is of no use any more: a file that is used for years may have had many routes."""
+        """Delete unused routes and marks: a file may have had many routes over the years."""
         its = f"place BETWEEN id << {SEQ_BITS} AND (id << {SEQ_BITS}) + {SEQS}"
         self.connection.execute(f"DELETE FROM routes WHERE NOT EXISTS (SELECT 1 FROM segments WHERE {its})")
         self.connection.execute("DELETE FROM done WHERE place NOT IN (SELECT place FROM segments)")
@@ -186,7 +204,7 @@ class Store:
         self.change.bytes, self.change.dead = contents.bytes, contents.dead
         self.change.pending.update(contents.pending)
         change, self.change = self.change, Change()
-        self.tally.apply(change)
+        self.usage.apply(change)
 
 
 @cache

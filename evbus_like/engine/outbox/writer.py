@@ -1,4 +1,4 @@
-"""The writer: the one thread that uses the file, many jobs to a commit."""
+"""The writer: the one thread that uses the file, with many jobs in one commit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from evbus_like.engine.errors import BadEvent, EvbusError
+from evbus_like.engine.errors import BadEvent, EvbusError, OutboxClosed, StorageError
 from evbus_like.engine.loops import CrossLoopCondition
-from evbus_like.engine.outbox.errors import OutboxClosed, StorageError, is_storage, is_suspect, storage_error
-from evbus_like.engine.outbox.job import Job, answer
-from evbus_like.engine.outbox.settled import SettleBuffer
-from evbus_like.engine.outbox.store import Parcel, Store
+from evbus_like.engine.outbox.connection import is_storage, is_suspect, storage_error
+from evbus_like.engine.outbox.jobs import Job, SettleBuffer, answer
+from evbus_like.engine.outbox.store import PackedEvent, Store
 
 log = logging.getLogger("evbus_like.outbox")
 
@@ -24,10 +23,10 @@ GROUP_JOBS, GROUP_BYTES = 2000, 4 * 1024 * 1024  # what one commit takes togethe
 
 
 class Writer:
-    """Does jobs in the order in which they come, as many to a commit as have come meanwhile.
+    """Runs jobs in their order; those that arrive during one commit share the next.
 
-    There is no bound on the jobs that wait: each has a caller who awaits it and holds its body anyway, and the bytes
-    of all count against the outbox's `max_bytes`.
+    The queue of jobs has no bound of its own: each has a caller that awaits it, and the bytes of all count against the
+    outbox's `max_bytes`.
     """
 
     def __init__(self, store: Store, at_end: Callable[[], None]) -> None:
@@ -38,7 +37,9 @@ class Writer:
         self._doing: Sequence[Job] = ()
         self._settled = SettleBuffer()
         self._idle = False
-        self._bell = threading.Lock()  # locked: nobody rang; a Condition would do the same, and more, in Python
+        self._bell = (
+            threading.Lock()
+        )  # locked while there is nothing to do; faster than a Condition, which is Python code
         self._bell.acquire()
         self._closing = self._swept = self._over = False
         self._deadline = float("inf")
@@ -53,22 +54,22 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: Job) -> asyncio.Future[Any]:
-        """Queue a job of the running loop."""
+        """Queue a job of the running loop; gives its future."""
         self._jobs.append(job)
         if self._idle:
-            self._idle = False  # the tasks that are ready now are faster than the thread: one commit takes their jobs
+            self._idle = False  # tasks that are ready now run before the thread wakes: one commit takes all their jobs
             self._ring()
         if self._swept:
             self._sweep()
         return job.future
 
     def settle(self, destination: str, seqs: Sequence[int]) -> None:
-        """Note that events were delivered; it goes to the disk with the next commit, or soon."""
+        """Note that events were delivered; it is written with the next commit, or soon."""
         if self._settled.add(destination, seqs):
             self._ring()
 
     async def close(self, timeout: float) -> None:
-        """Do what was asked for, close the file, and end; raises StorageError if that takes too long."""
+        """Finish all jobs, close the file and end; raises StorageError if that takes too long."""
         self._deadline = monotonic() + timeout
         self._closing = True
         self._ring()
@@ -79,14 +80,16 @@ class Writer:
         except TimeoutError:
             error = f"the outbox {self.store.path} did not close within {timeout:g} s: its disk does not answer"
             answer([(job, None, StorageError(error)) for job in (*self._doing, *self._jobs)])
-            raise StorageError(f"{error}; what was committed is safe, the lock goes with this process") from None
+            raise StorageError(
+                f"{error}; committed events are safe, and the lock is released when this process ends"
+            ) from None
 
     def _ring(self) -> None:
-        with suppress(RuntimeError):  # rung already
+        with suppress(RuntimeError):  # it was rung already
             self._bell.release()
 
     def _sweep(self) -> None:
-        """Refuse the jobs that came too late, or that the thread did not finish."""
+        """Fail the jobs that arrived too late, or that the thread did not finish."""
         doing, self._doing = self._doing, ()
         jobs = deque(doing)
         with suppress(IndexError):
@@ -97,7 +100,7 @@ class Writer:
 
     def _fail(self, job: Job, error: BaseException) -> None:
         if job.size:
-            self.store.tally.free(job.size)
+            self.store.usage.free(job.size)
         answer([(job, None, error)])
 
     # ---- the thread
@@ -106,7 +109,7 @@ class Writer:
         try:
             self._work()
         except BaseException:
-            log.exception("the outbox %s stops", self.store.path)
+            log.exception("the outbox %s stops because of an unexpected error", self.store.path)
         finally:
             self._swept = True
             self._sweep()
@@ -131,7 +134,7 @@ class Writer:
 
     def _wait(self) -> None:
         self._idle = True
-        if not self._jobs and not self._closing:  # what came before `_idle` was set did not ring
+        if not self._jobs and not self._closing:  # a job that came before `_idle` was set did not ring
             self._bell.acquire(timeout=self._settled.patience())
         self._idle = False
 
@@ -141,14 +144,14 @@ class Writer:
         while self._jobs and len(jobs) < GROUP_JOBS and size < GROUP_BYTES:
             job = popleft()
             if job.future.cancelled():
-                self.store.tally.free(job.size)
+                self.store.usage.free(job.size)
             else:
                 jobs.append(job)
                 size += job.size
         return jobs
 
     def _group(self, jobs: Sequence[Job], settled: dict[str, list[int]]) -> None:
-        """Do jobs in one transaction; if one of them spoils it, each in its own."""
+        """Run jobs in one transaction; if one of them makes it fail, each in its own."""
         if not jobs and not settled:
             return
         try:
@@ -164,7 +167,7 @@ class Writer:
             elif jobs:
                 self._fail(jobs[0], _blame(jobs[0], error))
             else:
-                log.error("the outbox %s cannot settle: %s", self.store.path, error)
+                log.error("the outbox %s cannot record deliveries: %s", self.store.path, error)
             return
         self.commits += 1
         if self._failing:
@@ -179,18 +182,18 @@ class Writer:
         for destination, seqs in settled.items():
             store.settle(destination, seqs)
         results: list[Any] = []
-        parcels: list[Parcel] = []
+        packed: list[PackedEvent] = []
         for job in jobs:
             if job.work is None:
-                first = store.next_seq + len(parcels)
-                results.append(list(range(first, first + len(job.parcels))) if job.many else first)
-                parcels += job.parcels
+                first = store.next_seq + len(packed)
+                results.append(list(range(first, first + len(job.packed))))
+                packed += job.packed
             else:
-                store.append(parcels)
+                store.append(packed)
                 store.run()
-                parcels = []
+                packed = []
                 results.append(job.work(store))
-        store.append(parcels)
+        store.append(packed)
         store.commit()
         return results
 

@@ -26,7 +26,7 @@ class DurableDedupWindow(DedupWindow):
 
     async def load(self) -> None:
         """Learn what the disk knows; raises StorageError."""
-        for event_id in await self._outbox.handled(self.listener, self.size):
+        for event_id in await self._outbox.handled_ids(self.listener, self.size):
             self._remember(event_id)
 
     async def add(self, event_id: str) -> None:
@@ -39,7 +39,7 @@ class DurableDedupWindow(DedupWindow):
         backoff = Backoff(0.1, 5.0)
         while True:
             try:
-                return await self._outbox.note_handled(self.listener, event_id, gone)
+                return await self._outbox.add_handled_id(self.listener, event_id, gone)
             except StorageError as error:
                 log.error("%s: the id %s cannot be noted as handled, trying again: %s", self.listener, event_id, error)
                 await asyncio.sleep(backoff.next())

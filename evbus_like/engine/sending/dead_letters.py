@@ -27,9 +27,9 @@ async def bury(
                 lane.strike_off(event)
                 return None
             if lane.keeps and event.seq:
-                await outbox.bury(lane.name, event.seq, *why)
+                await outbox.dead_letter(lane.name, event.seq, *why)
             else:
-                await outbox.bury_event(lane.name, event, *why)
+                await outbox.dead_letter_event(lane.name, event, *why)
     except (PutError, TimeoutError) as trouble:
         return TransientError(f"an event cannot be delivered ({error}), nor its dead letter be stored: {trouble}")
     except LookupError:  # it was buried before, and the answer was lost

@@ -320,7 +320,7 @@ class Lane:
     def _spare_the_disk(self) -> None:
         """Tell those who wait for the outbox, if the lane can do without it now."""
         if self.outbox is not None and not self.stores():
-            self.outbox.look_again()
+            self.outbox.recheck_room()
 
     def _measure(self) -> None:
         self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes

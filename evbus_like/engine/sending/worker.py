@@ -177,7 +177,7 @@ class Worker:
             async with asyncio.timeout(timeout):
                 while (left := lane.unstored()) or lane.held:  # a commit that is under way may bring more
                     if left:
-                        lane.stored(left, await lane.outbox.append_many([(event, (lane.name,)) for event in left]))
+                        lane.stored(left, await lane.outbox.append([(event, (lane.name,)) for event in left]))
                     else:
                         await asyncio.sleep(0.001)
         except (PutError, TimeoutError) as error:

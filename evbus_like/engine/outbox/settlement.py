@@ -1,20 +1,20 @@
-"""Progress: which events a destination has, noted with as few statements as can be."""
+"""Settling: which events their destinations have, recorded in as few statements as possible."""
 
 from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from evbus_like.engine.outbox.layout import AMONG, SEQS, Route, bounds
 from evbus_like.engine.outbox.record import OVERHEAD
-from evbus_like.engine.outbox.routes import Route
-from evbus_like.engine.outbox.segment import AMONG, SEQS, bounds
 
-FEW_VARIABLES = 999  # what SQLite before 3.32 allows in a statement
-GAP = 1000  # seqs of others between two that are looked for together
-# One row, for each row lets go of Python's interpreter lock, as a statement does.
+FEW_VARIABLES = 999  # the limit of SQLite before 3.32 for one statement
+GAP = 1000  # seqs in between, up to which two are looked up together
+# One row: sqlite3 releases the interpreter lock for every row, and getting it back costs more than the text.
 FIND = f"""SELECT group_concat(place || ',' || count || ',' || size || ',' || destination || ',' || bits) FROM (
     SELECT segments.place AS place, count, length(records) AS size, coalesce(destination, -1) AS destination,
     coalesce(bits, 0) AS bits FROM segments LEFT JOIN done ON done.place = segments.place
@@ -22,7 +22,7 @@ FIND = f"""SELECT group_concat(place || ',' || count || ',' || size || ',' || de
 
 
 class Segment(NamedTuple):
-    """A segment as far as settling goes: `marks` are the bits of the destinations that have some of it."""
+    """A segment in the file; `marks` are the bits of the destinations that have part of it."""
 
     place: int
     events: int
@@ -31,20 +31,20 @@ class Segment(NamedTuple):
 
 
 class SettlePlan:
-    """What settling events changes in the file: segments to delete, marks to write and to delete."""
+    """What settling changes in the file: segments to delete, marks to write and to delete."""
 
     def __init__(self) -> None:
         self.events = 0
-        self.bytes = 0  # of the segments that go
+        self.bytes = 0  # of the deleted segments
         self.gone: list[int] = []  # their places
-        self.together = False  # whether there is none between them that stays
-        self.marked: list[int] = []  # of those that go, the places that have marks
-        self.marks: list[int] = []  # place, destination and bits, one after the other
+        self.together = False  # whether one range covers them and nothing else
+        self.marked: list[int] = []  # those of them that have marks
+        self.marks: list[int] = []  # flat: place, destination, bits, place, ...
         self.touched: list[int] = []  # the first seqs of segments that get marks
 
 
 def settle(connection: sqlite3.Connection, route: Route, destination: str, seqs: Sequence[int]) -> SettlePlan:
-    """Work out what becomes of a route's segments when a destination has these seqs, which are in order."""
+    """Plan the changes to a route's segments when a destination has these seqs, which are sorted."""
     found = SettlePlan()
     number, indices = route.names.index(destination), []
     for index, segment in enumerate(_find(connection, route, seqs)):
@@ -81,7 +81,7 @@ def _find(connection: sqlite3.Connection, route: Route, seqs: Sequence[int]) -> 
 
 
 def stretches(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and last of numbers that stand near each other."""
+    """Yield the first and the last of each group of near seqs."""
     if seqs and seqs[-1] - seqs[0] < GAP + 4 * len(seqs):
         yield seqs[0], seqs[-1]
         return
@@ -93,11 +93,63 @@ def stretches(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def conditions(column: str, numbers: Iterable[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield SQL conditions, and their values, that say together that `column` is one of `numbers`."""
+    """Yield SQL conditions and their values that together select rows whose `column` is one of `numbers`."""
     wanted = sorted(set(numbers))
     most = FEW_VARIABLES // 2
     for start in range(0, len(wanted), most):
         chunk = wanted[start : start + most]
-        while len(chunk) & (len(chunk) - 1):  # lengths are powers of two, for few statements to prepare
+        while len(chunk) & (len(chunk) - 1):  # lengths are powers of two, so that few statements are prepared
             chunk.append(chunk[-1])
         yield f"{column} IN ({', '.join('?' * len(chunk))})", chunk
+
+
+MOST_SEGMENTS = 5000  # 1 MB; beyond that all are dropped, and the file is read instead
+
+
+@dataclass
+class Whole:
+    """Segments that are completely delivered: contiguous ranges of places, their events and bytes."""
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    events: int = 0
+    bytes: int = 0
+
+
+class Recent:
+    """Segments of this process that nothing was settled of, by their first seq: settling them needs no read."""
+
+    def __init__(self) -> None:
+        self._segments: dict[int, tuple[int, int, int, int]] = {}  # last seq, place, bytes, ordinal
+        self._count = 0
+
+    def add(self, first: int, count: int, place: int, size: int) -> None:
+        """Add a segment that is written after the one before; `size` is what its events count in bytes."""
+        if len(self._segments) >= MOST_SEGMENTS:
+            self._segments.clear()
+        self._count += 1
+        self._segments[first] = first + count - 1, place, size, self._count
+
+    def take(self, seqs: Sequence[int]) -> tuple[Whole, list[int]]:
+        """Remove the segments that these sorted seqs cover completely; give them, and the seqs that are left."""
+        whole, left = Whole(), []
+        index, before = 0, 0
+        while index < len(seqs):
+            seq = seqs[index]
+            last, place, size, number = self._segments.get(seq, (-1, 0, 0, 0))
+            end = index + last - seq
+            if last < 0 or end >= len(seqs) or seqs[end] != last:
+                self.forget(seq)
+                left.append(seq)
+                index += 1
+                continue
+            del self._segments[seq]
+            first = whole.ranges.pop()[0] if number == before + 1 and whole.ranges else place
+            whole.ranges.append((first, place))
+            whole.events += last - seq + 1
+            whole.bytes += size
+            index, before = end + 1, number
+        return whole, left
+
+    def forget(self, first: int) -> None:
+        """Drop a segment of which a part is settled; the file says which."""
+        self._segments.pop(first, None)

@@ -1,7 +1,8 @@
-"""Dead letters: events that were given up, with why, kept until somebody replays or purges them."""
+"""Dead letters: events that were given up, with the reason, kept until somebody replays or purges them."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,21 +11,23 @@ from typing import Any
 
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import record
-from evbus_like.engine.outbox.page import read_place
-from evbus_like.engine.outbox.progress import conditions
+from evbus_like.engine.outbox.page import Page, read_page, read_place
 from evbus_like.engine.outbox.row import SIZE, Row, pack, unpack
 from evbus_like.engine.outbox.schema import DEAD, EVENT
+from evbus_like.engine.outbox.settlement import conditions
 from evbus_like.engine.outbox.store import Store
 
-WHY = ", ".join(DEAD)
-HEAD = EVENT.removesuffix("body") + "NULL"  # what lists show: bodies may be large
+log = logging.getLogger("evbus_like.outbox")
+
+REASON = ", ".join(DEAD)
+WITHOUT_BODY = EVENT.removesuffix("body") + "NULL"  # for lists: bodies may be large
 
 
 @dataclass(frozen=True)
 class DeadLetter:
     """An event that was given up for one destination; times are seconds since 1970.
 
-    In lists `event.body` is None, and `dead_one` gives it; `size` is what the letter counts in the file.
+    In lists `event.body` is None; `read_dead_letter` gives it. `size` is the bytes that it counts in the file.
     """
 
     number: int
@@ -40,9 +43,10 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadFilter:
-    """Which dead letters: all that match everything given.
+    """Selects the dead letters that match everything given.
 
-    `routing_key` is a glob pattern, `reason` a part of the text in any case, `older_than` a time in seconds since 1970.
+    `routing_key` is a glob pattern, `reason` a part of the text in upper or lower case, `older_than` a time in seconds
+    since 1970.
     """
 
     destination: str | None = None
@@ -52,7 +56,7 @@ class DeadFilter:
     older_than: float | None = None
 
     def where(self) -> tuple[str, list[Any]]:
-        """Give the condition in SQL, and its values."""
+        """Give the SQL condition and its values."""
         parts = {
             "destination = ?": self.destination,
             "profile = ?": self.profile,
@@ -65,8 +69,8 @@ class DeadFilter:
 
 
 @dataclass(frozen=True)
-class Why:
-    """Why an event is given up; `first_failed` is None where nobody noted it."""
+class Reason:
+    """Why an event is given up; `first_failed` is None where that time is not known."""
 
     reason: str
     kind: str
@@ -74,14 +78,17 @@ class Why:
     first_failed: float | None
 
 
-def bury(store: Store, destination: str, seq: int, why: Why) -> bool:
-    """Make a pending event a dead letter; False where it is not pending there."""
+DAMAGED = Reason("the disk returned other bytes than were written (wrong checksum)", "damaged", 0, None)
+
+
+def dead_letter(store: Store, destination: str, seq: int, reason: Reason) -> bool:
+    """Turn a pending event into a dead letter; False if it is not pending there."""
     for route in store.routes.of(destination):
         found = read_place(store.connection, route, destination, seq)
         if found is not None:
             held, intact = found
             row = pack(record.unpack(held) if intact else record.remains(held, seq))
-            bury_row(store, destination, row, why)
+            insert_dead_letter(store, destination, row, reason)
             store.change.bytes += row[SIZE]
             store.settle(destination, (seq,))
             store.run()
@@ -89,32 +96,34 @@ def bury(store: Store, destination: str, seq: int, why: Why) -> bool:
     return False
 
 
-def bury_row(store: Store, destination: str, row: Row, why: Why) -> int:
+def insert_dead_letter(store: Store, destination: str, row: Row, reason: Reason) -> int:
     """Write a dead letter and give its number."""
     marks = ", ".join("?" * (len(DEAD) + len(row)))
-    reason = why.reason.encode("utf-8", "backslashreplace").decode()
-    values = (destination, reason, why.kind, why.attempts, why.first_failed, time(), *row)
-    number = store.connection.execute(f"INSERT INTO dead ({WHY}, {EVENT}) VALUES ({marks})", values).lastrowid
+    text = reason.reason.encode("utf-8", "backslashreplace").decode()
+    values = (destination, text, reason.kind, reason.attempts, reason.first_failed, time(), *row)
+    number = store.connection.execute(f"INSERT INTO dead ({REASON}, {EVENT}) VALUES ({marks})", values).lastrowid
     store.change.dead += 1
     assert number is not None
     return number
 
 
-def read(connection: sqlite3.Connection, wanted: DeadFilter, after: int, limit: int) -> list[DeadLetter]:
+def read_dead_letters(connection: sqlite3.Connection, wanted: DeadFilter, after: int, limit: int) -> list[DeadLetter]:
     """List dead letters by number, without their bodies."""
     where, values = wanted.where()
-    statement = f"SELECT number, {WHY}, {HEAD} FROM dead WHERE number > ? AND {where} ORDER BY number LIMIT ?"
+    statement = (
+        f"SELECT number, {REASON}, {WITHOUT_BODY} FROM dead WHERE number > ? AND {where} ORDER BY number LIMIT ?"
+    )
     return [_letter(row) for row in connection.execute(statement, (after, *values, limit))]
 
 
-def read_one(connection: sqlite3.Connection, number: int) -> DeadLetter | None:
-    """Give one dead letter, body and all."""
-    row = connection.execute(f"SELECT number, {WHY}, {EVENT} FROM dead WHERE number = ?", (number,)).fetchone()
+def read_dead_letter(connection: sqlite3.Connection, number: int) -> DeadLetter | None:
+    """Give one dead letter with its body."""
+    row = connection.execute(f"SELECT number, {REASON}, {EVENT} FROM dead WHERE number = ?", (number,)).fetchone()
     return None if row is None else _letter(row)
 
 
 def replay(store: Store, numbers: Iterable[int], destination: str | None) -> list[tuple[int, Event, str]]:
-    """Make dead letters pending again, in their order: for their own destinations, or for one other."""
+    """Make dead letters pending again, in their order, for their own destinations or for another."""
     again: list[tuple[int, Event, str]] = []
     for number in sorted(set(numbers)):
         found = store.connection.execute(
@@ -134,7 +143,7 @@ def replay(store: Store, numbers: Iterable[int], destination: str | None) -> lis
 
 
 def purge(store: Store, wanted: Iterable[int] | DeadFilter) -> int:
-    """Delete dead letters for good and say how many."""
+    """Delete dead letters and give how many."""
     purged = 0
     for where, values in [wanted.where()] if isinstance(wanted, DeadFilter) else conditions("number", wanted):
         freed = store.connection.execute(f"SELECT coalesce(sum(size), 0) FROM dead WHERE {where}", values).fetchone()[0]
@@ -147,3 +156,17 @@ def purge(store: Store, wanted: Iterable[int] | DeadFilter) -> int:
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
     number, destination, reason, kind, attempts, first_failed, died, *held = row
     return DeadLetter(number, destination, reason, kind, attempts, first_failed, died, held[SIZE], unpack(held))
+
+
+def page(store: Store, destination: str, after: int, limit_events: int, limit_bytes: int) -> Page:
+    """Give the oldest events after a seq for a lane; events that were damaged on the disk become dead letters."""
+    while True:
+        routes = store.routes.of(destination)
+        found, damaged = read_page(store.connection, routes, destination, after, limit_events, limit_bytes)
+        for seq in damaged:
+            log.error(
+                "event %d for %s was damaged on the disk (%s); it is now a dead letter", seq, destination, store.path
+            )
+            dead_letter(store, destination, seq, DAMAGED)
+        if found or not damaged:
+            return found
