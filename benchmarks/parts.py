@@ -36,7 +36,7 @@ async def main() -> None:
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start({"internal": {"default": {"routing_key": "all"}}}))
     await hub.evbus.init.join()
-    bus, lane = hub.evbus.ENGINE, hub.evbus.ENGINE.lanes[0]
+    bus, lane = hub.evbus.RUNTIME.bus, hub.evbus.RUNTIME.bus.lanes[0]
     mailbox = await hub.ingress.internal.get("all")
     route = bus.route("default")
     webhook = json.loads(WEBHOOKS.read_text(encoding="utf-8").splitlines()[0])["body"]

@@ -37,7 +37,7 @@ async def serving(hub: Any, profiles: Any = None, timeout: float = 5.0, **opt: A
 
 def client(hub: Any) -> Any:
     """The hub's only client."""
-    (found,) = hub.evbus.rpc.CALLS._clients.values()
+    (found,) = hub.evbus.RUNTIME.rpc_clients._clients.values()
     return found
 
 

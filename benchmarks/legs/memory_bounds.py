@@ -20,7 +20,7 @@ async def main() -> None:
     count = asked["events"]
     sys.path.insert(0, str(Path(__file__).parent / "plugins"))
     async with running({"slow": {"default": {"delay": DELAY}}}) as hub:
-        lane, intake = hub.evbus.ENGINE.lanes[0], hub.evbus.BUS
+        lane, intake = hub.evbus.RUNTIME.bus.lanes[0], hub.evbus.BUS
         before = memory("VmRSS")
         seen: list[tuple[int, int]] = []  # queued events, resident bytes
 

@@ -57,6 +57,6 @@ async def put_all(hub: Any, bodies: Iterable[Any], burst: int = BURST) -> None:
 
 async def delivered(hub: Any, count: int) -> None:
     """Wait until so many deliveries are confirmed."""
-    account = hub.evbus.ENGINE.account
+    account = hub.evbus.RUNTIME.bus.account
     while account().delivered < count:  # noqa: ASYNC110 - the bus has no event for this
         await asyncio.sleep(0.001)

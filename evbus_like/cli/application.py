@@ -101,7 +101,7 @@ def _handlers(hub: Any) -> Names:
 def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: str) -> None:
     """Raise where there is nothing, where a pattern matches nothing, or where they leave nothing."""
     if not everything:
-        if any(hub.evbus.BROKEN[dyne] for dyne in dynes):  # which is told of by whoever looks them up
+        if any(hub.evbus.RUNTIME.broken[dyne] for dyne in dynes):  # which is told of by whoever looks them up
             return
         raise HandlerError(f"no {what} was found: {how}\n{places()}")
     there = ", ".join(dict.fromkeys(".".join(each) for each in everything))

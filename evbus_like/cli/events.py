@@ -16,7 +16,7 @@ NOTHING = (
 
 async def run(hub: Any) -> int:
     """Print the declared events; raises DeclarationError where one is wrong."""
-    hub.evbus.DECLARED.must_be_sound()
+    hub.evbus.RUNTIME.events.must_be_sound()
     events = hub.evbus.events.listed()
     if hub.OPT.evbus_like.json:
         console.document([_document(event) for event in events])

@@ -43,7 +43,7 @@ async def run(hub: Any) -> int:
         raise UsageError(f"--timeout must be seconds greater than 0, not {settings.rpc_timeout:g}")
     given = await _outside(hub, settings.rpc_profile)
     async with common.running(hub, {}) as stopped:  # no profile is opened but the one that carries the call
-        hub.evbus.CONTEXTS = given
+        hub.evbus.RUNTIME.contexts = given
         _way(hub, service, settings.rpc_profile)
         began = time.monotonic()
         ended = await common.unless(stopped, _ended(hub, service, method, kwargs, settings.rpc_timeout))
@@ -126,7 +126,7 @@ def _way(hub: Any, service: str, profile: str | None) -> None:
         calls.register(service, profile=profile)
     wanted = calls.route(service).profile or "default"
     try:
-        found = [each.name for each in Sources(hub, hub.evbus.CONTEXTS).named(wanted) if each.sends]
+        found = [each.name for each in Sources(hub, hub.evbus.RUNTIME.contexts).named(wanted) if each.sends]
         if len(found) > 1:
             raise UsageError(f"several providers have a profile {wanted!r}; say which: --profile {found[0]}")
         calls.way(service)

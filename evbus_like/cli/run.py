@@ -68,8 +68,8 @@ class Worker:
     def __init__(self, hub: Any, json_to: TextIO | None) -> None:
         self._hub = hub
         self._json_to = json_to
-        self._group: Group = hub.evbus.handlers.GROUP
-        self._serving: Group = hub.evbus.rpc.GROUP
+        self._group: Group = hub.evbus.RUNTIME.handlers
+        self._serving: Group = hub.evbus.RUNTIME.services
         handlers = [described(each) for each in self._group.consumers]
         services = [service(each) for each in self._serving.consumers]
         if json_to is not None:

@@ -10,7 +10,7 @@ from evbus_like.engine.declared import asyncapi, schema
 
 async def run(hub: Any) -> int:
     """Print the document; raises DeclarationError where a declaration is wrong."""
-    hub.evbus.DECLARED.must_be_sound()
+    hub.evbus.RUNTIME.events.must_be_sound()
     settings = hub.OPT.evbus_like
     declarations = [event.declaration for event in hub.evbus.events.listed()]
     if settings.asyncapi:

@@ -125,7 +125,7 @@ def _consumer(
     if "check" in source.plugin._funcs:
         source.plugin._funcs["check"](source.ctx, asked)
     handler = Handler(f"evbus {NAME}", "evbus", NAME, view.take, True, options)
-    return Consumer(Caller(handler, view.decode, hub.evbus.ENGINE, ANY_SIZE), source, asked, group.shut_down)
+    return Consumer(Caller(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, asked, group.shut_down)
 
 
 async def _say_when_receiving(group: Group, source: PluginSource, options: HandlerOptions) -> None:

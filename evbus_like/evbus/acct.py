@@ -13,5 +13,5 @@ async def profiles(hub, acct_file=None, acct_key=None, acct_data=None, **kwargs)
     """
     if acct_data is None and acct_file:
         acct_data = await credentials.read(hub, acct_file, acct_key, **kwargs)
-        hub.evbus.SOURCE.again = lambda: profiles(hub, acct_file, acct_key, **kwargs)
+        hub.evbus.RUNTIME.read_contexts = lambda: profiles(hub, acct_file, acct_key, **kwargs)
     return await credentials.contexts(hub, acct_data or {})

@@ -12,7 +12,7 @@ def __init__(hub):
     """
     for name in ("put", "put_nowait"):
         if not hub.evbus.broker[name]._has_contracts:
-            setattr(hub.evbus.broker, name, getattr(hub.evbus.PUTTER, name))
+            setattr(hub.evbus.broker, name, getattr(hub.evbus.RUNTIME.putter, name))
 
 
 async def init(hub):
@@ -31,7 +31,7 @@ async def put(
 
     Raises BadEvent, SerializeError (with the place in the body), EventTooLarge, PutTimeout, NotDelivered, BusStopped.
     """
-    return await hub.evbus.PUTTER.put(routing_key, body, profile, headers, key, confirm, timeout)
+    return await hub.evbus.RUNTIME.putter.put(routing_key, body, profile, headers, key, confirm, timeout)
 
 
 def put_nowait(hub, routing_key="", body=None, profile="default", headers=None, key=None):
@@ -40,7 +40,7 @@ def put_nowait(hub, routing_key="", body=None, profile="default", headers=None, 
     The body must not be changed afterwards. One that cannot be serialized is told to the error callback and counted.
     Raises BadEvent, QueueFull, BusStopped.
     """
-    return hub.evbus.PUTTER.put_nowait(routing_key, body, profile, headers, key)
+    return hub.evbus.RUNTIME.putter.put_nowait(routing_key, body, profile, headers, key)
 
 
 async def dispatch(

@@ -20,4 +20,4 @@ def get(hub, service, name):
 
 def listed(hub):
     """Give all declared events, in the order of their services and names."""
-    return [event for _, event in sorted(hub.evbus.DECLARED.events.items())]
+    return [event for _, event in sorted(hub.evbus.RUNTIME.events.events.items())]

@@ -4,10 +4,6 @@ from evbus_like.engine import errors
 from evbus_like.hub.profiles import settings
 
 
-def __init__(hub):
-    hub.evbus.handlers.GROUP = None
-
-
 async def start(hub, contexts=None, only=(), skip=()):
     """Begin to receive for every marked function of the `handler` dyne; returns at once, sources are waited for.
 
@@ -19,23 +15,23 @@ async def start(hub, contexts=None, only=(), skip=()):
     from evbus_like.engine.receiving import group
     from evbus_like.hub.application import binding, handlers, responses
 
-    if hub.evbus.handlers.GROUP is not None:
+    if hub.evbus.RUNTIME.handlers is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
-    hub.evbus.ENGINE.must_be_here("hub.evbus.handlers.start")
+    hub.evbus.RUNTIME.bus.must_be_here("hub.evbus.handlers.start")
     handlers.load(hub)
     found, wrong = handlers.looked_up(hub, only, skip)
     waiting, mistaken = responses.looked_up(hub, only, skip)
     made = group.Group()
-    hub.evbus.handlers.GROUP = made  # before anything is waited for: a second start is refused
+    hub.evbus.RUNTIME.handlers = made  # before anything is waited for: a second start is refused
     try:
-        contexts = hub.evbus.CONTEXTS if contexts is None else contexts
+        contexts = hub.evbus.RUNTIME.contexts if contexts is None else contexts
         consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
-        if hub.evbus.handlers.GROUP is not made:
+        if hub.evbus.RUNTIME.handlers is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
         made.start([*consumers, *responses.consumers(hub, waiting, made)])
     except BaseException:
-        if hub.evbus.handlers.GROUP is made:
-            hub.evbus.handlers.GROUP = None
+        if hub.evbus.RUNTIME.handlers is made:
+            hub.evbus.RUNTIME.handlers = None
         raise
     return len(found) + len(waiting)
 
@@ -56,23 +52,23 @@ async def stop(hub, timeout=None):
     What was received and not handled comes again after the next start. Stop the handlers before the bus, so that what
     they put is delivered; `hub.evbus.init.stop` does so by itself. Any event loop may call it.
     """
-    made = hub.evbus.handlers.GROUP
+    made = hub.evbus.RUNTIME.handlers
     if made is None:
         return
-    if hub.evbus.ENGINE.forked:
-        raise hub.evbus.ENGINE.refusal("")
+    if hub.evbus.RUNTIME.bus.forked:
+        raise hub.evbus.RUNTIME.bus.refusal("")
     await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
-    if hub.evbus.handlers.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
-        hub.evbus.handlers.GROUP = None
+    if hub.evbus.RUNTIME.handlers is made:  # not before: whoever stops the bus meanwhile waits as well
+        hub.evbus.RUNTIME.handlers = None
 
 
 def status(hub):
     """Give the counts and the state of every handler on every source, as plain data; empty where none was started."""
-    made = hub.evbus.handlers.GROUP
+    made = hub.evbus.RUNTIME.handlers
     return made.status() if made is not None else {}
 
 
 def _group(hub):
-    if hub.evbus.handlers.GROUP is None:
+    if hub.evbus.RUNTIME.handlers is None:
         raise errors.LifecycleError("the handlers are not started; await hub.evbus.handlers.start() first")
-    return hub.evbus.handlers.GROUP
+    return hub.evbus.RUNTIME.handlers

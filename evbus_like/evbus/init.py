@@ -8,7 +8,7 @@ from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
 from evbus_like.hub import background as in_background
-from evbus_like.hub import conflict, outbox, plugins, reporter
+from evbus_like.hub import conflict, outbox, plugins, reporter, runtime
 from evbus_like.hub.application import events, middleware, rpc_proxy
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.profiles import reload as reloading
@@ -19,15 +19,13 @@ def __init__(hub):
     conflict.refuse_pop_evbus()
     for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
         hub.pop.sub.add(dyne_name=dyne)
-    hub.evbus.BROKEN = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
     hub.evbus.SERIAL_PLUGIN = settings.Default("json")
-    hub.evbus.STARTED = hub.evbus.OPENING = False
-    hub.evbus.CONTEXTS = hub.evbus.MIDDLEWARE = None
-    hub.evbus.SOURCE = reloading.Source()
-    hub.evbus.REPORTER = reporter.Reporter(hub)
-    hub.evbus.ENGINE = engine_bus.Bus(hub.evbus.REPORTER)
-    hub.evbus.PUTTER = engine_put.Putter(hub.evbus.ENGINE)
-    hub.evbus.BUS = hub.evbus.ENGINE.intake
+    hub.evbus.STARTED = False
+    report = reporter.Reporter(hub.__getitem__)
+    bus = engine_bus.Bus(report)
+    hub.evbus.BUS = bus.intake
+    broken = {dyne: plugins.broken(hub[dyne]) for dyne in ("ingress", "egress", "serialize", "match")}
+    hub.evbus.RUNTIME = runtime.Runtime(bus, engine_put.Putter(bus), report, broken)
     events.bind(hub)
 
 
@@ -39,41 +37,40 @@ async def start(hub, contexts=None):
     LifecycleError where a listener runs already; `join` raises the same. A broker that is absent is no error: its
     events wait.
     """
-    engine = hub.evbus.ENGINE
-    engine.must_not_run()
-    if hub.evbus.OPENING:
+    now = hub.evbus.RUNTIME
+    now.bus.must_not_run()
+    if now.starting:
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
-        hub.evbus.DECLARED.must_be_sound()
+        now.events.must_be_sound()
         middleware.begin(hub)
         rpc_proxy.begin(hub)
-        entries = plan.entries(hub, contexts, hub.evbus.REPORTER)
-        engine.intake.maxsize = int(settings.config(hub, "max_queued", engine.intake.maxsize))
-        hub.evbus.PUTTER.timeout = float(settings.config(hub, "put_timeout", hub.evbus.PUTTER.timeout))
-        hub.evbus.OPENING = True
+        entries = plan.entries(hub, contexts, now.reporter)
+        now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
+        now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
+        now.starting = True
         box = await outbox.opened(hub, entries)
     except Exception as error:
-        engine.failed_to_start(error)
+        now.bus.failed_to_start(error)
         raise
     finally:
-        hub.evbus.OPENING = False
-    hub.evbus.REPORTER.lanes = {entry.lane.name: entry.lane for entry in entries}
-    hub.evbus.SOURCE.started_with(contexts)
-    hub.evbus.CONTEXTS = contexts
-    hub.evbus.REPORTER.start(settings.config(hub, "error_callback_ref"))
+        now.starting = False
+    now.begin(contexts)
+    now.reporter.lanes = {entry.lane.name: entry.lane for entry in entries}
+    now.reporter.start(settings.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
     try:
-        await engine.run(entries, box)
+        await now.bus.run(entries, box)
     finally:
         hub.evbus.STARTED = False
         await rpc_proxy.close(hub)
-        await hub.evbus.SOURCE.close(5.0)
-        await hub.evbus.REPORTER.close(5.0)
+        await now.close(5.0)
+        await now.reporter.close(5.0)
 
 
 async def join(hub, timeout=30.0):
     """Wait until the listener runs; raises what `start` raised, or TimeoutError after `timeout` seconds."""
-    await hub.evbus.ENGINE.join(timeout)
+    await hub.evbus.RUNTIME.bus.join(timeout)
 
 
 async def stop(hub, timeout=None):
@@ -87,7 +84,7 @@ async def stop(hub, timeout=None):
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
     await rpc_proxy.close(hub)
-    return await hub.evbus.ENGINE.stop(max(0.0, timeout - (time.monotonic() - begun)))
+    return await hub.evbus.RUNTIME.bus.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 
 def background(hub, contexts=None, timeout=None):
@@ -125,12 +122,12 @@ def stop_on_signals(hub, timeout=None):
     The bus refuses new puts, delivers what is queued, and says in the log what became of every event; the task of
     `start` then ends. What else the application has to end, it ends when that task has.
     """
-    engine_signals.stop_on_signals(hub.evbus.ENGINE, lambda: stop(hub, timeout))
+    engine_signals.stop_on_signals(hub.evbus.RUNTIME.bus, lambda: stop(hub, timeout))
 
 
 def account(hub):
     """Give the account as it stands now, without stopping."""
-    return hub.evbus.ENGINE.account()
+    return hub.evbus.RUNTIME.bus.account()
 
 
 def status(hub):
@@ -139,7 +136,7 @@ def status(hub):
     A `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts a lane's events in
     memory, `behind` those in the outbox that come after them, `oldest_age` is in seconds.
     """
-    return hub.evbus.ENGINE.status()
+    return hub.evbus.RUNTIME.bus.status()
 
 
 def cli(hub):

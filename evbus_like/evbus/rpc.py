@@ -6,8 +6,6 @@ from evbus_like.hub.profiles import settings
 
 
 def __init__(hub):
-    hub.evbus.rpc.GROUP = None
-    hub.evbus.rpc.CALLS = None  # made by the first call
     hub.rpc = rpc_proxy.RpcProxy(hub)
 
 
@@ -21,21 +19,21 @@ async def start(hub, contexts=None, only=(), skip=()):
     from evbus_like.engine.receiving import group
     from evbus_like.hub.application import services
 
-    if hub.evbus.rpc.GROUP is not None:
+    if hub.evbus.RUNTIME.services is not None:
         raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
-    hub.evbus.ENGINE.must_be_here("hub.evbus.rpc.start")
+    hub.evbus.RUNTIME.bus.must_be_here("hub.evbus.rpc.start")
     found = services.found(hub, only, skip)
     made = group.Group()
-    made.start(services.consumers(hub, hub.evbus.CONTEXTS if contexts is None else contexts, found, made))
-    hub.evbus.rpc.GROUP = made
+    made.start(services.consumers(hub, hub.evbus.RUNTIME.contexts if contexts is None else contexts, found, made))
+    hub.evbus.RUNTIME.services = made
     return len(found)
 
 
 async def join(hub, timeout=30.0):
     """Wait until every service can be called; raises TimeoutError after `timeout` seconds, naming those that cannot."""
-    if hub.evbus.rpc.GROUP is None:
+    if hub.evbus.RUNTIME.services is None:
         raise errors.LifecycleError("the services are not started; await hub.evbus.rpc.start() first")
-    await hub.evbus.rpc.GROUP.subscribed(timeout)
+    await hub.evbus.RUNTIME.services.subscribed(timeout)
 
 
 async def stop(hub, timeout=None):
@@ -43,12 +41,12 @@ async def stop(hub, timeout=None):
 
     Requests that were received and not answered come again elsewhere, or after the next start.
     """
-    made = hub.evbus.rpc.GROUP
+    made = hub.evbus.RUNTIME.services
     if made is None:
         return
     await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
-    if hub.evbus.rpc.GROUP is made:  # not before: whoever stops the bus meanwhile waits as well
-        hub.evbus.rpc.GROUP = None
+    if hub.evbus.RUNTIME.services is made:  # not before: whoever stops the bus meanwhile waits as well
+        hub.evbus.RUNTIME.services = None
 
 
 async def call(hub, service, method, args=(), kwargs=None, timeout=None, headers=None):
@@ -72,7 +70,7 @@ def register(hub, service, profile=None, exchange=None, notifications=None):
 
 def status(hub):
     """Give the counts and states of what is served and of what was called, as plain data."""
-    made, called = hub.evbus.rpc.GROUP, hub.evbus.rpc.CALLS
+    made, called = hub.evbus.RUNTIME.services, hub.evbus.RUNTIME.rpc_clients
     return {
         "serving": made.status() if made is not None else {},
         "calling": called.status() if called is not None else {},

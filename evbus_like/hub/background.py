@@ -13,6 +13,7 @@ from evbus_like.engine.errors import LifecycleError
 from evbus_like.engine.receipt import Receipt
 from evbus_like.hub.application import events
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.runtime import Hub
 
 START_TIMEOUT = 30.0  # seconds, for reading the credentials and opening the outbox
 GRACE = 10.0  # seconds beyond the deadline of the stop, for what it leaves behind to end
@@ -24,7 +25,7 @@ class Background:
     `contexts` is what `start` takes, or a coroutine that gives it, as `hub.evbus.acct.profiles(...)` does.
     """
 
-    def __init__(self, hub: Any, contexts: Any, timeout: float | None) -> None:
+    def __init__(self, hub: Hub, contexts: Any, timeout: float | None) -> None:
         self._hub = hub
         self._contexts = contexts
         self._timeout = timeout
@@ -73,7 +74,7 @@ class Background:
         if events._in_a_loop():
             raise LifecycleError("this put waits, and would stop the event loop: use `await hub.evbus.broker.put(...)`")
         timeout = named.get("timeout")
-        timeout = self._hub.evbus.PUTTER.timeout if timeout is None else timeout
+        timeout = self._hub.evbus.RUNTIME.putter.timeout if timeout is None else timeout
         receipt: Receipt = events.wait(function(*args, **named), self._loop, timeout)
         return receipt
 

@@ -19,6 +19,7 @@ from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import handlers, responses
 from evbus_like.hub.recorder import Recorder, Sent
+from evbus_like.hub.runtime import Hub
 
 SOURCE = "internal:*"
 JSON = "application/json"
@@ -48,12 +49,12 @@ def in_memory(handler: Handler) -> Handler:
     return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
 
 
-def every(hub: Any) -> list[Handler]:
+def every(hub: Hub) -> list[Handler]:
     """Give the handlers of events and of answers; raises HandlerError."""
     return [*handlers.found(hub), *(each.handler for each in responses.found(hub))]
 
 
-def named(hub: Any, wanted: Any, routing_key: str | None = None) -> Handler:
+def named(hub: Hub, wanted: Any, routing_key: str | None = None) -> Handler:
     """Give a handler by its function on the hub, or by "service.name"; raises HandlerError that says what there is.
 
     Where a function is marked several times, the mark whose event types have the routing key is meant, else the first.
@@ -68,11 +69,11 @@ def named(hub: Any, wanted: Any, routing_key: str | None = None) -> Handler:
     return (fitting or chosen)[0]
 
 
-def _is(hub: Any, handler: Handler, wanted: Any) -> bool:
+def _is(hub: Hub, handler: Handler, wanted: Any) -> bool:
     if isinstance(wanted, str):
         return wanted in (f"{handler.service}.{handler.name}", handler.ref, f"hub.{handler.ref}")
     function = getattr(wanted, "func", wanted)
-    marked = [*handlers.marked(hub), *responses.marked(hub)]
+    marked: list[Any] = [*handlers.marked(hub), *responses.marked(hub)]
     return any(ref == handler.ref and each.func is function for ref, _, each, *_ in marked)
 
 
@@ -84,7 +85,7 @@ _count = itertools.count(1)
 
 
 def event_for(
-    hub: Any,
+    hub: Hub,
     handler: Handler,
     body: Any = None,
     headers: Mapping[str, Any] | None = None,
@@ -105,10 +106,10 @@ def event_for(
     return ReceivedEvent(raw, routing_key, headers=headers, **{"content_type": content_type, **more})
 
 
-async def call(hub: Any, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
+async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
     """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
     watched, failures = watch(handler)
-    caller = Caller(watched, decoding.decoder(hub), hub.evbus.ENGINE, max(len(event.raw), 1))
+    caller = Caller(watched, decoding.decoder(hub), hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
     calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)

@@ -27,6 +27,7 @@ from evbus_like.hub.application.handlers import kind_problem
 from evbus_like.hub.call_handler import JSON, SOURCE, _count
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.recorder import PROFILES, Recorder, Sent
+from evbus_like.hub.runtime import Hub
 
 MOST = 64 * 1024 * 1024  # bytes of a request or its answer
 NOBODY = "nobody: the answer is looked at here"
@@ -60,7 +61,7 @@ class Letters:
         """Nothing is under way."""
 
 
-def named(hub: Any, wanted: Any) -> Method:
+def named(hub: Hub, wanted: Any) -> Method:
     """Give a method by its function on the hub, or by "service.method"; raises HandlerError that says what there is."""
     found = [each for _, methods in services.found(hub).values() for each in methods.values()]
     for each in found:
@@ -78,7 +79,7 @@ def _is(method: Method, wanted: Any) -> bool:
 
 
 async def request(
-    hub: Any,
+    hub: Hub,
     method: Method,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -94,7 +95,7 @@ async def request(
     sender: Any = Sender(method.service, dump, letters, EXCHANGE, MOST, None)  # type: ignore[arg-type]
     watched = replace(method, call=_watched(method, noting), expected_exceptions=(BaseException,))
     server = Server(
-        method.service, {method.name: watched}, decoding.decoder(hub), hub.evbus.ENGINE, sender, 1, MOST, None
+        method.service, {method.name: watched}, decoding.decoder(hub), hub.evbus.RUNTIME.bus, sender, 1, MOST, None
     )
     called = f"{method.service}.{method.name}"
     event = ReceivedEvent(
@@ -141,7 +142,7 @@ def _watched(method: Method, tell: Callable[[BaseException], None]) -> Callable[
     return call_async if method.is_async else call_sync
 
 
-async def serve(hub: Any, service: str, functions: Mapping[str, Callable[..., Any]], timeout: float) -> Group:
+async def serve(hub: Hub, service: str, functions: Mapping[str, Callable[..., Any]], timeout: float) -> Group:
     """Serve, in memory, a service that the test makes up; gives the group to stop. Raises HandlerError."""
     methods = {}
     for name, function in functions.items():

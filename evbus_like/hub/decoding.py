@@ -7,11 +7,12 @@ from typing import Any
 
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.hub import plugins
+from evbus_like.hub.runtime import Hub
 
 Load = Callable[[bytes], Any]
 
 
-def decoder(hub: Any) -> Callable[[ReceivedEvent], Any]:
+def decoder(hub: Hub) -> Callable[[ReceivedEvent], Any]:
     """Give the function that decodes bodies; what has no content type, or one that nobody knows, stays bytes.
 
     It raises what the serializer raises for bytes that are not what the content type says.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 from evbus_like.engine.errors import PutError
 from evbus_like.engine.event import quietly
+from evbus_like.hub.runtime import Hub
 
 # What the bus and its client libraries log about a failing destination must not become an event for it.
 OWN = ("evbus_like", "aio_pika", "aiormq", "aiokafka", "asyncio")
@@ -20,7 +20,7 @@ class BusHandler(logging.Handler):
     logged: so no log line leads to another. A record that the full bus has no room for is dropped and counted.
     """
 
-    def __init__(self, hub: Any, profile: str = "logger", routing_key: str = "") -> None:
+    def __init__(self, hub: Hub, profile: str = "logger", routing_key: str = "") -> None:
         super().__init__()
         self._hub = hub
         self._profile = profile
@@ -42,7 +42,7 @@ class BusHandler(logging.Handler):
                 "level": record.levelname.strip(),
                 "timestamp": str(getattr(record, "asctime", "")).strip(),
             }
-            self._hub.evbus.PUTTER.put_nowait(self._routing_key, body, self._profile)
+            self._hub.evbus.RUNTIME.putter.put_nowait(self._routing_key, body, self._profile)
         except PutError:
             self.dropped += 1
         except Exception:

@@ -7,10 +7,11 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evbus_like.engine.sending.router import Entry
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("evbus_like.outbox")
 
 
-def configured(hub: Any) -> Path | None:
+def configured(hub: Hub) -> Path | None:
     """Give the path that the configuration, or EVBUS_OUTBOX, names, or None."""
     given = settings.config(hub, "outbox_path") or os.environ.get("EVBUS_OUTBOX")
     return Path(str(given)).expanduser() if given else None
@@ -36,7 +37,7 @@ def wanted(entries: Sequence[Entry]) -> bool:
     return any(entry.lane.options.durable or entry.lane.options.when_full == "spill" for entry in entries)
 
 
-async def opened(hub: Any, entries: Sequence[Entry], needed: bool = False) -> Outbox | None:
+async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Outbox | None:
     """Open the outbox, if it is needed, for a profile as well, or the configuration names one; raises EvbusError."""
     path = configured(hub)
     if path is None and not needed and not wanted(entries):

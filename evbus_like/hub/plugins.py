@@ -13,6 +13,7 @@ from typing import Any
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.sending.serializer import Serializer
 from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub.runtime import Hub
 
 
 def broken(sub: Any) -> dict[str, str]:
@@ -25,24 +26,24 @@ def broken(sub: Any) -> dict[str, str]:
     return reasons
 
 
-def loaded(hub: Any, sub_name: str) -> dict[str, Any]:
+def loaded(hub: Hub, sub_name: str) -> dict[str, Any]:
     """Give the plugins of a sub that work, by name."""
-    failed = hub.evbus.BROKEN.get(sub_name, {})
+    failed = hub.evbus.RUNTIME.broken.get(sub_name, {})
     return {name: mod for name, mod in hub[sub_name]._loaded.items() if name != "init" and name not in failed}
 
 
-def plugin(hub: Any, sub_name: str, name: str, what: str) -> Any:
+def plugin(hub: Hub, sub_name: str, name: str, what: str) -> Any:
     """Give one plugin; raises ProfileError that says why there is none and what there is."""
     found = loaded(hub, sub_name)
     if name in found:
         return found[name]
-    reason = hub.evbus.BROKEN.get(sub_name, {}).get(name)
+    reason = hub.evbus.RUNTIME.broken.get(sub_name, {}).get(name)
     if reason:
         raise ProfileError(f"{what} {name!r} could not be loaded: {reason}")
     raise ProfileError(f"unknown {what} {name!r}; {did_you_mean(name, found)}")
 
 
-def serializer(hub: Any, name: str) -> Serializer:
+def serializer(hub: Hub, name: str) -> Serializer:
     """Give the serializer of a name; raises ProfileError."""
     mod = plugin(hub, "serialize", name, "serializer")
     if "dump" not in mod._funcs:
@@ -51,16 +52,17 @@ def serializer(hub: Any, name: str) -> Serializer:
     return Serializer(name, content_type, unwrapped(hub, mod.dump))
 
 
-def matcher(hub: Any, name: str) -> Callable[[str], Callable[[str], bool]]:
+def matcher(hub: Hub, name: str) -> Callable[[str], Callable[[str], bool]]:
     """Give what makes the test for a pattern, from a match plugin; raises ProfileError."""
     mod = plugin(hub, "match", name, "match plugin")
     if "compile" in mod._funcs:
-        return mod.compile
+        compiled: Callable[[str], Callable[[str], bool]] = mod.compile
+        return compiled
     find = mod.find
     return lambda pattern: lambda event_profile: bool(find(event_profile, pattern))
 
 
-def unwrapped(hub: Any, function: Any) -> Any:
+def unwrapped(hub: Hub, function: Any) -> Any:
     """Give the plain function behind the hub's wrapper, bound to the hub, where no contract is wrapped around it."""
     if getattr(function, "_has_contracts", True) or not getattr(function, "implicit_hub", False):
         return function

@@ -14,6 +14,7 @@ from evbus_like.engine.handling import CAUSE
 from evbus_like.engine.receiving.patterns import matches
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.hub import decoding
+from evbus_like.hub.runtime import Hub
 
 TAP = "evbus_like: what was put"  # the name of the queue that gets a copy of every event
 # Whatever the profile of an event: handlers get it by the first profile, and a copy is kept by the second.
@@ -38,7 +39,7 @@ class Sent:
 class Recorder:
     """What was put on a bus that runs with `PROFILES`: a task takes it from its queue, so that this never fills."""
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._decode = decoding.decoder(hub)
         self._sent: deque[Sent] = deque(maxlen=MOST)
@@ -49,8 +50,8 @@ class Recorder:
     @property
     def sent(self) -> list[Sent]:
         """All that was put, in its order."""
-        if self._hub.evbus.ENGINE.state == "running":
-            self._hub.evbus.ENGINE.take_turn()  # what put_nowait has queued a moment ago
+        if self._hub.evbus.RUNTIME.bus.state == "running":
+            self._hub.evbus.RUNTIME.bus.take_turn()  # what put_nowait has queued a moment ago
         while self._mailbox.items:
             self._note(self._mailbox.get_event_nowait())
         return list(self._sent)

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from evbus_like.engine.event import quietly
@@ -27,8 +28,8 @@ class Reporter:
     that fails feeds nothing.
     """
 
-    def __init__(self, hub: Any) -> None:
-        self._hub = hub
+    def __init__(self, look_up: Callable[[str], Any]) -> None:
+        self._look_up = look_up  # finds a function by its place on the hub
         self._ref: str | None = None
         self._failures: asyncio.Queue[Failure] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -111,8 +112,9 @@ class Reporter:
                 self._failures.task_done()
 
     async def _call(self, failure: Failure) -> None:
+        assert self._ref is not None
         try:
-            callback = self._hub[self._ref]
+            callback = self._look_up(self._ref)
         except (AttributeError, KeyError) as error:
             raise LookupError(f"there is no such function on the hub ({error})") from None
         plugin, pattern = self._where(failure)

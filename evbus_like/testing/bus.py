@@ -216,9 +216,9 @@ class Bus:
             for caller in consumer.caller.callers:
                 call_handler.watch_calls(caller, self._note)
         self._group.start([*made, *waiting])
-        self.hub.evbus.handlers.GROUP = self._group
+        self.hub.evbus.RUNTIME.handlers = self._group
         self._serving.start(services.consumers(self.hub, recorder.PROFILES, self._served, self._serving))
-        self.hub.evbus.rpc.GROUP = self._serving
+        self.hub.evbus.RUNTIME.services = self._serving
         for group in (self._group, self._serving):
             await group.subscribed(TIMEOUT)
 

@@ -27,7 +27,7 @@ async def test_a_slow_broker_fills_its_own_lane_and_no_other(site, costs):
         await filled(book, hub)
         with pytest.raises(QueueFull):
             book.put_nowait(hub)
-        lane = hub.evbus.ENGINE.lanes[0]
+        lane = hub.evbus.RUNTIME.bus.lanes[0]
         slow_before = lane.account().delivered
         # Then the other destination gets thousands of events, while the slow one gets a batch or two
         for number in range(5000):
@@ -54,7 +54,7 @@ async def test_a_lane_that_waits_is_bounded_in_bytes_too(site, costs):
         # When events of 10 kB are put until there is no room
         await filled(book, hub, size=10_000)
         # Then no more than the bound and one event wait
-        assert hub.evbus.ENGINE.lanes[0].bytes <= 111_000
+        assert hub.evbus.RUNTIME.bus.lanes[0].bytes <= 111_000
         assert len(book.events) <= 11
         site.proxy.heal()
         account = await hub.evbus.init.stop(DEADLINE)
@@ -100,7 +100,7 @@ async def test_a_dead_destination_takes_no_twentieth_of_the_rate_of_a_live_one(
 
 async def share_beside(alone, beside):
     """Put as much on both buses; when the first has delivered it, how much of it the second has."""
-    lanes = [hub.evbus.ENGINE.lanes[0] for hub in (alone, beside)]
+    lanes = [hub.evbus.RUNTIME.bus.lanes[0] for hub in (alone, beside)]
     before = [lane.account().delivered for lane in lanes]
     for _ in range(SHARE):
         for hub in (beside, alone):

@@ -75,7 +75,7 @@ async def fence(site, manager):
 @pytest.mark.parametrize("spoil", [leave_a_gap, fence])
 async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent_again(kafka_site, carried, spoil):
     async def happens(hub):
-        ours = hub.evbus.ENGINE.lanes[0].destination.ctx.producer
+        ours = hub.evbus.RUNTIME.bus.lanes[0].destination.ctx.producer
         for _ in range(2):
             refused = ours._producer
             await spoil(kafka_site, refused._txn_manager)

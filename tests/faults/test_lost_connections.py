@@ -129,7 +129,7 @@ async def test_a_cancellation_by_the_client_library_does_not_end_the_worker(site
     book = Book()
     async with site.bus() as hub:
         await book.put(hub, confirm="delivered")
-        (lane,) = hub.evbus.ENGINE.lanes
+        (lane,) = hub.evbus.RUNTIME.bus.lanes
         publish, cancelled = lane.destination.publish, []
 
         async def cancel_once(events):

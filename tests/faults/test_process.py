@@ -136,8 +136,8 @@ async def test_events_of_threads_other_loops_and_callbacks_survive_a_killed_conn
 
     put_nowait("before", 100)
     async with site.bus(hub) as hub:
-        hub.evbus.REPORTER._hub = {"called.back": called_back}
-        hub.evbus.REPORTER.start("called.back")
+        hub.evbus.RUNTIME.reporter._look_up = {"called.back": called_back}.__getitem__
+        hub.evbus.RUNTIME.reporter.start("called.back")
         # When threads, another loop, this loop and the error callback put, and the connection breaks meanwhile
         threads = [
             asyncio.create_task(asyncio.to_thread(put_nowait, "thread 1", 300)),
@@ -198,7 +198,7 @@ async def test_ten_thousand_profiles_are_looked_at_once_for_a_name_and_not_once_
     profiles = {"internal": {f"shop-{number}-*": {"routing_key": "one"} for number in range(10_000)}}
     async with running(profiles) as hub:
         looked = 0
-        for entry in hub.evbus.ENGINE.admission.router.entries:
+        for entry in hub.evbus.RUNTIME.bus.admission.router.entries:
             matches = entry.matches
 
             def counted(name, matches=matches):

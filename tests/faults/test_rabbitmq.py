@@ -108,7 +108,7 @@ async def test_returned_events_are_told_from_their_neighbours_of_equal_content(r
         queue = await opened.declare_queue(name)
         await queue.bind(exchange, "here")
         async with running({"amqp": {"default": profile}}) as hub:
-            hub.evbus.ENGINE.lanes[0].report = lambda failure: returned.append(failure.event.id)
+            hub.evbus.RUNTIME.bus.lanes[0].report = lambda failure: returned.append(failure.event.id)
             # When one batch mixes both, all of the same content
             sent = {"here": [], "nowhere": []}
             for number in range(600):

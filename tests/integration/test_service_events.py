@@ -166,7 +166,7 @@ async def test_a_profile_may_insist_that_somebody_listens(rabbitmq, service, bat
 async def test_after_a_reconnect_the_exchange_is_made_sure_of_again(rabbitmq, service):
     async with running(profile(rabbitmq, retry={"first": 0.01})) as hub:
         await hub.evbus.broker.dispatch(service, "created", 1, confirm="delivered")
-        (lane,) = hub.evbus.ENGINE.lanes
+        (lane,) = hub.evbus.RUNTIME.bus.lanes
         await lane.destination.ctx.publisher._connection.close()
         await delete(rabbitmq, f"{service}.events")
         assert (await hub.evbus.broker.dispatch(service, "created", 2, confirm="delivered")).delivered

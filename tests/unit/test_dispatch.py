@@ -110,7 +110,7 @@ async def test_a_dead_letter_is_no_event_of_the_service_any_more(hub, start):
             }
         }
     )
-    (lane,) = [lane for lane in hub.evbus.ENGINE.lanes if lane.name == "internal:sick"]
+    (lane,) = [lane for lane in hub.evbus.RUNTIME.bus.lanes if lane.name == "internal:sick"]
     lane.destination.publish_now, lane.destination.publish = None, refuse
     # When an event of a service dies
     await hub.evbus.broker.dispatch("users", "created", 1, "sick")

@@ -541,9 +541,9 @@ async def test_a_forked_child_is_told_that_the_handlers_are_the_parents(app):
     hub = app(shipping=ONE)
     async with running(hub=hub):
         await begin(hub)
-        hub.evbus.ENGINE.forked = True
+        hub.evbus.RUNTIME.bus.forked = True
         try:
             with pytest.raises(LifecycleError, match="forked"):
                 await hub.evbus.handlers.stop()
         finally:
-            hub.evbus.ENGINE.forked = False
+            hub.evbus.RUNTIME.bus.forked = False

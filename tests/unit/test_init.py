@@ -112,7 +112,7 @@ async def test_a_body_that_cannot_be_serialized_raises_at_the_call_with_its_plac
 async def test_settings_of_the_configuration_are_taken(hub, start):
     await start(max_queued=7, put_timeout=0.5)
 
-    assert (hub.evbus.BUS.maxsize, hub.evbus.PUTTER.timeout) == (7, 0.5)
+    assert (hub.evbus.BUS.maxsize, hub.evbus.RUNTIME.putter.timeout) == (7, 0.5)
 
 
 async def test_status_and_account_are_plain_and_show_no_secret(hub, start):
@@ -134,7 +134,7 @@ async def test_each_hub_has_a_bus_of_its_own(hub, start):
 
     await hub.evbus.broker.put(routing_key="k", body=1, confirm="delivered")
 
-    assert other.evbus.ENGINE.state == "new"
+    assert other.evbus.RUNTIME.bus.state == "new"
     assert (await other.ingress.internal.get("k")).empty()
 
 

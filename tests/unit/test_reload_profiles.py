@@ -29,7 +29,7 @@ async def test_the_summary_names_what_changed_and_shows_no_secret(hub, start, ca
     assert (reloaded.added, reloaded.removed) == (("internal:new",), ("internal:gone",))
     assert reloaded.unchanged == ("internal:same",)
     assert "2 changed (internal:other, amqp:broker)" in caplog.text
-    assert "hunter" not in f"{caplog.text} {reloaded} {reloaded!r} {vars(hub.evbus.SOURCE)}"
+    assert "hunter" not in f"{caplog.text} {reloaded} {reloaded!r} {hub.evbus.RUNTIME!r}"
 
 
 async def test_without_contexts_the_file_that_was_read_last_is_read_again(hub, start, tmp_path):
@@ -83,13 +83,13 @@ async def test_contexts_that_their_owner_changed_in_place_are_seen_as_changed(hu
 )
 async def test_wrong_profiles_raise_what_start_raises_and_change_nothing(hub, start, contexts, error, says):
     await start()
-    lanes, entries = hub.evbus.ENGINE.lanes, hub.evbus.ENGINE.admission.router.entries
+    lanes, entries = hub.evbus.RUNTIME.bus.lanes, hub.evbus.RUNTIME.bus.admission.router.entries
 
     with pytest.raises(error, match=says) as raised:
         await hub.evbus.init.reload(contexts)
 
     assert "hunter2" not in str(raised.value)
-    assert (hub.evbus.ENGINE.lanes, hub.evbus.ENGINE.admission.router.entries) == (lanes, entries)
+    assert (hub.evbus.RUNTIME.bus.lanes, hub.evbus.RUNTIME.bus.admission.router.entries) == (lanes, entries)
     await hub.evbus.broker.put(body=1, confirm="delivered")
 
 
@@ -157,7 +157,7 @@ async def test_a_reload_whose_caller_leaves_goes_on_to_its_end(hub, start):
     caller.cancel()
 
     await asyncio.wait([caller])
-    await until(lambda: [entry.lane.name for entry in hub.evbus.ENGINE.admission.router.entries] == ["internal:a"])
+    await until(lambda: [entry.lane.name for entry in hub.evbus.RUNTIME.bus.admission.router.entries] == ["internal:a"])
 
 
 async def test_a_bus_that_does_not_run_is_not_reloaded(hub, start):

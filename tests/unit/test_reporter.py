@@ -44,7 +44,7 @@ async def test_a_callback_of_a_dead_letter_names_plugin_destination_and_pattern(
     calls = []
     ref = install(hub, calls.append)
     await start({"internal": {"def*": None}}, error_callback_ref=ref)
-    destination = hub.evbus.ENGINE.lanes[0].destination
+    destination = hub.evbus.RUNTIME.bus.lanes[0].destination
 
     async def publish(events):
         raise PoisonEvent("never")
@@ -178,5 +178,5 @@ async def test_failures_that_wait_for_a_slow_callback_are_bounded_and_the_missed
     await hub.evbus.init.stop(HANG)
     await asyncio.wait([task], timeout=HANG)
 
-    assert hub.evbus.REPORTER.missed >= 44
+    assert hub.evbus.RUNTIME.reporter.missed >= 44
     assert "it missed" in caplog.text

@@ -143,7 +143,7 @@ async def test_every_way_to_fail_is_an_error_of_its_own_and_comes_at_once(app, c
         assert isinstance(caught.value, RpcError)
         assert time.monotonic() - begun < HANG  # not by its timeout, which is 30 s
         assert await hub.rpc.world.hello(1) == {"got": 1, "more": 2}
-        assert not client(hub)._pending if hub.evbus.rpc.CALLS._clients else True
+        assert not client(hub)._pending if hub.evbus.RUNTIME.rpc_clients._clients else True
 
 
 async def test_private_names_and_marks_are_no_methods(app):

@@ -191,7 +191,7 @@ async def test_a_request_that_came_before_is_not_run_again_where_its_method_says
         hub.SEEN.append("often")
     """
     async with serving(app(service)) as hub:
-        (consumer,) = hub.evbus.rpc.GROUP.consumers
+        (consumer,) = hub.evbus.RUNTIME.services.consumers
         plain = consumer.caller.call
 
         async def call(event):

@@ -192,7 +192,7 @@ async def test_without_middleware_nothing_stands_before_put(app):
     plain = hub.evbus.broker.put
     async with running(hub=hub):
         assert hub.evbus.broker.put is plain
-        assert hub.evbus.MIDDLEWARE is None
+        assert hub.evbus.RUNTIME.middleware is None
 
 
 async def test_an_answer_that_middleware_spoils_is_an_error_of_the_call(app):

@@ -44,7 +44,7 @@ async def sendable(hub: Any) -> Mapping[str, Any]:
     for name in kept.values():
         print(f"evbus: {name} is left alone: its queue is in the memory of the program that reads it", file=sys.stderr)
     sent = {provider: its for provider, its in given.items() if provider not in kept}
-    plan.entries(hub, sent, hub.evbus.REPORTER)
+    plan.entries(hub, sent, hub.evbus.RUNTIME.reporter)
     return sent
 
 

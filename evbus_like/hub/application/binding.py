@@ -17,10 +17,11 @@ from evbus_like.hub.application.handlers import identifier, refuse
 from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
+from evbus_like.hub.runtime import Hub
 
 
 async def consumers(
-    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group, wrong: Collection[str] = ()
+    hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler], group: Group, wrong: Collection[str] = ()
 ) -> list[Consumer]:
     """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
 
@@ -39,7 +40,7 @@ async def consumers(
 
 
 def _bound(
-    hub: Any, contexts: Mapping[str, Any] | None, handlers: list[Handler]
+    hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler]
 ) -> tuple[list[tuple[Caller, PluginSource, Subscription]], list[str]]:
     sources = Sources(hub, contexts)
     decode = decoder(hub)
@@ -52,14 +53,14 @@ def _bound(
                 asked = subscription(hub, handler, own)
                 _check(source, asked)
                 most = source.max_event_bytes
-                caller = Caller(handler, decode, hub.evbus.ENGINE, most, hub.evbus.MIDDLEWARE)
+                caller = Caller(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     return made, wrong
 
 
-def subscription(hub: Any, handler: Handler, own: str) -> Subscription:
+def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
     """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
     options = handler.options
     return Subscription(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evbus_like.engine.receiving.durable_dedup import DurableDedupWindow
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import BROADCAST
 from evbus_like.hub import outbox
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
@@ -25,28 +26,26 @@ def problem(options: HandlerOptions, identifier: str) -> str:
     return ""
 
 
-async def box(hub: Any, handlers: Sequence[Handler]) -> Outbox | None:
+async def box(hub: Hub, handlers: Sequence[Handler]) -> Outbox | None:
     """Give the outbox for the ids, where a handler wants them kept; raises OutboxLocked and other EvbusErrors."""
     if not any(handler.options.dedup_durable for handler in handlers):
         return None
-    engine, source = hub.evbus.ENGINE, hub.evbus.SOURCE
-    while source.task is not None and not source.task.done():  # a reload may open it, or has one opened already
-        await asyncio.wait([source.task])
-    if engine.outbox is None:
-        source.task = asyncio.create_task(_open(hub), name="evbus_like open outbox")
-        await asyncio.shield(source.task)
-    opened: Outbox = engine.outbox
-    return opened
+    return await asyncio.shield(hub.evbus.RUNTIME.create_task(_open(hub), "open outbox"))
 
 
-async def _open(hub: Any) -> None:
-    engine = hub.evbus.ENGINE
-    made = await outbox.opened(hub, engine.admission.router.entries, needed=True)
-    assert made is not None
-    if engine.state != "running":  # it was stopped meanwhile
-        await made.close()
-        engine.must_be_here("hub.evbus.handlers.start")
-    engine.adopt(made)
+async def _open(hub: Hub) -> Outbox:
+    runtime = hub.evbus.RUNTIME
+    engine = runtime.bus
+    async with runtime.outbox_lock:  # a reload may open it, too
+        if engine.outbox is not None:
+            return engine.outbox
+        made = await outbox.opened(hub, engine.admission.router.entries, needed=True)
+        assert made is not None
+        if engine.state != "running":  # it was stopped meanwhile
+            await made.close()
+            engine.must_be_here("hub.evbus.handlers.start")
+        engine.adopt(made)
+        return made
 
 
 async def window(opened: Outbox | None, listener: str, options: HandlerOptions) -> DurableDedupWindow | None:

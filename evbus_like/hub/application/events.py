@@ -12,6 +12,7 @@ from evbus_like.engine.errors import BadEvent, BusStopped, DeclarationError, Lif
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import plugins
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.declared.declaration import Declaration
@@ -24,7 +25,7 @@ GRACE = 1.0  # seconds that a blocking call waits beyond the deadline of its put
 class DeclaredEvent:
     """One event of a service: call it with the names of its body, and it is put."""
 
-    def __init__(self, hub: Any, declaration: Declaration | DeclarationError, where: str, profile: str) -> None:
+    def __init__(self, hub: Hub, declaration: Declaration | DeclarationError, where: str, profile: str) -> None:
         self._hub = hub
         self._declaration = declaration
         self.where = where  # hub.event.auth.user_created
@@ -67,11 +68,12 @@ class DeclaredEvent:
         if _in_a_loop():
             raise LifecycleError(f"fire waits, and would stop the event loop: use `await {self.where}(...)`")
         body = self.declaration.body(args, given)
-        bus = self._hub.evbus.ENGINE
+        bus = self._hub.evbus.RUNTIME.bus
         if bus.state == "new":
             return Receipt(self._hub.evbus.broker.dispatch_nowait(self.service, self.name, body, self.profile))
         put = self._hub.evbus.broker.dispatch(self.service, self.name, body, self.profile)
-        return wait(put, bus.loop, self._hub.evbus.PUTTER.timeout)
+        receipt: Receipt = wait(put, bus.loop, self._hub.evbus.RUNTIME.putter.timeout)
+        return receipt
 
     def schema(self) -> dict[str, Any]:
         """Give the JSON Schema of the body."""
@@ -112,12 +114,12 @@ class EventRegistry:
             )
 
 
-def bind(hub: Any) -> EventRegistry:
+def bind(hub: Hub) -> EventRegistry:
     """Replace the functions of the `event` dyne by events, also where that was done before; gives what was found."""
-    book = hub.evbus.DECLARED = EventRegistry()
+    book = hub.evbus.RUNTIME.events = EventRegistry()
     hub.pop.sub.load_all("event")  # an application may have added the folder so that plugins load at their first use
-    hub.evbus.BROKEN["event"] = {**plugins.broken(hub.event), **hub.evbus.BROKEN.get("event", {})}
-    for plugin, reason in hub.evbus.BROKEN["event"].items():
+    hub.evbus.RUNTIME.broken["event"] = {**plugins.broken(hub.event), **hub.evbus.RUNTIME.broken.get("event", {})}
+    for plugin, reason in hub.evbus.RUNTIME.broken["event"].items():
         book.problems.append(f"event plugin {plugin!r} could not be loaded: {reason}")
     for plugin, mod in sorted(plugins.loaded(hub, "event").items()):
         from evbus_like.engine.declared.declaration import declare  # msgspec takes a sixth of the start
@@ -152,21 +154,21 @@ def _functions(mod: Any) -> Iterator[tuple[str, Any]]:
             yield name, function
 
 
-def find(hub: Any, service: str, event_type: str) -> DeclaredEvent | None:
+def find(hub: Hub, service: str, event_type: str) -> DeclaredEvent | None:
     """Give the declared event of a service and a type, None where there is none."""
-    found: Mapping[tuple[str, str], DeclaredEvent] = hub.evbus.DECLARED.events
+    found: Mapping[tuple[str, str], DeclaredEvent] = hub.evbus.RUNTIME.events.events
     return found.get((service, event_type))
 
 
-def get(hub: Any, service: str, name: str) -> DeclaredEvent:
+def get(hub: Hub, service: str, name: str) -> DeclaredEvent:
     """Give a declared event; raises BadEvent that says what there is."""
     event = find(hub, service, name)
     if event is not None:
         return event
     if str(name).startswith("_"):
         raise BadEvent(f"{name!r} is no event: functions with a leading underscore are private")
-    hub.evbus.DECLARED.must_be_sound()
-    known = hub.evbus.DECLARED.events
+    hub.evbus.RUNTIME.events.must_be_sound()
+    known = hub.evbus.RUNTIME.events.events
     services = {each for each, _ in known}
     if service not in services:
         raise BadEvent(f"there is no service {service!r} with declared events; {did_you_mean(str(service), services)}")

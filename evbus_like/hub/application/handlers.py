@@ -16,16 +16,17 @@ from evbus_like.engine.receiving.subscription import BROADCAST
 from evbus_like.hub import plugins
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.runtime import Hub
 
 
-def load(hub: Any) -> None:
+def load(hub: Hub) -> None:
     """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
-    if "handler" not in hub.evbus.BROKEN:  # pop gives what crashed half executed at the second look
+    if "handler" not in hub.evbus.RUNTIME.broken:  # pop gives what crashed half executed at the second look
         hub.pop.sub.add(dyne_name="handler")
-        hub.evbus.BROKEN["handler"] = plugins.broken(hub.handler)
+        hub.evbus.RUNTIME.broken["handler"] = plugins.broken(hub.handler)
 
 
-def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
+def marked(hub: Hub) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
     """Yield (place on the hub, service, function, options) of every marked function."""
     for plugin_name, plugin in plugins.loaded(hub, "handler").items():
         service = str(getattr(plugin, "SERVICE", "") or plugin_name)
@@ -34,12 +35,12 @@ def marked(hub: Any) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
                 yield f"handler.{plugin_name}.{name}", service, function, options
 
 
-def names(hub: Any) -> list[tuple[str, str]]:
+def names(hub: Hub) -> list[tuple[str, str]]:
     """Give (service, name) of every marked function, also of those that cannot be used."""
     return list(dict.fromkeys((service, _name(options, each)) for _, service, each, options in marked(hub)))
 
 
-def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
+def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
     """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
 
     `only` and `skip` are patterns of `service.name`, or of the service alone.
@@ -49,11 +50,11 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> l
     return made
 
 
-def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
+def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
     """Give the handlers of the hub that can be used, and what is wrong with the others."""
     wrong = [
         f"the handler plugin {name!r} could not be loaded: {reason}"
-        for name, reason in hub.evbus.BROKEN.get("handler", {}).items()
+        for name, reason in hub.evbus.RUNTIME.broken.get("handler", {}).items()
     ]
     wrong += [
         f"handler.init.{name}: functions of init.py are not called; move it to another file, whose name is the service"
@@ -91,11 +92,11 @@ def refuse(wrong: list[str]) -> None:
         raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
 
 
-def _declared(hub: Any, options: HandlerOptions) -> dict[str, Any]:
+def _declared(hub: Hub, options: HandlerOptions) -> dict[str, Any]:
     """Give the declared events that a handler asks for, by type: their bodies are checked and cast."""
     return {
         event_type: event
-        for (service, event_type), event in hub.evbus.DECLARED.events.items()
+        for (service, event_type), event in hub.evbus.RUNTIME.events.events.items()
         if service == options.source and any(matches(wanted, event_type) for wanted in options.event_types)
     }
 
@@ -112,7 +113,7 @@ def kind_problem(function: Any) -> str:
     return ""
 
 
-def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
+def _broadcast_problem(hub: Hub, options: HandlerOptions) -> str:
     if options.delivery == BROADCAST and options.reliable and not identifier(hub, options):
         return (
             "BROADCAST with reliable delivery needs a broadcast_identifier that stays the same after a restart (such as"
@@ -121,7 +122,7 @@ def _broadcast_problem(hub: Any, options: HandlerOptions) -> str:
     return ""
 
 
-def identifier(hub: Any, options: HandlerOptions) -> str:
+def identifier(hub: Hub, options: HandlerOptions) -> str:
     """Give the identifier for broadcasts that was chosen, here or by the setting; else nothing."""
     return options.broadcast_identifier or str(settings.config(hub, "broadcast_identifier", "") or "")
 

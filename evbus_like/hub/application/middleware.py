@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evbus_like.engine.errors import BadEvent, HandlerError, Refused
 from evbus_like.engine.event import SERVICE_HEADER
 from evbus_like.hub import plugins
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.middleware import Middleware, MiddlewareMessage
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 VERBS = ("incoming", "outgoing")
 
 
-def load(hub: Any) -> Middleware | None:
+def load(hub: Hub) -> Middleware | None:
     """Give the hub's middleware, in the order of the plugins' names; None where there is none. Raises HandlerError."""
     hub.pop.sub.add(dyne_name="middleware")
-    if "middleware" not in hub.evbus.BROKEN:
-        hub.evbus.BROKEN["middleware"] = plugins.broken(hub.middleware)
+    if "middleware" not in hub.evbus.RUNTIME.broken:
+        hub.evbus.RUNTIME.broken["middleware"] = plugins.broken(hub.middleware)
     wrong = [
         f"the middleware plugin {name!r} could not be loaded: {reason}"
-        for name, reason in hub.evbus.BROKEN["middleware"].items()
+        for name, reason in hub.evbus.RUNTIME.broken["middleware"].items()
     ]
     found = sorted(plugins.loaded(hub, "middleware").items())
     wrong += [
@@ -47,12 +48,12 @@ def load(hub: Any) -> Middleware | None:
     return Middleware(hooks["incoming"], hooks["outgoing"])
 
 
-def begin(hub: Any) -> None:
+def begin(hub: Hub) -> None:
     """Load the middleware for a bus that starts, and have puts pass it; raises HandlerError.
 
     Without middleware, puts go as ever: nothing stands before them.
     """
-    through = hub.evbus.MIDDLEWARE = load(hub)
+    through = hub.evbus.RUNTIME.middleware = load(hub)
     broker = hub.evbus.broker
     if through is None or not through.looks_at_what_goes_out or getattr(broker.put, "passes_middleware", False):
         return
@@ -61,7 +62,7 @@ def begin(hub: Any) -> None:
     async def put(
         routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
     ) -> Any:
-        through = hub.evbus.MIDDLEWARE
+        through = hub.evbus.RUNTIME.middleware
         if through is not None:
             message = _message(routing_key, body, headers)
             try:
@@ -74,7 +75,7 @@ def begin(hub: Any) -> None:
     def put_nowait(
         routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
     ) -> Any:
-        through = hub.evbus.MIDDLEWARE
+        through = hub.evbus.RUNTIME.middleware
         if through is not None:
             message = _message(routing_key, body, headers)
             try:

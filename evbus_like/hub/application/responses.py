@@ -21,6 +21,7 @@ from evbus_like.hub import plugins
 from evbus_like.hub.application import handlers, rpc_proxy
 from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.rpc.client import Client
@@ -40,7 +41,7 @@ class Marked:
         return self.key[0].rpartition(".")[0]
 
 
-def marked(hub: Any) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
+def marked(hub: Hub) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
     """Yield (place on the hub, service, function, kind of answer, options) of every marked function."""
     handlers.load(hub)
     for plugin_name, plugin in plugins.loaded(hub, "handler").items():
@@ -50,19 +51,19 @@ def marked(hub: Any) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
                 yield f"handler.{plugin_name}.{name}", service, function, kind, options
 
 
-def names(hub: Any) -> list[tuple[str, str]]:
+def names(hub: Hub) -> list[tuple[str, str]]:
     """Give (service, name) of every marked function, also of those that cannot be used."""
     return list(dict.fromkeys((service, str(each.__name__)) for _, service, each, *_ in marked(hub)))
 
 
-def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Marked]:
+def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Marked]:
     """Give the handlers of answers; raises one HandlerError that names everything that is wrong."""
     made, wrong = looked_up(hub, only, skip)
     handlers.refuse(wrong)
     return made
 
 
-def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Marked], list[str]]:
+def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Marked], list[str]]:
     """Give the handlers of answers that can be used, and what is wrong with the others."""
     wrong: list[str] = []
     made: dict[Key, Marked] = {}
@@ -85,7 +86,7 @@ def looked_up(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) 
     return list(made.values()), wrong
 
 
-def owner(hub: Any) -> str:
+def owner(hub: Hub) -> str:
     """Give the name of the application's queue of answers: the setting service_name, else the handlers' own service.
 
     Raises HandlerError where handlers of several services leave it open.
@@ -102,7 +103,7 @@ def owner(hub: Any) -> str:
     return named or services[0]
 
 
-def consumers(hub: Any, chosen: list[Marked], group: Group) -> list[Consumer]:
+def consumers(hub: Hub, chosen: list[Marked], group: Group) -> list[Consumer]:
     """Bind handlers of answers to their sources; raises HandlerError that names what is wrong."""
     if not chosen:
         return []
@@ -119,7 +120,7 @@ def consumers(hub: Any, chosen: list[Marked], group: Group) -> list[Consumer]:
         way = (source.name, exchange)
         ways[way] = source
         takers.setdefault(way, {})[each.key] = Caller(
-            each.handler, body_of(decode), hub.evbus.ENGINE, source.max_event_bytes, hub.evbus.MIDDLEWARE
+            each.handler, body_of(decode), hub.evbus.RUNTIME.bus, source.max_event_bytes, hub.evbus.RUNTIME.middleware
         )
     if wrong:
         raise HandlerError("\n  ".join(wrong))
@@ -131,7 +132,7 @@ def consumers(hub: Any, chosen: list[Marked], group: Group) -> list[Consumer]:
     return made
 
 
-async def expect(hub: Any, client: Client, service: str, method: str) -> str:
+async def expect(hub: Hub, client: Client, service: str, method: str) -> str:
     """See that an answer will be heard; gives the routing key for it. Raises HandlerError, or what `subscribe` raises.
 
     The queue must be there before the answer, also where the handlers run elsewhere, later.

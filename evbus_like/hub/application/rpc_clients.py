@@ -36,6 +36,7 @@ from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.plan import pairs
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
+from evbus_like.hub.runtime import Hub
 
 GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
@@ -62,7 +63,7 @@ class CallRequest:
 class RpcClients:
     """The clients of a hub, and the way to each service: by the broker, by `register`, or by a services file."""
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._clients: dict[tuple[str, str], Client] = {}
         self._found: dict[str, Client] = {}  # by service, for the next call
@@ -108,7 +109,7 @@ class RpcClients:
         """Give the source and the exchange of a service; raises HandlerError where its profile cannot be used."""
         to = self.route(service)
         if self._sources is None:
-            self._sources = Sources(self._hub, self._hub.evbus.CONTEXTS)
+            self._sources = Sources(self._hub, self._hub.evbus.RUNTIME.contexts)
         named = self._sources.named(to.profile or "default")
         found = [source for source in named if source.sends]
         if not found:
@@ -141,7 +142,7 @@ class RpcClients:
             return "default"
         if not to.notifications:
             return to.profile.rpartition(":")[2] or "default"
-        for _, profile, data in pairs(self._hub.evbus.CONTEXTS):
+        for _, profile, data in pairs(self._hub.evbus.RUNTIME.contexts):
             if isinstance(data, Mapping) and data.get("exchange") == to.notifications:
                 return profile
         raise HandlerError(
@@ -165,7 +166,7 @@ class RpcClients:
         if timeout is None:
             timeout = float(settings.config(self._hub, "rpc_timeout", 30.0))
         _check(service, method, timeout, headers)
-        engine = self._hub.evbus.ENGINE
+        engine = self._hub.evbus.RUNTIME.bus
         if engine.loop is None or engine.state != "running" or self._closed:
             raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
         going = self._go(CallRequest(service, method, args, kwargs, timeout, how, headers))
@@ -189,7 +190,7 @@ class RpcClients:
         if asked.headers:
             headers.update(asked.headers)
         body: Any = {"args": list(asked.args), "kwargs": asked.kwargs}
-        through = self._hub.evbus.MIDDLEWARE
+        through = self._hub.evbus.RUNTIME.middleware
         if through is None:
             return await self._send(client, asked, body, headers)
         limit = asyncio.timeout(asked.timeout)

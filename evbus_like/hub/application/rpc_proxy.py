@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evbus_like.engine.errors import LifecycleError
 from evbus_like.engine.receipt import Receipt
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.hub.application.rpc_clients import RpcClients
@@ -18,39 +19,40 @@ CALL, CAST, ASK = "call", "cast", "ask"
 _making = threading.Lock()  # the first calls of two threads make one
 
 
-def calls(hub: Any) -> RpcClients:
+def calls(hub: Hub) -> RpcClients:
     """Give the hub's calls, made when they are first needed: a program that calls nothing starts sooner."""
-    made: RpcClients | None = hub.evbus.rpc.CALLS
+    made: Any = hub.evbus.RUNTIME.rpc_clients
     if made is None:
         from evbus_like.hub.application.rpc_clients import RpcClients
 
         with _making:
-            made = hub.evbus.rpc.CALLS
+            made = hub.evbus.RUNTIME.rpc_clients
             if made is None:
                 made = RpcClients(hub)
                 made.begin()
-                hub.evbus.rpc.CALLS = made
-    return made
+                hub.evbus.RUNTIME.rpc_clients = made
+    clients: RpcClients = made
+    return clients
 
 
-def begin(hub: Any) -> None:
+def begin(hub: Hub) -> None:
     """Make the calls ready for a bus that starts; raises HandlerError for a services file that is wrong."""
-    if hub.evbus.rpc.CALLS is not None:
-        hub.evbus.rpc.CALLS.begin()
+    if hub.evbus.RUNTIME.rpc_clients is not None:
+        hub.evbus.RUNTIME.rpc_clients.begin()
     elif settings.config(hub, "services_file", ""):
         calls(hub)
 
 
-async def close(hub: Any) -> None:
+async def close(hub: Hub) -> None:
     """End the calls that wait."""
-    if hub.evbus.rpc.CALLS is not None:
-        await hub.evbus.rpc.CALLS.close()
+    if hub.evbus.RUNTIME.rpc_clients is not None:
+        await hub.evbus.RUNTIME.rpc_clients.close()
 
 
 class RpcProxy:
     """`hub.rpc`: its attributes are services."""
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def __getattr__(self, service: str) -> ServiceProxy:
@@ -64,7 +66,7 @@ class RpcProxy:
 class ServiceProxy:
     """`hub.rpc.<service>`: its attributes are methods."""
 
-    def __init__(self, hub: Any, service: str) -> None:
+    def __init__(self, hub: Hub, service: str) -> None:
         self._hub = hub
         self._service = service
 
@@ -85,7 +87,7 @@ class MethodProxy:
     called `timeout` is given by `hub.evbus.rpc.call`.
     """
 
-    def __init__(self, hub: Any, service: str, method: str) -> None:
+    def __init__(self, hub: Hub, service: str, method: str) -> None:
         self._hub = hub
         self._service = service
         self._method = method

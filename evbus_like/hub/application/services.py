@@ -23,23 +23,24 @@ from evbus_like.hub.application.rpc_clients import exchange_of, must_send
 from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
+from evbus_like.hub.runtime import Hub
 
 WORKERS = 10  # requests of a service that are answered at once
 
 
-def load(hub: Any) -> None:
+def load(hub: Hub) -> None:
     """Put the `service` dyne on the hub, and note what could not be loaded, at the first look."""
     hub.pop.sub.add(dyne_name="service")
-    if "service" not in hub.evbus.BROKEN:
-        hub.evbus.BROKEN["service"] = plugins.broken(hub.service)
+    if "service" not in hub.evbus.RUNTIME.broken:
+        hub.evbus.RUNTIME.broken["service"] = plugins.broken(hub.service)
 
 
-def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, tuple[Any, dict[str, Method]]]:
+def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, tuple[Any, dict[str, Method]]]:
     """Give the services of the hub, by name: the plugin and its methods; raises HandlerError."""
     load(hub)
     wrong = [
         f"the service plugin {name!r} could not be loaded: {reason}"
-        for name, reason in hub.evbus.BROKEN.get("service", {}).items()
+        for name, reason in hub.evbus.RUNTIME.broken.get("service", {}).items()
     ]
     made: dict[str, tuple[Any, dict[str, Method]]] = {}
     for plugin_name, plugin in plugins.loaded(hub, "service").items():
@@ -68,7 +69,7 @@ def found(hub: Any, only: Collection[str] = (), skip: Collection[str] = ()) -> d
     return made
 
 
-def names(hub: Any) -> list[tuple[str, str]]:
+def names(hub: Hub) -> list[tuple[str, str]]:
     """Give (service, method) of every public function, also of those that cannot be used."""
     return [
         (str(getattr(plugin, "SERVICE", "") or plugin_name), str(getattr(each, marks.METHOD, {}).get("name") or name))
@@ -86,7 +87,7 @@ def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
             yield name, function
 
 
-def _method(hub: Any, ref: str, service: str, name: str, function: Any) -> Method:
+def _method(hub: Hub, ref: str, service: str, name: str, function: Any) -> Method:
     options = dict(getattr(function, marks.METHOD, {}))
     return Method(
         ref,
@@ -114,7 +115,7 @@ def _trouble(method: Method) -> str:
     return ""
 
 
-def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, Any], group: Group) -> list[Consumer]:
+def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, Any], group: Group) -> list[Consumer]:
     """Bind services to their sources; raises HandlerError that names what is wrong."""
     sources = Sources(hub, contexts)
     wrong: list[str] = []
@@ -136,7 +137,7 @@ def consumers(hub: Any, contexts: Mapping[str, Any] | None, found: Mapping[str, 
 
 
 def consumer(
-    hub: Any,
+    hub: Hub,
     source: PluginSource,
     service: str,
     methods: Mapping[str, Method],
@@ -145,10 +146,10 @@ def consumer(
     group: Group,
 ) -> Consumer:
     """Give the consumer that serves one service from one source."""
-    most, through = source.max_event_bytes, hub.evbus.MIDDLEWARE
+    most, through = source.max_event_bytes, hub.evbus.RUNTIME.middleware
     post = SendBuffer(lambda letters: source.send(made.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
     sender = Sender(service, plugins.serializer(hub, "json").dump, post, exchange, most, through)
-    server: Any = Server(service, methods, decoder(hub), hub.evbus.ENGINE, sender, workers, most, through)
+    server: Any = Server(service, methods, decoder(hub), hub.evbus.RUNTIME.bus, sender, workers, most, through)
     made = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
     return made
 

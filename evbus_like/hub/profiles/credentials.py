@@ -15,6 +15,7 @@ from evbus_like.engine.errors import CredentialsError
 from evbus_like.engine.failure import chain
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub.profiles import plan
+from evbus_like.hub.runtime import Hub
 
 log = logging.getLogger("evbus_like.credentials")
 
@@ -23,7 +24,7 @@ NOT_PROVIDERS = ("acct-backends", "backend_key", "default")  # acct's own keys, 
 FERNET = b"gAAAAA"  # how every Fernet token begins: version 0x80 and a timestamp (https://github.com/fernet/spec)
 
 
-async def read(hub: Any, path: str, key: str | None, **kwargs: Any) -> Mapping[str, Any]:
+async def read(hub: Hub, path: str, key: str | None, **kwargs: Any) -> Mapping[str, Any]:
     """Read a credentials file, encrypted where a key is given; raises CredentialsError."""
     start = _look_at(path)
     if key is None and start.startswith(FERNET):
@@ -99,13 +100,13 @@ def _reason(error: Exception, key: str | None) -> str:
     )
 
 
-async def contexts(hub: Any, data: Mapping[str, Any]) -> SafeNamespaceDict:
+async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
     """Keep the providers that an ingress or egress plugin takes, in lists, run through acct's plugins."""
     if not isinstance(data, Mapping):
         raise CredentialsError(f"credentials must be a mapping of providers to profiles, not a {type(data).__name__}")
     takers: set[str] = set()
     for sub in ("ingress", "egress"):
-        takers |= {*plan.takers(hub, sub), *hub.evbus.BROKEN.get(sub, {})}
+        takers |= {*plan.takers(hub, sub), *hub.evbus.RUNTIME.broken.get(sub, {})}
     result = SafeNamespaceDict()
     for provider, value in data.items():
         if provider in NOT_PROVIDERS:
@@ -124,7 +125,7 @@ async def contexts(hub: Any, data: Mapping[str, Any]) -> SafeNamespaceDict:
     return result
 
 
-async def _processed(hub: Any, provider: str, profile: SafeNamespaceDict) -> SafeNamespaceDict:
+async def _processed(hub: Hub, provider: str, profile: SafeNamespaceDict) -> SafeNamespaceDict:
     """Run one profile through the acct plugins of its provider, where an application has any."""
     if provider not in hub.acct._subs:
         return profile
@@ -136,7 +137,7 @@ async def _processed(hub: Any, provider: str, profile: SafeNamespaceDict) -> Saf
     return given[provider]
 
 
-def _unknown(hub: Any, provider: str, takers: set[str]) -> None:
+def _unknown(hub: Hub, provider: str, takers: set[str]) -> None:
     """Say that nobody takes a provider; one that another part of the application uses is none of our business."""
     hint = did_you_mean(provider, takers)
     if provider in hub.acct._subs or provider in hub._subs:

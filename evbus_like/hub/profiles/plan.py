@@ -18,6 +18,7 @@ from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import plugins
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.destination import PluginDestination
+from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import redact
 
 log = logging.getLogger("evbus_like.profiles")
@@ -55,7 +56,7 @@ def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
                 yield provider, str(name), data
 
 
-def takers(hub: Any, sub: str = "ingress") -> dict[str, list[Any]]:
+def takers(hub: Hub, sub: str = "ingress") -> dict[str, list[Any]]:
     """Give the ingress, or egress, plugins that take each provider, by their ACCT lists."""
     found: dict[str, list[Any]] = {}
     for plugin in plugins.loaded(hub, sub).values():
@@ -65,7 +66,7 @@ def takers(hub: Any, sub: str = "ingress") -> dict[str, list[Any]]:
     return found
 
 
-def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
+def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
     """Check every profile; a wrong one is planned with its problem, and the others are not affected."""
     by_provider, sources = takers(hub), takers(hub, "egress")
     compile_pattern = plugins.matcher(hub, settings.matcher_name(hub, contexts))
@@ -79,7 +80,7 @@ def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name = f"{name}#{seen[name]}"
-            if plugin is None and provider not in hub.evbus.BROKEN.get("ingress", {}):
+            if plugin is None and provider not in hub.evbus.RUNTIME.broken.get("ingress", {}):
                 text = f"no ingress plugin takes the provider {provider!r}; {did_you_mean(provider, by_provider)}"
                 planned.append(Planned(name, provider, profile, problem=text, unknown=True))
                 continue
@@ -91,11 +92,11 @@ def plan(hub: Any, contexts: Mapping[str, Any] | None) -> list[Planned]:
 
 
 def _plan_one(
-    hub: Any, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any, sources: Any
+    hub: Hub, name: str, provider: str, profile: str, data: Any, plugin: Any, compile_pattern: Any, sources: Any
 ) -> Planned:
     if plugin is None:
         raise ProfileError(
-            f"the ingress plugin {provider!r} could not be loaded: {hub.evbus.BROKEN['ingress'][provider]}"
+            f"the ingress plugin {provider!r} could not be loaded: {hub.evbus.RUNTIME.broken['ingress'][provider]}"
         )
     if data is not None and not isinstance(data, Mapping):
         raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
@@ -136,7 +137,7 @@ def _plan_one(
     )
 
 
-def entries(hub: Any, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
+def entries(hub: Hub, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
     """Make the router's entries; raises one ProfileError that names every wrong one; unknown providers are left out."""
     planned = plan(hub, contexts)
     for item in planned:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evbus_like.hub.runtime import Hub
+
 SECTIONS = ("evbus_like", "evbus")  # pop-config keys settings by import name; pop-evbus apps use the second
 
 
@@ -14,7 +16,7 @@ class Default(str):
     __slots__ = ()
 
 
-def config(hub: Any, name: str, default: Any = None) -> Any:
+def config(hub: Hub, name: str, default: Any = None) -> Any:
     """Give a setting of the loaded configuration, or `default` where none was loaded."""
     for section in SECTIONS:
         try:
@@ -26,7 +28,7 @@ def config(hub: Any, name: str, default: Any = None) -> Any:
     return default
 
 
-def serializer_name(hub: Any) -> str:
+def serializer_name(hub: Hub) -> str:
     """Give the name of the serializer for profiles that choose none.
 
     hub.evbus.SERIAL_PLUGIN where somebody set it (as pop-evbus apps do), else hub.serialize.PLUGIN where somebody
@@ -38,7 +40,7 @@ def serializer_name(hub: Any) -> str:
     return str(config(hub, "serial_plugin", hub.serialize.PLUGIN))
 
 
-def matcher_name(hub: Any, contexts: Any) -> str:
+def matcher_name(hub: Hub, contexts: Any) -> str:
     """Give the name of the match plugin: the contexts' own, else hub.match.PLUGIN if set, else the configuration's."""
     chosen = contexts.get("match_plugin") if isinstance(contexts, Mapping) else None
     if chosen:

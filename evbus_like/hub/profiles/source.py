@@ -14,6 +14,7 @@ from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import plugins, secrets
+from evbus_like.hub.runtime import Hub
 
 VERBS = ("subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -22,7 +23,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 class PluginSource:
     """Calls one egress plugin for one profile; no exception that leaves it holds a secret of the profile."""
 
-    def __init__(self, hub: Any, plugin: Any, provider: str, profile: str, data: Any) -> None:
+    def __init__(self, hub: Hub, plugin: Any, provider: str, profile: str, data: Any) -> None:
         self.name = f"{provider}:{profile}"
         self.plugin = plugin
         data = dict(data or {})

@@ -11,18 +11,19 @@ from evbus_like.engine.errors import EvbusError, HandlerError, ProfileError
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub.profiles.plan import pairs, takers
 from evbus_like.hub.profiles.source import PluginSource
+from evbus_like.hub.runtime import Hub
 
 
 class Sources:
     """Finds the sources of a profile's name; a source is made when a handler first asks for it."""
 
-    def __init__(self, hub: Any, contexts: Mapping[str, Any] | None) -> None:
+    def __init__(self, hub: Hub, contexts: Mapping[str, Any] | None) -> None:
         self._hub = hub
         self._takers = takers(hub, "egress")
         self._profiles = [
             (provider, profile, data)
             for provider, profile, data in pairs(contexts)
-            if provider in self._takers or provider in hub.evbus.BROKEN.get("egress", {})
+            if provider in self._takers or provider in hub.evbus.RUNTIME.broken.get("egress", {})
         ]
         self._made: dict[tuple[str, str], PluginSource] = {}
 
@@ -48,9 +49,8 @@ class Sources:
 
     def _make(self, provider: str, profile: str, data: Any) -> PluginSource:
         if provider not in self._takers:
-            raise ProfileError(
-                f"the egress plugin {provider!r} could not be loaded: {self._hub.evbus.BROKEN['egress'][provider]}"
-            )
+            reason = self._hub.evbus.RUNTIME.broken["egress"][provider]
+            raise ProfileError(f"the egress plugin {provider!r} could not be loaded: {reason}")
         plugin = self._takers[provider][0]
         for library in getattr(plugin, "REQUIRES", ()):
             if importlib.util.find_spec(library) is None:

@@ -96,7 +96,7 @@ class Faults(Suite):
         async with self.bus(target, data) as hub:
             hub.evbus.broker.put_nowait(target.keys[0], b"held")
             await eventually(lambda: state(hub) == "refused")
-            error = next(iter(hub.evbus.ENGINE.lanes)).error
+            error = next(iter(hub.evbus.RUNTIME.bus.lanes)).error
             async with asyncio.timeout(DEADLINE):
                 account = await hub.evbus.init.stop(5.0)
         assert isinstance(error, DestinationRefused)

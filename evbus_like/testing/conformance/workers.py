@@ -123,7 +123,7 @@ class LocalWorker(Worker):
         from evbus_like.hub.application import binding
 
         made = [self._handler(spec) for spec in self._specs]
-        self._group.start(await binding.consumers(self._hub, self._hub.evbus.CONTEXTS, made, self._group))
+        self._group.start(await binding.consumers(self._hub, self._hub.evbus.RUNTIME.contexts, made, self._group))
         await self._group.subscribed(DEADLINE)
         self._notes.add("ready")
 
