@@ -107,7 +107,7 @@ def test_all_missing_and_all_unknown_names_are_said_at_once():
 def test_positional_arguments_are_refused_and_the_call_is_shown():
     text = said(lambda: USER.body(("adam", "e"), {}))
     assert text == (
-        "auth.user_created takes names alone, and was given 2 positional: "
+        "auth.user_created takes keyword arguments only, not 2 positional: "
         "user_created(username=..., email=..., plan=...)"
     )
 

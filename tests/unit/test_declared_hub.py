@@ -83,7 +83,7 @@ async def test_a_wrong_call_raises_and_nothing_is_put(app):
         for wrong in ({}, {"username": 1}, {"username": "a", "years": 1}):
             with pytest.raises(BadEvent, match=r"auth\.user_created"):
                 await hub.event.auth.user_created(**wrong)
-        with pytest.raises(BadEvent, match="takes names alone"):
+        with pytest.raises(BadEvent, match="takes keyword arguments only"):
             await hub.event.auth.user_created("adam")
         assert hub.evbus.init.account().put == 0
 

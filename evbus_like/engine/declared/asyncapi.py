@@ -10,11 +10,11 @@ from evbus_like.engine.declared import schema
 from evbus_like.engine.declared.declaration import Declaration
 from evbus_like.engine.event import SERVICE_HEADER, events_of
 
-UNFIT = re.compile(r"[^A-Za-z0-9._-]")  # in names of channels, messages, ... (the specification's Components Object)
+UNFIT = re.compile(r"[^A-Za-z0-9._-]")  # not allowed in names of channels and messages (the specification's Components Object)
 
 
 def document(declarations: Sequence[Declaration], title: str, version: str) -> dict[str, Any]:
-    """Give the document: a channel, a message and an operation for each event, and the schemas of their payloads."""
+    """Build the document: a channel, a message and an operation for each event, and the schemas of their payloads."""
     names = _names(declarations)
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
@@ -40,7 +40,7 @@ def document(declarations: Sequence[Declaration], title: str, version: str) -> d
 
 
 def _names(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
-    """Give each event a name that AsyncAPI takes; two that would have the same are numbered."""
+    """Give each event a name that AsyncAPI allows; equal names get a number."""
     names: dict[str, Declaration] = {}
     for each in declarations:
         plain = name = UNFIT.sub("_", each.full_name)

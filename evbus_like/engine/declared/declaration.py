@@ -1,4 +1,4 @@
-"""A declaration: what a function says of an event, and bodies made and checked by it."""
+"""A declaration: an event as its function declares it; builds and checks bodies."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
 from evbus_like.engine.event import check
 
 FORBIDDEN = {
-    inspect.Parameter.VAR_POSITIONAL: "*{}: an event has names, and all of them are declared",
-    inspect.Parameter.VAR_KEYWORD: "**{}: an event has only the names that are declared",
+    inspect.Parameter.VAR_POSITIONAL: "*{}: an event is fired by names, and declares each of them",
+    inspect.Parameter.VAR_KEYWORD: "**{}: an event declares each of its names",
     inspect.Parameter.POSITIONAL_ONLY: "{}, which is positional-only: an event is fired by names",
 }
 
 
 class Declaration:
-    """One event of a service: its parameters, in their order, and what its function's docstring says."""
+    """One event of a service: its parameters in order, and the docstring of its function."""
 
     def __init__(self, service: Any, name: str, parameters: Mapping[str, Parameter], doc: str = "") -> None:
         try:
@@ -37,11 +37,11 @@ class Declaration:
         return f"<Declaration {self.full_name}({', '.join(self.parameters)})>"
 
     def body(self, arguments: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the body of a call's arguments; raises BadEvent or SerializeError, which say what is wrong."""
+        """Build the body from a call's arguments; raises BadEvent or SerializeError, which name what is wrong."""
         if arguments:
             call = ", ".join(f"{name}=..." for name in self.parameters)
             raise BadEvent(
-                f"{self.full_name} takes names alone, and was given {len(arguments)} positional: {self.name}({call})"
+                f"{self.full_name} takes keyword arguments only, not {len(arguments)} positional: {self.name}({call})"
             )
         self._check_names(given)
         try:
@@ -52,7 +52,7 @@ class Declaration:
             raise SerializeError(f"{self.full_name}: {error}", error.path) from error
 
     def check(self, body: Any) -> dict[str, Any]:
-        """Give what a body holds, cast to the hints, with the defaults of what it lacks; raises BadEvent."""
+        """Give the values of a body, cast to the hints and completed with defaults; raises BadEvent."""
         if not isinstance(body, Mapping):
             raise BadEvent(f"{self.full_name}: the body must map names to values, not be a {type(body).__name__}")
         self._check_names(body)
@@ -79,7 +79,7 @@ class Declaration:
 
 
 def declare(service: Any, name: str, function: Callable[..., Any]) -> Declaration:
-    """Read a declaration off a function, whose first parameter is the hub; raises DeclarationError."""
+    """Read the declaration from a function whose first parameter is the hub; raises DeclarationError."""
     found = list(inspect.signature(function).parameters.values())
     if not found or found[0].name != "hub":
         raise DeclarationError(f"the first parameter must be hub: async def {name}(hub, ...): ...")
@@ -88,7 +88,7 @@ def declare(service: Any, name: str, function: Callable[..., Any]) -> Declaratio
             raise DeclarationError(f"it has {FORBIDDEN[each.kind].format(each.name)}")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except Exception as error:  # a name that is not there, or what evaluating any text may raise
+    except Exception as error:  # an unknown name, or whatever evaluating a hint raises
         raise DeclarationError(f"its hints cannot be read: {type(error).__name__}: {error}") from error
     parameters = {
         each.name: Parameter(

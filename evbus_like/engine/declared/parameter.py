@@ -12,13 +12,13 @@ from evbus_like.engine import values
 from evbus_like.engine.declared import shape
 from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
 
-# What msgspec says of a value that does not fit, as in "Expected `int`, got `str` - at `$.items[0]`"
+# msgspec's message for a value that does not fit, such as "Expected `int`, got `str` - at `$.items[0]`"
 WRONG = re.compile(r"(?P<said>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
 EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<got>[^`]*)`")
 
 
 class Parameter:
-    """One name of an event's body. `hint` is Any where the function gives none; `default` is in its plain form."""
+    """One name of an event's body; `hint` is Any if the function gives none, `default` is in its plain form."""
 
     def __init__(self, name: str, hint: Any, default: Any, required: bool) -> None:
         self.name = name
@@ -27,7 +27,7 @@ class Parameter:
         try:
             self.info = mi.type_info(hint)
             wrong = shape.problem(self.info)
-        except Exception as error:  # what msgspec says of a type that it does not know is of many kinds
+        except Exception as error:  # msgspec raises many kinds of errors for types that it does not know
             wrong = f"{hint!r}, which msgspec cannot use: {error}"
         if wrong:
             raise DeclarationError(f"the hint of {name} has {wrong}")
@@ -42,11 +42,11 @@ class Parameter:
             raise DeclarationError(f"the default of {self.name} does not fit its hint: {error}{advice}") from error
 
     def plain(self, value: Any) -> Any:
-        """Give a value in the form that every serializer takes; raises SerializeError that says where it has none."""
+        """Give a value in the form that every serializer takes; raises SerializeError, which names the place."""
         return values.plain(value, False, self.name)
 
     def cast(self, value: Any) -> Any:
-        """Give a value as the hint has it; raises BadEvent that says where it does not fit."""
+        """Cast a value to the hint; raises BadEvent, which names the place that does not fit."""
         if self.hint is Any:
             return value
         if self._reshapes:

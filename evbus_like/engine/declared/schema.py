@@ -15,13 +15,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(declaration: Declaration) -> dict[str, Any]:
-    """Give the schema of one event's body, complete by itself."""
+    """Give the self-contained schema of one event's body."""
     made, parts = pieces(declaration, "#/$defs/{name}")
     return {"$schema": DIALECT, **made, **({"$defs": parts} if parts else {})}
 
 
 def document(declarations: Sequence[Declaration]) -> dict[str, Any]:
-    """Give one schema for the bodies of all events; those of each stand under `$defs` by the event's full name."""
+    """Give one schema for the bodies of all events; each is under `$defs` by the event's full name."""
     parts: dict[str, Any] = {}
     for each in declarations:
         parts.update(named(each, "#/$defs/"))
@@ -59,7 +59,7 @@ def pieces(declaration: Declaration, ref_template: str) -> tuple[dict[str, Any],
 
 
 def _as_mapping(made: dict[str, Any], tuples: dict[str, mi.NamedTupleType]) -> dict[str, Any]:
-    """Turn msgspec's schema of a NamedTuple, a list, into that of the mapping that it is in an event."""
+    """Turn msgspec's schema of a NamedTuple, which is a list, into that of a mapping, as events have it."""
     info = tuples.get(made.get("title", ""))
     if info is None or "prefixItems" not in made:
         return made

@@ -1,6 +1,6 @@
-"""Shapes: NamedTuples travel as mappings, as the table of types in `values.py` has them; msgspec knows them as lists.
+"""Shapes: events hold NamedTuples as mappings (the table of types in `values.py`), and msgspec takes them as lists.
 
-So what comes in is turned into lists where a hint has a NamedTuple, before msgspec sees it.
+Incoming mappings become lists where a hint has a NamedTuple, before msgspec casts them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from evbus_like.engine import values
 
 UNUSABLE = {
     mi.CustomType: "that msgspec cannot check; use a builtin type, a dataclass, a NamedTuple or a TypedDict",
-    mi.StructType: "that has no form in an event; use a dataclass",
-    mi.TimeDeltaType: "that has no form in an event; use a number of seconds",
-    mi.ExtType: "that has no form in an event; use bytes",
-    mi.RawType: "that has no form in an event; use bytes",
+    mi.StructType: "that events cannot hold; use a dataclass",
+    mi.TimeDeltaType: "that events cannot hold; use a number of seconds",
+    mi.ExtType: "that events cannot hold; use bytes",
+    mi.RawType: "that events cannot hold; use bytes",
 }
 FIELDS = (mi.DataclassType, mi.TypedDictType)
 SEQUENCES = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 
 
 def parts(info: mi.Type) -> Iterator[mi.Type]:
-    """Give a type and all that it is made of, each once."""
+    """Yield a type and all types inside it, each once."""
     seen: set[int] = set()
     waiting: list[Any] = [info]
     while waiting:
@@ -41,12 +41,12 @@ def parts(info: mi.Type) -> Iterator[mi.Type]:
 
 
 def problem(info: mi.Type) -> str:
-    """Say what in a type has no form in an event, or nothing."""
+    """Say which part of a type cannot be in an event; empty if all can."""
     for each in parts(info):
         cls = getattr(each, "cls", type(None))
         said = UNUSABLE.get(type(each))
         if isinstance(each, mi.DataclassType) and not dataclasses.is_dataclass(cls):
-            said = "that has no form in an event; use a dataclass"
+            said = "that events cannot hold; use a dataclass"
         if said:
             return (
                 f"{cls.__name__ if cls is not type(None) else type(each).__name__.removesuffix('Type')}, a type {said}"
@@ -55,13 +55,13 @@ def problem(info: mi.Type) -> str:
 
 
 def named_tuples(info: mi.Type) -> str:
-    """Give the NamedTuples in a type, as messages show them: "Point(x, y)"; nothing where there are none."""
+    """Give the NamedTuples in a type for messages: "Point(x, y)"; empty if there are none."""
     found = [each for each in parts(info) if isinstance(each, mi.NamedTupleType)]
     return ", ".join(f"{each.cls.__name__}({', '.join(field.name for field in each.fields)})" for each in found)
 
 
 def listed(info: Any, value: Any) -> Any:
-    """Turn the mappings of NamedTuples into lists, as msgspec takes them; what does not fit is its to refuse."""
+    """Turn mappings of NamedTuples into lists for msgspec, which refuses what does not fit."""
     if isinstance(info, mi.UnionType):
         info = _member(info, value)
     if isinstance(value, Mapping):
@@ -86,7 +86,7 @@ def listed(info: Any, value: Any) -> Any:
 
 
 def _member(info: mi.UnionType, value: Any) -> Any:
-    """Choose the member of a union that a container is meant for; msgspec lets a union have one of each kind."""
+    """Choose the member of a union for a container; msgspec allows one of each kind in a union."""
     if isinstance(value, Mapping):
         tuples = [each for each in info.types if isinstance(each, mi.NamedTupleType) and _fits(each, value)]
         return next(iter([*tuples, *(each for each in info.types if isinstance(each, (*FIELDS, mi.DictType)))]), None)
