@@ -1,10 +1,11 @@
 """The `evbus` command."""
 
 import sys
+from typing import Any
 
 import pop.hub
 
-from evbus_like.cli import application
+from evbus_like.cli import application, main
 from evbus_like.engine.errors import LifecycleError
 
 
@@ -18,3 +19,8 @@ def start() -> None:
         print(f"evbus: {error}", file=sys.stderr)
         sys.exit(2)
     hub.evbus.init.cli()
+
+
+def run(hub: Any) -> None:
+    """Run the command on a hub that has the bus, and exit with its code."""
+    main.run(hub)

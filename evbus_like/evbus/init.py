@@ -141,6 +141,6 @@ def status(hub):
 
 def cli(hub):
     """Run the `evbus` command and exit with its code."""
-    from evbus_like.cli import main
+    from evbus_like import scripts
 
-    main.run(hub)
+    scripts.run(hub)
