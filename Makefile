@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
+# Test processes side by side, each with brokers of its own: more than there are cores, for most tests wait. A file's
+# functions, or a class, stay in one process.
+WORKERS ?= 4
+SPREAD := --dist loadscope --no-loadscope-reorder
 
 .PHONY: help run test unit soak check docs bench clean
 
@@ -31,10 +35,10 @@ run: $(VENV)/.run        ## send 329 real webhooks through the bus
 
 test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that are started for it
 	@$(PY) -m tests.brokers install
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) $(ARGS)
 
 unit: $(VENV)/.test      ## the tests that need no broker
-	@$(PY) -m pytest tests/unit $(ARGS)
+	@$(PY) -m pytest -n auto $(SPREAD) tests/unit $(ARGS)
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills, on real brokers (ARGS="--minutes 5": less)
 	@$(PY) -m tests.brokers install

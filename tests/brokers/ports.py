@@ -1,32 +1,33 @@
-"""Free TCP ports that stay free while a broker is down."""
+"""Free TCP ports that stay free while a broker is down, also beside other test processes."""
 
 import random
 import socket
-import threading
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 and up on Linux), so that no client
 # can sit on a broker's port while the broker restarts.
 _FIRST, _LAST = 15000, 31999
 
-_taken: set[int] = set()
-_lock = threading.Lock()
+_reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on and that this process has not been given before."""
-    with _lock:
-        for port in random.Random().sample(range(_FIRST, _LAST), 500):
-            if port not in _taken and _is_free(port):
-                _taken.add(port)
-                return port
+    """A port on 127.0.0.1 that nobody listens on; no other call, in whatever process, gets it while this one lives."""
+    for port in random.Random().sample(range(_FIRST, _LAST), 500):
+        if (reserved := _reserve(port)) is not None:
+            _reserved.append(reserved)
+            return port
     raise RuntimeError(f"no free port on 127.0.0.1 between {_FIRST} and {_LAST}")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def _reserve(port: int) -> socket.socket | None:
+    """A socket bound to the port that does not listen, or None if the port is in use."""
+    sock = socket.socket()
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        return None
+    # Set after bind: a second bind without it fails, so that two calls never share a port. A server with it, as
+    # brokers and asyncio have, may still bind and listen.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock

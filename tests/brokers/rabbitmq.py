@@ -34,6 +34,8 @@ class RabbitMQ(BrokerProcess):
     def environment(self) -> dict[str, str]:
         """Everything that the scripts would otherwise take from the system's installation."""
         local = "-kernel inet_dist_use_interface {127,0,0,1}"
+        # Idle schedulers sleep at once: test processes that run side by side need the cores.
+        idle = "+sbwt none +sbwtdcpu none +sbwtdio none"
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         return own | {
             "HOME": str(self.scratch),  # where the Erlang cookie is made
@@ -41,9 +43,9 @@ class RabbitMQ(BrokerProcess):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"evbus{self.port}@localhost",
             "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": local,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{idle} {local}",
             # The command line tool must not leave an epmd behind: it would be nobody's child.
-            "RABBITMQ_CTL_ERL_ARGS": f"{local} -start_epmd false",
+            "RABBITMQ_CTL_ERL_ARGS": f"{idle} {local} -start_epmd false",
             "RABBITMQ_CONF_ENV_FILE": str(self.scratch / "none.conf"),
             "RABBITMQ_CONFIG_FILE": str(self.scratch / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.scratch / "advanced.config"),

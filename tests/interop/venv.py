@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,8 +27,11 @@ def python() -> str:
         raise Unavailable(f"nameko 2.14.1 needs Python {' or '.join(VERSIONS)}, and none is on PATH or in pyenv")
     digest = hashlib.sha256((found + REQUIREMENTS.read_text(encoding="utf-8")).encode()).hexdigest()[:12]
     folder = ROOT / ".venv" / f"nameko-{digest}"
-    if not (folder / "ready").exists():
-        _make(found, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:  # closing it releases it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes run side by side; the first one makes it
+        if not (folder / "ready").exists():
+            _make(found, folder)
     return str(folder / "bin" / "python")
 
 
@@ -57,7 +61,6 @@ def _is(candidate: str, version: str) -> bool:
 
 def _make(interpreter: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in ([interpreter, "-m", "venv", str(folder)], [*pip, "-r", str(REQUIREMENTS)]):
         ran = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS)
