@@ -11,18 +11,20 @@ import pop.hub
 
 
 def new_hub() -> Any:
-    """Give a fresh hub with the bus on it, not started."""
+    """Return a new hub with the bus on it, not started."""
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     return hub
 
 
 @asynccontextmanager
-async def running(profiles: Mapping[str, Any] | None = None, hub: Any = None, timeout: float = 30.0) -> AsyncIterator:
-    """Give a hub whose bus runs with these profiles, in memory without any, and stop it at the end.
+async def running(
+    profiles: Mapping[str, Any] | None = None, hub: Any = None, timeout: float = 30.0
+) -> AsyncIterator[Any]:
+    """Start a bus with these profiles, by default one in memory; yield its hub, and stop it at the end.
 
-    `profiles` is what a credentials file holds, {provider: {profile: data}}; `timeout` is the deadline of the stop in
-    seconds. Raises what `hub.evbus.init.start` raises. A test may stop the bus itself, to look at the account.
+    `profiles` is the content of a credentials file, {provider: {profile: data}}; `timeout` is the deadline of the stop
+    in seconds. Raises what `hub.evbus.init.start` raises. A test may stop the bus itself, to look at the account.
 
     .. code-block:: python
 
@@ -47,6 +49,9 @@ async def running(profiles: Mapping[str, Any] | None = None, hub: Any = None, ti
 
 async def eventually(condition: Callable[[], Any], timeout: float = 60.0) -> None:
     """Return once the condition holds; raises TimeoutError after `timeout` seconds."""
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - the condition may be anything, so it cannot wake us
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(timeout):
+            while not condition():  # noqa: ASYNC110 - the condition may be anything, so it cannot wake us
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise TimeoutError(f"the condition did not hold within {timeout:g} s") from None

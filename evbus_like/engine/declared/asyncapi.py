@@ -10,7 +10,9 @@ from evbus_like.engine.declared import schema
 from evbus_like.engine.declared.declaration import Declaration
 from evbus_like.engine.event import SERVICE_HEADER, events_of
 
-UNFIT = re.compile(r"[^A-Za-z0-9._-]")  # not allowed in names of channels and messages (the specification's Components Object)
+UNFIT = re.compile(
+    r"[^A-Za-z0-9._-]"
+)  # not allowed in names of channels and messages (the specification's Components Object)
 
 
 def document(declarations: Sequence[Declaration], title: str, version: str) -> dict[str, Any]:

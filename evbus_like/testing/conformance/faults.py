@@ -1,20 +1,21 @@
-"""Conformance, part three: a destination that is absent, dies, comes back or refuses."""
+"""Destinations, part three: one that is down, crashes, restarts or refuses the login."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from evbus_like.engine.errors import DeliveryError, DestinationRefused
 from evbus_like.testing.conformance.delivery import ping
-from evbus_like.testing.conformance.suite import DEADLINE, Suite
+from evbus_like.testing.conformance.failing import DEADLINE, wait_until
+from evbus_like.testing.conformance.suite import Suite, bus_state
 from evbus_like.testing.conformance.target import Target
-from evbus_like.testing.running import eventually
 
 
 class Faults(Suite):
-    """Nothing accepted is lost, nothing hangs, and the kind of an error is told."""
+    """No accepted event is lost, nothing hangs, and errors have the right kind."""
 
     async def test_a_bus_starts_while_its_destination_is_down_and_delivers_when_it_is_up(self, target: Target) -> None:
         self.needs("connects")
@@ -23,21 +24,22 @@ class Faults(Suite):
         async with self.bus(target) as hub:
             for body in sent:
                 await hub.evbus.broker.put(target.keys[0], body)
-            await eventually(lambda: state(hub) == "retrying")
+            await wait_for_state(hub, "retrying")
             await target.start()
-            await eventually(lambda: hub.evbus.init.account().delivered == 50)
+            await wait_until(lambda: delivered(hub) == 50, "50 delivered events", lambda: bus_state(hub))
             account = await hub.evbus.init.stop(DEADLINE)
-            arrived = [record.body for record in await target.read(50)]
+            arrived = [record.body for record in await self.arrived(target, sent)]
         assert list(dict.fromkeys(arrived)) == self.in_order(sent)
         assert account.balanced
         assert account.dead_lettered == 0
 
     async def test_ping_fails_when_the_destination_is_down(self, target: Target) -> None:
         self.needs("connects")
+        target.hub = self.hub()
         await target.kill()
         try:
             with pytest.raises((DeliveryError, OSError)):
-                await ping(self.hub(), target)
+                await ping(target)
         finally:
             await target.start()
 
@@ -68,25 +70,27 @@ class Faults(Suite):
                     accepted.append(body)
                     await asyncio.sleep(0.001)
 
-            def delivered() -> int:
-                return hub.evbus.init.account().delivered
-
             streaming = asyncio.create_task(stream())
             try:
-                await eventually(lambda: delivered() > 100)
+                await self._wait_for_more(hub, 0)
                 await target.kill()
-                at_the_kill = delivered()
+                before = delivered(hub)
                 await target.start()
-                await eventually(lambda: delivered() > at_the_kill + 100)
+                await self._wait_for_more(hub, before)
             finally:
                 enough.set()
                 await streaming
             account = await hub.evbus.init.stop(DEADLINE)
-            arrived = [record.body for record in await target.read(len(accepted))]
+            arrived = [record.body for record in await self.arrived(target, accepted)]
         assert account.complete
         unique = list(dict.fromkeys(arrived))
         assert self.in_order(unique) == self.in_order(accepted)
         assert len(arrived) - len(unique) <= account.retries
+
+    async def _wait_for_more(self, hub: Any, before: int) -> None:
+        await wait_until(
+            lambda: delivered(hub) > before + 100, "100 more delivered events in a stream", lambda: bus_state(hub)
+        )
 
     async def test_a_refused_login_keeps_the_events_and_its_error_hides_the_password(
         self, target: Target, caplog: pytest.LogCaptureFixture
@@ -95,7 +99,7 @@ class Faults(Suite):
         data, password = target.refused_profile()
         async with self.bus(target, data) as hub:
             hub.evbus.broker.put_nowait(target.keys[0], b"held")
-            await eventually(lambda: state(hub) == "refused")
+            await wait_for_state(hub, "refused")
             error = next(iter(hub.evbus.RUNTIME.bus.lanes)).error
             async with asyncio.timeout(DEADLINE):
                 account = await hub.evbus.init.stop(5.0)
@@ -105,7 +109,18 @@ class Faults(Suite):
         assert password not in f"{caplog.text} {error!r} {account}"
 
 
-def state(hub: object) -> str:
-    """Give the state of the only destination."""
-    (found,) = hub.evbus.init.status()["destinations"].values()  # type: ignore[attr-defined]
-    return found["state"]
+def delivered(hub: Any) -> int:
+    """Return the number of delivered events."""
+    return int(hub.evbus.init.account().delivered)
+
+
+async def wait_for_state(hub: Any, wanted: str) -> None:
+    """Wait until the only destination is in a state."""
+
+    def state() -> str:
+        (found,) = hub.evbus.init.status()["destinations"].values()
+        return str(found["state"])
+
+    await wait_until(
+        lambda: state() == wanted, f"the state {wanted!r}", lambda: f"the state is {state()!r}. {bus_state(hub)}"
+    )

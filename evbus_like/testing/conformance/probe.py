@@ -1,11 +1,11 @@
-"""Handlers for the conformance suite of sources: what they do is plain data, and they note all that happens to them.
+"""Handlers for the source tests: plain data describes what they do, and they record everything that happens.
 
-A handler is described by a mapping: `service`, `name`, `source`, `event_types`, `options` (keywords of
-`evbus_like.handlers.handler`), `is_async`, and what it does with an event:
+A description is a mapping: `service`, `name`, `source`, `event_types`, `options` (keywords of
+`evbus_like.handlers.handler`), `is_async`, and what the handler does with an event:
 
-- `gate`: the path of a file; the handler waits until it is there
+- `gate`: the path of a file; the handler waits until it exists
 - `only`: the bodies that wait or fail; all by default
-- `fail`: the attempts that fail, `"always"`, or the path of a file that ends the failing by being there
+- `fail`: the attempts that fail, `"always"`, or the path of a file; attempts fail until it exists
 - `put`: (service, event type) of an event that it puts, with the same body
 """
 
@@ -23,27 +23,24 @@ from typing import Any
 
 from evbus_like import handlers as marks
 
-LOOK = 0.02  # seconds between two looks at a gate
+TICK = 0.02  # seconds between two looks at a gate
+FACTS = ("id", "body", "attempt", "redelivered", "routing_key", "service")
 
 
 class Failed(Exception):
-    """What a probe raises when it is told to fail."""
+    """Raised by a handler that is described to fail."""
 
 
 class Notes:
-    """A file of JSON lines; each is on its way to the disk when `add` returns, for the process may be killed."""
+    """A file of JSON lines; `add` returns when the kernel has the line, for the process may be killed."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def add(self, what: str, **facts: Any) -> None:
-        """Append a line; any thread may do so."""
-        line = json.dumps({"what": what, "time": time.time(), "pid": os.getpid(), **facts}, default=_plain)
+    def add(self, kind: str, **facts: Any) -> None:
+        """Append a line; safe from any thread."""
+        line = json.dumps({"what": kind, "time": time.time(), "pid": os.getpid(), **facts}, default=_plain)
         os.write(self._file, line.encode() + b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
 
 
 def _plain(value: Any) -> Any:
@@ -51,42 +48,43 @@ def _plain(value: Any) -> Any:
 
 
 def function(spec: Mapping[str, Any], notes: Notes) -> Callable[..., Any]:
-    """Make the marked function that a description asks for."""
+    """Make the marked function of a description."""
 
-    def facts(event: Any) -> dict[str, Any]:
-        return {
-            **{
-                name: getattr(event, name)
-                for name in ("id", "body", "attempt", "redelivered", "routing_key", "service")
-            },
-            "handler": spec["name"],
-            "headers": dict(event.headers),
-            "content_type": event.content_type,
-            "in_main_thread": threading.current_thread() is threading.main_thread(),
-        }
+    def note(kind: str, event: Any) -> None:
+        facts = {name: getattr(event, name) for name in FACTS}
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        headers, content_type = dict(event.headers), event.content_type
+        notes.add(
+            kind,
+            **facts,
+            handler=spec["name"],
+            headers=headers,
+            content_type=content_type,
+            in_main_thread=in_main_thread,
+        )
 
-    def concerned(event: Any) -> bool:
+    def applies(event: Any) -> bool:
         return spec.get("only") is None or event.body in spec["only"]
 
     def end(event: Any) -> None:
-        if concerned(event) and _fails(spec.get("fail"), event.attempt):
-            notes.add("failed", **facts(event))
+        if applies(event) and _fails(spec.get("fail"), event.attempt):
+            note("failed", event)
             raise Failed(f"attempt {event.attempt}")
-        notes.add("done", **facts(event))
+        note("done", event)
 
     async def handle(hub: Any, event: Any) -> None:
-        notes.add("begun", **facts(event))
-        while concerned(event) and _shut(spec):  # noqa: ASYNC110 - the gate is a file: another process opens it
-            await asyncio.sleep(LOOK)
+        note("begun", event)
+        while applies(event) and _closed(spec):  # noqa: ASYNC110 - the gate is a file: another process opens it
+            await asyncio.sleep(TICK)
         if "put" in spec:
             service, event_type = spec["put"]
             await hub.evbus.broker.dispatch(service, event_type, event.body)
         end(event)
 
     def handle_in_a_thread(hub: Any, event: Any) -> None:
-        notes.add("begun", **facts(event))
-        while concerned(event) and _shut(spec):
-            time.sleep(LOOK)
+        note("begun", event)
+        while applies(event) and _closed(spec):
+            time.sleep(TICK)
         end(event)
 
     made = handle if spec.get("is_async", True) else handle_in_a_thread
@@ -96,7 +94,7 @@ def function(spec: Mapping[str, Any], notes: Notes) -> Callable[..., Any]:
     return marked
 
 
-def _shut(spec: Mapping[str, Any]) -> bool:
+def _closed(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("gate")) and not Path(spec["gate"]).exists()
 
 
@@ -107,10 +105,10 @@ def _fails(fail: Any, attempt: int) -> bool:
 
 
 def functions(service: str) -> dict[str, Callable[..., Any]]:
-    """Give the functions of a service, by name, as the file says that the environment's EVBUS_PROBE names."""
-    told = json.loads(Path(os.environ["EVBUS_PROBE"]).read_text())
-    notes = Notes(told["notes"])
-    return {each["name"]: function(each, notes) for each in told["handlers"] if each["service"] == service}
+    """Return the functions of a service by name, from the file that the environment variable EVBUS_PROBE names."""
+    job = json.loads(Path(os.environ["EVBUS_PROBE"]).read_text())
+    notes = Notes(job["notes"])
+    return {each["name"]: function(each, notes) for each in job["handlers"] if each["service"] == service}
 
 
 PLUGIN = """\
@@ -122,7 +120,7 @@ globals().update(probe.functions({service!r}))
 
 
 def write_app(folder: Path, services: set[str]) -> None:
-    """Write an application whose handler plugins are the functions above, one file for each service."""
+    """Write an application whose handler plugins hold the functions above, one file for each service."""
     app = folder / "probing_app"
     (app / "handler").mkdir(parents=True, exist_ok=True)
     (app / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite of sources have in common."""
+"""What the tests for sources share."""
 
 from __future__ import annotations
 
@@ -13,62 +13,76 @@ from typing import Any
 import pytest
 
 from evbus_like.engine.receiving.subscription import SERVICE_POOL, Subscription
+from evbus_like.hub.profiles.plan import takers
+from evbus_like.testing.conformance.failing import (
+    DEADLINE,
+    PAGE,
+    difference,
+    failure,
+    listed,
+    missing_attribute,
+    missing_fixture,
+    without,
+)
 from evbus_like.testing.conformance.source_target import SourceFeatures, SourceTarget
+from evbus_like.testing.conformance.suite import found_how
 from evbus_like.testing.conformance.target import Record
-from evbus_like.testing.conformance.workers import DEADLINE, LocalWorker, ProcessWorker, Worker
+from evbus_like.testing.conformance.workers import LocalWorker, ProcessWorker, Worker
 from evbus_like.testing.running import new_hub, running
 
 QUICK = {"backoff": 0.2, "max_backoff": 0.2}
+SETTLE = 0.3  # seconds in which a duplicate must show
 
 
 class Bench:
-    """One test's source, workers and names; everything that was started is ended with it."""
+    """The source, the workers and the names of one test."""
 
     def __init__(self, target: SourceTarget, features: SourceFeatures, folder: Path) -> None:
         self.target = target
         self.features = features
         self.folder = folder
         self.orders = f"orders-{uuid.uuid4().hex[:8]}"  # the service whose events are received
-        self.workers: list[Any] = []
+        self.workers: list[Worker] = []
         self._sent = 0
 
     def handler(self, name: str = "ship", service: str = "shipping", **more: Any) -> dict[str, Any]:
-        """Describe a handler (see probe.py); what probe.py does not know are options of the handler."""
+        """Describe a handler (see probe.py); keywords that probe.py does not know become options of the handler."""
         own = ("only", "fail", "gate", "put", "is_async", "source", "event_types")
         options = {key: value for key, value in more.items() if key not in own}
-        told = {key: value for key, value in more.items() if key in own}
+        described = {key: value for key, value in more.items() if key in own}
         base = {"service": service, "name": name, "source": self.orders, "event_types": ["placed"]}
-        return {**base, "options": {**QUICK, **options}, **told}
+        return {**base, "options": {**QUICK, **options}, **described}
 
     def gate(self, name: str = "gate") -> Path:
-        """Give the path of a gate; `touch` opens it."""
+        """Return the path of a gate; `touch` opens it."""
         return self.folder / name
 
-    async def worker(self, *handlers: dict[str, Any], ready: bool = True, timeout: float = 20.0, **profile: Any) -> Any:
-        """Start a worker and wait until it receives."""
+    async def worker(
+        self, *handlers: dict[str, Any], ready: bool = True, timeout: float = 20.0, **profile: Any
+    ) -> Worker:
+        """Start a worker with these handlers, and wait until it receives unless `ready` is False."""
         name = f"worker{len(self.workers)}"
-        data = {**self.target.profile(), **profile}
         made: Worker
         if self.features.processes:
-            contexts = {self.target.provider: {"default": data}}
+            contexts = {self.target.provider: {"default": {**self.target.profile(), **profile}}}
             made = ProcessWorker(self.folder, name, contexts, handlers, timeout)
         else:
             made = LocalWorker(self.folder, name, self.target.hub, handlers, timeout)
         self.workers.append(made)
-        await made.start()  # type: ignore[attr-defined]
+        await made.start()
         if ready:
             await made.noted("ready")
         return made
 
     async def send(self, *bodies: Any, event_type: str = "placed", service: str = "", **facts: Any) -> None:
-        """Publish events of the service, their bodies as JSON, each with an id of its own."""
+        """Publish events of the service, with JSON bodies and unique ids."""
         for body in bodies:
             self._sent += 1
             given = {"id": f"id-{self._sent}", **facts}
             await self.target.publish(service or self.orders, event_type, json.dumps(body).encode(), **given)
 
     def subscription(self, handler: dict[str, Any]) -> Subscription:
-        """Give the subscription that a description of a handler leads to."""
+        """Return the subscription of a described handler."""
         options = handler["options"]
         return Subscription(
             source=handler["source"],
@@ -80,64 +94,79 @@ class Bench:
         )
 
     async def dead(self, handler: dict[str, Any], count: int) -> list[Record]:
-        """Wait for so many dead letters, and give all that came; raises AssertionError after a minute."""
-        letters: list[Record] = []
+        """Wait for `count` dead letters, and return all that arrived; fails after a minute."""
+        asked, records = self.subscription(handler), list[Record]()
         for _ in range(int(DEADLINE / 0.1)):
-            letters += await self.target.dead_letters(self.subscription(handler))
-            if len(letters) >= count:
-                await asyncio.sleep(0.3)  # one too many must show
-                return letters + await self.target.dead_letters(self.subscription(handler))
+            records += await self.target.dead_letters(asked)
+            if len(records) >= count:
+                await asyncio.sleep(SETTLE)
+                return records + await self.target.dead_letters(asked)
             await asyncio.sleep(0.1)
-        raise AssertionError(f"{len(letters)} dead letters came, not {count}")
+        found = listed([record.body for record in records]) or "nothing"
+        raise failure(
+            f"waited {DEADLINE:g} s for {count} dead letters in {asked.dead}; dead_letters() returned {len(records)}:"
+            f" {found}{self._outputs()}"
+        )
 
-    async def all_done(self, count: int, *workers: Any) -> list[Any]:
-        """Wait until workers have handled so many events together, and a while for more; give all bodies."""
+    async def handled(self, expected: Iterable[Any], *workers: Worker) -> list[Any]:
+        """Wait until workers have handled these bodies, and return all that they handled; fails after a minute."""
+        wanted = list(expected)
+
+        def done() -> list[Any]:
+            return [body for each in workers for body in each.bodies()]
+
         for _ in range(int(DEADLINE / 0.05)):
-            if len(done := [body for each in workers for body in each.bodies()]) >= count:
-                await asyncio.sleep(0.3)
-                return [body for each in workers for body in each.bodies()]
+            if not without(wanted, done()):
+                await asyncio.sleep(SETTLE)
+                return done()
             await asyncio.sleep(0.05)
-        outputs = "".join(each.output() for each in workers)
-        raise AssertionError(f"{len(done)} events were handled, not {count}{outputs}")
+        said = difference(wanted, done())
+        raise failure(f"waited {DEADLINE:g} s for {len(wanted)} handled events: {said}{self._outputs(workers)}")
+
+    async def handled_once(self, expected: Iterable[Any], *workers: Worker) -> None:
+        """Wait until workers have handled these bodies, and assert that they handled each once and no others."""
+        wanted = sorted(expected)
+        assert sorted(await self.handled(wanted, *workers)) == wanted
+
+    def _outputs(self, workers: Iterable[Worker] | None = None) -> str:
+        return "".join(each.output() for each in (self.workers if workers is None else workers))
 
     async def end(self) -> None:
-        """End the workers that a test left."""
+        """Kill the workers that still run."""
         for each in self.workers:
-            if isinstance(each, ProcessWorker):
-                if each.alive():
-                    await each.kill()
-            else:
+            if each.alive():
                 await each.kill()
 
 
 class SourceSuite:
-    """The base of the parts: the declared features, and a bench for each test."""
+    """The declared features, and a bench for each test."""
 
     features = SourceFeatures()
     pytestmark = pytest.mark.asyncio  # for projects without asyncio_mode = auto
 
     @pytest.fixture
     def target(self) -> SourceTarget:
-        """Give the target; the author's class overrides this fixture."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture `target` that gives a SourceTarget")
+        """Return the target; a plugin's test class overrides this fixture."""
+        raise missing_fixture(self, SourceTarget)
 
     def needs(self, *names: str) -> None:
-        """Skip a test about a feature that is declared to be missing."""
+        """Skip a test of a feature that is declared False."""
         for name in names:
             if not getattr(self.features, name):
                 pytest.skip(f"{type(self).__name__} declares {name}=False")
 
     @asynccontextmanager
     async def bench(self, target: SourceTarget, folder: Path, **profile: Any) -> AsyncIterator[Bench]:
-        """Give a bench; where the source lives in the process, its bus runs with these options of the profile."""
+        """Yield a bench; a source that lives in the process gets a bus with these options of the profile."""
+        check(target)
         bench = Bench(target, self.features, folder)
         await target.prepare(bench.orders)
         try:
             if self.features.processes:
                 yield bench
             else:
-                target.hub = new_hub()
-                async with running({target.provider: {"default": {**target.profile(), **profile}}}, target.hub, 5.0):
+                contexts = {target.provider: {"default": {**target.profile(), **profile}}}
+                async with running(contexts, target.hub, 5.0):
                     try:
                         yield bench
                     finally:
@@ -146,11 +175,17 @@ class SourceSuite:
             await bench.end()
 
 
+def check(target: SourceTarget) -> None:
+    """Give the target a hub, and fail with what is missing where it is incomplete or no plugin takes its provider."""
+    if not isinstance(target, SourceTarget):
+        raise failure(f"the fixture target returned a {type(target).__name__}; it must return a SourceTarget; {PAGE}")
+    if not target.provider:
+        raise missing_attribute(target, "provider", "the provider that ACCT of the plugin names")
+    target.hub = new_hub()
+    if target.provider not in takers(target.hub, "egress"):
+        raise failure(f"no egress plugin takes the provider {target.provider!r}{found_how('egress')}")
+
+
 def numbered(count: int, prefix: str = "event") -> list[str]:
-    """Give bodies, no two equal."""
+    """Return unique bodies."""
     return [f"{prefix} {number}" for number in range(count)]
-
-
-def each_once(bodies: Iterable[Any], expected: Iterable[Any]) -> None:
-    """Assert that every expected body is there once, whatever the order."""
-    assert sorted(bodies) == sorted(expected)

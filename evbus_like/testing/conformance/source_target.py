@@ -1,4 +1,4 @@
-"""A source under test, as its author describes it to the conformance suite."""
+"""A source under test, as the author of its plugin describes it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.testing.conformance.failing import missing_method
 from evbus_like.testing.conformance.target import Record
 
 
 @dataclass(frozen=True)
 class SourceFeatures:
-    """What a kind of source can do; a difference between plugins is declared here, never an edited test."""
+    """What a kind of source can do. A test of a feature that is False is skipped."""
 
     processes: bool = True  # several worker processes can share the source
-    survives_restart: bool = True  # the source can be killed and started, and keeps what it was given
-    headers: bool = True  # headers and the id arrive
-    typed_headers: bool = True  # False: numbers arrive as text
-    content_type: bool = True  # False: all bodies are JSON
-    redelivered: bool = True  # it says of an event that was given before that it was
-    keyed_order: bool = False  # events of one key are handled in their order, whatever is retried
-    rewinds: bool = False  # a new handler may begin in the past
-    keeps_unwanted: bool = False  # an unreliable handler, too, gets what came while nobody received
+    survives_restart: bool = True  # the source can be killed and started, and keeps its events
+    headers: bool = True  # the headers and the id of an event arrive
+    typed_headers: bool = True  # header values keep their types; False: their text arrives, 7 as "7"
+    content_type: bool = True  # the content type arrives; False: all bodies are JSON
+    redelivered: bool = True  # an event that was delivered before has `redelivered` set
+    keyed_order: bool = False  # events of one key are handled in order, also when some are retried
+    rewinds: bool = False  # `since` works: a new handler can start at the earliest event
+    keeps_unwanted: bool = False  # an unreliable service pool also gets events published while no worker ran
     max_event_bytes: int = 16 * 1024 * 1024  # the largest body that the source takes
 
 
 class SourceTarget:
-    """A source, and a writer to it; the writer must share no code with the plugin.
+    """A source, and a publisher of its events. The publisher must share no code with the plugin.
 
-    `hub` is set before each start of a bus, for sources that live in the process.
+    The suite sets `hub` before each start of a bus, for sources that live in the process.
     """
 
     provider: str = ""
     hub: Any = None
 
     def profile(self) -> dict[str, Any]:
-        """Give the profile's data; plain data, for it goes to other processes."""
-        raise NotImplementedError
+        """Return the options of a profile that leads to this source: plain data, which goes to other processes."""
+        raise missing_method(self, "profile", "configure the bus")
 
     async def prepare(self, service: str) -> None:
-        """Make what must be there before events of a service are published, or received; nothing by default."""
+        """Create what must exist before events of a service are published or received; nothing by default."""
 
     async def publish(
         self,
@@ -53,16 +54,16 @@ class SourceTarget:
         key: str | None = None,
     ) -> None:
         """Publish an event of a service, and return when the source has it."""
-        raise NotImplementedError
+        raise missing_method(self, "publish", "publish events that the plugin receives")
 
     async def dead_letters(self, subscription: Subscription) -> list[Record]:
-        """Give the dead letters of a handler that came since the last look, without waiting for any."""
-        raise NotImplementedError
+        """Return the dead letters of a subscription that arrived since the last call; do not wait for any."""
+        raise missing_method(self, "dead_letters", "see which events were dead-lettered")
 
     async def kill(self) -> None:
-        """Take the source away as a crash does; with survives_restart."""
-        raise NotImplementedError
+        """Take the source down as a crash does; for survives_restart."""
+        raise missing_method(self, "kill", "take the source down", "survives_restart")
 
     async def start(self) -> None:
-        """Bring it back in the same place, and return when it answers; with survives_restart."""
-        raise NotImplementedError
+        """Bring it up again at the same address, and return when it answers; for survives_restart."""
+        raise missing_method(self, "start", "bring the source up again", "survives_restart")

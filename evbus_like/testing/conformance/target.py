@@ -1,4 +1,4 @@
-"""A target: one destination under test, as its author describes it to the conformance suite."""
+"""A destination under test, as the author of its plugin describes it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evbus_like.testing.conformance.failing import missing_method
+
 
 @dataclass(frozen=True)
 class Features:
-    """What a kind of destination can do; a difference between plugins is declared here, never an edited test."""
+    """What a kind of destination can do. A test of a feature that is False is skipped."""
 
-    headers: bool = True  # an event's headers and its id arrive
-    typed_headers: bool = True  # False: header values arrive as text
-    content_type: bool = True  # the serializer's content type arrives
-    order: bool = True  # events of one routing key arrive in the order in which they were put
-    fixed_key: bool = True  # a profile can fix the routing key, or topic, of all its events
-    refuses_missing_target: bool = True  # an event that leads nowhere is an error, not a success
-    connects: bool = True  # the destination can be absent, and come
-    survives_restart: bool = True  # the destination keeps what it confirmed when it is killed
-    refuses_login: bool = True  # the destination knows who may write
+    headers: bool = True  # the headers and the id of an event arrive
+    typed_headers: bool = True  # header values keep their types; False: their text arrives, 7 as "7"
+    content_type: bool = True  # the content type of the serializer arrives
+    order: bool = True  # events of one routing key arrive in the order of their puts
+    fixed_key: bool = True  # a profile can set the routing key, or topic, of all its events
+    refuses_missing_target: bool = True  # an unroutable event is an error, not a success
+    connects: bool = True  # the destination can be down, and come up
+    survives_restart: bool = True  # a killed destination keeps the events it confirmed
+    refuses_login: bool = True  # the destination checks a password
     max_event_bytes: int = 64 * 1024 * 1024  # the largest body that the profile of the target takes
 
 
 @dataclass(frozen=True)
 class Record:
-    """One event as it arrived. What the destination cannot hold stays at its default."""
+    """An event as it arrived. What the destination does not keep stays at its default."""
 
     routing_key: str
     body: bytes
@@ -35,39 +37,40 @@ class Record:
 
 
 class Target:
-    """A fresh destination and a reader of it; the reader must share no code with the plugin.
+    """A fresh destination and a reader of it. The reader must share no code with the plugin.
 
-    `hub` is set before each start of a bus, for destinations that live in the process.
+    The suite sets `hub` before each start of a bus, for destinations that live in the process.
     """
 
     provider: str = ""
-    keys: Sequence[str] = ()  # three routing keys whose events `read` gives
-    missing_key: str = ""  # a routing key that leads nowhere, with refuses_missing_target
+    keys: Sequence[str] = ()  # three routing keys whose events `read` returns
+    missing_key: str = ""  # an unroutable routing key; for refuses_missing_target
     hub: Any = None
 
     def profile(self) -> dict[str, Any]:
-        """Give the profile's data."""
-        raise NotImplementedError
+        """Return the options of a profile that leads to this destination."""
+        raise missing_method(self, "profile", "configure the bus")
 
     def fixed_profile(self) -> dict[str, Any]:
-        """Give a profile's data by which every event arrives as of `keys[0]`; with fixed_key."""
-        raise NotImplementedError
+        """Return the options of a profile that sends every event to `keys[0]`; for fixed_key."""
+        raise missing_method(self, "fixed_profile", "send every event to keys[0]", "fixed_key")
 
     def refused_profile(self) -> tuple[dict[str, Any], str]:
-        """Give a profile's data with a wrong password, and that password; with refuses_login."""
-        raise NotImplementedError
+        """Return the options of a profile with a wrong password, and that password; for refuses_login."""
+        raise missing_method(self, "refused_profile", "log in with a wrong password", "refuses_login")
 
     async def read(self, count: int) -> list[Record]:
-        """Give all that arrived since the last read, in order per routing key.
+        """Return the events that arrived since the last read, in order for each routing key.
 
-        Waits until there are `count` or 60 s are over, and then takes what else is there: a repeat must show.
+        `count` more are expected. The suite reads again until all have arrived or a minute has passed, so a read may
+        return at once with fewer or none; it may also wait. It returns more where more arrived: duplicates must show.
         """
-        raise NotImplementedError
+        raise missing_method(self, "read", "see what arrived")
 
     async def kill(self) -> None:
-        """Take the destination away as a crash does; with connects."""
-        raise NotImplementedError
+        """Take the destination down as a crash does; for connects."""
+        raise missing_method(self, "kill", "take the destination down", "connects")
 
     async def start(self) -> None:
-        """Bring it back in the same place, and return when it answers; with connects."""
-        raise NotImplementedError
+        """Bring it up again at the same address, and return when it answers; for connects."""
+        raise missing_method(self, "start", "bring the destination up again", "connects")

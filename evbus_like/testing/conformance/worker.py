@@ -22,26 +22,26 @@ from evbus_like.testing.running import new_hub, running
 
 
 def main(path: str) -> int:
-    """Run the worker that a file describes, and give its exit code."""
-    told = json.loads(Path(path).read_text())
+    """Run the worker that a file describes, and return its exit code."""
+    job = json.loads(Path(path).read_text())
     os.environ["EVBUS_PROBE"] = path
     with tempfile.TemporaryDirectory() as folder:
-        probe.write_app(Path(folder), {each["service"] for each in told["handlers"]})
+        probe.write_app(Path(folder), {each["service"] for each in job["handlers"]})
         sys.path.append(folder)
-        return asyncio.run(work(told))
+        return asyncio.run(run(job))
 
 
-async def work(told: dict[str, Any]) -> int:
-    """Start, note it, wait for the end, stop, and note that."""
-    notes, code = probe.Notes(told["notes"]), 0
+async def run(job: dict[str, Any]) -> int:
+    """Start, wait for a signal or the end of the handlers, and stop; every step is noted."""
+    notes, code = probe.Notes(job["notes"]), 0
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     hub = new_hub()
-    async with running(told["contexts"], hub, told["timeout"]):
+    async with running(job["contexts"], hub, job["timeout"]):
         await hub.evbus.handlers.start()
         notes.add("started")
-        joining = asyncio.create_task(_join(hub, notes))
+        joining = asyncio.create_task(_note_when_ready(hub, notes))
         ended = asyncio.create_task(hub.evbus.handlers.ended())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -50,12 +50,12 @@ async def work(told: dict[str, Any]) -> int:
         for task in (joining, ended, stopping):
             task.cancel()
         status = hub.evbus.handlers.status()
-        await hub.evbus.init.stop(told["timeout"])
+        await hub.evbus.init.stop(job["timeout"])
     notes.add("stopped", status=status)
     return code
 
 
-async def _join(hub: Any, notes: probe.Notes) -> None:
+async def _note_when_ready(hub: Any, notes: probe.Notes) -> None:
     while True:
         try:
             await hub.evbus.handlers.join(60.0)
