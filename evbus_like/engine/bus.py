@@ -15,7 +15,7 @@ from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
-from evbus_like.engine.loops import CrossLoopCondition
+from evbus_like.engine.loops import CrossLoopCondition, run_in_loop
 from evbus_like.engine.queue import Queue
 from evbus_like.engine.sending.admission import Admission
 from evbus_like.engine.sending.lane import Lane
@@ -31,7 +31,7 @@ State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 100  # events routed and serialized in one go
 TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
 HEARING = 1000  # milliseconds, at most, that the answers of a closed outbox are waited for
-GRACE = 10.0  # seconds beyond a stop's own deadline that another loop's answer is waited for
+LOOP_GRACE = 10.0  # seconds that a stop from another event loop waits beyond its own deadline
 
 
 class Bus:
@@ -169,24 +169,21 @@ class Bus:
             self._become("stopped")
             return self.account()
         if asyncio.get_running_loop() is not self.loop:
-            return await self._stop_elsewhere(self.loop, timeout)
+            return await run_in_loop(
+                self.stop(timeout),
+                self.loop,
+                timeout + LOOP_GRACE,
+                blocked=LifecycleError(
+                    f"the listener's event loop did not answer for {timeout + LOOP_GRACE:g} s; is it blocked?"
+                ),
+                closed=LifecycleError("the listener's event loop was closed while the bus was being stopped"),
+            )
         if self._finishing is None and self.state == "running":
             self._become("stopping")
             self._finishing = asyncio.create_task(self._finish(timeout), name="evbus_like stop")
         if self._finishing is None:
             return self.account()
         return await asyncio.shield(self._finishing)
-
-    async def _stop_elsewhere(self, loop: asyncio.AbstractEventLoop, timeout: float) -> Account:
-        """Stop the bus for a caller in another loop; raises LifecycleError where the listener's loop is blocked."""
-        stopping = asyncio.run_coroutine_threadsafe(self.stop(timeout), loop)
-        try:
-            async with asyncio.timeout(timeout + GRACE):
-                return await asyncio.wrap_future(stopping)
-        except TimeoutError:
-            raise LifecycleError(
-                f"the listener's event loop did not answer for {timeout + GRACE:g} s; is it blocked?"
-            ) from None
 
     async def _finish(self, timeout: float) -> Account:
         now = asyncio.get_running_loop().time

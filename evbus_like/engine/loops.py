@@ -1,12 +1,16 @@
-"""Waiters: tasks of any event loop that sleep until any thread wakes them."""
+"""Several event loops: wait in one for what happens in another, and run a coroutine there."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
@@ -68,3 +72,59 @@ class CrossLoopCondition:
     def _forget(self, waiter: Waiter) -> None:
         with suppress(ValueError):
             self._waiters.remove(waiter)
+
+
+async def run_in_loop(
+    coroutine: Coroutine[Any, Any, T],
+    loop: asyncio.AbstractEventLoop | None,
+    timeout: float,
+    *,
+    blocked: Exception,
+    closed: Exception,
+) -> T:
+    """Run a coroutine in another thread's event loop and return its result.
+
+    Raises `closed` where that loop no longer exists, and `blocked` where it has no result after `timeout` seconds; the
+    coroutine is then cancelled.
+    """
+    future = asyncio.wrap_future(_submit(coroutine, loop, closed))
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            return await future
+    except TimeoutError:
+        if limit.expired():
+            raise blocked from None
+        raise
+
+
+def run_in_loop_and_block(
+    coroutine: Coroutine[Any, Any, T],
+    loop: asyncio.AbstractEventLoop | None,
+    timeout: float,
+    *,
+    blocked: Exception,
+    closed: Exception,
+) -> T:
+    """Do what `run_in_loop` does for a thread without an event loop."""
+    future = _submit(coroutine, loop, closed)
+    try:
+        return future.result(timeout)
+    except FutureTimeout:
+        if future.done():
+            raise  # the coroutine's own
+        future.cancel()
+        raise blocked from None
+
+
+def _submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None, closed: Exception) -> Future[T]:
+    if loop is not None:
+        with suppress(RuntimeError):
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    coroutine.close()
+    raise closed
+
+
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop now."""
+    return asyncio._get_running_loop() is not None

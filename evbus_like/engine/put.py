@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal
 
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.handling import current
+from evbus_like.engine.loops import run_in_loop
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.router import Route
 
 Confirm = Literal["queued", "accepted", "delivered"]
+LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
 PUTS_IN_A_ROW = 100  # accepted puts of tasks that never wait, before the lanes get their turn
 
 
@@ -99,8 +100,14 @@ class Putter:
         if bus.state == "new":
             return await self._queue(event, confirm, timeout)
         if asyncio.get_running_loop() is not bus.loop:
-            return await self._elsewhere(
-                self.put(routing_key, body, profile, headers, key, confirm, timeout), profile, timeout
+            return await run_in_loop(
+                self.put(routing_key, body, profile, headers, key, confirm, timeout),
+                bus.loop,
+                timeout + LOOP_GRACE,
+                blocked=PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?"),
+                closed=BusStopped(
+                    f"the event loop of the listener is closed (profile {profile!r}); start the bus again"
+                ),
             )
         deadline = bus.loop.time() + timeout
         route = bus.admission.route(profile)
@@ -251,22 +258,3 @@ class Putter:
         if not receipt.delivered:
             failed = "; ".join(f"{name}: {o}" for name, o in receipt.outcomes.items() if isinstance(o, Exception))
             raise NotDelivered(f"not delivered to {failed}", receipt)
-
-    async def _elsewhere(self, put: Any, profile: str, timeout: float) -> Receipt:
-        """Run a put in the listener's loop, for a caller in another."""
-        assert self.bus.loop is not None
-        try:
-            future = asyncio.run_coroutine_threadsafe(put, self.bus.loop)
-        except RuntimeError:
-            put.close()
-            raise BusStopped(
-                f"the event loop of the listener is closed (profile {profile!r}); start the bus again"
-            ) from None
-        try:
-            async with asyncio.timeout(timeout + 1.0):
-                receipt: Receipt = await asyncio.wrap_future(future)
-                return receipt
-        except (TimeoutError, FutureTimeout) as error:
-            if isinstance(error, PutTimeout):
-                raise
-            raise PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?") from None

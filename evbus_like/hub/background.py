@@ -10,6 +10,7 @@ from typing import Any
 
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import LifecycleError
+from evbus_like.engine.loops import in_event_loop
 from evbus_like.engine.receipt import Receipt
 from evbus_like.hub.application import events
 from evbus_like.hub.profiles import settings
@@ -36,7 +37,7 @@ class Background:
         self.account: Account | None = None
 
     def __enter__(self) -> Background:
-        if events._in_a_loop():
+        if in_event_loop():
             self._close_contexts()
             raise LifecycleError(
                 "background is for programs without an event loop, and one runs here: use `start` as a task and `join`"
@@ -71,7 +72,7 @@ class Background:
         return self._wait(self._hub.evbus.broker.dispatch, args, named)
 
     def _wait(self, function: Any, args: Any, named: Any) -> Receipt:
-        if events._in_a_loop():
+        if in_event_loop():
             raise LifecycleError("this put waits, and would stop the event loop: use `await hub.evbus.broker.put(...)`")
         timeout = named.get("timeout")
         timeout = self._hub.evbus.RUNTIME.putter.timeout if timeout is None else timeout

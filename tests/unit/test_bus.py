@@ -210,7 +210,7 @@ async def test_the_listener_shares_its_loop_with_others_under_load():
 
 
 def test_a_stop_from_another_loop_does_not_wait_for_ever_for_a_blocked_one(monkeypatch):
-    monkeypatch.setattr(bus_module, "GRACE", 0.1)
+    monkeypatch.setattr(bus_module, "LOOP_GRACE", 0.1)
     bus = Bus(lambda failure: None)
     running, gate = threading.Event(), threading.Event()
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from evbus_like.engine.errors import HandlerShutdown
+from evbus_like.engine.errors import HandlerShutdown, LifecycleError
+from evbus_like.engine.loops import run_in_loop
 from evbus_like.engine.receiving.consumer import GRACE, Consumer
 
 log = logging.getLogger("evbus_like.handlers")
@@ -60,9 +61,14 @@ class Group:
         It may be called again while it is under way. What does not end by itself gets a few seconds more, and is left.
         """
         if self.loop is not None and self.loop is not asyncio.get_running_loop():
-            if not self.loop.is_closed():
-                async with asyncio.timeout(timeout + 5 * GRACE):
-                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(timeout), self.loop))
+            with suppress(LifecycleError):  # the loop is closed, and everything in it has ended
+                await run_in_loop(
+                    self.stop(timeout),
+                    self.loop,
+                    timeout + 5 * GRACE,
+                    blocked=TimeoutError("the worker's event loop did not answer; is it blocked?"),
+                    closed=LifecycleError("the worker's event loop is closed"),
+                )
             return
         for consumer in self.consumers:
             consumer.stop()

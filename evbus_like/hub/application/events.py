@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evbus_like.engine.errors import BadEvent, BusStopped, DeclarationError, LifecycleError, PutTimeout
+from evbus_like.engine.loops import in_event_loop, run_in_loop_and_block
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import plugins
@@ -17,6 +17,7 @@ from evbus_like.hub.runtime import Hub
 if TYPE_CHECKING:
     from evbus_like.engine.declared.declaration import Declaration
 
+T = TypeVar("T")
 log = logging.getLogger("evbus_like.events")
 
 GRACE = 1.0  # seconds that a blocking call waits beyond the deadline of its put, for the put to say what happened
@@ -65,7 +66,7 @@ class DeclaredEvent:
 
         Before the bus runs, the event is only queued.
         """
-        if _in_a_loop():
+        if in_event_loop():
             raise LifecycleError(f"fire waits, and would stop the event loop: use `await {self.where}(...)`")
         body = self.declaration.body(args, given)
         bus = self._hub.evbus.RUNTIME.bus
@@ -176,27 +177,12 @@ def get(hub: Hub, service: str, name: str) -> DeclaredEvent:
     raise BadEvent(f"service {service!r} has no event {name!r}; {did_you_mean(str(name), types)}")
 
 
-def wait(put: Any, loop: asyncio.AbstractEventLoop | None, timeout: float) -> Any:
+def wait(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None, timeout: float) -> T:
     """Wait in this thread for a coroutine in the bus's loop; `timeout` is its own deadline, in seconds."""
-    try:
-        if loop is None:
-            raise RuntimeError
-        future = asyncio.run_coroutine_threadsafe(put, loop)
-    except RuntimeError:
-        put.close()
-        raise BusStopped("the event loop of the bus is closed; start the bus again") from None
-    try:
-        return future.result(timeout + GRACE)
-    except FutureTimeout as error:
-        if future.done():
-            raise  # the put's own
-        future.cancel()
-        raise PutTimeout(f"the event loop of the bus did not answer for {timeout:g} s; is it blocked?") from error
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return run_in_loop_and_block(
+        coroutine,
+        loop,
+        timeout + GRACE,
+        blocked=PutTimeout(f"the event loop of the bus did not answer for {timeout:g} s; is it blocked?"),
+        closed=BusStopped("the event loop of the bus is closed; start the bus again"),
+    )

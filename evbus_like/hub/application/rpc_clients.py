@@ -23,6 +23,7 @@ from evbus_like.engine.errors import (
 )
 from evbus_like.engine.event import check
 from evbus_like.engine.handling import current
+from evbus_like.engine.loops import run_in_loop
 from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.rpc import directory, wire
 from evbus_like.engine.rpc.client import Client
@@ -172,14 +173,13 @@ class RpcClients:
         going = self._go(CallRequest(service, method, args, kwargs, timeout, how, headers))
         if engine.loop is asyncio.get_running_loop():
             return await going
-        future = asyncio.run_coroutine_threadsafe(going, engine.loop)
-        try:
-            async with asyncio.timeout(timeout + GRACE):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            if isinstance(error, RpcTimeout):
-                raise
-            raise RpcTimeout(f"the bus's event loop did not answer for {timeout:g} s; is it blocked?") from None
+        return await run_in_loop(
+            going,
+            engine.loop,
+            timeout + GRACE,
+            blocked=RpcTimeout(f"the bus's event loop did not answer for {timeout:g} s; is it blocked?"),
+            closed=LifecycleError(f"{service}.{method} was called after the bus's event loop was closed"),
+        )
 
     async def _go(self, asked: CallRequest) -> Any:
         client = self.client(asked.service)
