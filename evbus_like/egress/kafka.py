@@ -38,7 +38,7 @@ def validate(hub, ctx):
 
 def check(hub, ctx, subscription):
     """Refuse names that are no topics, and a `since` that says nothing; raises HandlerError."""
-    from evbus_like.kafka import producer, settings, starting
+    from evbus_like.kafka import producer, settings, since
 
     for topic in settings.settings(ctx.acct).topics or (subscription.exchange,):
         if not producer.TOPIC_NAME.fullmatch(topic):
@@ -46,17 +46,18 @@ def check(hub, ctx, subscription):
                 f"{topic!r} is no name for a Kafka topic (letters, digits, '.', '_', '-', 249 at most): name the topics"
                 f" of the service {subscription.source!r} in the profile kafka:{ctx.profile}"
             )
-    if problem := starting.problem(subscription.since):
+    if problem := since.problem(subscription.since):
         raise errors.HandlerError(problem)
 
 
 async def subscribe(hub, ctx, subscription):
     """Join the consumer group of the subscription's queue, or read alone; returns when nothing is passed over."""
-    from evbus_like.kafka import consumer, settings
+    from evbus_like.kafka import settings
+    from evbus_like.kafka.feed import Feed
 
     if "settings" not in ctx:
         ctx.settings = settings.settings(ctx.acct)
-    feed = consumer.Feed(ctx.settings, subscription)
+    feed = Feed(ctx.settings, subscription)
     await feed.open()
     return feed
 

@@ -33,9 +33,9 @@ def __virtual__(hub):
 
 def validate(hub, ctx):
     """Check the profile without connecting; raises ProfileError."""
-    from evbus_like.kafka import connect
+    from evbus_like.kafka import connection
 
-    connect.keywords(ctx.acct)
+    connection.keywords(ctx.acct)
 
 
 def limits(hub, ctx):

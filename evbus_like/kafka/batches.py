@@ -1,6 +1,6 @@
-"""Batches: records put together by topic and partition, through aiokafka's own batch interface.
+"""Batches: records grouped by topic and partition, through aiokafka's public batch interface.
 
-`AIOKafkaProducer.send` makes a future a record; a batch makes one for thousands.
+`AIOKafkaProducer.send` makes a future for each record; a batch makes one for thousands.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
 
-KEYS_REMEMBERED = 10_000
+MAX_CACHED_KEYS = 10_000
 Headers = list[tuple[str, bytes]]
 
 
@@ -26,12 +26,12 @@ class Batch:
         self.positions: list[int] = []
 
 
-class Stack:
+class PartitionBatches:
     """The batches of one partition, filled in order."""
 
     def __init__(self, producer: Any, topic: str, partition: int, most: int | None = None) -> None:
         self._producer = producer
-        self._most = most  # records a batch, where the topic's limit is tighter than a batch's bytes
+        self._most = most  # records in a batch, if the topic's limit is tighter than a batch's bytes
         self.topic = topic
         self.partition = partition
         self.batches: list[Batch] = []
@@ -49,34 +49,34 @@ class Stack:
             self._next()
         if self._append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
             self._next()
-            self._append(timestamp=timestamp, key=key, value=value, headers=headers)  # the first is taken in any case
+            self._append(timestamp=timestamp, key=key, value=value, headers=headers)  # an empty batch takes any record
         self._note(position)
 
 
-def in_rounds(stacks: Iterable[Stack]) -> list[Batch]:
+def in_rounds(stacks: Iterable[PartitionBatches]) -> list[Batch]:
     """Give the first batch of every partition, then the second ones, and so on.
 
-    The producer holds a partition's next batch back until the one before has gone: so no partition waits for another.
+    The producer accepts a partition's next batch when the one before is sent: in rounds no partition waits for another.
     """
     rounds = itertools.zip_longest(*(stack.batches for stack in stacks))
     return [batch for batches in rounds for batch in batches if batch is not None]
 
 
 class Partitioner:
-    """Chooses partitions as Kafka's own clients do (murmur2 of the key), and remembers the choice: hashing is slow."""
+    """Chooses partitions as Kafka's own clients do (murmur2 of the key), with a cache, because hashing is slow."""
 
     def __init__(self) -> None:
         self._choose = DefaultPartitioner()
-        self._remembered: dict[tuple[bytes, int], int] = {}
+        self._cache: dict[tuple[bytes, int], int] = {}
 
     def partition(self, key: bytes | None, partitions: Sequence[int]) -> int:
-        """Give the partition of a key among the sorted `partitions` of a topic; without a key, any."""
+        """Give the partition of a key among the sorted `partitions` of a topic; any without a key."""
         if key is None:
             return random.choice(partitions)
         place = (key, len(partitions))
-        index = self._remembered.get(place)
+        index = self._cache.get(place)
         if index is None:
-            if len(self._remembered) >= KEYS_REMEMBERED:
-                self._remembered.clear()
-            index = self._remembered[place] = partitions.index(self._choose(key, partitions, partitions))
+            if len(self._cache) >= MAX_CACHED_KEYS:
+                self._cache.clear()
+            index = self._cache[place] = partitions.index(self._choose(key, partitions, partitions))
         return partitions[index]

@@ -1,9 +1,8 @@
-"""What Kafka's and aiokafka's errors mean: which of the four kinds, and what a person can do about it."""
+"""What the errors of Kafka and aiokafka mean: which of the four kinds they are, and what to do about them."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from typing import Any
 
 import aiokafka.conn
@@ -17,6 +16,7 @@ from evbus_like.engine.errors import (
     UnknownOutcome,
 )
 from evbus_like.engine.failure import chain
+from evbus_like.kafka import internals
 
 REFUSED = (
     kafka.TopicAuthorizationFailedError,
@@ -43,81 +43,74 @@ POISON = (
 )
 
 
-def publishing(error: BaseException, place: str) -> DeliveryError:
-    """Classify what went wrong with a record or a request."""
-    text = f"Kafka at {place}: {type(error).__name__}: {error}"
+def publishing(error: BaseException, address: str) -> DeliveryError:
+    """Classify the failure of a record or a request."""
+    text = f"Kafka at {address}: {type(error).__name__}: {error}"
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, LOGIN):
-        return login(place, error, "")
+        return login(address, error, "")
     if isinstance(error, REFUSED):
-        return DestinationRefused(f"{text}. Grant the user the right, or change the profile")
+        return DestinationRefused(f"{text}. Grant the user the permission, or change the profile")
     if isinstance(error, kafka.InvalidTimestampError):
-        return DestinationRefused(f"{text}. Check the clocks: the record is too far from Kafka's own time")
+        return DestinationRefused(f"{text}. Check the clocks: the record's time is too far from Kafka's")
     if isinstance(error, POISON):
-        return PoisonEvent(f"{text}. The topic's max.message.bytes or the name of the topic stands in the way")
+        return PoisonEvent(f"{text}. The topic's max.message.bytes is too small for it, or the topic's name is invalid")
     if isinstance(error, (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, TimeoutError)):
         return UnknownOutcome(f"{text}; the event is sent again")
     return TransientError(text)
 
 
-def receiving(error: BaseException, place: str) -> DeliveryError:
-    """Classify what went wrong while reading, or with a dead letter: what can be tried again is, all the same."""
-    kind = publishing(error, place)
+def receiving(error: BaseException, address: str) -> DeliveryError:
+    """Classify a failure while reading or with a dead letter: everything but a refusal can be retried."""
+    kind = publishing(error, address)
     if isinstance(error, DeliveryError) or isinstance(kind, DestinationRefused):
         return kind
-    return TransientError(f"Kafka at {place}: {type(error).__name__}: {error}")
+    return TransientError(f"Kafka at {address}: {type(error).__name__}: {error}")
 
 
-def login(place: str, error: BaseException, user: str) -> DestinationRefused:
-    """The error for a refused login."""
+def login(address: str, error: BaseException, user: str) -> DestinationRefused:
+    """Build the error for a refused login."""
     if isinstance(error, (kafka.IllegalSaslStateError, kafka.UnsupportedSaslMechanismError)):
         advice = "does that listener speak this SASL mechanism? Check the port, security_protocol and sasl_mechanism"
     else:
         advice = "check sasl_plain_username, sasl_plain_password and sasl_mechanism"
     return DestinationRefused(
-        f"Kafka at {place} refused the login of user {user!r} ({type(error).__name__}: {error}): {advice}"
+        f"Kafka at {address} refused the login of user {user!r} ({type(error).__name__}: {error}): {advice}"
     )
 
 
-async def connecting(error: BaseException, place: str, client: Any) -> DeliveryError:
-    """Classify what went wrong while connecting; aiokafka only says that it did, so the first server is asked again."""
-    reason = await _ask_again(client) or error
+async def connecting(error: BaseException, address: str, client: Any) -> DeliveryError:
+    """Classify a failure to connect; aiokafka hides the cause, so the first server is tried once more."""
+    reason = await _connect_again(client) or error
     if isinstance(reason, LOGIN):
-        return login(place, reason, getattr(client, "_sasl_plain_username", None) or "")
+        return login(address, reason, internals.credentials_of(client)["sasl_plain_username"] or "")
     if isinstance(reason, ssl.SSLCertVerificationError):
         return DestinationRefused(
-            f"the certificate of Kafka at {place} is not accepted: {reason.verify_message};"
-            " check ssl.ca_file, and that the host name is the certificate's"
+            f"the certificate of Kafka at {address} is not accepted: {reason.verify_message};"
+            " check ssl.ca_file, and that the certificate is for this host name"
         )
     if isinstance(reason, ssl.SSLError) and not isinstance(reason, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return DestinationRefused(
-            f"TLS with Kafka at {place} failed ({reason.reason or reason}); does that port speak TLS?"
+            f"TLS with Kafka at {address} failed ({reason.reason or reason}); does that port speak TLS?"
         )
     hint = ""
     if isinstance(reason, (ConnectionResetError, EOFError, ssl.SSLError, kafka.KafkaConnectionError)):
-        secure = "SSL" in str(getattr(client, "_security_protocol", ""))
+        secure = "SSL" in internals.credentials_of(client)["security_protocol"]
         hint = (
-            "; TLS is asked for: does that port speak it?" if secure else "; does that port expect TLS? Then add ssl:"
+            "; the profile asks for TLS: does that port speak it?"
+            if secure
+            else "; does that port expect TLS? Then add ssl:"
         )
-    return TransientError(f"cannot connect to Kafka at {place}: {type(reason).__name__} {reason}{hint}")
+    return TransientError(f"cannot connect to Kafka at {address}: {type(reason).__name__} {reason}{hint}")
 
 
-async def _ask_again(client: Any) -> BaseException | None:
-    names: Mapping[str, str] = {
-        "ssl_context": "_ssl_context",
-        "security_protocol": "_security_protocol",
-        "sasl_mechanism": "_sasl_mechanism",
-        "sasl_plain_username": "_sasl_plain_username",
-        "sasl_plain_password": "_sasl_plain_password",
-    }
+async def _connect_again(client: Any) -> BaseException | None:
+    host, port, _ = client.hosts[0]
     try:
-        host, port, _ = client.hosts[0]
-        known = {name: getattr(client, attribute) for name, attribute in names.items()}
-    except (AttributeError, IndexError):
-        return None  # another aiokafka: its own words must do
-    try:
-        connection = await aiokafka.conn.create_conn(host, port, request_timeout_ms=5000, **known)
+        connection = await aiokafka.conn.create_conn(
+            host, port, request_timeout_ms=5000, **internals.credentials_of(client)
+        )
     except Exception as error:
         return next((cause for cause in chain(error) if isinstance(cause, ssl.SSLError)), error)
     connection.close()

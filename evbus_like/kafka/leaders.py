@@ -1,7 +1,7 @@
-"""Leaders: the broker that takes a partition's records. While it is dead and none has its place, there is nobody.
+"""Leaders: the brokers that take the records of partitions; after a failure a partition may have none for a while.
 
-aiokafka takes records for such a partition, asks for the cluster's metadata in a loop that has no pause, and gives up
-after request_timeout_ms. So records are kept from it where no leader is known, and its questions are paced.
+aiokafka accepts records for a partition without a leader, asks for metadata in a loop without a pause, and gives up
+after request_timeout_ms. So it gets no records for such partitions, and its requests for metadata are paced.
 """
 
 from __future__ import annotations
@@ -15,60 +15,64 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka
 
 from evbus_like.engine.errors import TransientError
+from evbus_like.kafka import internals
 
 Place = tuple[str, int]  # topic and partition
 
-PAUSE = 0.1  # seconds between two questions for metadata; the retry.backoff.ms of Kafka's own clients
-LOOKS = (0.0, 0.1, 0.2, 0.4)  # seconds before each look: a new topic, or an election, takes less than their sum
+PAUSE = 0.1  # seconds between two requests for metadata; the retry.backoff.ms of Kafka's own clients
+PAUSES = (0.0, 0.1, 0.2, 0.4)  # seconds before each look-up: a new topic, or an election, takes less than their sum
 
 
 class NoLeader(TransientError):
-    """The event was not handed to aiokafka, for its partition has no leader."""
+    """The event was not given to aiokafka because its partition has no leader."""
 
 
 def known(cluster: Any, place: Place) -> bool:
-    """Whether a partition has a leader, by the metadata that is here already."""
+    """Whether a partition has a leader, by the metadata at hand."""
     return cluster.leader_for_partition(TopicPartition(*place)) not in (None, -1)
 
 
 def reachable(cluster: Any, topic: str, partitions: Sequence[int]) -> Sequence[int]:
-    """Give those of a topic's partitions that have a leader, or all where none has."""
+    """Give the partitions of a topic that have a leader, or all if none has."""
     return sorted(cluster.available_partitions_for_topic(topic) or ()) or partitions
 
 
-async def look(client: Any, places: Collection[Place], again: bool, within: float) -> None:
-    """Ask for the leaders of partitions, for at most `within` seconds; once only, where that was done before."""
+async def look_up(client: Any, places: Collection[Place], again: bool, within: float) -> None:
+    """Ask for the leaders of partitions, for at most `within` seconds; only once if `again`."""
     try:
         async with asyncio.timeout(within):
-            for wait in LOOKS[:1] if again else LOOKS:
+            for wait in PAUSES[:1] if again else PAUSES:
                 await asyncio.sleep(wait)
                 await client.force_metadata_update()
                 if all(known(client.cluster, place) for place in places):
                     break
     except (TimeoutError, kafka.KafkaError):
-        pass  # what is not known now is asked for at the next try
+        pass  # the next attempt asks again
 
 
 def pace(client: Any) -> None:
-    """Let an aiokafka client pause between questions for metadata, while an answer leaves something open."""
-    update = client._metadata_update
-    earliest = 0.0
+    """Let an aiokafka client pause between requests for metadata while an answer is incomplete."""
 
-    async def paced(cluster: Any, topics: Collection[str]) -> Any:
-        nonlocal earliest
-        await asyncio.sleep(max(0.0, earliest - monotonic()))
-        answered = False
-        try:
-            answered = await update(cluster, topics)
-        finally:
-            earliest = 0.0 if answered and _complete(cluster, topics) else monotonic() + PAUSE
-        return answered
+    def paced(update: internals.UpdateMetadata) -> internals.UpdateMetadata:
+        earliest = 0.0
 
-    client._metadata_update = paced
+        async def update_paced(cluster: Any, topics: Collection[str]) -> Any:
+            nonlocal earliest
+            await asyncio.sleep(max(0.0, earliest - monotonic()))
+            answered = False
+            try:
+                answered = await update(cluster, topics)
+            finally:
+                earliest = 0.0 if answered and _complete(cluster, topics) else monotonic() + PAUSE
+            return answered
+
+        return update_paced
+
+    internals.wrap_metadata_update(client, paced)
 
 
 def _complete(cluster: Any, topics: Iterable[str]) -> bool:
-    """Whether the topics are there, and all partitions have leaders; without topics, those of the whole cluster."""
+    """Whether the topics exist and all their partitions have leaders; without topics, those of the whole cluster."""
     names = set(topics) or cluster.topics(exclude_internal_topics=False)
     return all(
         cluster.partitions_for_topic(name) == (cluster.available_partitions_for_topic(name) or ()) for name in names

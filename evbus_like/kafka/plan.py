@@ -1,4 +1,4 @@
-"""Plans: which topics and partitions events go to, and their records, put together by partition."""
+"""Plans: the topics and partitions of events, and their records in batches."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from typing import Any
 
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.kafka import leaders
-from evbus_like.kafka.batches import Headers, Partitioner, Stack
-from evbus_like.kafka.connect import place
+from evbus_like.kafka.batches import Headers, PartitionBatches, Partitioner
+from evbus_like.kafka.connection import address
 from evbus_like.kafka.leaders import NoLeader, Place
 
 ID_HEADER = "evbus-id"
-TYPE_HEADER = "evbus-routing-key"  # of events of a service: the type, where the topic is the service's
+TYPE_HEADER = "evbus-routing-key"  # the event type of a service's event, whose topic is the service's
 
 
 @dataclass
 class Plan:
-    """Where events of one routing key, one key and one service go, within one call of publish."""
+    """Where events of one routing key, key and service go, within one call of publish."""
 
     key: bytes | None
-    stacks: list[Stack] = field(default_factory=list)
+    batches: list[PartitionBatches] = field(default_factory=list)
     problem: Exception | None = None
 
 
 class Layout:
-    """The records of one call of publish, by partition; `outcomes` says, by position, why an event has none."""
+    """The records of one call of publish, by partition; `outcomes` has errors by the positions of their events."""
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Any] = [None] * count
-        self.stacks: dict[Place, Stack] = {}
+        self.batches: dict[Place, PartitionBatches] = {}
         self.leaderless: set[Place] = set()
 
 
 class Planner:
-    """Chooses topics, keys and partitions as the profile says."""
+    """Chooses topics, keys and partitions by the options of the profile."""
 
     def __init__(self, acct: Mapping[str, Any]) -> None:
-        self.place = place(acct.get("connection") or {})
+        self.address = address(acct.get("connection") or {})
         topics = acct.get("topics")
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
         self.key = _bytes(acct.get("key"))
         self.partition = acct.get("partition")
-        self.one_a_batch = False
+        self.one_per_batch = False
         self._partitioner = Partitioner()
         self._content_types: dict[str, tuple[str, bytes]] = {}
 
     def lay_out(
         self, producer: Any, events: Sequence[Event], topics: Mapping[str, Sequence[int] | Exception]
     ) -> Layout:
-        """Make the records of events, given the partitions of their topics or why there are none."""
+        """Make the records of events, given the partitions of their topics or the errors."""
         layout = Layout(len(events))
         outcomes = layout.outcomes
         plans: dict[Any, Plan] = {}
@@ -67,20 +67,20 @@ class Planner:
                 outcomes[position] = plan.problem
                 continue
             headers = self._headers(event)
-            for stack in plan.stacks:
-                stack.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
+            for batches in plan.batches:
+                batches.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
         return layout
 
     @staticmethod
     def topic(event: Event) -> str:
-        """Give the topic of an event, where the profile names none."""
+        """Give the topic of an event if the profile names none."""
         service = service_of(event)
         return event.routing_key if service is None else events_of(service)
 
     def _plan(
         self, producer: Any, event: Event, topics: Mapping[str, Sequence[int] | Exception], layout: Layout
     ) -> Plan:
-        """Work out where events of this routing key and key go; what one topic cannot take goes to none."""
+        """Plan where events of this routing key and key go; if one topic cannot take them, none gets them."""
         key = self.key or _bytes(event.key) or event.routing_key.encode() or None
         cluster = producer.client.cluster
         places: list[Place] = []
@@ -89,14 +89,14 @@ class Planner:
             if isinstance(partitions, Exception):
                 return Plan(key, problem=partitions)
             places.append((topic, self._choose(cluster, topic, key, partitions)))
-        missing = [where for where in places if where not in layout.stacks and not leaders.known(cluster, where)]
+        missing = [where for where in places if where not in layout.batches and not leaders.known(cluster, where)]
         if missing:
             layout.leaderless.update(missing)
             return Plan(key, problem=self._no_leader(*missing[0]))
         for where in places:
-            if where not in layout.stacks:
-                layout.stacks[where] = Stack(producer, *where, 1 if self.one_a_batch else None)
-        return Plan(key, [layout.stacks[where] for where in places])
+            if where not in layout.batches:
+                layout.batches[where] = PartitionBatches(producer, *where, 1 if self.one_per_batch else None)
+        return Plan(key, [layout.batches[where] for where in places])
 
     def _choose(self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int]) -> int:
         if self.partition is not None:
@@ -107,12 +107,12 @@ class Planner:
 
     def _no_leader(self, topic: str, partition: int) -> NoLeader:
         return NoLeader(
-            f"Kafka at {self.place}: partition {partition} of topic {topic!r} has no leader, and events wait for one:"
+            f"Kafka at {self.address}: partition {partition} of topic {topic!r} has no leader, its events wait for one:"
             " is one of the cluster's brokers down?"
         )
 
     def _headers(self, event: Event) -> Headers:
-        """Kafka's headers are bytes; text and numbers are sent as UTF-8 text, lists with commas, None as nothing."""
+        """Give the headers as bytes: text and numbers in UTF-8, lists joined with commas, None as an empty value."""
         content_type = self._content_types.get(event.content_type)
         if content_type is None:
             content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
@@ -120,11 +120,11 @@ class Planner:
         if event.headers:
             if SERVICE_HEADER in event.headers:
                 headers.append((TYPE_HEADER, event.routing_key.encode()))
-            headers += [(name, _text(value)) for name, value in event.headers.items()]
+            headers += [(name, _header_bytes(value)) for name, value in event.headers.items()]
         return headers
 
 
-def _text(value: Any) -> bytes:
+def _header_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     return b"" if value is None else ",".join(value).encode() if isinstance(value, list) else str(value).encode()

@@ -1,4 +1,4 @@
-"""A producer: one aiokafka producer that sends batches in order, confirmed by all replicas."""
+"""The producer of a profile: sends batches in order through aiokafka, confirmed by all in-sync replicas."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from time import monotonic
 from typing import Any
 
 import aiokafka
+from aiokafka import errors as kafka
 
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
-from evbus_like.kafka import closing, failures, leaders
+from evbus_like.kafka import closing, failures, internals, leaders
 from evbus_like.kafka.batches import Batch, in_rounds
-from evbus_like.kafka.connect import keywords, place
+from evbus_like.kafka.connection import address, keywords
 from evbus_like.kafka.leaders import NoLeader, Place
 from evbus_like.kafka.plan import Layout, Planner
 
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka accepts (org.apache.kafka.common.internals.Topic)
-TOPIC_WAIT = 5.0  # seconds that a topic's metadata is waited for; creating one takes less
-MISSING_FOR = 15.0  # seconds until a missing topic is looked for again
-ANSWER_TIME = 2.0  # seconds, at most, by which an answer comes before the lane's deadline: it says what is confirmed
+TOPIC_WAIT = 5.0  # seconds to wait for a topic's metadata; creating a topic takes less
+MISSING_FOR = 15.0  # seconds until a missing topic is looked up again
+ANSWER_TIME = 2.0  # seconds: publish ends this much before the lane's deadline, to say what is confirmed
 
-# At DEBUG it logs records and logins.
+# At DEBUG aiokafka logs records and logins.
 logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger("aiokafka").level))
 
 Sent = tuple[Batch, asyncio.Future[Any]]
 
 
 class Producer:
-    """Sends for one profile; what is not confirmed is the lane's to send again."""
+    """Sends the events of one profile; the lane sends again what is not confirmed."""
 
     def __init__(self, acct: Mapping[str, Any]) -> None:
-        self.place = place(acct.get("connection") or {})
+        self.address = address(acct.get("connection") or {})
         self._planner = Planner(acct)
         self._keywords = {
             "acks": "all",
@@ -50,53 +51,54 @@ class Producer:
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._missing: dict[str, float] = {}
         timeout = acct.get("timeout") or LaneOptions.timeout
-        self._patience = timeout - min(ANSWER_TIME, timeout / 4)  # seconds that confirms are waited for
-        self._given_up = False  # whether the producer holds records that are to be sent again
-        self._leaderless: set[Place] = set()  # partitions that had no leader at the latest publish
+        self._patience = timeout - min(ANSWER_TIME, timeout / 4)  # seconds to wait for confirms
+        self._given_up = False  # whether the producer holds records that will be sent again
+        self._leaderless: set[Place] = set()  # partitions without a leader at the last publish
 
     async def open(self) -> None:
         """Connect to the cluster; raises DeliveryError."""
         await self.close()
         try:
             self._producer = aiokafka.AIOKafkaProducer(**self._keywords)
+            internals.check_producer(self._producer)
             leaders.pace(self._producer.client)
         except (ValueError, RuntimeError) as error:
-            raise ProfileError(f"the connection's options do not fit together: {error}") from None
+            raise ProfileError(f"the options of the connection contradict each other: {error}") from None
         try:
             await self._producer.start()
         except Exception as error:
             client = self._producer.client
             await self.close()
-            raise await failures.connecting(error, self.place, client) from error
+            raise await failures.connecting(error, self.address, client) from error
 
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
-        """Send a batch to its topics and wait for all confirms, until shortly before the lane's deadline."""
+        """Send a batch to its topics and wait for the confirms, until shortly before the lane's deadline."""
         deadline = asyncio.get_running_loop().time() + self._patience
         if self._producer is None or self._given_up:
             await self.open()
         layout = await self._lay_out(events)
         outcomes = layout.outcomes
-        sent = await self._send_all(in_rounds(layout.stacks.values()), outcomes, deadline)
-        waited_for = any(event.receipt is not None for event in events)
+        sent = await self._send_all(in_rounds(layout.batches.values()), outcomes, deadline)
+        wants_answers = any(event.receipt is not None for event in events)
         for batch, future in sent:
             if not future.done():
                 self._give_up(batch, future, outcomes)
                 continue
             error = ConnectionError("cancelled") if future.cancelled() else future.exception()
             if error is not None:
-                self._blame(batch, error, outcomes)
-            elif waited_for:
-                _answer(batch, future.result(), outcomes)
+                self._fail(batch, error, outcomes)
+            elif wants_answers:
+                _record_offsets(batch, future.result(), outcomes)
         if not any(outcomes):
             return None
-        if any(map(_spoils, outcomes)) and not self._given_up:
-            # An idempotent producer counts its batches by partition: one that was lost leaves a gap, and the broker
-            # then refuses all that follow it (OutOfOrderSequenceNumber). The next publish makes a new one.
+        if any(map(_poisons_producer, outcomes)) and not self._given_up:
+            # An idempotent producer numbers its batches: after a lost one the broker refuses all that follow
+            # (OutOfOrderSequenceNumber). The next publish makes a new producer.
             await self.close()
         return outcomes
 
     async def _lay_out(self, events: Sequence[Event]) -> Layout:
-        """Make the records of those events whose partitions have leaders; where some have none, look for them first."""
+        """Make the records of events; where partitions have no leader, look for leaders first."""
         topics = await self._look_up(
             set(self.topics) or {self._planner.topic(event) if event.headers else event.routing_key for event in events}
         )
@@ -104,31 +106,29 @@ class Producer:
         if layout.leaderless:
             assert self._producer is not None
             again = layout.leaderless <= self._leaderless
-            await leaders.look(self._producer.client, layout.leaderless, again, self._patience / 2)
+            await leaders.look_up(self._producer.client, layout.leaderless, again, self._patience / 2)
             layout = self._planner.lay_out(self._producer, events, topics)
         self._leaderless = layout.leaderless
         return layout
 
     async def _send_all(self, batches: Sequence[Batch], outcomes: list[Any], deadline: float) -> list[Sent]:
-        """Hand batches to aiokafka in order, and wait for their futures; at the deadline some are not done."""
+        """Give batches to aiokafka in order and wait for their futures; at the deadline some may not be done."""
         sent: list[Sent] = []
         try:
-            await self._hand_over(batches, outcomes, deadline, sent)
+            await self._submit(batches, outcomes, deadline, sent)
             if sent:
                 left = deadline - asyncio.get_running_loop().time()
                 await asyncio.wait([future for _, future in sent], timeout=max(0.0, left))
         except BaseException:
             for _, future in sent:
-                future.cancel()  # aiokafka's own is behind it; without this, an error that comes later is logged
+                future.cancel()  # or an error that comes later is logged as never retrieved
             raise
         return sent
 
-    async def _hand_over(
-        self, batches: Sequence[Batch], outcomes: list[Any], deadline: float, sent: list[Sent]
-    ) -> None:
-        """Add what aiokafka takes to `sent`; it takes a partition's next batch when the one before has gone."""
+    async def _submit(self, batches: Sequence[Batch], outcomes: list[Any], deadline: float, sent: list[Sent]) -> None:
+        """Add batches that aiokafka accepts to `sent`; a partition's next batch waits until the one before is sent."""
         begun: set[Place] = set()
-        stuck: set[Place] = set()  # what follows there must not overtake
+        stuck: set[Place] = set()  # later batches of these must not overtake
         for index, batch in enumerate(batches):
             where = (batch.topic, batch.partition)
             try:
@@ -144,41 +144,44 @@ class Producer:
                 for late in batches[index:]:
                     self._hold(late, outcomes)
                 break
-            except failures.kafka.KafkaError as error:
+            except kafka.KafkaError as error:
                 stuck.add(where)
-                self._blame(batch, error, outcomes)
+                self._fail(batch, error, outcomes)
 
     async def _send(self, batch: Batch) -> asyncio.Future[Any]:
         assert self._producer is not None
-        return await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
+        future: asyncio.Future[Any] = await self._producer.send_batch(
+            batch.builder, batch.topic, partition=batch.partition
+        )
+        return future
 
-    def _blame(self, batch: Batch, error: BaseException, outcomes: list[Any]) -> None:
-        """Note what went wrong with a batch, for each of its events."""
-        kind = failures.publishing(error, self.place)
+    def _fail(self, batch: Batch, error: BaseException, outcomes: list[Any]) -> None:
+        """Set the error of a batch for each of its events."""
+        kind = failures.publishing(error, self.address)
         if isinstance(kind, PoisonEvent) and len(batch.positions) > 1:
-            self._planner.one_a_batch = True  # the topic takes smaller batches than we send
+            self._planner.one_per_batch = True  # the topic's limit is below a batch's size
             kind = TransientError(f"{kind}; sent again in smaller batches")
         for position in batch.positions:
             if not isinstance(outcomes[position], Exception):
                 outcomes[position] = kind
 
     def _hold(self, batch: Batch, outcomes: list[Any]) -> None:
-        """Note that a batch was not handed to aiokafka."""
+        """Set the outcome of a batch that was not given to aiokafka."""
         kind = TransientError(
-            f"Kafka at {self.place}: events for partition {batch.partition} of topic {batch.topic!r} were not sent, for"
-            " records before them are not confirmed; they are sent later"
+            f"Kafka at {self.address}: events for partition {batch.partition} of topic {batch.topic!r} were not sent"
+            " because records before them are not confirmed; they are sent later"
         )
         for position in batch.positions:
             outcomes[position] = outcomes[position] or kind
 
     def _give_up(self, batch: Batch, future: asyncio.Future[Any], outcomes: list[Any]) -> None:
-        """Note that a batch has no answer yet; its producer must send nothing more, for the next one sends it again."""
+        """Set the outcome of a batch without an answer; its producer is silenced, because a new one sends it again."""
         if not self._given_up:
             self._given_up = True
             closing.silence(self._producer)
         future.cancel()
         kind = UnknownOutcome(
-            f"Kafka at {self.place}: no answer for partition {batch.partition} of topic {batch.topic!r}"
+            f"Kafka at {self.address}: no answer for partition {batch.partition} of topic {batch.topic!r}"
             f" within {self._patience:g} s; the event is sent again"
         )
         for position in batch.positions:
@@ -186,7 +189,7 @@ class Producer:
                 outcomes[position] = kind
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
-        """Give every topic's partitions, or why it cannot be sent to; all topics are asked for at once."""
+        """Give the partitions of every topic, or the error; all topics are looked up at once."""
         answers = await asyncio.gather(*map(self._partitions, topics))
         return dict(zip(topics, answers, strict=True))
 
@@ -194,7 +197,7 @@ class Producer:
         assert self._producer is not None
         if not TOPIC_NAME.fullmatch(topic):
             return PoisonEvent(
-                f"{topic!r} is no name for a Kafka topic (letters, digits, '.', '_', '-', 249 at most);"
+                f"{topic!r} is not a valid Kafka topic name (letters, digits, '.', '_', '-', 249 at most);"
                 " change the routing key, or the service's name, or name the topics in the profile"
             )
         if self._missing.get(topic, 0.0) < monotonic():
@@ -206,20 +209,20 @@ class Producer:
                 if wanted is not None and wanted not in partitions:
                     return DestinationRefused(f"topic {topic!r} has no partition {wanted}; it has {partitions}")
                 return sorted(partitions)
-            except (TimeoutError, failures.kafka.UnknownTopicOrPartitionError):
+            except (TimeoutError, kafka.UnknownTopicOrPartitionError):
                 if not self._producer.client.cluster.brokers():
-                    return TransientError(f"Kafka at {self.place} tells nothing of its topics")
+                    return TransientError(f"Kafka at {self.address} does not answer with its topics")
                 self._missing[topic] = monotonic() + MISSING_FOR
-            except failures.kafka.KafkaError as error:
-                return failures.publishing(error, self.place)
+            except kafka.KafkaError as error:
+                return failures.publishing(error, self.address)
         text = (
-            f"topic {topic!r} does not exist at Kafka {self.place} and is not made by itself:"
+            f"topic {topic!r} does not exist at Kafka {self.address} and is not created automatically:"
             f" kafka-topics.sh --create --topic {topic}"
         )
         return DestinationRefused(text) if self.topics else PoisonEvent(text)
 
     async def ping(self) -> None:
-        """Ask the cluster for its metadata, and look at the profile's topics."""
+        """Ask the cluster for its metadata, and check the profile's topics."""
         assert self._producer is not None
         await self._producer.client.force_metadata_update()
         for answer in (await self._look_up(set(self.topics))).values():
@@ -234,8 +237,8 @@ class Producer:
             await closing.close(producer, flush=not given_up)
 
 
-def _answer(batch: Batch, record: Any, outcomes: list[Any]) -> None:
-    """Note where the cluster put the events of a batch; of several topics, the first."""
+def _record_offsets(batch: Batch, record: Any, outcomes: list[Any]) -> None:
+    """Record topic, partition and offset of a batch's events; of several topics, the first."""
     for index, position in enumerate(batch.positions):
         if outcomes[position] is None:
             outcomes[position] = {
@@ -245,6 +248,6 @@ def _answer(batch: Batch, record: Any, outcomes: list[Any]) -> None:
             }
 
 
-def _spoils(outcome: Any) -> bool:
-    """Whether what went wrong with an event leaves a producer that must be replaced."""
+def _poisons_producer(outcome: Any) -> bool:
+    """Whether the producer must be replaced after this outcome."""
     return isinstance(outcome, (TransientError, UnknownOutcome)) and not isinstance(outcome, NoLeader)

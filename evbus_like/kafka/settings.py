@@ -1,4 +1,4 @@
-"""The settings of a source: what of a profile concerns reading, as aiokafka's consumer wants it."""
+"""The settings of a source: the options of a profile for reading, and the keywords of aiokafka's consumer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evbus_like.kafka.connect import keywords, place
+from evbus_like.kafka.connection import address, keywords
 
-# Of the keywords of a profile's connection, those that a consumer has too.
+# The keywords of a profile's connection that consumers take as well.
 SHARED = (
     "bootstrap_servers",
     "client_id",
@@ -28,61 +28,61 @@ TIMEOUT = 30.0
 SESSION = 10.0
 COMMIT_WAIT = 3.0  # seconds that one commit may take
 NEVER = 2**31 - 1  # milliseconds, 24 days
-FETCH_BYTES = 8 * 1024 * 1024  # that one answer of one broker holds, about; as much is kept ahead of the handlers
+FETCH_BYTES = 8 * 1024 * 1024  # the size of one broker's answer, about; as much is read ahead of the handlers
 
 
 @dataclass
-class Memory:
-    """What is known of a queue while the source lives, from one feed to the next.
+class QueueState:
+    """What a source remembers of a queue from one feed to the next.
 
-    `awaited` are topics that did not exist at first: they are read from their beginning. `begun` says that a feed was
-    open. `positions` are where a reader without a group goes on, whom Kafka keeps no place for.
+    `late_topics` did not exist at first, and are read from their beginning. `opened` says that a feed was open.
+    `positions` are where a reader without a group continues, for which Kafka keeps no offsets.
     """
 
-    awaited: set[str] = field(default_factory=set)
-    begun: bool = False
+    late_topics: set[str] = field(default_factory=set)
+    opened: bool = False
     positions: dict[Any, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to read. `timeout` is the profile's; a worker that is silent for `session` seconds loses its partitions."""
+    """How to read; `timeout` and `session` (after which a silent worker loses its partitions) are seconds."""
 
     connection: Mapping[str, Any]
-    place: str
+    address: str
     topics: tuple[str, ...]
     timeout: float
     session: float
-    memories: dict[str, Memory] = field(default_factory=dict)  # by queue
-    told: set[str] = field(default_factory=set)  # topics that do not exist, as the log has said
+    states: dict[str, QueueState] = field(default_factory=dict)  # by queue
+    reported_missing: set[str] = field(default_factory=set)  # topics that the log has reported as missing
 
     @property
     def drain(self) -> float:
-        """Seconds that a rebalance waits for handlers under way.
+        """Seconds that a rebalance waits for running handlers.
 
-        Less than the timeout of whoever waits to join meanwhile: else it would give up each time, and begin anew.
+        It is less than the timeout of a member that waits to join, which would give up and start over each time.
         """
         return self.timeout / 2
 
     @property
     def rebalance(self) -> float:
-        """Seconds within which a member must join anew when others come or go."""
+        """Seconds within which a member must rejoin when others come or go."""
         return self.drain + 2 * COMMIT_WAIT + 4.0
 
     def consumer(self, group: str | None) -> dict[str, Any]:
-        """Give the keywords of an AIOKafkaConsumer; None is a consumer without a group."""
+        """Give the keywords of an AIOKafkaConsumer; `group` is None for a consumer without a group."""
         request = max(self.connection.get("request_timeout_ms") or 40_000, int((self.rebalance + 5) * 1000))
         return {
             **self.connection,
             "group_id": group,
             "enable_auto_commit": False,
-            "auto_offset_reset": "none",  # we say where to begin, and hear of what is gone
+            "auto_offset_reset": "none",  # `since` says where to begin, and lost offsets are reported
             "isolation_level": "read_committed",
             "request_timeout_ms": request,  # a request to join is answered when the slowest member has joined
             "session_timeout_ms": int(self.session * 1000),
             "heartbeat_interval_ms": int(self.session * 200),
             "rebalance_timeout_ms": int(self.rebalance * 1000),
-            # aiokafka leaves its group when nobody asked it for records for so long. Slow handlers are no reason to.
+            # aiokafka leaves its group after this time without a poll. Slow handlers are no reason to leave.
             "max_poll_interval_ms": NEVER,
             "fetch_max_bytes": FETCH_BYTES,
         }
@@ -94,7 +94,7 @@ def settings(acct: Mapping[str, Any]) -> Settings:
     topics = acct.get("topics")
     return Settings(
         connection={name: given[name] for name in SHARED if given.get(name) is not None},
-        place=place(given),
+        address=address(given),
         topics=(topics,) if isinstance(topics, str) else tuple(topics or ()),
         timeout=float(acct.get("timeout") or TIMEOUT),
         session=float(acct.get("session_timeout") or SESSION),

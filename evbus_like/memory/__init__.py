@@ -1,1 +1,1 @@
-"""Events in memory: queues and exchanges of this process."""
+"""The in-memory backend: queues and exchanges within one process."""

@@ -1,8 +1,7 @@
-"""What one handler reads in memory: its queue of an exchange, and what it took from there and has not settled."""
+"""The feed of one handler in memory: its queue of an exchange, and the events that are not settled yet."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from evbus_like.engine.event import Event
 from evbus_like.engine.message import Message, Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.memory.exchange import Exchange, give_back
+from evbus_like.memory.exchange import Exchange, RpcEvent, put_back
 
 
 class MemoryFeed:
-    """The feed of one subscription; `internal` is the ingress plugin, whose queues it reads."""
+    """The feed of one subscription; `internal` is the ingress plugin that has the queues."""
 
     def __init__(self, internal: Any, subscription: Subscription) -> None:
         self.subscription = subscription
@@ -25,10 +24,10 @@ class MemoryFeed:
         self._taken: dict[ReceivedEvent, Event] = {}
         if subscription.exclusive and self._binding.readers > 1:
             self._exchange.leave(subscription)  # the other reader stays
-            raise DestinationRefused(f"the queue {subscription.queue!r} is another instance's alone")
+            raise DestinationRefused(f"another instance reads the exclusive queue {subscription.queue!r}")
 
     async def receive(self) -> list[ReceivedEvent]:
-        """Take what waits, as much as the subscription lets."""
+        """Wait for events and take as many as the prefetch of the subscription."""
         mailbox = self._binding.mailbox
         while not (events := mailbox.take(self.subscription.prefetch)):
             await mailbox.wait_filled()
@@ -36,7 +35,7 @@ class MemoryFeed:
         return [self._received(event) for event in events]
 
     def _received(self, event: Event) -> ReceivedEvent:
-        tries = self._binding.tries.get(event.id)
+        attempts = self._binding.attempts.get(event.id)
         made = ReceivedEvent(
             event.body,
             event.routing_key,
@@ -45,59 +44,57 @@ class MemoryFeed:
             event.headers,
             event.content_type,
             event.timestamp,
-            redelivered=tries is not None,
-            attempt=(tries or 0) + 1,
+            redelivered=attempts is not None,
+            attempt=(attempts or 0) + 1,
             token=event,
         )
-        if isinstance(event.receipt, Message):  # see `send`
-            made.reply_to, made.correlation_id = event.receipt.reply_to, event.receipt.correlation_id
+        if isinstance(event, RpcEvent):
+            made.reply_to, made.correlation_id = event.reply_to, event.correlation_id
         self._taken[made] = event
         return made
 
     def ack(self, events: Iterable[ReceivedEvent]) -> None:
-        """Forget events."""
+        """Settle events that were handled."""
         for event in events:
             self._forget(event)
 
     def _forget(self, event: ReceivedEvent) -> None:
-        self._binding.tries.pop(event.id, None)
+        self._binding.attempts.pop(event.id, None)
         self._taken.pop(event, None)
 
     def requeue(self, event: ReceivedEvent) -> None:
-        """Put an event first in its queue again."""
+        """Put an event at the head of its queue again."""
         if (given := self._taken.pop(event, None)) is not None:
-            self._binding.tries[event.id] = event.attempt
-            give_back(self._binding.mailbox, [given])
+            self._binding.attempts[event.id] = event.attempt
+            put_back(self._binding.mailbox, [given])
 
     def dead(self, event: ReceivedEvent, reason: str) -> None:
-        """Put an event to the queue of dead letters; raises QueueFull where that is full."""
+        """Move an event to the queue of dead letters; raises QueueFull if that is full."""
         letter = event.token.copy()
         letter.headers = {**(letter.headers or {}), **dead_letter_headers(event, self.subscription.queue, reason)}
         self._internal.mailbox(self.subscription.dead).put_nowait(letter)
         self._forget(event)
 
     def end(self) -> None:
-        """Give back what is not settled, in its order."""
+        """Put unsettled events back, in their order."""
         for event in self._taken:
-            self._binding.tries[event.id] = event.attempt - 1  # this handling is not done, or has not begun
-        give_back(self._binding.mailbox, list(self._taken.values()))
+            self._binding.attempts[event.id] = event.attempt - 1  # this attempt was not finished
+        put_back(self._binding.mailbox, list(self._taken.values()))
         self._taken.clear()
-        if self._exchange.leave(self.subscription):  # the queue has gone, and with it what is in it
+        if self._exchange.leave(self.subscription):  # the queue is deleted with its events
             self._internal.QUEUE.pop(self.subscription.queue, None)
 
 
-def send(internal: Any, letters: Sequence[Message]) -> None:
-    """Put letters to the queues of their exchange that want them."""
-    for letter in letters:
-        letter.settle(_sent(internal, letter))
+def send(internal: Any, messages: Sequence[Message]) -> None:
+    """Put messages to the queues of their exchange that want them, and settle each."""
+    for message in messages:
+        message.settle(_failure(internal, message))
 
 
-def _sent(internal: Any, letter: Message) -> Exception | None:
-    exchange = internal.EXCHANGES.get(letter.exchange)
-    event = Event(letter.routing_key, letter.body, "", letter.headers)
-    event.id, event.content_type, event.timestamp = letter.id, letter.content_type, time.time()
-    event.receipt = letter  # type: ignore[assignment]  # what it is for: a request, or its answer
-    if exchange is None or not any(each.wants(event.routing_key) for each in exchange.bindings.values()):
-        return Unroutable(letter.routing_key) if letter.must_arrive else None
-    full = exchange.put(event)
+def _failure(internal: Any, message: Message) -> Exception | None:
+    """Send a message; gives what went wrong, or None."""
+    exchange = internal.EXCHANGES.get(message.exchange)
+    if exchange is None or not any(each.wants(message.routing_key) for each in exchange.bindings.values()):
+        return Unroutable(message.routing_key) if message.must_arrive else None
+    full = exchange.put(RpcEvent(message))
     return TransientError(f"{full.name} is full ({full.maxsize} events)") if full is not None else None

@@ -1,4 +1,4 @@
-"""A mailbox: the queue that in-memory events arrive in."""
+"""A mailbox: the queue in which in-memory events arrive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evbus_like.engine.queue import Queue
 
 
 class Mailbox(Queue[Event]):
-    """Events in, bodies out, with asyncio.Queue's interface; the `event` verbs give whole events, headers and all."""
+    """Takes events and gives bodies, with asyncio.Queue's interface; the `event` verbs give whole events."""
 
     async def get(self) -> bytes:  # type: ignore[override]
         """Take the oldest body, waiting for one."""

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
-from evbus_like.kafka.dead import topic_name
+from evbus_like.kafka.dead_letters import topic_name
 from evbus_like.testing.conformance import Record, SourceConformance, SourceFeatures, SourceTarget
 
 PARTITIONS = 4

@@ -10,7 +10,7 @@ from evbus_like.amqp import declare as amqp_declare
 from evbus_like.cli import main
 from evbus_like.engine import account, errors, options, receipt
 from evbus_like.engine.sending import destination
-from evbus_like.kafka import connect as kafka_connect
+from evbus_like.kafka import connection as kafka_connect
 from evbus_like.testing import new_hub
 from evbus_like.testing.conformance import Features
 from tests.docs.blocks import DOCS, ROOT

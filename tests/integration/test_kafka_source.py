@@ -12,8 +12,8 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from evbus_like.engine.receiving.handler import REJECT, REQUEUE
 from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
-from evbus_like.kafka import consumer as consumer_module
-from evbus_like.kafka import dead
+from evbus_like.kafka import dead_letters
+from evbus_like.kafka import feed as feed_module
 from evbus_like.testing import eventually
 from tests.integration.records import committed, groups, publish, reached, total
 from tests.integration.sources import facts, handler, receiving
@@ -202,7 +202,7 @@ async def test_an_unreliable_broadcast_waits_for_its_topic_too(strict_kafka, fre
 
 @pytest.mark.parametrize("options", [{}, {"delivery": BROADCAST, "reliable": False}])
 async def test_a_new_partition_is_read_from_its_beginning(kafka, fresh_name, options, monkeypatch):
-    monkeypatch.setattr(consumer_module, "LOOK", 0.5)
+    monkeypatch.setattr(feed_module, "REFRESH", 0.5)
     taken, topic = Taken(), f"{fresh_name}.events"
     await create_topic(kafka.bootstrap, topic, partitions=1)
     async with receiving(profiles(kafka), taker(taken, fresh_name, **options)):
@@ -290,7 +290,7 @@ async def test_a_dead_letter_is_the_record_itself_and_says_why(kafka, fresh_name
             await producer.send_and_wait(topic, b"\x00value", b"\xffkey", headers=headers)
         await eventually(lambda: facts(group)["dead"] == 1)
         await reached(kafka.bootstrap, topic, queue, 1)
-    (letter,) = await read(kafka.bootstrap, dead.topic_name(queue + ".dead"), 1)
+    (letter,) = await read(kafka.bootstrap, dead_letters.topic_name(queue + ".dead"), 1)
     assert (letter.value, letter.key) == (b"\x00value", b"\xffkey")
     assert list(letter.headers[:4]) == headers
     why = dict(letter.headers[4:])
@@ -315,7 +315,7 @@ async def test_a_body_that_cannot_be_decoded_goes_to_the_dead_letters_and_holds_
 async def test_where_the_topic_of_dead_letters_is_missing_its_event_waits_and_the_log_says_what_to_make(
     strict_kafka, fresh_name, caplog, monkeypatch
 ):
-    monkeypatch.setattr(dead, "TOPIC_WAIT", 0.5)
+    monkeypatch.setattr(dead_letters, "TOPIC_WAIT", 0.5)
     topic, group_name = f"{fresh_name}.events", f"evt-{fresh_name}-created--shipping.take"
     await create_topic(strict_kafka.bootstrap, topic, partitions=1)
 
@@ -357,7 +357,7 @@ async def test_a_flood_is_received_no_faster_than_it_is_handled(kafka, fresh_nam
 
 
 async def test_behind_a_record_that_is_stuck_reading_goes_on_for_a_while_and_then_waits(kafka, fresh_name, monkeypatch):
-    monkeypatch.setattr(consumer_module, "MOST_AHEAD", 100)
+    monkeypatch.setattr(feed_module, "MAX_AHEAD", 100)
     topic, go_on, handled = f"{fresh_name}.events", asyncio.Event(), []
     await create_topic(kafka.bootstrap, topic, partitions=1)
     await publish(kafka.bootstrap, topic, range(1000))

@@ -130,9 +130,9 @@ MUTANTS = (
     Mutant(
         "dead-letter-after-the-commit-on-kafka",
         "On Kafka a record is settled when its dead letter is safe.",
-        "consumer.Feed.dead",
+        "kafka.feed.Feed.dead",
         swap(AWAIT, CALL),
-        f"{UNIT}/test_kafka_member.py::test_a_record_is_settled_only_when_its_dead_letter_is_safe",
+        f"{UNIT}/test_kafka_group.py::test_a_record_is_settled_only_when_its_dead_letter_is_safe",
     ),
     Mutant(
         "offsets-committed-before-the-handler",
@@ -144,9 +144,9 @@ MUTANTS = (
     Mutant(
         "a-rebalance-waits-for-nobody",
         "A rebalance of Kafka waits for handlers under way, and commits them.",
-        "Member.on_partitions_revoked",
+        "GroupMembership.on_partitions_revoked",
         always(IF),
-        f"{UNIT}/test_kafka_member.py::test_a_rebalance_waits_for_events_under_way_and_commits_them",
+        f"{UNIT}/test_kafka_group.py::test_a_rebalance_waits_for_running_handlers_and_commits_their_events",
     ),
     Mutant(
         "begins-what-is-another-worker-s",

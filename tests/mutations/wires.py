@@ -32,7 +32,7 @@ MUTANTS = (
         "Kafka's confirm means that all in-sync replicas have the record.",
         "Producer.__init__",
         entry("acks", "1"),
-        "tests/unit/test_kafka_connect.py::"
+        "tests/unit/test_kafka_connection.py::"
         "test_a_record_is_confirmed_by_all_replicas_unless_the_profile_says_otherwise",
     ),
 )

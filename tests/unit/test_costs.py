@@ -16,7 +16,7 @@ from evbus_like.amqp.frames import Encoder
 from evbus_like.engine import values
 from evbus_like.engine.event import Event
 from evbus_like.engine.sending.serializer import Serializer
-from evbus_like.kafka.batches import Stack, in_rounds
+from evbus_like.kafka.batches import PartitionBatches, in_rounds
 from evbus_like.serialize import json_serialize
 from tests.unit.fakes import Destination, dump_json, entry, running, until
 
@@ -193,7 +193,7 @@ async def test_a_batch_to_kafka_is_one_record_batch_a_partition() -> None:
     from aiokafka.producer.message_accumulator import BatchBuilder
 
     producer = SimpleNamespace(create_batch=lambda: BatchBuilder(256 * 1024, 0, is_transactional=False))
-    stacks = [Stack(producer, "topic", number) for number in range(2)]
+    stacks = [PartitionBatches(producer, "topic", number) for number in range(2)]
     for position in range(EVENTS):
         stacks[position % 2].add(position, 1, b"key", b"x" * 40, [("evbus-id", b"x" * 24)])
     assert [len(each.positions) for each in in_rounds(stacks)] == [EVENTS // 2] * 2

@@ -42,6 +42,7 @@ class Client:
         self.sent: list[tuple[str, int, int]] = []
         self.stopped = False
         self._sender = SimpleNamespace(sender_task=None)
+        self._md_update_fut = None
 
     def create_batch(self) -> BatchBuilder:
         return BatchBuilder(500, 0, is_transactional=False)
@@ -101,7 +102,7 @@ async def test_a_leader_that_stays_away_is_asked_for_once_a_try() -> None:
     await producer.publish(events_for(SECOND))
     before = client.asked
     await producer.publish(events_for(SECOND))
-    assert before == len(leaders.LOOKS)
+    assert before == len(leaders.PAUSES)
     assert client.asked == before + 1
 
 
@@ -194,5 +195,5 @@ async def test_questions_for_metadata_pause_while_an_answer_leaves_something_ope
 def test_the_planner_makes_records_as_the_profile_says() -> None:
     client = Client(orders=[1, 1])
     layout = Planner({"topics": "orders", "partition": 1}).lay_out(client, events_for("a", "b"), {"orders": [0, 1]})
-    assert list(layout.stacks) == [("orders", 1)]
+    assert list(layout.batches) == [("orders", 1)]
     assert layout.outcomes == [None, None]

@@ -27,10 +27,10 @@ def test_what_is_committed_stays_before_the_oldest_record_that_is_not_settled():
 
 def test_records_that_nobody_wants_are_committed_with_the_others():
     partition = Partition()
-    partition.passed(3)
+    partition.skip(3)
     assert partition.position == 4
     partition.take(4, "event")
-    partition.passed(5)
+    partition.skip(5)
     assert partition.position == 4
 
 
@@ -44,10 +44,10 @@ def test_gaps_between_offsets_are_passed_over():
 
 def test_what_was_committed_is_due_no_more():
     offsets = Offsets()
-    offsets.of("p").passed(1)
-    offsets.of("q").passed(7)
+    offsets.of("p").skip(1)
+    offsets.of("q").skip(7)
     assert offsets.due() == {"p": 2, "q": 8}
-    offsets.note({"p": 2})
+    offsets.committed({"p": 2})
     assert offsets.due() == {"q": 8}
 
 
@@ -86,7 +86,7 @@ def test_position_is_always_the_oldest_unsettled_offset_or_else_the_next(steps):
                 partition.take(offset, "event")
                 unsettled.append(offset)
             else:
-                partition.passed(offset)
+                partition.skip(offset)
         assert partition.position == min(unsettled, default=following)
         assert set(partition.open) == set(unsettled)
 

@@ -32,7 +32,7 @@ def lay_out(events, acct=None, topics=("users.events", "shop.events", "created")
     """The records that events become: (topic, key, headers)."""
     client = Recording(**{name: [1] for name in topics})
     layout = Planner(acct or {}).lay_out(client, events, {name: [0] for name in topics})
-    batches = [batch for stack in layout.stacks.values() for batch in stack.batches]
+    batches = [batch for stack in layout.batches.values() for batch in stack.batches]
     return [(batch.topic, *record) for batch in batches for record in batch.builder.records]
 
 

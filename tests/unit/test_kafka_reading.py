@@ -8,8 +8,9 @@ from aiokafka import errors as kafka
 
 from evbus_like.engine.errors import DestinationRefused, HandlerError, ProfileError, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.kafka import failures, producer, starting
-from evbus_like.kafka.dead import topic_name
+from evbus_like.kafka import failures, producer
+from evbus_like.kafka import since as beginnings
+from evbus_like.kafka.dead_letters import topic_name
 from evbus_like.kafka.offsets import Partition
 from evbus_like.kafka.records import MOST_TYPES, Reader
 from evbus_like.kafka.settings import settings
@@ -138,16 +139,16 @@ LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 )
 async def test_a_group_begins_where_since_says(since, expected):
     log = Log(p=(2, 9, {1000: 2, 3000: 6, 4000: 7}))
-    assert await starting.offsets(log, ["p"], since) == {"p": expected}
+    assert await beginnings.offsets(log, ["p"], since) == {"p": expected}
 
 
 async def test_nothing_is_looked_up_for_no_partitions():
-    assert await starting.offsets(None, [], "latest") == {}
+    assert await beginnings.offsets(None, [], "latest") == {}
 
 
 @pytest.mark.parametrize("since", ["yesterday", -1, True, [1], {"p": 1}])
 def test_a_since_that_says_nothing_is_refused(since):
-    assert repr(since) in starting.problem(since)
+    assert repr(since) in beginnings.problem(since)
 
 
 def test_only_what_a_consumer_shares_is_taken_from_the_connection():

@@ -1,4 +1,4 @@
-"""A profile's connection to Kafka, as the keywords of aiokafka's clients."""
+"""The connection of a profile to Kafka: options, and the keywords of aiokafka's clients."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CONNECTION = {
     "max_request_size": (int, "the largest request, and so the largest event, in bytes"),
     "request_timeout_ms": (int, "milliseconds that one request may take"),
     "retry_backoff_ms": (int, "milliseconds between the client's own tries"),
-    "metadata_max_age_ms": (int, "milliseconds until the client looks at the cluster anew"),
+    "metadata_max_age_ms": (int, "milliseconds until the client reads the cluster's metadata again"),
     "connections_max_idle_ms": (int, "milliseconds until an idle connection is closed"),
-    "api_version": ((str, type(None)), "accepted for older profiles, and without effect"),
+    "api_version": ((str, type(None)), "accepted for older profiles; without effect"),
 }
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -40,7 +40,7 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     """Give the keywords of a profile's connection, TLS context included; raises ProfileError.
 
-    A block `ssl:` means TLS, or an error; so does a protocol that says SSL.
+    An `ssl:` block or an SSL protocol means TLS or an error, never a plain connection.
     """
     given = dict(acct.get("connection") or {})
     wrong = list(problems(given, CONNECTION, "connection."))
@@ -57,8 +57,8 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     plain_password = given.get("sasl_mechanism", "PLAIN") == "PLAIN" and protocol == "SASL_PLAINTEXT"
     if plain_password and not acct.get("allow_plaintext_password"):
         raise ProfileError(
-            "SASL PLAIN without TLS sends the password readable over the network: use security_protocol SASL_SSL or"
-            " SCRAM, or say allow_plaintext_password: true"
+            "SASL PLAIN without TLS sends the password over the network in plain text: use security_protocol SASL_SSL"
+            " or SCRAM, or set allow_plaintext_password: true"
         )
     if protocol.startswith("SASL") and given.get("sasl_mechanism", "PLAIN") in (
         "PLAIN",
@@ -78,7 +78,7 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_values(given: Mapping[str, Any]) -> None:
-    """Refuse now what aiokafka would refuse when it connects."""
+    """Refuse values that aiokafka would refuse only when it connects."""
     codec = given.get("compression_type")
     if codec not in CODECS:
         raise ProfileError(f"connection.compression_type is one of gzip, snappy, lz4, zstd, not {codec!r}")
@@ -90,14 +90,14 @@ def _check_values(given: Mapping[str, Any]) -> None:
 
 
 def _protocol(acct: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Work out the protocol that the rest of the profile asks for."""
+    """Derive the protocol from the other options of the profile."""
     secure = acct.get("ssl") is not None or given.get("ssl_context") is not None
     if given.get("sasl_mechanism") or given.get("sasl_plain_username"):
         return "SASL_SSL" if secure else "SASL_PLAINTEXT"
     return "SSL" if secure else "PLAINTEXT"
 
 
-def place(given: Mapping[str, Any]) -> str:
-    """Say where a connection leads, for messages."""
+def address(given: Mapping[str, Any]) -> str:
+    """Give the servers of a connection, for messages."""
     servers = given.get("bootstrap_servers") or "localhost:9092"
     return servers if isinstance(servers, str) else ", ".join(servers)

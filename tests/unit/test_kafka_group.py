@@ -1,15 +1,17 @@
-"""kafka/member.py, with a coordinator that is not there: what a rebalance waits for, forgets and commits."""
+"""kafka/group.py with a made-up coordinator: what a rebalance waits for, forgets and commits."""
 
 import asyncio
 from types import SimpleNamespace
 
+import aiokafka
 import pytest
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka
 
-from evbus_like.engine.errors import TransientError
+from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.kafka import consumer, member
+from evbus_like.kafka import closing, group, internals
+from evbus_like.kafka.feed import Feed
 from evbus_like.kafka.settings import settings
 
 P, Q = TopicPartition("orders.events", 0), TopicPartition("orders.events", 1)
@@ -41,8 +43,8 @@ class Coordinator:
 
 @pytest.fixture
 async def feed(monkeypatch):
-    monkeypatch.setattr(consumer.closing, "leave", None)
-    made = consumer.Feed(settings({"timeout": 0.6}), Subscription("orders", ("created",), "shipping", "ship"))
+    monkeypatch.setattr(closing, "leave", None)
+    made = Feed(settings({"timeout": 0.6}), Subscription("orders", ("created",), "shipping", "ship"))
     made.kafka._coordinator = Coordinator()
     made.places = lambda: [P, Q]
     yield made
@@ -70,11 +72,11 @@ def received(feed, *offsets, place=P):
     return feed._events({place: records})
 
 
-async def test_a_rebalance_waits_for_events_under_way_and_commits_them(feed):
+async def test_a_rebalance_waits_for_running_handlers_and_commits_their_events(feed):
     first, second, third = received(feed, 0, 1, 2)
     first.busy = True
-    seat, coordinator = feed._seat, feed.kafka._coordinator
-    revoking = asyncio.create_task(seat.on_partitions_revoked({P, Q}))
+    membership, coordinator = feed._assignment, feed.kafka._coordinator
+    revoking = asyncio.create_task(membership.on_partitions_revoked({P, Q}))
     await asyncio.sleep(0.1)
     assert not revoking.done()
     assert (first.revoked, second.revoked, third.revoked) == (False, True, True)
@@ -83,49 +85,49 @@ async def test_a_rebalance_waits_for_events_under_way_and_commits_them(feed):
     assert coordinator.committed == {P: 1}
 
 
-async def test_what_is_settled_after_a_rebalance_is_committed_nowhere(feed):
+async def test_an_event_settled_after_a_rebalance_is_not_committed(feed):
     (slow,) = received(feed, 5)
     slow.busy = True
-    await feed._seat.on_partitions_revoked({P})
+    await feed._assignment.on_partitions_revoked({P})
     assert slow.revoked
     committed = dict(feed.kafka._coordinator.committed)
     feed.ack([slow])
-    await feed._seat._commit()
+    await feed._assignment._commit()
     assert feed.kafka._coordinator.committed == committed == {P: 5}
 
 
-async def test_after_a_rebalance_an_event_is_neither_given_again_nor_buried(feed):
+async def test_after_a_rebalance_an_event_is_neither_requeued_nor_dead_lettered(feed):
     (slow,) = received(feed, 5)
     slow.busy = True
-    await feed._seat.on_partitions_revoked({P})
+    await feed._assignment.on_partitions_revoked({P})
     feed.requeue(slow)
     await feed.dead(slow, "no reason")  # would connect
-    assert feed._again == []
+    assert feed._requeued == []
 
 
-async def test_an_event_that_waits_to_be_given_again_goes_with_its_partition(feed):
+async def test_a_requeued_event_is_forgotten_with_its_partition(feed):
     (mine,) = received(feed, 5)
     (other,) = received(feed, 9, place=Q)
     feed.requeue(mine)
     feed.requeue(other)
     feed.forget([P])
-    assert [event.token[1].offset for event in feed._again] == [9]
+    assert [event.token[1].offset for event in feed._requeued] == [9]
 
 
-async def test_a_member_that_was_thrown_out_waits_for_nothing(feed):
+async def test_a_member_that_was_expelled_does_not_wait_for_handlers(feed):
     (slow,) = received(feed, 5)
     slow.busy = True
     feed.settings = SimpleNamespace(drain=60.0)
     feed.kafka._coordinator.generation = -1
     async with asyncio.timeout(5):
-        await feed._seat.on_partitions_revoked({P})
+        await feed._assignment.on_partitions_revoked({P})
 
 
-async def test_a_commit_that_fails_in_a_rebalance_loses_the_feed_and_forgets_all_the_same(feed):
+async def test_a_failed_commit_in_a_rebalance_loses_the_feed_and_forgets_its_partitions(feed):
     (event,) = received(feed, 5)
     feed.ack([event])
     feed.kafka._coordinator.failure = kafka.GroupAuthorizationFailedError("g")
-    await feed._seat.on_partitions_revoked({P})
+    await feed._assignment.on_partitions_revoked({P})
     assert list(feed.offsets) == []
     with pytest.raises(Exception, match="GroupAuthorizationFailedError"):
         feed.check()
@@ -134,30 +136,30 @@ async def test_a_commit_that_fails_in_a_rebalance_loses_the_feed_and_forgets_all
 async def test_a_commit_that_the_group_does_not_take_is_due_again(feed):
     feed.ack(received(feed, 5))
     feed.kafka._coordinator.failure = kafka.CommitFailedError("rebalanced")
-    await feed._seat._commit()
+    await feed._assignment._commit()
     feed.kafka._coordinator.failure = None
-    await feed._seat._commit()
+    await feed._assignment._commit()
     assert feed.kafka._coordinator.committed == {P: 6}
 
 
 async def test_a_commit_without_an_answer_does_not_hold_up_the_next(feed, monkeypatch):
-    monkeypatch.setattr(member, "COMMIT_WAIT", 0.05)
+    monkeypatch.setattr(group, "COMMIT_WAIT", 0.05)
     feed.ack(received(feed, 5))
 
     async def never(assignment, offsets):
         await asyncio.sleep(3600)
 
     answering, feed.kafka._coordinator.commit_offsets = feed.kafka._coordinator.commit_offsets, never
-    await feed._seat._commit()
+    await feed._assignment._commit()
     feed.kafka._coordinator.commit_offsets = answering
-    await feed._seat._commit()
+    await feed._assignment._commit()
     assert feed.kafka._coordinator.committed == {P: 6}
 
 
 async def test_a_new_group_looks_up_the_ends_before_it_looks_a_last_time_at_what_others_committed(feed):
     """Who looks the other way round passes over what is published in between."""
     lookup(feed, {P: 10, Q: 20})
-    await feed._seat.on_partitions_assigned({P})
+    await feed._assignment.on_partitions_assigned({P})
     log = feed.kafka._coordinator.log
     assert log[log.index("ends?") :] == ["ends?", "committed?", "commit"]
     assert feed.kafka._coordinator.committed == {P: 10, Q: 20}
@@ -173,20 +175,20 @@ async def test_what_another_member_commits_meanwhile_is_left_as_it_is(feed):
         return await look_up(places)
 
     feed.kafka.end_offsets = end_offsets
-    await feed._seat.on_partitions_assigned({P})
+    await feed._assignment.on_partitions_assigned({P})
     assert coordinator.committed == {P: 10, Q: 20}
 
 
 async def test_a_partition_that_a_topic_got_later_is_begun_at_its_beginning(feed):
     lookup(feed, {P: 10, Q: 20})
     feed.kafka._coordinator.committed[P] = 4
-    await feed._seat.on_partitions_assigned({P})
+    await feed._assignment.on_partitions_assigned({P})
     assert feed.kafka._coordinator.committed == {P: 4, Q: 0}
 
 
 async def test_a_group_without_partitions_for_too_long_is_a_lost_feed(feed, monkeypatch):
-    feed._seat.check()
-    monkeypatch.setattr(member, "monotonic", lambda: 1e12)
+    feed._assignment.check()
+    monkeypatch.setattr(group, "monotonic", lambda: 1e12)
     with pytest.raises(TransientError, match="no partitions"):
         feed.check()
 
@@ -194,17 +196,21 @@ async def test_a_group_without_partitions_for_too_long_is_a_lost_feed(feed, monk
 async def test_where_to_begin_cannot_be_committed_the_feed_is_lost(feed):
     lookup(feed, {P: 10, Q: 20})
     feed.kafka._coordinator.failure = kafka.GroupAuthorizationFailedError("g")
-    await feed._seat.on_partitions_assigned({P})
+    await feed._assignment.on_partitions_assigned({P})
     with pytest.raises(Exception, match="GroupAuthorizationFailedError"):
         feed.check()
 
 
-async def test_the_parts_of_aiokafka_that_are_used_and_not_public_are_there(feed):
-    assert callable(feed.kafka._client.set_topics)
-    assert callable(feed.kafka._client.force_metadata_update)
-    coordinator = consumer.aiokafka.consumer.group_coordinator.GroupCoordinator
-    for name in ("fetch_committed_offsets", "commit_offsets", "check_errors"):
-        assert asyncio.iscoroutinefunction(getattr(coordinator, name)) == (name != "check_errors")
+async def test_another_release_of_aiokafka_that_lacks_a_part_is_refused_with_the_supported_one(feed, monkeypatch):
+    producer = aiokafka.AIOKafkaProducer()
+    internals.check_producer(producer)
+    monkeypatch.delattr(producer.client, "_conns")
+    with pytest.raises(DestinationRefused, match=r"has no _conns: install aiokafka 0\.14"):
+        internals.check_producer(producer)
+    producer._closed = True
+    feed.kafka._fetcher = SimpleNamespace(_fetch_task=None)
+    with pytest.raises(DestinationRefused, match="SimpleNamespace has no _pending_tasks"):
+        internals._check(feed.kafka._fetcher, internals.FETCHER_TASKS)
 
 
 async def test_a_record_is_settled_only_when_its_dead_letter_is_safe(feed):
@@ -214,7 +220,7 @@ async def test_a_record_is_settled_only_when_its_dead_letter_is_safe(feed):
     async def put(topic, record, dead_letter_headers):
         await safe.wait()
 
-    feed._letters.put = put
+    feed._dead_letters.put = put
     task = asyncio.create_task(feed.dead(event, "no"))
     await asyncio.sleep(0.01)
     assert feed.offsets.due() == {P: 0}

@@ -6,7 +6,7 @@ import pytest
 
 from evbus_like.engine.errors import ProfileError
 from evbus_like.kafka import producer as producer_module
-from evbus_like.kafka.connect import keywords, place
+from evbus_like.kafka.connection import address, keywords
 
 USER = {"sasl_plain_username": "u", "sasl_plain_password": "hunter2"}
 
@@ -97,8 +97,8 @@ def test_the_profile_s_own_data_is_not_changed():
 
 
 def test_a_place_is_for_people():
-    assert place({}) == "localhost:9092"
-    assert place({"bootstrap_servers": ["a:1", "b:2"]}) == "a:1, b:2"
+    assert address({}) == "localhost:9092"
+    assert address({"bootstrap_servers": ["a:1", "b:2"]}) == "a:1, b:2"
 
 
 @pytest.mark.parametrize(("connection", "acks", "idempotent"), [({}, "all", True), ({"acks": 1}, 1, False)])

@@ -1,4 +1,4 @@
-"""Where a consumer group begins that has committed nothing: `since`."""
+"""Where a consumer group without committed offsets begins: the option `since`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EARLIEST, LATEST = "earliest", "latest"
 
 
 def problem(since: Any) -> str:
-    """Say what is wrong with a `since`; nothing where it can be used."""
+    """Say what is wrong with a `since`; empty if nothing is."""
     if since is None or since in (EARLIEST, LATEST) or isinstance(since, datetime):
         return ""
     if isinstance(since, (int, float)) and not isinstance(since, bool) and since >= 0:
@@ -23,9 +23,9 @@ def problem(since: Any) -> str:
 
 
 async def offsets(kafka: Any, places: Collection[Any], since: Any) -> dict[Any, int]:
-    """Give the offset of each partition from which on records are new to a group; raises KafkaError.
+    """Give the offset at which each partition begins for a new group; raises KafkaError.
 
-    The end is looked up before anything else: what is published after the call is never passed over.
+    The end is looked up first, so that records published after the call are never skipped.
     """
     places = list(places)
     if not places:

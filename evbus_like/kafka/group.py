@@ -1,4 +1,4 @@
-"""A member of a consumer group: it shares partitions with others, and commits what is settled."""
+"""Membership in a consumer group: shares partitions with other members, and commits settled offsets."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ import asyncio
 import logging
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka
 from aiokafka import errors as kafka
 from aiokafka.structs import OffsetAndMetadata
 
 from evbus_like.engine.errors import TransientError
-from evbus_like.kafka import failures, starting
+from evbus_like.kafka import failures, internals, since
+from evbus_like.kafka.assignment import AssignedFeed
 from evbus_like.kafka.settings import COMMIT_WAIT
-
-if TYPE_CHECKING:
-    from evbus_like.kafka.consumer import Feed
 
 log = logging.getLogger("evbus_like.handlers")
 
 COMMIT_EVERY = 0.2  # seconds between two commits
 
 
-class Member(aiokafka.ConsumerRebalanceListener):
-    """The seat of a feed in its group.
+class GroupMembership(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """The membership of one feed in its group.
 
-    A group that has committed nothing begins where `since` says, at the end by default, as a new queue would. That is
-    committed at once, for all partitions and before the feed counts as open: from then on nothing is passed over,
-    whoever reads it.
+    A group that has committed nothing begins where `since` says, which is the end by default, as a new queue would.
+    That is committed at once, for all partitions and before the feed counts as open: from then on no record is skipped,
+    whoever reads the partition.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: AssignedFeed) -> None:
         self._feed = feed
         self._ready = asyncio.Event()
         self._waiting_since = monotonic()
@@ -41,13 +39,12 @@ class Member(aiokafka.ConsumerRebalanceListener):
 
     @property
     def _coordinator(self) -> Any:
-        # The consumer's own commit() refuses partitions of other members, and those that are just being revoked.
-        return self._feed.kafka._coordinator
+        return internals.coordinator_of(self._feed.kafka)
 
     async def begin(self) -> None:
-        """Join the group, and return when it has a place in every partition."""
-        if not self._feed.subscription.reliable and not self._feed.memory.begun:
-            await self._forget_the_past()
+        """Join the group; returns when every partition has an offset."""
+        if not self._feed.subscription.reliable and not self._feed.state.opened:
+            await self._skip_past_events()
         self._feed.kafka.subscribe(list(self._feed.topics), listener=self)
         while not self._ready.is_set():
             self._feed.check()
@@ -56,13 +53,13 @@ class Member(aiokafka.ConsumerRebalanceListener):
                     await self._ready.wait()
         self._committer = asyncio.create_task(self._commit_often(), name="evbus_like commits")
 
-    async def _forget_the_past(self) -> None:
-        """Begin anew where nobody else reads: what came meanwhile is not kept.
+    async def _skip_past_events(self) -> None:
+        """Start over where no other member reads: an unreliable subscription keeps nothing while nobody reads.
 
-        Kafka takes commits without membership only for a group that has no member: just so it is asked.
+        Kafka takes commits without a membership only for a group without members, which is the condition.
         """
         places = self._feed.places()
-        begins = await starting.offsets(self._feed.kafka, places, self._feed.subscription.since)
+        begins = await since.offsets(self._feed.kafka, places, self._feed.subscription.since)
         with suppress(kafka.CommitFailedError):
             await self._send(begins)
 
@@ -71,59 +68,61 @@ class Member(aiokafka.ConsumerRebalanceListener):
         return self._coordinator.coordinator_id is not None
 
     def check(self) -> None:
-        """Raise what has gone wrong in the group: errors of aiokafka, TransientError where it gives no partitions."""
+        """Raise aiokafka's errors of the group, and TransientError if the group assigns no partitions in time."""
         self._coordinator.check_errors()
         patience = self._feed.settings.rebalance + self._feed.settings.timeout
         if not self._ready.is_set() and monotonic() - self._waiting_since > patience:
             group = self._feed.subscription.queue
-            raise TransientError(f"Kafka at {self._feed.settings.place} gives the group {group!r} no partitions")
+            raise TransientError(
+                f"Kafka at {self._feed.settings.address} assigns no partitions to this member of the group {group!r}"
+            )
 
-    async def look(self) -> None:
-        """Nothing: the group's leader sees new partitions, and gives them out."""
+    async def refresh(self) -> None:
+        """The group's leader assigns new partitions by itself."""
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Called by aiokafka, with the group's new generation: see that every partition has a place to begin at."""
+        """Called by aiokafka with each generation of the group: makes sure that every partition has an offset."""
         try:
             async with asyncio.timeout(self._feed.settings.timeout):
-                await self._seed()
+                await self._commit_missing_offsets()
         except kafka.CommitFailedError:
-            return  # the next rebalance has begun already
+            return  # the next rebalance has begun
         except Exception as error:
             self._feed.fail(error)
             return
         self._ready.set()
 
-    async def _seed(self) -> None:
+    async def _commit_missing_offsets(self) -> None:
         """Commit where to begin, for all partitions of the topics that have no offset.
 
-        The ends are looked up before the second look at what is committed. So whoever finds nothing committed has seen
-        the end before anybody's feed counted as open, and passes over nothing that was published later.
+        The ends are looked up before the second look at the committed offsets. So a member that finds nothing committed
+        has seen the end before any feed counted as open, and skips nothing that was published later.
         """
         feed, places = self._feed, self._feed.places()
         known = await self._coordinator.fetch_committed_offsets(places)
         missing = [place for place in places if place not in known]
         if not missing:
             return
-        # A partition that was added, or a topic that was made, when the group was there already: all of it is new.
-        begun = feed.memory.awaited | {place.topic for place in known}
+        # A partition or topic that was added after the group began is read from its beginning.
+        begun = feed.state.late_topics | {place.topic for place in known}
         late = [place for place in missing if place.topic in begun]
         new = [place for place in missing if place.topic not in begun]
-        begins = await starting.offsets(feed.kafka, late, starting.EARLIEST)
-        begins |= await starting.offsets(feed.kafka, new, feed.subscription.since)
+        begins = await since.offsets(feed.kafka, late, since.EARLIEST)
+        begins |= await since.offsets(feed.kafka, new, feed.subscription.since)
         known = await self._coordinator.fetch_committed_offsets(missing)
         await self._send({place: begins[place] for place in missing if place not in known})
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Called by aiokafka before a rebalance: let handlers under way end, commit, and forget the rest."""
+        """Called by aiokafka before a rebalance: waits for running handlers, commits, and forgets the rest."""
         self._ready.clear()
         self._waiting_since = monotonic()
         feed = self._feed
-        partitions = feed.take_back(list(revoked))
+        partitions = feed.revoke(list(revoked))
         deadline = monotonic() + feed.settings.drain
         try:
             while any(event.busy for partition in partitions for event in partition.open.values()):
                 if monotonic() > deadline or feed.closing or self._coordinator.generation <= 0:
-                    break  # without a generation, the partitions are somebody else's already
+                    break  # without a generation, other members have the partitions already
                 await asyncio.sleep(0.02)
             await self._commit()
         except kafka.KafkaError as error:
@@ -141,10 +140,10 @@ class Member(aiokafka.ConsumerRebalanceListener):
                 return
 
     async def _commit(self) -> None:
-        """Commit what is due, once; what Kafka does not take is due again.
+        """Commit the offsets that are due; a commit that Kafka refuses is due again.
 
-        No two at a time: none is under way when partitions have been given away, for aiokafka would try it again with
-        the next generation, and so commit into somebody else's partition.
+        One at a time: none may be under way when partitions are given to another member, because aiokafka would repeat
+        it with the next generation.
         """
         async with self._committing:
             due = self._feed.offsets.due()
@@ -155,7 +154,7 @@ class Member(aiokafka.ConsumerRebalanceListener):
                     await self._send(due)
             except (TimeoutError, kafka.CommitFailedError):
                 return
-            self._feed.offsets.note(due)
+            self._feed.offsets.committed(due)
 
     async def _send(self, offsets: dict[Any, int]) -> None:
         if offsets:
@@ -163,7 +162,7 @@ class Member(aiokafka.ConsumerRebalanceListener):
             await self._coordinator.commit_offsets(None, wanted)
 
     async def end(self) -> None:
-        """Commit a last time, where somebody is there to take it."""
+        """Commit a last time if the coordinator is there."""
         if self._committer is None:
             return
         self._committer.cancel()
@@ -172,5 +171,5 @@ class Member(aiokafka.ConsumerRebalanceListener):
             try:
                 await self._commit()
             except Exception as error:
-                trouble = failures.receiving(error, self._feed.settings.place)
-                log.warning("the last commit failed, its events come again: %s", trouble)
+                trouble = failures.receiving(error, self._feed.settings.address)
+                log.warning("the last commit failed, so its events are handled again: %s", trouble)
