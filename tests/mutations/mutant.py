@@ -50,7 +50,10 @@ class Mutant:
     def apply(self, tree: Path) -> None:
         """Break the promise in a copy of the tree; raises Misfit."""
         function, changed = self.broken()
-        (tree / function.path.relative_to(ROOT)).write_text(function.written_as(changed), encoding="utf-8")
+        path = tree / function.path.relative_to(ROOT)
+        if not path.exists() or path.read_text(encoding="utf-8") != function.source:
+            raise Misfit(f"the mutant {self.name}: somebody has changed {path.name} meanwhile; run it again")
+        path.write_text(function.written_as(changed), encoding="utf-8")
 
     def diff(self) -> str:
         """Show what it changes, without comments, for neither side has them."""

@@ -51,6 +51,8 @@ def test_a_mutant_is_applied_to_the_copy_and_never_in_place():
     with copy_of_tree() as tree:
         MUTANT.apply(tree)
         assert (tree / function.path.relative_to(ROOT)).read_text() != function.source
+        with pytest.raises(Misfit, match=r"changed queue\.py meanwhile"):
+            MUTANT.apply(tree)
     assert function.path.read_text() == function.source
     assert not tree.exists()
 
