@@ -4,7 +4,7 @@ import asyncio
 
 import pop.hub
 
-from evbus_like.engine.errors import NotDelivered
+from evbus_like.errors import NotDelivered
 
 PROFILES = {
     "internal": {"orders": {}, "order?": {"routing_key": "copy"}},

@@ -20,7 +20,7 @@ from evbus_like.amqp.deliveries import Content
 from evbus_like.amqp.frames import BASIC, BODY, END, HEADER, METHOD, PUBLISH, shortstr
 from evbus_like.amqp.link import Line, Link
 from evbus_like.amqp.properties import MESSAGE_ID, Properties
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, TransientError
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, TransientError, Unroutable
 
 RETURN, ACK, NACK = b"\x00\x3c\x00\x32", b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 MANDATORY = b"\x01"
@@ -29,10 +29,6 @@ _frame = Struct(">BHI").pack
 _header = Struct(">HHQ").pack
 _ids = Struct(">HHH").pack
 _tag = Struct(">Q").unpack_from
-
-
-class Unroutable(DeliveryError):
-    """No queue took the copy."""
 
 
 class Copy:

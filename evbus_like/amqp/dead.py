@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from evbus_like.amqp import methods, refusals
-from evbus_like.amqp.copies import Copies, Unroutable
+from evbus_like.amqp.copies import Copies
 from evbus_like.amqp.later import copied
-from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.errors import DestinationRefused, Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
 from evbus_like.engine.receiving.subscription import Subscription
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from evbus_like.amqp import methods, refusals
 from evbus_like.amqp.arrival import ATTEMPT, COUNT, DEATHS, ROUTING_KEY
-from evbus_like.amqp.copies import Copies, Unroutable
+from evbus_like.amqp.copies import Copies
 from evbus_like.amqp.properties import Properties
+from evbus_like.engine.errors import Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 

@@ -14,8 +14,8 @@ from evbus_like.amqp import properties as props
 from evbus_like.amqp import refusals
 from evbus_like.amqp.copies import Answers, Copies, encoded, published
 from evbus_like.amqp.frames import BASIC, shortstr, value_of
-from evbus_like.engine.errors import DestinationRefused, TransientError
-from evbus_like.engine.message import Message, Unroutable, Unsure
+from evbus_like.engine.errors import DestinationRefused, TransientError, UnknownOutcome, Unroutable
+from evbus_like.engine.message import Message
 
 LONGEST = 2**32 - 1  # milliseconds of expiration, for RabbitMQ
 ENCODING = shortstr("utf-8")  # as kombu says; nameko's consumers look at it
@@ -49,7 +49,7 @@ class Sending:
     def lost(self, error: Exception) -> None:
         """Take that there will be no answer; a refusal closes the channel for all, and is about one exchange."""
         refused = isinstance(error, DestinationRefused) and f"'{self.letter.exchange}'" in str(error)
-        self.letter.settle(error if refused else Unsure(str(error)))
+        self.letter.settle(error if refused else UnknownOutcome(str(error)))
 
 
 class Letters:
@@ -114,7 +114,7 @@ class Letters:
         except aiormq.DeliveryError as error:
             letter.settle(TransientError(f"RabbitMQ did not take it (basic.nack): {error}"))
         except (Exception, asyncio.CancelledError) as error:
-            letter.settle(Unsure(refusals.words(error)))
+            letter.settle(UnknownOutcome(refusals.words(error)))
         else:
             letter.settle(None)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from evbus_like.cli import application, common, console, shown
 from evbus_like.cli.errors import UsageError
-from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving import failure_log
 from evbus_like.engine.receiving.disposition import said
 from evbus_like.hub import call_handler, recorder
@@ -102,7 +102,7 @@ def _show(outcome: call_handler.Outcome, as_json: bool) -> None:
     print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
     if error is not None:
         print(f"with a source behind it, {disposition}")
-        if not isinstance(error, call_handler.HandlerFailed):
+        if not isinstance(error, HandlerFailed):
             print(trace)
     print(f"{shown.many(len(rows), 'event')} put")
     for put in rows:

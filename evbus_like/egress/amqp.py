@@ -9,7 +9,7 @@
         exchange: orders      # without it, the topic exchange {source}.events
 """
 
-from evbus_like.engine import errors
+from evbus_like import errors
 from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]

@@ -4,7 +4,7 @@ A service's events go to a topic exchange in memory, and each queue that handler
 process: what is in it when the process ends is gone.
 """
 
-from evbus_like.engine import errors
+from evbus_like import errors
 from evbus_like.hub import conflict
 
 ACCT = ["internal"]

@@ -9,7 +9,7 @@
         topics: [orders.events]      # without it, the topic {service}.events of the handler's service
 """
 
-from evbus_like.engine import errors
+from evbus_like import errors
 from evbus_like.hub import conflict
 
 ACCT = ["kafka"]

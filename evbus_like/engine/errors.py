@@ -1,45 +1,4 @@
-"""Every error that evbus_like raises.
-
-EvbusError
-├── PutError                 raised by put and put_nowait: the event was not taken
-│   ├── BadEvent             a routing key, header or option that no destination could use; a declared event's names
-│   ├── SerializeError       the body holds something that the serializer has no form for
-│   ├── EventTooLarge        the serialized body is larger than a destination takes
-│   ├── QueueFull            the bus or a matching destination is full
-│   │   └── OutboxFull       the outbox holds as many bytes as it may
-│   ├── QueueShutDown        the bus's queue, or one in memory, was shut down with Queue.shutdown
-│   ├── StorageError         the outbox cannot be read or written
-│   │   └── NewerOutbox      a later release, or another program, wrote the file; it is left alone
-│   ├── PutTimeout           no room, or no acceptance, before the deadline
-│   ├── NotDelivered         confirm="delivered" could not be kept; carries the receipt
-│   └── BusStopped           put after stop
-│       └── OutboxClosed     the outbox is not open
-├── DeliveryError            raised by ingress plugins: which of the four kinds a failure is
-│   ├── TransientError       try again soon (connection lost, broker restarting)
-│   │   └── Blocked          the broker is there and takes nothing for now (RabbitMQ's memory or disk alarm)
-│   ├── PoisonEvent          this event can never be delivered; carry on with the next
-│   ├── DestinationRefused   nothing can be delivered until somebody acts (password, missing exchange)
-│   └── UnknownOutcome       sent, but the answer never came: it is sent again and may repeat
-├── Dropped                  an outcome: a full lane dropped the event, as its profile's when_full says
-├── ProfileError             a profile, its options or its plugin cannot be used
-├── CredentialsError         the credentials file cannot be read
-├── RpcError                 a call that did not give a result
-│   ├── RemoteError          the method raised; with the class, message, code and arguments of what it raised
-│   ├── BadRequest           the request or its answer is not what a call looks like
-│   ├── MethodNotFound       the service has no such method
-│   ├── IncorrectSignature   the method does not take these arguments
-│   ├── UnknownService       nobody serves it
-│   ├── Refused              a middleware refuses it, or the service will not run it again
-│   ├── UnserializableValue  an argument or the result has no form on the wire
-│   └── RpcTimeout           no answer before the deadline
-├── HandlerError             a handler, or how it was marked, cannot be used
-├── HandlerShutdown          a handler failed whose on_error is SHUTDOWN: the worker ends
-├── DeclarationError         a function of the event dyne cannot be an event
-├── LifecycleError           start twice, pop-evbus beside us, a loop that is gone
-│   ├── OutboxLocked         another process, or another bus of this one, has the outbox open
-│   └── OutboxForked         the outbox belongs to the parent process
-└── NotInOutbox              no such event or dead letter in the outbox
-"""
+"""The errors of the package; evbus_like/errors.py draws their tree."""
 
 from __future__ import annotations
 
@@ -154,6 +113,10 @@ class UnknownOutcome(DeliveryError):
     """The event was sent and the answer never came; it is sent again and may repeat."""
 
 
+class Unroutable(DeliveryError):
+    """No queue took a message that must reach one."""
+
+
 class Dropped(EvbusError):
     """The outcome of an event that a full lane dropped, as its profile's `when_full` says."""
 
@@ -225,6 +188,14 @@ class HandlerError(EvbusError, ValueError):
 
 class HandlerShutdown(EvbusError):
     """A handler failed whose `on_error` is SHUTDOWN: the worker ends, and the event is handled again."""
+
+
+class HandlerFailed(EvbusError):
+    """A test called a handler, and its event was not handled; raised where no exception of the handler says why."""
+
+
+class NotSeen(EvbusError, AssertionError, TimeoutError):
+    """What a test waits for did not happen in time; the message says what did."""
 
 
 class DeclarationError(EvbusError, ValueError):

@@ -58,7 +58,7 @@ class Message:
     def settle(self, error: Exception | None) -> None:
         """Say what became of it: the source has it, or an error; only the first word counts.
 
-        Unroutable: nobody wants it. TransientError: the source has it not, for sure. Unsure: nobody knows.
+        Unroutable: nobody wants it. TransientError: the source has it not, for sure. UnknownOutcome: nobody knows.
         """
         told, self.told = self.told, None
         if told is not None:
@@ -66,11 +66,3 @@ class Message:
 
     def __repr__(self) -> str:  # the body may hold secrets
         return f"<Letter {self.routing_key} correlation_id={self.correlation_id}>"
-
-
-class Unroutable(Exception):
-    """No queue wants the letter."""
-
-
-class Unsure(Exception):
-    """Whether the source has the letter is not known: it said nothing before the connection was lost, or in time."""

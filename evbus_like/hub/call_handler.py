@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving.disposition import DONE, Disposition
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.invoker import Caller
@@ -24,10 +24,6 @@ from evbus_like.hub.runtime import Hub
 SOURCE = "internal:*"
 JSON = "application/json"
 LEAVE = 2.0  # seconds that a handler which is cancelled may take
-
-
-class HandlerFailed(EvbusError):
-    """A handler's event was not handled, and no exception of the handler says why."""
 
 
 @dataclass

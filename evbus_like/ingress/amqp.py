@@ -13,7 +13,7 @@
 
 from collections.abc import Mapping
 
-from evbus_like.engine import errors
+from evbus_like import errors
 from evbus_like.engine.event import MAX_HEADER_NAME
 from evbus_like.hub import conflict
 

@@ -13,7 +13,7 @@ Events of a service go to the queues of the handlers that want them instead, and
 
 import asyncio
 
-from evbus_like.engine import errors
+from evbus_like import errors
 from evbus_like.engine.event import SERVICE_HEADER
 from evbus_like.hub import conflict
 from evbus_like.memory import mailbox as engine_mailbox

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.errors import DestinationRefused, TransientError, Unroutable
 from evbus_like.engine.event import Event
-from evbus_like.engine.message import Message, Unroutable
+from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.memory.exchange import Exchange, RpcEvent, put_back

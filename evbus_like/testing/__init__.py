@@ -6,11 +6,12 @@
 
 import importlib.util
 
-from evbus_like.hub.call_handler import HandlerFailed, Outcome
+from evbus_like.engine.errors import HandlerFailed, NotSeen
+from evbus_like.hub.call_handler import Outcome
 from evbus_like.hub.call_method import Reply
 from evbus_like.hub.recorder import Sent
 from evbus_like.testing.application import handling
-from evbus_like.testing.bus import Bus, NotSeen
+from evbus_like.testing.bus import Bus
 from evbus_like.testing.running import eventually, new_hub, running
 
 if importlib.util.find_spec("pytest"):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.errors import HandlerError, NotSeen
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
@@ -22,10 +22,6 @@ from evbus_like.hub.recorder import Sent
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
 FORGOTTEN = 10_000  # outcomes of one handler that nobody asked for; older ones go
-
-
-class NotSeen(AssertionError, TimeoutError):
-    """What a test waits for did not happen in time; the message says what did."""
 
 
 class Bus:

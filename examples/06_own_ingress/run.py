@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pop.hub
 
-from evbus_like.engine.errors import ProfileError
+from evbus_like.errors import ProfileError
 
 
 async def send(path):

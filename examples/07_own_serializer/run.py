@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pop.hub
 
-from evbus_like.engine.errors import SerializeError
+from evbus_like.errors import SerializeError
 
 
 async def main():

@@ -9,7 +9,7 @@ import json
 
 import pop.hub
 
-from evbus_like.engine.errors import BadEvent
+from evbus_like.errors import BadEvent
 
 # Without the routing key, RabbitMQ's exchange would be auth.events, and Kafka's topic, too.
 PROFILES = {"internal": {"default": {"routing_key": "out"}}}

@@ -4,7 +4,7 @@ import asyncio
 
 import pop.hub
 
-from evbus_like.engine.errors import IncorrectSignature, RemoteError, RpcError, UnknownService
+from evbus_like.errors import IncorrectSignature, RemoteError, RpcError, UnknownService
 
 
 async def main():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pop.hub
 
-from evbus_like.engine.errors import UnknownService
+from evbus_like.errors import UnknownService
 
 HERE = Path(__file__).parent
 EVBUS = Path(sys.executable).with_name("evbus")

@@ -4,7 +4,7 @@ import asyncio
 
 import pop.hub
 
-from evbus_like.engine.errors import Refused
+from evbus_like.errors import Refused
 
 
 async def main():

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from evbus_like.engine.message import Message, Unroutable
+from evbus_like.engine.message import Message
 from evbus_like.engine.rpc.subscriptions import replies, requests, responses
+from evbus_like.errors import Unroutable
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.testing import eventually, new_hub
 

@@ -5,7 +5,7 @@ import time
 import aio_pika
 import pytest
 
-from evbus_like.engine.errors import NotDelivered
+from evbus_like.errors import NotDelivered
 from evbus_like.testing import running
 from tests.integration.support import channel, queue, take, until
 

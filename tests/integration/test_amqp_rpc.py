@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from evbus_like.engine.errors import (
+from evbus_like.errors import (
     HandlerError,
     IncorrectSignature,
     MethodNotFound,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from evbus_like.engine.errors import Refused, RemoteError, RpcTimeout, UnserializableValue
+from evbus_like.errors import Refused, RemoteError, RpcTimeout, UnserializableValue
 from evbus_like.testing import eventually, running
 from tests import rpc
 from tests.faults.proxy import Proxy

@@ -10,7 +10,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from evbus_like.engine.errors import HandlerError
+from evbus_like.errors import HandlerError
 from evbus_like.handlers import BROADCAST, SINGLETON
 from evbus_like.testing import eventually
 from tests.integration.receiving import Book, handle, receiving

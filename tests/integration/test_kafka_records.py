@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from evbus_like.engine.errors import NotDelivered
+from evbus_like.errors import NotDelivered
 from evbus_like.testing import running
 from tests.integration.support import QUICK, create_topic, read, until
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evbus_like.engine.errors import NotDelivered, PoisonEvent
+from evbus_like.errors import NotDelivered, PoisonEvent
 from evbus_like.testing import running
 from tests.integration.support import QUICK, channel, queue, read, take, until
 

@@ -8,10 +8,10 @@ import aiormq.exceptions as aiormq
 import pytest
 
 from evbus_like.amqp import refusals
-from evbus_like.amqp.copies import Answers, Copy, Unroutable
+from evbus_like.amqp.copies import Answers, Copy
 from evbus_like.amqp.deliveries import Delivery
 from evbus_like.amqp.feed import Feed
-from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.errors import DestinationRefused, TransientError, Unroutable
 from evbus_like.engine.receiving.subscription import Subscription
 
 SUBSCRIPTION = Subscription("orders", ("placed",), "shipping", "ship")

@@ -9,8 +9,8 @@ from pamqp.header import ContentHeader
 from evbus_like.amqp import copies, letters
 from evbus_like.amqp.copies import Answers
 from evbus_like.amqp.letters import Letters, Sending, properties_of
-from evbus_like.engine.errors import DestinationRefused, TransientError
-from evbus_like.engine.message import Message, Unroutable, Unsure
+from evbus_like.engine.errors import DestinationRefused, TransientError, UnknownOutcome, Unroutable
+from evbus_like.engine.message import Message
 
 RETURN, ACK, NACK = 50, 80, 120
 
@@ -110,7 +110,7 @@ def test_of_a_letter_on_a_channel_that_is_lost_nobody_knows():
     answers, made = Answers(), letter()
     sent(answers, made)
     answers.fail(TransientError("lost"))
-    assert isinstance(made.outcomes[0], Unsure)
+    assert isinstance(made.outcomes[0], UnknownOutcome)
     with pytest.raises(TransientError):
         sent(answers, letter("id-2"))
 
@@ -119,7 +119,7 @@ def test_a_channel_that_is_refused_is_the_fault_of_the_letters_to_that_exchange(
     answers, mine, other = Answers(), letter(), Told("elsewhere", "k", b"", "id-2")
     sent(answers, mine, other)
     answers.fail(DestinationRefused("no exchange 'elsewhere' in vhost '/'"))
-    assert isinstance(mine.outcomes[0], Unsure)
+    assert isinstance(mine.outcomes[0], UnknownOutcome)
     assert isinstance(other.outcomes[0], DestinationRefused)
 
 
@@ -196,4 +196,4 @@ async def test_closing_gives_up_letters_that_go_by_aiormqs_own_way():
     await made.send([each])
     await asyncio.sleep(0)
     await made.close()
-    assert isinstance(each.outcomes[0], Unsure)
+    assert isinstance(each.outcomes[0], UnknownOutcome)

@@ -5,8 +5,8 @@ import gc
 
 import pytest
 
-from evbus_like.engine.errors import LifecycleError, Refused, RpcError, RpcTimeout, UnserializableValue
-from evbus_like.engine.message import Message, Unsure
+from evbus_like.engine.errors import LifecycleError, Refused, RpcError, RpcTimeout, UnknownOutcome, UnserializableValue
+from evbus_like.engine.message import Message
 from evbus_like.engine.rpc import client as engine_client
 from evbus_like.engine.rpc.send_buffer import SendBuffer
 from evbus_like.testing import eventually, running
@@ -246,7 +246,7 @@ class TestPost:
         await asyncio.sleep(0.02)
         post.put(self.letter(), outcomes.append)
         await eventually(lambda: len(outcomes) == 2, HANG)
-        assert all(isinstance(each, Unsure) for each in outcomes)
+        assert all(isinstance(each, UnknownOutcome) for each in outcomes)
         assert post.open == 0
         post.close()
 
@@ -257,7 +257,7 @@ class TestPost:
         post, outcomes = SendBuffer(send, "test", within=0.05), []
         post.put(self.letter(), outcomes.append)
         await eventually(lambda: len(outcomes) == 1, HANG)
-        assert isinstance(outcomes[0], Unsure)
+        assert isinstance(outcomes[0], UnknownOutcome)
         post.close()
 
     async def test_what_send_raises_is_the_outcome_of_those_that_it_has_not_settled(self):
@@ -283,7 +283,7 @@ class TestPost:
         post.put(self.letter(), outcomes.append)
         post.close()
         assert len(outcomes) == 2
-        assert all(isinstance(each, Unsure) for each in outcomes)
+        assert all(isinstance(each, UnknownOutcome) for each in outcomes)
 
 
 async def test_services_serve_beside_handlers_and_their_puts_are_safe_before_the_answer(app):

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from evbus_like.engine.errors import BadRequest, RemoteError, RpcError
-from evbus_like.engine.message import Unroutable
+from evbus_like.engine.errors import BadRequest, RemoteError, RpcError, Unroutable
 from evbus_like.engine.rpc import wire
 from evbus_like.testing import eventually
 from tests.rpc import client, raw, serving

@@ -53,17 +53,17 @@ Taken back. A source that must let some events of a feed go, and not the feed, s
 it any more, and nothing is settled for it. `event.busy` tells those that a handler is at work on: wait for them.
 
 Loss. `subscribe` and `receive` raise where the source cannot be reached or is lost (errors of
-evbus_like.engine.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,
+evbus_like.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,
 subscribe again, for ever. Events of the lost feed are never settled: they must come again, with `redelivered` set.
 `ack` may raise for a lost feed; its events come again too. It is called with no events to ask whether the feed is lost.
 
 Calls. A source with `send` carries requests and answers. Each letter goes to its `exchange` by its `routing_key`, and
 arrives as an event whose `reply_to` and `correlation_id` are the letter's. `letter.settle(None)` says that it is safe,
 `letter.settle(error)` that it is not: Unroutable for one that `must_arrive` and that no queue takes, TransientError
-where it is certainly not there and may be sent again, DestinationRefused where that would not help, Unsure where nobody
-knows. Raising is the outcome of all letters that are not settled. Subscriptions of calls (`subscription.of_calls`) are
-to `subscription.exchange` whatever the profile says of events, and their queue goes `subscription.expires` seconds
-after its last reader has.
+where it is certainly not there and may be sent again, DestinationRefused where that would not help, UnknownOutcome
+where nobody knows. Raising is the outcome of all letters that are not settled. Subscriptions of calls
+(`subscription.of_calls`) are to `subscription.exchange` whatever the profile says of events, and their queue goes
+`subscription.expires` seconds after its last reader has.
 
 At least once: nothing is settled before `ack`, `requeue`, `retry` or `dead`; `retry` and `dead` keep the event until
 its copy is safe.

@@ -18,9 +18,10 @@ from evbus_like.engine.errors import (
     RpcTimeout,
     TransientError,
     UnknownService,
+    Unroutable,
     UnserializableValue,
 )
-from evbus_like.engine.message import Message, Unroutable
+from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Source
 from evbus_like.engine.rpc.send_buffer import SendBuffer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from evbus_like.engine.errors import TransientError
-from evbus_like.engine.message import Message, Outcome, Unsure
+from evbus_like.engine.errors import TransientError, UnknownOutcome
+from evbus_like.engine.message import Message, Outcome
 
 Send = Callable[[Sequence[Message]], Awaitable[None]]
 MOST_OPEN = 100_000  # letters of which the source has not said what became of them; more are not sent
@@ -66,7 +66,7 @@ class SendBuffer:
             async with asyncio.timeout(self._within):
                 await self._send(letters)
         except TimeoutError:
-            self._give_up(letters, Unsure(f"{self._name} took nothing for {self._within:g} s"))
+            self._give_up(letters, UnknownOutcome(f"{self._name} took nothing for {self._within:g} s"))
         except Exception as error:
             self._give_up(letters, error)
 
@@ -82,7 +82,7 @@ class SendBuffer:
             if deadline > now:
                 self._timer = loop.call_at(deadline, self._look)
                 break
-            letter.settle(Unsure(f"{self._name} said nothing for {self._within:g} s"))
+            letter.settle(UnknownOutcome(f"{self._name} said nothing for {self._within:g} s"))
 
     def close(self) -> None:
         """Give up what is under way."""
@@ -92,4 +92,4 @@ class SendBuffer:
         for task in self._tasks:
             task.cancel()
         self._waiting.clear()
-        self._give_up(list(self._open), Unsure("the bus has stopped"))
+        self._give_up(list(self._open), UnknownOutcome("the bus has stopped"))

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from evbus_like.engine.errors import DestinationRefused, Refused, UnknownService, UnserializableValue
-from evbus_like.engine.message import Message, Outcome, Unroutable
+from evbus_like.engine.errors import DestinationRefused, Refused, UnknownService, Unroutable, UnserializableValue
+from evbus_like.engine.message import Message, Outcome
 from evbus_like.engine.middleware import ANSWER, Middleware, MiddlewareMessage
 from evbus_like.engine.receiving.cancellation import calm
 from evbus_like.engine.receiving.disposition import BACK, DONE, LATER, Disposition

@@ -53,7 +53,7 @@ shorter list says that the rest was not tried. What was not delivered stays firs
 open. Raise where the whole batch failed, or where nobody can know: the lane calls close, waits, calls open, and sends
 the batch again. So what was delivered before a raise may be delivered twice.
 
-Errors, from evbus_like.engine.errors; the kind decides what the lane does:
+Errors, from evbus_like.errors; the kind decides what the lane does:
 
     TransientError        connection lost, broker busy: the events wait, and are sent again after a backoff
     PoisonEvent           this event can never be delivered: it is dead-lettered, the next one goes on

@@ -8,6 +8,6 @@ A plugin is one file with two functions and a constant::
     def load(hub, data: bytes):                # bytes become a body again
 
 `dump` is called once for an event, however many destinations share the serializer, in the event loop: it must not
-block. It may raise anything; `evbus_like.engine.errors.SerializeError` lets it name the place in the body.
+block. It may raise anything; `evbus_like.errors.SerializeError` lets it name the place in the body.
 `evbus_like.engine.values.plain` turns a body into builtins by the same table that json, msgpack and yaml keep.
 """

@@ -13,7 +13,7 @@ import builtins
 import json
 import os
 
-from evbus_like.engine import errors
+from evbus_like import errors
 
 ACCT = ["jsonl"]
 OPTIONS = {

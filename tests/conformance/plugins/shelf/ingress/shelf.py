@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from evbus_like.engine.errors import PoisonEvent
+from evbus_like.errors import PoisonEvent
 
 ACCT = ["shelf"]
 OPTIONS = {
