@@ -18,7 +18,8 @@ SUPPORTED = "0.14"
 CLIENT = ("_conns", "_md_update_fut", "_metadata_update")
 PRODUCER = ("_closed", "_sender.sender_task")
 COORDINATOR = ("check_errors", "commit_offsets", "fetch_committed_offsets", "coordinator_id", "generation")
-COORDINATOR_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task")
+GROUP_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+NO_GROUP_TASKS = ("_reset_committed_task",)
 FETCHER_TASKS = ("_fetch_task", "_pending_tasks")
 CREDENTIALS = {
     "ssl_context": "_ssl_context",
@@ -40,8 +41,8 @@ def check_consumer(consumer: Any) -> None:
     """Check a consumer that has started; raises DestinationRefused as `check_producer` does."""
     _check(consumer, ("_client", "_closed", "_coordinator", "_fetcher", "_group_id"))
     _check(consumer._client, (*CLIENT, *CREDENTIALS.values()))
-    if consumer._group_id is not None:
-        _check(consumer._coordinator, (*COORDINATOR, *COORDINATOR_TASKS))
+    grouped = consumer._group_id is not None
+    _check(consumer._coordinator, (*COORDINATOR, *GROUP_TASKS) if grouped else NO_GROUP_TASKS)
     _check(consumer._fetcher, FETCHER_TASKS)
 
 
@@ -104,7 +105,7 @@ def sender_of(producer: Any) -> asyncio.Task[None] | None:
 
 def tasks_of(consumer: Any) -> list[asyncio.Task[Any]]:
     """Give the tasks that a consumer has running."""
-    found = [getattr(consumer._coordinator, name, None) for name in COORDINATOR_TASKS]
+    found = [getattr(consumer._coordinator, name, None) for name in (*GROUP_TASKS, *NO_GROUP_TASKS)]
     found += [getattr(consumer._fetcher, "_fetch_task", None), *getattr(consumer._fetcher, "_pending_tasks", ())]
     return [task for task in found if task is not None]
 
