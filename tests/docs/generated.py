@@ -9,13 +9,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.docs.blocks import DOCS
+from tests.docs import roads
+from tests.docs.blocks import DOCS, ROOT
 from tests.faults import table
 from tests.mutations import listing
 
 PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "faults": (DOCS / "reference/faults.md", table.markdown),
     "mutants": (DOCS / "promises.md", listing.markdown),
+    "roads": (ROOT / "CONTRIBUTING.md", lambda: roads.markdown(roads.in_a_process())),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from evbus_like.testing import eventually
 from tests.faults.soak.run import Child
 from tests.faults.soak.side import recorded
-from tests.faults.soak.tally import ConsumerStats
+from tests.faults.soak.tally import Tally
 
 KILLS = 3
 
@@ -36,7 +36,7 @@ async def test_no_event_whose_put_returned_is_lost_when_the_process_is_killed(si
     finally:
         await child.close()
     # Then every put that returned has arrived, in order
-    tally = ConsumerStats()
+    tally = Tally()
     for message in await site.arrived():
         tally.note(message.key, message.number)
     put = {key: numbers for (_, key), numbers in recorded(child.side_file).items()}

@@ -8,7 +8,7 @@ import pytest
 from evbus_like.engine.outbox import Outbox
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.side import Reading, SideFile, highest, recorded
-from tests.faults.soak.tally import ConsumerStats, twice
+from tests.faults.soak.tally import Tally, twice
 from tests.faults.soak.wal import committed, cut_log, log_of, spoil_uncommitted
 from tests.unit.outboxes import append_one, make, opened
 
@@ -16,7 +16,7 @@ P, K = "steady-durable-amqp", "steady-durable-amqp.eu"
 
 
 def noted(*numbers):
-    tally = ConsumerStats()
+    tally = Tally()
     for number in numbers:
         tally.note(K, number, f"id-{number}")
     return tally
