@@ -2,7 +2,7 @@
 
 import pytest
 
-from evbus_like.engine.event import Event
+from evbus_like.plugin import Event
 from evbus_like.testing.conformance import Record, SourceConformance, SourceFeatures, SourceTarget
 
 

@@ -1,70 +1,88 @@
-"""The contract of an egress plugin, and its documentation.
+"""The contract of an egress plugin.
 
-A plugin brings events from one kind of source to the handlers of an application. It is one file::
+An egress plugin receives events from one kind of source, for the handlers of an application. It is one file::
 
-    ACCT = ["pigeon"]                          # the providers of a credentials file that it takes
+    ACCT = ["pigeon"]                          # the providers of a credentials file that it handles
 
-    async def subscribe(hub, ctx, subscription)      # begin to receive; gives the feed, any object
-    async def receive(hub, ctx, feed)                # wait for the next events: a list of ReceivedEvent, not empty
-    async def ack(hub, ctx, feed, events)            # these events are dealt with
-    async def requeue(hub, ctx, feed, event)         # give the event back; it comes again, here or elsewhere
-    async def dead(hub, ctx, feed, event, reason)    # put it to the dead letters; returns when it is safe there
-    async def unsubscribe(hub, ctx, feed)            # end the feed; what is not settled is given back
+    async def subscribe(hub, ctx, subscription)      # start to receive, return the feed (any object)
+    async def receive(hub, ctx, feed)                # wait for the next events: a list of ReceivedEvent, never empty
+    async def ack(hub, ctx, feed, events)            # these events are handled
+    async def requeue(hub, ctx, feed, event)         # return the event; it is delivered again, here or elsewhere
+    async def dead(hub, ctx, feed, event, reason)    # dead-letter the event; return when the dead letter is safe
+    async def unsubscribe(hub, ctx, feed)            # end the feed; unsettled events return to the source
 
-`ctx.acct` is the data of one profile; `ctx` is shared by all handlers of the profile, and the plugin may keep its
-connection on it, under any other name. `ctx.profile` is the profile's name.
+The types and errors below are in `evbus_like.plugin` and `evbus_like.errors`. `plugin.EgressPlugin` lets mypy check the
+file.
 
-`subscription` is a `evbus_like.engine.receiving.subscription.Subscription`. It says of which `source` service and which
-`event_types` (with the patterns of AMQP's topic exchanges; `subscription.wants(event_type)` knows them), how the
-`queue`, or consumer group, is called, and whether it is `reliable`, `auto_delete`, `exclusive`. Handlers that name the
-same queue share its events: pools and singletons are made of nothing else. Events of a service come from the place
-that the profile names, else from the one called `subscription.exchange`. What was given up goes to `subscription.dead`.
+`ctx` is a `plugin.Context` of one profile. `ctx.acct` is the profile's data, `ctx.profile` its name. All handlers of
+the profile share it. Keep a connection on it under any other name.
 
-An event is a `evbus_like.engine.receiving.received.ReceivedEvent`: raw bytes, routing_key (the event's type), service,
-id, headers, content_type, timestamp, redelivered, attempt, order, token. `evbus-id` in the headers is the id where the
-source has no place of its own for it. `token` is yours.
+`subscription` is a `plugin.Subscription`::
+
+    source, event_types   the service whose events are wanted, and their types: names, or patterns of AMQP's topic
+                          exchanges; subscription.wants(event_type) matches them
+    queue                 the name of the queue or consumer group; handlers with the same queue share its events, which
+                          is all that pools and singletons need
+    exchange              where the service's events come from, unless the profile names another place
+    dead                  the name of the queue or topic for dead letters
+    reliable              keep events while nobody receives; auto_delete, exclusive: remove the queue with its reader
+    prefetch              how many events may be received and unsettled
+    since                 where a new queue begins: None, "earliest", "latest", an offset or a datetime; needs REWINDS
+    of_calls, expires     see Calls
+
+A `plugin.ReceivedEvent` is made of raw (bytes), routing_key (the event's type), service, id, headers, content_type,
+timestamp (seconds since 1970), redelivered, attempt, order and token. If the source has no field for an id, take it
+from the header "evbus-id". Headers keep their types where the source has types; a source that only has bytes gives them
+as text. `token` is the plugin's own.
 
 Optional::
 
-    OPTIONS = {"loft": (str, "which loft the pigeons come to")}       # beside those of the ingress plugin
-    REQUIRES = ["pigeonlib"]
-    REWINDS = True                             # `since` of a handler may be used
-    async def retry(hub, ctx, feed, event, delay)    # give the event again after `delay` seconds, attempt counted
-    async def send(hub, ctx, feed, letters)    # for calls: write letters (evbus_like.engine.message), in order, and
-                                               # settle each, then or later: it arrived, Unroutable, or another error
-    async def open(hub, ctx)                   # called before the first subscribe, and after close
-    async def close(hub, ctx)                  # all feeds have ended, or an open has failed: let go of the connection
-    def validate(hub, ctx)                     # check the profile, connect to nothing; raises ProfileError
-    def check(hub, ctx, subscription)          # check a subscription, connect to nothing; raises HandlerError
+    OPTIONS = {"loft": (str, "which loft the pigeons come to")}       # in addition to the ingress plugin's
+    REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
+    REWINDS = True                             # the source supports `since`
+    async def retry(hub, ctx, feed, event, delay)    # deliver the event again after `delay` seconds, attempt + 1
+    async def send(hub, ctx, feed, messages)         # carry calls, see Calls
+    async def open(hub, ctx)                   # called before the first subscribe and after close
+    async def close(hub, ctx)                  # all feeds have ended, or open has failed: disconnect
+    def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
+    def check(hub, ctx, subscription)          # check a subscription without connecting; raise HandlerError
 
-Without `retry`, an event that is handled again later is kept by the engine meanwhile, unsettled.
+Without `retry`, the engine keeps an event that is to be handled again, unsettled.
 
-Bounds. At most `subscription.prefetch` events may be received and not settled; the engine calls `receive` only while
-there is room, and a list may overshoot it by its own length. Bound what the source sends ahead the same way.
-
-Cancelling. `receive` is cancelled at a stop, and no event may be lost by that: what was taken and not returned is given
-by the next call, or back to the source. All other calls have the profile's `timeout`.
-
-Order. Events of the same `order` are handled one after another, in the order of `receive`; None means that any order
-will do. An event that is retried or held keeps those of its order waiting, where there is no `retry`; one that has an
-order and is to be requeued is held, too, and `requeue` is called for the others alone.
-
-Taken back. A source that must let some events of a feed go, and not the feed, sets `event.revoked`: no handler begins
-it any more, and nothing is settled for it. `event.busy` tells those that a handler is at work on: wait for them.
-
-Loss. `subscribe` and `receive` raise where the source cannot be reached or is lost (errors of
-evbus_like.errors: TransientError, DestinationRefused). The engine then calls unsubscribe and, after a backoff,
-subscribe again, for ever. Events of the lost feed are never settled: they must come again, with `redelivered` set.
-`ack` may raise for a lost feed; its events come again too. It is called with no events to ask whether the feed is lost.
-
-Calls. A source with `send` carries requests and answers. Each letter goes to its `exchange` by its `routing_key`, and
-arrives as an event whose `reply_to` and `correlation_id` are the letter's. `letter.settle(None)` says that it is safe,
-`letter.settle(error)` that it is not: Unroutable for one that `must_arrive` and that no queue takes, TransientError
-where it is certainly not there and may be sent again, DestinationRefused where that would not help, UnknownOutcome
-where nobody knows. Raising is the outcome of all letters that are not settled. Subscriptions of calls
-(`subscription.of_calls`) are to `subscription.exchange` whatever the profile says of events, and their queue goes
-`subscription.expires` seconds after its last reader has.
-
-At least once: nothing is settled before `ack`, `requeue`, `retry` or `dead`; `retry` and `dead` keep the event until
+At least once. Nothing is settled before `ack`, `requeue`, `retry` or `dead`. `retry` and `dead` keep the event until
 its copy is safe.
+
+Bounds. At most `subscription.prefetch` events may be received and unsettled. The engine calls `receive` only while
+there is room; one list may exceed the bound by its own length. Limit what the source sends ahead in the same way.
+
+Cancellation. `receive` is cancelled at a stop. No event may be lost by that: what was taken and not returned is
+returned by the next call, or goes back to the source. All other calls have the profile's `timeout` as their deadline.
+
+Order. Events with the same `order` are handled one after another, as `receive` returned them; None means any order.
+Without `retry`, an event that is retried holds back the others of its order. An event with an order that is to be
+requeued is held as well: `requeue` is called for events without an order only.
+
+Revoked events. A source that must give up some events of a feed, but not the feed, sets `event.revoked`: no handler
+starts on such an event, and nothing settles it. `event.busy` is true while a handler runs: wait for it.
+
+Loss. `subscribe` and `receive` raise TransientError or DestinationRefused if the source cannot be reached or is lost.
+The engine then calls unsubscribe and, after a backoff, subscribe, for ever. Events of the lost feed are never settled;
+the source must deliver them again, with `redelivered` set. `ack` may raise for a lost feed. It is also called with no
+events, to find out whether the feed is lost.
+
+Calls. `send` carries requests and answers. Each `plugin.Message` goes to its `exchange` with its `routing_key`, in
+order, and arrives as an event with the same `reply_to` and `correlation_id`. Call `message.settle(outcome)` for each,
+then or later::
+
+    None                  the broker has it
+    Unroutable            `must_arrive` is set, and no queue took it
+    TransientError        it was certainly not taken; it may be sent again
+    DestinationRefused    it was not taken, and sending it again does not help
+    UnknownOutcome        nobody knows
+
+An exception from `send` is the outcome of all messages that are not settled. A subscription with `of_calls` reads from
+`subscription.exchange` whatever the profile says of events, and its queue is removed `subscription.expires` seconds
+after its last reader has left.
+
+This file defines no function: pop would require the signature of every plugin.
 """

@@ -9,16 +9,8 @@ from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
 
-from evbus_like.engine.errors import (
-    DeliveryError,
-    DestinationRefused,
-    PoisonEvent,
-    ProfileError,
-    TransientError,
-    UnknownOutcome,
-)
+from evbus_like.engine.errors import ProfileError, TransientError
 from evbus_like.engine.event import Event
-from evbus_like.engine.failure import classify
 from evbus_like.engine.sending.destination import Outcomes
 from evbus_like.hub import secrets
 
@@ -35,7 +27,7 @@ class PluginDestination:
         self.provider = provider
         self.profile = profile
         self.data = _copy(data or {})  # for ever as it was, whatever plugin and caller do to theirs
-        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)))
+        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)), profile=profile)
         self.ctx.blocked = self._blocked
         self.on_blocked: Callable[[str | None], None] = _unheard
         self.secrets = secrets.find(data)
@@ -79,7 +71,10 @@ class PluginDestination:
             outcomes = await self._call(self._batch, self.ctx, events)
             if outcomes is None:
                 return None
-            return [self._clean(outcome) if isinstance(outcome, Exception) else outcome for outcome in outcomes]
+            return [
+                secrets.clean(outcome, self.secrets) if isinstance(outcome, Exception) else outcome
+                for outcome in outcomes
+            ]
         for event in events:
             values = {"ctx": self.ctx, "routing_key": event.routing_key, "body": event.body}
             await self._call(self._publish, **{name: values[name] for name in self._parameters})
@@ -103,25 +98,10 @@ class PluginDestination:
             result = function(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
         except Exception as error:
-            clean = self._clean(error)
+            clean = secrets.clean(error, self.secrets)
             if clean is error:
                 raise
         raise clean  # out here, so that the exception with the secret is not its context
-
-    def _clean(self, error: Exception) -> Exception:
-        """Give the exception, or one of the same kind without the secrets that it would show."""
-        if not secrets.leaks(error, self.secrets):
-            return error
-        text = secrets.redact(str(error), self.secrets)
-        kind = classify(error)
-        for known in (TransientError, PoisonEvent, DestinationRefused, UnknownOutcome, DeliveryError):
-            if isinstance(kind, known):
-                return known(text)
-        return _Redacted(f"{type(error).__name__}: {text}")
-
-
-class _Redacted(Exception):
-    """Stands for an exception of a client library whose text held a secret."""
 
 
 def _copy(data: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
 
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -82,7 +82,7 @@ class PluginSource:
             received: Sequence[ReceivedEvent] = await self._receive(self.ctx, feed)
             return received
         except Exception as error:
-            clean = self._clean(error)
+            clean = secrets.clean(error, self.secrets, TransientError)
         except asyncio.CancelledError:
             clean = _not_ours()
         raise clean
@@ -139,20 +139,10 @@ class PluginSource:
         try:
             return await self._call_of[name](self.ctx, *args)
         except Exception as error:
-            clean = self._clean(error)
+            clean = secrets.clean(error, self.secrets, TransientError)
         except asyncio.CancelledError:
             clean = _not_ours()
         raise clean  # out here, so that the exception with the secret is not its context
-
-    def _clean(self, error: Exception) -> Exception:
-        """Give the exception, or one of the same kind without the secrets that it would show."""
-        if not secrets.leaks(error, self.secrets):
-            return error
-        text = secrets.redact(str(error), self.secrets)
-        for known in (DestinationRefused, TransientError, DeliveryError):
-            if isinstance(error, known):
-                return known(text)
-        return TransientError(f"{type(error).__name__}: {text}")
 
 
 def _not_ours() -> Exception:

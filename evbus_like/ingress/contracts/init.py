@@ -1,71 +1,84 @@
-"""The contract of an ingress plugin, and its documentation.
+"""The contract of an ingress plugin.
 
-A plugin takes events to one kind of destination. It is one file. The smallest has two names::
+An ingress plugin delivers events to one kind of destination. It is one file. The smallest has two names::
 
-    ACCT = ["pigeon"]                          # the providers of a credentials file that it takes
+    ACCT = ["pigeon"]                          # the providers of a credentials file that it handles
 
     async def publish(hub, ctx, routing_key, body: bytes):
-        ...                                    # returns when the destination has the event, raises when not
+        ...                                    # returns when the destination has the event, else raises
 
-`ctx.acct` is the data of one profile, `ctx.blocked` a function (see Blocked). The plugin may keep its connection on
-`ctx`, under any other name. Plugins of pop-evbus 7, `publish(hub, ctx, body)`, work unchanged.
+The types and errors below are in `evbus_like.plugin` and `evbus_like.errors`. `plugin.IngressPlugin` and
+`plugin.BatchIngressPlugin` let mypy check the file. Plugins of pop-evbus 7, `publish(hub, ctx, body)`, work unchanged.
+
+`ctx` is a `plugin.Context` of one profile. `ctx.acct` is the profile's data, `ctx.profile` its name, `ctx.blocked` a
+function (see Blocked). Keep a connection on `ctx` under any other name. Two profiles have two contexts.
 
 Constants, all optional but ACCT::
 
-    OPTIONS = {"loft": (str, "which loft the pigeons leave from")}    # name: (type or types, help)
-    REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; missing ones are named at the start
-    LANE = {"batch_events": 100}               # the lane's defaults: the fields of engine/destination.py:LaneOptions
+    OPTIONS = {"loft": (str, "which loft the pigeons leave from")}    # {name: (type or types, help)}
+    REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
+    LANE = {"batch_events": 100}               # defaults of the lane: fields of `plugin.LaneOptions`
 
-With OPTIONS a misspelt option is an error at the start; without it, every option is let through.
+With OPTIONS, an unknown option in a profile is an error at the start. Without it, every option is allowed.
 
-Functions, all optional but one of the first two. Those with `async` may be plain functions that never block::
+Functions. One of the first two is required. Those with `async` may also be plain functions that never block::
 
-    async def publish(hub, ctx, routing_key, body)
-    async def publish_batch(hub, ctx, events)  # goes before publish; events have id, routing_key, body (bytes),
-                                               # headers (or None), key (or None), timestamp, content_type, profile
-    def publish_now(hub, ctx, events)          # beside publish_batch, where nothing is connected: delivers the first
-                                               # events that need no waiting, gives their number; the rest goes there
+    async def publish(hub, ctx, routing_key, body)  # deliver one event
+    async def publish_batch(hub, ctx, events)  # deliver many; used instead of publish where both exist
+    def publish_now(hub, ctx, events)          # deliver the first events without waiting, return how many; the rest
+                                               # goes to publish_batch. Only for plugins without open
     async def open(hub, ctx)                   # connect; called before the first publish and after every close
-    async def close(hub, ctx)                  # let go of the connection; may be called when nothing is open
-    async def ping(hub, ctx)                   # for `evbus check`, after open; returns if the destination answers
-    def validate(hub, ctx)                     # check the profile, connect to nothing; raises ProfileError
-    def limits(hub, ctx)                       # like LANE, worked out from the profile
+    async def close(hub, ctx)                  # disconnect; may be called when nothing is open
+    async def ping(hub, ctx)                   # `evbus check` calls it after open; return if the destination answers
+    def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
+    def limits(hub, ctx)                       # return LANE, computed from the profile
 
-Import heavy libraries inside functions: pop loads every plugin at the start.
+An event is a `plugin.Event`. It has id (str), routing_key (str), body (bytes), content_type (str), headers (a dict, or
+None), key (str, bytes or None), timestamp (seconds since 1970) and profile. Header names are text of 1 to 128 bytes;
+values are str, int of 64 bits, float, bool, bytes, None or a list of str. Lanes share events: do not change them.
 
-Order. A lane gives its events in the order in which they were accepted. Deliver them in that order where the
-destination has one. Events are shared with other lanes: change nothing in them.
+An event of a service has the header `plugin.SERVICE_HEADER` ("evbus-service"). `plugin.service_of(event)` returns the
+service, or None, and `plugin.events_of(service)` the name of its exchange or topic. Deliver it there, with the routing
+key as its type, unless the profile names another place. It is no error if nobody receives it.
 
-Concurrency. For one profile, never two calls at once. Two profiles have two `ctx` and run side by side.
+Import heavy libraries inside functions: pop imports every plugin at the start. For TLS, pass the profile's `ssl`
+mapping to `plugin.tls_context`, which returns an ssl.SSLContext or raises ProfileError.
 
-Deadlines. open and publish are cancelled after the profile's `timeout`; after publish, that counts as UnknownOutcome.
+Order. A lane passes events in the order in which they were accepted. Keep it where the destination has an order.
 
-Blocked. A destination that is there and takes nothing for now, but will read later what it was given (RabbitMQ's
-memory alarm): call `ctx.blocked(reason)` when you hear of it, also in the middle of a publish, and `ctx.blocked(None)`
-when it is over. Call it in the event loop of open and publish. Meanwhile the lane's state is "blocked", with your
-reason; the deadline of the publish under way stands still, so nothing is sent twice; and no other publish is called.
-As nobody else looks at the clock, it is for destinations whose dead connections you notice: then let the publish raise,
-and where there is none, call `ctx.blocked(None)`. close ends a block, too.
+Concurrency. The bus never runs two calls for one profile at once. Calls for different profiles run side by side.
 
-Outcomes. publish_batch returns None where every event was delivered. Else it returns one entry for each event, in
-order: for a delivered one None, or a mapping that its receipt shows under `answers`; an exception for another; a
-shorter list says that the rest was not tried. What was not delivered stays first in the lane, and the connection stays
-open. Raise where the whole batch failed, or where nobody can know: the lane calls close, waits, calls open, and sends
-the batch again. So what was delivered before a raise may be delivered twice.
+Deadlines. open and publish are cancelled after the profile's `timeout`. For publish that counts as UnknownOutcome.
 
-Errors, from evbus_like.errors; the kind decides what the lane does:
+Outcomes. publish_batch returns None if every event was delivered. Otherwise it returns one entry per event, in order:
 
-    TransientError        connection lost, broker busy: the events wait, and are sent again after a backoff
-    PoisonEvent           this event can never be delivered: it is dead-lettered, the next one goes on
-    DestinationRefused    wrong password, missing exchange: all events wait, retried slowly, reported once
-    UnknownOutcome        sent, but no answer came: sent again, and may arrive twice
-    ProfileError          from validate only: the profile is wrong, and the bus does not start
+    None                  delivered
+    a mapping             delivered; the receipt shows it under `answers`
+    an exception          not delivered; the kind decides what happens, see Errors
 
-Any other TimeoutError counts as UnknownOutcome, any other OSError as TransientError. An exception of unknown kind is
-tried three times, event by event, then the event is dead-lettered. Say what a person can do about it. Secrets of the
-profile are taken out of every error.
+A shorter list means that the rest was not tried. Events that were not delivered stay first in the lane, and the
+connection stays open. Raise if the whole batch failed or the outcome is unknown. The lane then calls close, waits,
+calls open and sends the whole batch again, so events that were delivered before the exception may be delivered twice.
 
-close flushes nothing. An event counts as delivered only when publish has returned, so there is nothing to flush.
+Errors. The class decides what the lane does:
 
-No function stands in this file: a signature here would shut other people's plugins out.
+    TransientError        connection lost, broker busy: keep the events, retry after a backoff
+    PoisonEvent           this event can never be delivered: dead-letter it, continue with the next
+    DestinationRefused    wrong password, missing exchange: keep all events, retry slowly, report it once
+    UnknownOutcome        sent but not confirmed: send again; the event may arrive twice
+    ProfileError          from validate and limits only: the profile is wrong, and the bus does not start
+
+Any other TimeoutError counts as UnknownOutcome, any other OSError as TransientError. After any other exception each
+event is tried three times, then dead-lettered. Say in the message what a person can do. The bus removes the profile's
+secrets from every error.
+
+Blocked. A destination may be connected but accept nothing for now (RabbitMQ's memory alarm). Call `ctx.blocked(reason)`
+when that begins, also during a publish, and `ctx.blocked(None)` when it ends, in the event loop of open and publish.
+Meanwhile the lane's state is "blocked", the deadline of the current publish is paused, so nothing is sent twice, and no
+other publish starts. Because the deadline is paused, the plugin must notice a dead connection itself: make the current
+publish raise, or call `ctx.blocked(None)` if there is none. close ends a block, too.
+
+Close. close has nothing to flush: an event is delivered only when publish has returned.
+
+This file defines no function: pop would require the signature of every plugin.
 """

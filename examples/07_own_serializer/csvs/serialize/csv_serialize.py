@@ -3,15 +3,15 @@
 import csv
 import io
 
-from evbus_like.engine import errors, values
+from evbus_like import errors, plugin
 
-__virtualname__ = "csv"  # so named because a file csv.py would stand in the way of the library
+__virtualname__ = "csv"  # so named because a file csv.py would hide the library
 CONTENT_TYPE = "text/csv"
 
 
 def dump(hub, data) -> bytes:
     """Serialize a body; raises SerializeError, which names the place in the body."""
-    row = values.plain(data, False)
+    row = plugin.plain(data, False)
     if not isinstance(row, list):
         raise errors.SerializeError(f"body is a {type(data).__name__}; a line of CSV is made of a list")
     text = io.StringIO()

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from evbus_like.engine.receiving import received
+from evbus_like import plugin
 
 ACCT = ["pigeon"]
 OPTIONS = {"path": (str, "the file"), "exchange": (str, "the exchange"), "absent": (bool, "nothing is there")}
@@ -36,7 +36,7 @@ def _lines(ctx):
 
 def _event(line, feed):
     raw = line["raw"].encode() if "raw" in line else json.dumps(line["body"]).encode()
-    return received.ReceivedEvent(
+    return plugin.ReceivedEvent(
         raw,
         line["type"],
         feed["subscription"].source,
