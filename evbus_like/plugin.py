@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.engine.message import Message
-from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
 from evbus_like.engine.values import convert, finite, plain, simple
@@ -62,6 +62,7 @@ __all__ = [
     "Subscription",
     "Validates",
     "convert",
+    "dead_letter_headers",
     "events_of",
     "finite",
     "plain",

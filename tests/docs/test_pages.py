@@ -89,14 +89,6 @@ def test_make_run_ends_with_the_table(tmp_path):
     assert "329 read back from memory, 329 with equal bodies" in ran.stdout
 
 
-def test_the_plugin_of_the_page_on_plugins_passes_the_conformance_suite(tmp_path):
-    (suite,) = [block.text for block in blocks(DOCS / "plugins.md") if "IngressConformance" in block.text]
-    (tmp_path / "test_jsonl.py").write_text(suite)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    ran = run([sys.executable, "-m", "pytest", "-q"], tmp_path, PYTHONPATH=str(ROOT / "examples/06_own_ingress"))
-    assert ran.returncode == 0, ran.stdout
-
-
 def test_the_test_that_the_page_on_the_hub_shows_passes(tmp_path):
     (test,) = [block.text for block in blocks(DOCS / "reference/hub.md") if "async with running" in block.text]
     (tmp_path / "test_sale.py").write_text(test)

@@ -1,0 +1,158 @@
+"""The page on plugins is followed to the letter: its files become a package, which is installed and tested."""
+
+import dataclasses
+import inspect
+import re
+import shutil
+import sys
+
+import pytest
+
+from evbus_like import errors, plugin
+from evbus_like.testing.conformance import Features, SourceFeatures, SourceTarget, Target
+from tests.docs.blocks import DOCS, blocks, matches, run, session
+
+PAGE = DOCS / "plugins.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+FILES = {block.caption: block.text for block in blocks(PAGE) if block.caption}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The folder of the page's tests, beside the installed package."""
+    source, made = tmp_path_factory.mktemp("evbus-pigeon"), tmp_path_factory.mktemp("elsewhere")
+    for name, text in FILES.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(made / "site"), str(source)]
+    ran = run(command, source)
+    assert ran.returncode == 0, ran.stdout
+    for name in ("tests", "pyproject.toml", "check_types.py", "credentials.yml"):
+        (shutil.copytree if (source / name).is_dir() else shutil.copy)(source / name, made / name)
+    (made / "credentials.yml").chmod(0o600)
+    return made
+
+
+def followed(project, command):
+    return run(command, project, PYTHONPATH=str(project / "site"))
+
+
+def test_the_destination_of_the_page_passes_the_conformance_suite(project):
+    (shown,) = [block.text for block in blocks(PAGE) if block.language == "console"]
+    ((command, expected),) = session(shown)
+    ran = followed(project, command)
+    assert ran.returncode == 0, ran.stdout
+    assert matches([f"...{expected[-1]}..."], ran.stdout), ran.stdout
+
+
+def test_the_source_of_the_page_passes_the_conformance_suite(project):
+    ran = followed(project, "pytest tests/test_spool.py")
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"27 passed, 7 skipped", ran.stdout), ran.stdout
+
+
+PROGRAM = """
+import asyncio
+from evbus_like.testing import new_hub
+
+async def main():
+    hub = new_hub()
+    contexts = {"match_plugin": "prefix", "shout": {"ord": {"prefix": "heard", "serializer": "csv"}}}
+    listener = asyncio.create_task(hub.evbus.init.start(contexts))
+    await hub.evbus.init.join()
+    await hub.evbus.broker.put("one", ["ann", 3], profile="orders", confirm="delivered")
+    await hub.evbus.broker.put("two", ["ben", 4], profile="other")
+    await hub.evbus.init.stop()
+    await listener
+
+asyncio.run(main())
+"""
+
+
+def test_the_smallest_destination_the_serializer_and_the_matcher_of_the_page_work_together(project):
+    ran = followed(project, [sys.executable, "-c", PROGRAM])
+    assert ran.stdout.startswith("heard one ann,3"), ran.stdout
+    assert "ben" not in ran.stdout
+
+
+def test_the_credentials_file_of_the_page_is_accepted(project):
+    ran = followed(project, "evbus explain orders.new --acct-file credentials.yml")
+    assert ran.returncode == 0, ran.stdout
+    assert "reaches 1 of 1 profile" in ran.stdout
+
+
+def test_mypy_accepts_the_plugins_of_the_page(project):
+    pytest.importorskip("mypy", reason="make check installs mypy")
+    ran = followed(project, [sys.executable, "-m", "mypy", "--ignore-missing-imports", "check_types.py"])
+    assert ran.returncode == 0, ran.stdout
+
+
+def names(heading):
+    """What the first cells of the table below a heading hold in backquotes, without arguments."""
+    part = re.search(rf"^###? {heading}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)[1]
+    cells = re.findall(r"^\| (`[^|]*) \|", part, re.MULTILINE)
+    found = [re.sub(r"^async |\(.*", "", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    return {name.removeprefix("ctx.") for name in found}
+
+
+def members(protocols):
+    return {name for each in protocols for name in vars(each) if not name.startswith("_")}
+
+
+def public(kind):
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [
+        ("`Features`", {field.name for field in dataclasses.fields(Features)}),
+        ("`SourceFeatures`", {field.name for field in dataclasses.fields(SourceFeatures)}),
+        ("`Target`", public(Target)),
+        ("`SourceTarget`", public(SourceTarget)),
+        ("`ctx`", {"acct", "profile", "blocked"}),
+        (
+            "Functions of a destination",
+            members(
+                [
+                    *(plugin.IngressPlugin, plugin.BatchIngressPlugin, plugin.PublishesNow, plugin.Pings),
+                    *(plugin.HasLimits, plugin.Opens, plugin.Closes, plugin.Validates),
+                ]
+            ),
+        ),
+        (
+            "Functions of a source",
+            members(
+                [
+                    *(plugin.EgressPlugin, plugin.Retries, plugin.Sends, plugin.Checks),
+                    *(plugin.Opens, plugin.Closes, plugin.Validates),
+                ]
+            ),
+        ),
+    ],
+)
+def test_a_table_of_the_page_is_complete(heading, expected):
+    assert names(heading) == expected
+
+
+def test_the_page_names_what_a_source_and_a_destination_get():
+    event, subscription = names("What a destination gets"), names("What a source gets and returns")
+    assert event | {"receipt", "quiet", "seq", "copy"} == public(plugin.Event) | {"profile"}
+    received = set(inspect.signature(plugin.ReceivedEvent).parameters)
+    assert public(plugin.Subscription) - {"wants", "service", "name", "identifier"} <= subscription
+    assert received - {"reply_to", "correlation_id"} <= subscription
+
+
+def test_every_public_name_of_the_page_exists():
+    for module, name in re.findall(r"`evbus_like\.(\w+)\.(\w+)", TEXT):
+        if module in ("errors", "plugin"):
+            assert name in {"errors": errors, "plugin": plugin}[module].__all__, name
+    kinds = set(re.findall(r"`(\w+(?:Error|Event|Refused|Outcome))`", TEXT))
+    builtin = {"TimeoutError", "OSError"}
+    assert kinds - builtin <= {*errors.__all__, *plugin.__all__}
+
+
+def test_every_python_file_of_the_page_imports_only_public_modules():
+    for name, text in FILES.items():
+        for module in re.findall(r"(?:from|import) (evbus_like[\w.]*)", text):
+            assert module in {"evbus_like", "evbus_like.testing.conformance"}, name
