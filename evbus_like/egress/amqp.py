@@ -1,4 +1,4 @@
-"""RabbitMQ as a source of events, with nameko's exchanges and queues: its services may stand on either side.
+"""RabbitMQ as a source, with nameko's exchanges and queues: nameko services can publish to it and share its queues.
 
 .. code-block:: yaml
 
@@ -9,7 +9,10 @@
         exchange: orders      # without it, the topic exchange {source}.events
 """
 
-from evbus_like import errors
+from collections.abc import Sequence
+from typing import Any
+
+from evbus_like import errors, plugin
 from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
@@ -17,7 +20,7 @@ REQUIRES = ["aiormq"]
 OPTIONS = {
     "quorum": (
         bool,
-        "true: reliable queues and those of dead letters are made as quorum queues, replicated; nameko makes none",
+        "true: declare reliable queues and those of dead letters as quorum queues, which are replicated",
     ),
     "dead_letter_exchange": (
         str,
@@ -27,29 +30,29 @@ OPTIONS = {
 }
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def validate(hub, ctx):
+def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.amqp import connect, declare
 
     connect.target(ctx.acct)
     declare.check(ctx.acct)
     if len(ctx.acct.get("dead_letter_exchange", "").encode()) > 255:
-        raise errors.ProfileError("dead_letter_exchange is longer than the 255 bytes that RabbitMQ takes")
+        raise errors.ProfileError("dead_letter_exchange is longer than 255 bytes, RabbitMQ's limit")
 
 
-def check(hub, ctx, subscription):
-    """Check that RabbitMQ can have such a queue; raises HandlerError."""
+def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
+    """Check that RabbitMQ can have the subscription's queue; raises HandlerError."""
     from evbus_like.amqp import queues
 
     queues.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
 
 
-async def subscribe(hub, ctx, subscription):
-    """Declare and bind the subscription's queue, and begin to read it."""
+async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Declare and bind the subscription's queue, and start to read it."""
     from evbus_like.amqp import receiver
 
     if "receiver" not in ctx:
@@ -57,42 +60,43 @@ async def subscribe(hub, ctx, subscription):
     return await ctx.receiver.subscribe(subscription)
 
 
-async def receive(hub, ctx, feed):
+async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.ReceivedEvent]:
     """Wait for events."""
-    return await feed.receive()
+    received: Sequence[plugin.ReceivedEvent] = await feed.receive()
+    return received
 
 
-async def ack(hub, ctx, feed, events):
+async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.ReceivedEvent]) -> None:
     """Acknowledge events."""
     await feed.ack(events)
 
 
-async def requeue(hub, ctx, feed, event):
-    """Give an event back to its queue."""
+async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
+    """Return an event to its queue."""
     await feed.requeue(event)
 
 
-async def retry(hub, ctx, feed, event, delay):
-    """Have a copy wait in a queue of its delay, and acknowledge the event."""
+async def retry(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, delay: float) -> None:
+    """Publish a copy to the queue of its delay, then acknowledge the event."""
     await ctx.receiver.retry(feed, event, delay)
 
 
-async def dead(hub, ctx, feed, event, reason):
-    """Put a copy to the dead letters, and acknowledge the event."""
+async def dead(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, reason: str) -> None:
+    """Publish a copy to the dead letters, then acknowledge the event."""
     await ctx.receiver.dead(feed, event, reason)
 
 
-async def send(hub, ctx, feed, letters):
-    """Write requests or answers of calls; what becomes of each is told to it."""
-    await ctx.receiver.send(letters)
+async def send(hub: Any, ctx: plugin.Context, feed: Any, messages: Sequence[plugin.Message]) -> None:
+    """Publish requests or answers of calls, and settle each."""
+    await ctx.receiver.send(messages)
 
 
-async def unsubscribe(hub, ctx, feed):
+async def unsubscribe(hub: Any, ctx: plugin.Context, feed: Any) -> None:
     """End the feed."""
     await feed.end()
 
 
-async def close(hub, ctx):
+async def close(hub: Any, ctx: plugin.Context) -> None:
     """Close the connections."""
     if "receiver" in ctx:
         await ctx.receiver.close()

@@ -1,62 +1,66 @@
-"""In memory: events that the same process puts to a profile of ingress.internal, with RabbitMQ's ways of sharing them.
+"""Memory as a source: events that this process puts to a profile of ingress.internal, shared as RabbitMQ does.
 
-A service's events go to a topic exchange in memory, and each queue that handlers ask for is a bounded one of this
-process: what is in it when the process ends is gone.
+The events of a service go to a topic exchange in memory, and each handler's queue is a bounded one in this process.
+Events in it are lost when the process ends.
 """
 
-from evbus_like import errors
+from collections.abc import Sequence
+from typing import Any
+
+from evbus_like import errors, plugin
 from evbus_like.hub import conflict
 
 ACCT = ["internal"]
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def check(hub, ctx, subscription):
-    """Refuse a profile all of whose events go to one queue; raises HandlerError."""
+def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
+    """Refuse a profile whose events all go to one queue; raises HandlerError."""
     if key := ctx.acct.get("routing_key"):
         raise errors.HandlerError(
-            f"all events of profile internal:{ctx.profile} go to its queue {key!r}, whatever their service: take"
+            f"all events of profile internal:{ctx.profile} go to its queue {key!r}, whatever their service: use"
             f" another profile, or read the queue with `await hub.ingress.internal.get({key!r})`"
         )
 
 
-async def subscribe(hub, ctx, subscription):
-    """Bind the subscription's queue to its service's exchange."""
+async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Bind the subscription's queue to the service's exchange."""
     from evbus_like.memory import feed as memory_feed  # not before: a program that only puts starts sooner
 
     return memory_feed.MemoryFeed(hub.ingress.internal, subscription)
 
 
-async def receive(hub, ctx, feed):
-    """Take what waits, as much as the subscription lets."""
-    return await feed.receive()
+async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.ReceivedEvent]:
+    """Wait for events, at most as many as the subscription's prefetch allows."""
+    received: Sequence[plugin.ReceivedEvent] = await feed.receive()
+    return received
 
 
-async def ack(hub, ctx, feed, events):
-    """Forget events."""
+async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.ReceivedEvent]) -> None:
+    """Remove events."""
     feed.ack(events)
 
 
-async def requeue(hub, ctx, feed, event):
-    """Put an event first in its queue again."""
+async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
+    """Return an event to the front of its queue."""
     feed.requeue(event)
 
 
-async def dead(hub, ctx, feed, event, reason):
-    """Put an event to the queue of dead letters, which `hub.ingress.internal.get(name)` reads; a full one says so."""
+async def dead(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, reason: str) -> None:
+    """Put an event to the dead letters' queue, which `hub.ingress.internal.get(name)` reads; raises QueueFull."""
     feed.dead(event, reason)
 
 
-async def send(hub, ctx, feed, letters):
-    """Put letters to the queues of their exchange that want them."""
+async def send(hub: Any, ctx: plugin.Context, feed: Any, messages: Sequence[plugin.Message]) -> None:
+    """Put messages to the queues that are bound to their exchange."""
     from evbus_like.memory import feed as memory_feed
 
-    memory_feed.send(hub.ingress.internal, letters)
+    memory_feed.send(hub.ingress.internal, messages)
 
 
-async def unsubscribe(hub, ctx, feed):
-    """Give back what is not settled, in its order."""
+async def unsubscribe(hub: Any, ctx: plugin.Context, feed: Any) -> None:
+    """Return unsettled events to the queue, in their order."""
     feed.end()

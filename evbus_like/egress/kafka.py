@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka: each handler has a consumer of its own, and commits a record when it is dealt with.
+"""Kafka as a source, through aiokafka: each handler has a consumer of its own, and commits a record once it is handled.
 
 .. code-block:: yaml
 
@@ -9,7 +9,10 @@
         topics: [orders.events]      # without it, the topic {service}.events of the handler's service
 """
 
-from evbus_like import errors
+from collections.abc import Sequence
+from typing import Any
+
+from evbus_like import errors, plugin
 from evbus_like.hub import conflict
 
 ACCT = ["kafka"]
@@ -23,11 +26,11 @@ OPTIONS = {
 }
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def validate(hub, ctx):
+def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.kafka import settings
 
@@ -36,22 +39,22 @@ def validate(hub, ctx):
         raise errors.ProfileError(f"session_timeout must be at least 1 second, not {made.session:g}")
 
 
-def check(hub, ctx, subscription):
-    """Refuse names that are no topics, and a `since` that says nothing; raises HandlerError."""
+def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
+    """Check the names of topics and `since`; raises HandlerError."""
     from evbus_like.kafka import producer, settings, since
 
     for topic in settings.settings(ctx.acct).topics or (subscription.exchange,):
         if not producer.TOPIC_NAME.fullmatch(topic):
             raise errors.HandlerError(
-                f"{topic!r} is no name for a Kafka topic (letters, digits, '.', '_', '-', 249 at most): name the topics"
-                f" of the service {subscription.source!r} in the profile kafka:{ctx.profile}"
+                f"{topic!r} cannot be the name of a Kafka topic (letters, digits, '.', '_', '-', 249 at most): name the"
+                f" topics of the service {subscription.source!r} in the profile kafka:{ctx.profile}"
             )
     if problem := since.problem(subscription.since):
         raise errors.HandlerError(problem)
 
 
-async def subscribe(hub, ctx, subscription):
-    """Join the consumer group of the subscription's queue, or read alone; returns when nothing is passed over."""
+async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Join the subscription's consumer group, or read alone; return when no later record can be missed."""
     from evbus_like.kafka import settings
     from evbus_like.kafka.feed import Feed
 
@@ -62,26 +65,27 @@ async def subscribe(hub, ctx, subscription):
     return feed
 
 
-async def receive(hub, ctx, feed):
+async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.ReceivedEvent]:
     """Wait for records that the subscription wants."""
-    return await feed.receive()
+    received: Sequence[plugin.ReceivedEvent] = await feed.receive()
+    return received
 
 
-async def ack(hub, ctx, feed, events):
-    """Note events that are dealt with; their offsets are committed soon."""
+async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.ReceivedEvent]) -> None:
+    """Mark events as handled; their offsets are committed soon."""
     feed.ack(events)
 
 
-async def requeue(hub, ctx, feed, event):
-    """Give an event again, from here."""
+async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
+    """Return an event to the feed's own queue."""
     feed.requeue(event)
 
 
-async def dead(hub, ctx, feed, event, reason):
+async def dead(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, reason: str) -> None:
     """Produce an event's record to the topic of the handler's dead letters."""
     await feed.dead(event, reason)
 
 
-async def unsubscribe(hub, ctx, feed):
+async def unsubscribe(hub: Any, ctx: plugin.Context, feed: Any) -> None:
     """Commit what is settled, and leave the group."""
     await feed.close()

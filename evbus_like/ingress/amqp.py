@@ -1,4 +1,4 @@
-"""RabbitMQ, through aio-pika: confirmed, persistent, and an event that no queue wants is an error.
+"""RabbitMQ as a destination, through aio-pika: confirmed, persistent, and an event that no queue takes is an error.
 
 .. code-block:: yaml
 
@@ -11,9 +11,10 @@
         declare: {type: topic, durable: true}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from evbus_like import errors
+from evbus_like import errors, plugin
 from evbus_like.engine.event import MAX_HEADER_NAME
 from evbus_like.hub import conflict
 
@@ -44,14 +45,14 @@ OPTIONS = {
     "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),
     "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
 }
-LANE = {"max_event_bytes": 16 * 1024 * 1024}  # what RabbitMQ 4 takes unless it is told otherwise
+LANE = {"max_event_bytes": 16 * 1024 * 1024}  # RabbitMQ 4's default
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def validate(hub, ctx):
+def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.amqp import connect, declare
 
@@ -62,7 +63,7 @@ def validate(hub, ctx):
             raise errors.ProfileError(f"{option} is longer than {MAX_HEADER_NAME} bytes")
 
 
-async def open(hub, ctx):
+async def open(hub: Any, ctx: plugin.Context) -> None:
     """Connect and look up the exchange."""
     from evbus_like.amqp import connect, publisher
 
@@ -71,17 +72,18 @@ async def open(hub, ctx):
     await ctx.publisher.open()
 
 
-async def publish_batch(hub, ctx, events):
-    """Send a batch in order and wait for the broker's confirms."""
-    return await ctx.publisher.publish(events)
+async def publish_batch(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -> plugin.Outcomes | None:
+    """Publish a batch in order and wait for the broker's confirms."""
+    outcomes: plugin.Outcomes | None = await ctx.publisher.publish(events)
+    return outcomes
 
 
-async def ping(hub, ctx):
-    """Ask the broker for a sign of life."""
+async def ping(hub: Any, ctx: plugin.Context) -> None:
+    """Check that the broker answers."""
     await ctx.publisher.ping()
 
 
-async def close(hub, ctx):
+async def close(hub: Any, ctx: plugin.Context) -> None:
     """Close the connection."""
     if "publisher" in ctx:
         await ctx.publisher.close()

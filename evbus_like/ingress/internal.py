@@ -1,6 +1,6 @@
-"""In memory: a bounded queue per routing key, read in the same process with `hub.ingress.internal.get`.
+"""Memory as a destination: a bounded queue per routing key, read in this process with `hub.ingress.internal.get`.
 
-Events of a service go to the queues of the handlers that want them instead, and to none where nobody does.
+Events of a service go to the queues of the handlers that subscribed to them instead, or nowhere if none has.
 
 .. code-block:: yaml
 
@@ -12,44 +12,47 @@ Events of a service go to the queues of the handlers that want them instead, and
 """
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
-from evbus_like import errors
-from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like import errors, plugin
 from evbus_like.hub import conflict
-from evbus_like.memory import mailbox as engine_mailbox
+from evbus_like.memory.exchange import Exchange
+from evbus_like.memory.mailbox import Mailbox
 
 ACCT = ["internal"]
 OPTIONS = {
     "routing_key": ((str, type(None)), "the queue's name, for all events of the profile"),
     "queue_events": (int, "how many events one queue holds"),
 }
-FULL_WAIT = 10.0  # seconds that a full queue is waited for before the lane hears of it
+SERVICE_HEADER = plugin.SERVICE_HEADER
+FULL_WAIT = 10.0  # seconds to wait for room in a full queue before the batch fails
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def __init__(hub):
+def __init__(hub: Any) -> None:
     hub.ingress.internal.QUEUE = {}
     hub.ingress.internal.EXCHANGES = {}
 
 
-async def get(hub, routing_key=None):
-    """Give the queue of a routing key: `await queue.get()` gives the next body, `get_event()` the whole event."""
+async def get(hub: Any, routing_key: str | None = None) -> Mailbox:
+    """Return the queue of a routing key: `await queue.get()` returns the next body, `get_event()` the whole event."""
     return mailbox(hub, routing_key or "")
 
 
-def mailbox(hub, routing_key):
-    """Give the queue of a routing key; the first to ask for it makes it."""
-    queues = hub.ingress.internal.QUEUE
+def mailbox(hub: Any, routing_key: str) -> Mailbox:
+    """Return the queue of a routing key, made at the first call."""
+    queues: dict[str, Mailbox] = hub.ingress.internal.QUEUE
     if routing_key not in queues:
-        queues[routing_key] = engine_mailbox.Mailbox(100_000, f"the in-memory queue {routing_key!r}")
+        queues[routing_key] = Mailbox(100_000, f"the in-memory queue {routing_key!r}")
     return queues[routing_key]
 
 
-def publish_now(hub, ctx, events):
-    """Append events to their queues, run by run, until one has no room; gives how many had."""
+def publish_now(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -> int:
+    """Append events to their queues until one is full, and return how many were appended."""
     acct = ctx["acct"]  # ten times as fast as ctx.acct
     if key := acct.get("routing_key"):
         return _append(hub, ctx, key, events)
@@ -57,7 +60,7 @@ def publish_now(hub, ctx, events):
     while done < len(events):
         event = events[done]
         if event.headers and SERVICE_HEADER in event.headers:
-            if _exchange_full(hub, event):
+            if _publish_to_exchange(hub, event):
                 break
             done += 1
             continue
@@ -70,14 +73,14 @@ def publish_now(hub, ctx, events):
     return done
 
 
-def _exchange_full(hub, event):
-    """Put a service's event to the queues that want it; gives a full one, where no queue has got it."""
-    exchange = hub.ingress.internal.EXCHANGES.get(f"{event.headers[SERVICE_HEADER]}.events")
+def _publish_to_exchange(hub: Any, event: Any) -> Mailbox | None:
+    """Put an event of a service to every queue that is bound; return a full one, and then no queue has it."""
+    exchange: Exchange | None = hub.ingress.internal.EXCHANGES.get(f"{event.headers[SERVICE_HEADER]}.events")
     return exchange.put(event) if exchange is not None else None
 
 
-def _append(hub, ctx, key, events):
-    queues = ctx.get("queues")  # a look at the hub costs more than all the rest
+def _append(hub: Any, ctx: plugin.Context, key: str, events: Sequence[plugin.Event]) -> int:
+    queues: dict[str, Mailbox] | None = ctx.get("queues")  # a look-up on the hub costs more than all the rest
     if queues is None:
         queues = ctx["queues"] = hub.ingress.internal.QUEUE
     queue = queues.get(key) or mailbox(hub, key)
@@ -89,28 +92,28 @@ def _append(hub, ctx, key, events):
     return len(taken)
 
 
-async def publish_batch(hub, ctx, events):
-    """Append events to their queues, waiting for room; what finds none stays in the lane."""
+async def publish_batch(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -> plugin.Outcomes | None:
+    """Append events to their queues, waiting for room; those that find none stay in the lane."""
     done = publish_now(hub, ctx, events)
     if not done:
-        queue = _first(hub, ctx, events[0])
+        queue = _first_full(hub, ctx, events[0])
         if not await _room(queue):
             return [errors.TransientError(f"{queue.name} is full ({queue.maxsize} events) and nobody reads it")]
         done = publish_now(hub, ctx, events)
-    return [None] * done  # the rest is offered again; waiting for it now could be cut off, and repeat what is done
+    return [None] * done  # the lane offers the rest again; a deadline while waiting for it here would repeat these
 
 
-def _first(hub, ctx, event):
-    """Give the queue that has no room for an event."""
+def _first_full(hub: Any, ctx: plugin.Context, event: plugin.Event) -> Mailbox:
+    """Return the queue that has no room for an event."""
     if not ctx.acct.get("routing_key") and event.headers and SERVICE_HEADER in event.headers:
-        exchange = hub.ingress.internal.EXCHANGES[f"{event.headers[SERVICE_HEADER]}.events"]
+        exchange: Exchange = hub.ingress.internal.EXCHANGES[f"{event.headers[SERVICE_HEADER]}.events"]
         full = [b.mailbox for b in exchange.bindings.values() if b.wants(event.routing_key) and b.mailbox.full()]
         return full[0] if full else mailbox(hub, "")
     return mailbox(hub, ctx.acct.get("routing_key") or event.routing_key)
 
 
-async def _room(queue):
-    """Wait a while for room; whether there is some."""
+async def _room(queue: Mailbox) -> bool:
+    """Wait for room, and return whether there is some."""
     try:
         async with asyncio.timeout(FULL_WAIT):
             while queue.full():

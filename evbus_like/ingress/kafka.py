@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka: confirmed by all in-sync replicas, idempotent.
+"""Kafka as a destination, through aiokafka: confirmed by all in-sync replicas, idempotent.
 
 .. code-block:: yaml
 
@@ -9,8 +9,10 @@
         topics: [orders]      # without it, the event's routing key is the topic, or {service}.events
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from evbus_like import plugin
 from evbus_like.hub import conflict
 
 ACCT = ["kafka"]
@@ -23,28 +25,28 @@ OPTIONS = {
     "partition": ((int, type(None)), "the partition of all events; else the record key decides"),
     "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
 }
-LANE = {"batch_events": 4000}  # four record batches of small events, or so
+LANE = {"batch_events": 4000}  # about four record batches of small events
 OVERHEAD = 4096  # bytes left for the record's key and headers
 
 
-def __virtual__(hub):
+def __virtual__(hub: Any) -> bool | tuple[bool, str]:
     return conflict.none()  # before pop-evbus's contract is applied to this file
 
 
-def validate(hub, ctx):
+def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.kafka import connection
 
     connection.keywords(ctx.acct)
 
 
-def limits(hub, ctx):
-    """Give the lane's bounds that follow from the profile."""
+def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
+    """Return the lane's bounds that follow from the profile."""
     largest = (ctx.acct.get("connection") or {}).get("max_request_size", 1024 * 1024)
     return {"max_event_bytes": max(1, largest - OVERHEAD)}
 
 
-async def open(hub, ctx):
+async def open(hub: Any, ctx: plugin.Context) -> None:
     """Connect to the cluster."""
     from evbus_like.kafka import producer
 
@@ -53,17 +55,18 @@ async def open(hub, ctx):
     await ctx.producer.open()
 
 
-async def publish_batch(hub, ctx, events):
-    """Send a batch in order and wait for the cluster's confirms."""
-    return await ctx.producer.publish(events)
+async def publish_batch(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -> plugin.Outcomes | None:
+    """Publish a batch in order and wait for the cluster's confirms."""
+    outcomes: plugin.Outcomes | None = await ctx.producer.publish(events)
+    return outcomes
 
 
-async def ping(hub, ctx):
-    """Ask the cluster for a sign of life."""
+async def ping(hub: Any, ctx: plugin.Context) -> None:
+    """Check that the cluster answers."""
     await ctx.producer.ping()
 
 
-async def close(hub, ctx):
+async def close(hub: Any, ctx: plugin.Context) -> None:
     """Stop the producer."""
     if "producer" in ctx:
         await ctx.producer.close()
