@@ -18,7 +18,7 @@ from benchmarks.runner import WEBHOOKS
 from evbus_like.amqp.frames import Encoder
 from evbus_like.engine.event import Event
 from evbus_like.engine.queue import Queue
-from evbus_like.memory.mailbox import Mailbox
+from evbus_like.memory.queues import Mailbox
 from evbus_like.serialize import json_serialize, msgpack_serialize, yaml_serialize
 
 CALLS = 20_000

@@ -17,8 +17,7 @@ from typing import Any
 
 from evbus_like import errors, plugin
 from evbus_like.hub import conflict
-from evbus_like.memory.exchange import Exchange
-from evbus_like.memory.mailbox import Mailbox
+from evbus_like.memory.queues import Exchange, Mailbox
 
 ACCT = ["internal"]
 OPTIONS = {
@@ -107,7 +106,7 @@ def _first_full(hub: Any, ctx: plugin.Context, event: plugin.Event) -> Mailbox:
     """Return the queue that has no room for an event."""
     if not ctx.acct.get("routing_key") and event.headers and SERVICE_HEADER in event.headers:
         exchange: Exchange = hub.ingress.internal.EXCHANGES[f"{event.headers[SERVICE_HEADER]}.events"]
-        full = [b.mailbox for b in exchange.bindings.values() if b.wants(event.routing_key) and b.mailbox.full()]
+        full = [queue for queue in exchange.route(event.routing_key) if queue.full()]
         return full[0] if full else mailbox(hub, "")
     return mailbox(hub, ctx.acct.get("routing_key") or event.routing_key)
 

@@ -10,7 +10,7 @@ from evbus_like.engine.event import Event
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.memory.exchange import Exchange, RpcEvent, put_back
+from evbus_like.memory.queues import Exchange, RpcEvent, put_back
 
 
 class MemoryFeed:
@@ -94,7 +94,7 @@ def send(internal: Any, messages: Sequence[Message]) -> None:
 def _failure(internal: Any, message: Message) -> Exception | None:
     """Send a message; gives what went wrong, or None."""
     exchange = internal.EXCHANGES.get(message.exchange)
-    if exchange is None or not any(each.wants(message.routing_key) for each in exchange.bindings.values()):
+    if exchange is None or not exchange.route(message.routing_key):
         return Unroutable(message.routing_key) if message.must_arrive else None
     full = exchange.put(RpcEvent(message))
     return TransientError(f"{full.name} is full ({full.maxsize} events)") if full is not None else None

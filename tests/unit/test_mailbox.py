@@ -6,7 +6,7 @@ import pytest
 
 from evbus_like.engine.errors import QueueFull
 from evbus_like.engine.event import Event
-from evbus_like.memory.mailbox import Mailbox
+from evbus_like.memory.queues import Mailbox
 
 
 async def test_it_gives_bodies_in_order():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evbus_like.engine.errors import QueueFull, QueueShutDown
 from evbus_like.engine.queue import Queue
-from evbus_like.memory.mailbox import Mailbox
+from evbus_like.memory.queues import Mailbox
 from tests.unit.fakes import HANG, until
 
 

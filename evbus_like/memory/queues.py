@@ -1,14 +1,54 @@
-"""Exchanges in memory: RabbitMQ's topic exchanges and their queues, within one process."""
+"""Queues in memory, and the topic exchanges that fill them as RabbitMQ's do, within one process."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from evbus_like.engine.event import Event
-from evbus_like.engine.message import Message
-from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.memory.mailbox import Mailbox
+from evbus_like.engine.queue import Queue
+
+if TYPE_CHECKING:
+    from evbus_like.engine.message import Message
+    from evbus_like.engine.receiving.subscription import Subscription
+
+MAX_CACHED_ROUTES = 10_000  # routing keys of an exchange
+
+
+class Mailbox(Queue[Event]):
+    """Takes events and gives bodies, with asyncio.Queue's interface; the `event` verbs give whole events."""
+
+    async def get(self) -> bytes:  # type: ignore[override]
+        """Take the oldest body, waiting for one."""
+        body: bytes = (await self.get_event()).body
+        return body
+
+    def get_nowait(self) -> bytes:  # type: ignore[override]
+        """Take the oldest body; raises asyncio.QueueEmpty."""
+        body: bytes = self.get_event_nowait().body
+        return body
+
+    async def get_event(self) -> Event:
+        """Take the oldest event, waiting for one."""
+        while True:
+            try:
+                return self.get_event_nowait()
+            except asyncio.QueueEmpty:
+                await self.wait_more()
+
+    def get_event_nowait(self) -> Event:
+        """Take the oldest event; raises asyncio.QueueEmpty."""
+        return super().get_nowait()
+
+    async def put(self, body: bytes | Event) -> None:
+        """Append a body, waiting for room."""
+        await super().put(body if isinstance(body, Event) else Event("", body, ""))
+
+    def put_nowait(self, body: bytes | Event) -> None:
+        """Append a body; raises QueueFull."""
+        super().put_nowait(body if isinstance(body, Event) else Event("", body, ""))
 
 
 class Binding:
@@ -27,12 +67,14 @@ class Exchange:
 
     def __init__(self) -> None:
         self.bindings: dict[str, Binding] = {}
+        self._routes: dict[str, tuple[Mailbox, ...]] = {}  # by routing key
 
     def bind(self, subscription: Subscription, mailbox: Callable[[str], Mailbox]) -> Binding:
         """Give the binding of a subscription's queue, a new one if there is none."""
         name = subscription.queue
         if name not in self.bindings:
             self.bindings[name] = Binding(subscription, mailbox(name))
+            self._routes.clear()
         self.bindings[name].readers += 1
         return self.bindings[name]
 
@@ -43,16 +85,27 @@ class Exchange:
             binding.readers -= 1
             if not binding.readers and not binding.keeps:
                 del self.bindings[subscription.queue]
+                self._routes.clear()
                 return True
         return False
 
+    def route(self, routing_key: str) -> tuple[Mailbox, ...]:
+        """Give the queues that want a routing key."""
+        route = self._routes.get(routing_key)
+        if route is None:
+            if len(self._routes) >= MAX_CACHED_ROUTES:
+                self._routes.clear()
+            route = tuple(each.mailbox for each in self.bindings.values() if each.wants(routing_key))
+            self._routes[routing_key] = route
+        return route
+
     def put(self, event: Event) -> Mailbox | None:
         """Append an event to every queue that wants it; if one of them is full, to none, and give the full one."""
-        wanting = [binding.mailbox for binding in self.bindings.values() if binding.wants(event.routing_key)]
-        for mailbox in wanting:
+        route = self.route(event.routing_key)
+        for mailbox in route:
             if mailbox.full():
                 return mailbox
-        for mailbox in wanting:
+        for mailbox in route:
             mailbox.put_nowait(event)
         return None
 
