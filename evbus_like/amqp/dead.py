@@ -5,8 +5,9 @@ from __future__ import annotations
 from evbus_like.amqp import methods, refusals
 from evbus_like.amqp.copies import Copies
 from evbus_like.amqp.later import copied
+from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, Unroutable
-from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
 
@@ -21,7 +22,7 @@ class Dead:
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, reason: str) -> None:
         """Return when the copy is safe; raises a DeliveryError."""
-        properties = copied(event, dead_letter_headers(event, subscription.queue, reason))
+        properties = copied(event, dead_letter_headers.unhandled(event, subscription.queue, reason))
         if self._exchange:
             await self._to_exchange(event, subscription, properties)
             return

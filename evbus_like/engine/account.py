@@ -1,4 +1,4 @@
-"""The account: what became of every event that was accepted."""
+"""The account: what happened to every accepted event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 class LaneAccount:
     """The account of one destination; counts are events.
 
-    `drops` says why events were dropped, by policy. At every moment
+    `drops` counts the dropped events by policy. At any time
     accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
 
@@ -38,9 +38,8 @@ SUMMED = ("accepted", "delivered", "spilled", "dead_lettered", "dropped", "remai
 class Account:
     """The account of the whole bus.
 
-    `put` counts events; `unmatched` of them matched no profile, `rejected` could not be serialized, `queued` were
-    never taken from the intake queue. The other counts are deliveries: an event that matches two profiles is
-    accepted twice.
+    `put` counts events; `unmatched` of them matched no profile, `rejected` could not be serialized, `queued` are still
+    in the intake queue. The other counts are deliveries: an event that matches two profiles is accepted twice.
     """
 
     put: int = 0
@@ -71,7 +70,7 @@ class Account:
         return not (self.unmatched or self.rejected or self.queued) and self.accepted == self.delivered
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data, for JSON."""
+        """Return plain data, for JSON."""
         totals = {name: getattr(self, name) for name in SUMMED}
         counts = {"put": self.put, "unmatched": self.unmatched, "rejected": self.rejected, "queued": self.queued}
         return {**counts, **totals, "destinations": [asdict(lane) for lane in self.lanes]}

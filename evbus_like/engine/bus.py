@@ -29,8 +29,8 @@ log = logging.getLogger("evbus_like.bus")
 
 State = Literal["new", "running", "stopping", "stopped"]
 PUMP = 100  # events routed and serialized in one go
-TURN_EVENTS, TURN_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
-HEARING = 1000  # milliseconds, at most, that the answers of a closed outbox are waited for
+SHARE_EVENTS, SHARE_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
+ANSWER_MS = 1000  # milliseconds, at most, that the answers of a closed outbox are waited for
 LOOP_GRACE = 10.0  # seconds that a stop from another event loop waits beyond its own deadline
 
 
@@ -51,13 +51,13 @@ class Bus:
         self.workers: dict[Lane, Worker] = {}  # also of lanes whose profile was removed since the start
         self.outbox: Outbox | None = None
         self.admission = Admission((), report, self._deliver_due)
-        self.watch = DeadlineTimer()  # over those who wait for receipts
+        self.deadlines = DeadlineTimer()  # over those who wait for receipts
         self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
         self._due_soon = False  # whether the loop was asked to do so
         self._changed = CrossLoopCondition()  # of the state
         self._start_error: BaseException | None = None
         self._failed_starts = 0
-        self._told = False  # whether a join has raised the error already
+        self._error_raised = False  # whether a join has raised the error already
         self._finishing: asyncio.Task[Account] | None = None
 
     # ---- life cycle
@@ -73,7 +73,7 @@ class Bus:
             f"the bus is stopped and takes no events (profile {profile!r}); put before stop, or start it again"
         )
 
-    def must_not_run(self) -> None:
+    def require_not_running(self) -> None:
         """Raise LifecycleError where a listener runs already."""
         self._must_own()
         if self.state in ("running", "stopping"):
@@ -81,7 +81,7 @@ class Bus:
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
             )
 
-    def must_be_here(self, what: str) -> None:
+    def require_running(self, what: str) -> None:
         """Raise LifecycleError where the bus does not run in this event loop."""
         self._must_own()
         if self.state != "running" or self.loop is not asyncio.get_running_loop():
@@ -96,10 +96,10 @@ class Bus:
 
         `outbox` is open, and is closed in the end.
         """
-        self.must_not_run()
+        self.require_not_running()
         self.outbox = outbox
         self.admission = Admission(entries, self.report, self._deliver_due, outbox)
-        self.loop, self.watch = asyncio.get_running_loop(), DeadlineTimer()
+        self.loop, self.deadlines = asyncio.get_running_loop(), DeadlineTimer()
         self.workers = {}
         self._finishing = None
         for lane in dict.fromkeys(entry.lane for entry in entries):
@@ -109,7 +109,7 @@ class Bus:
             while self.state == "running":
                 if not self.intake.items:
                     await self.intake.wait_filled()
-                self.take_turn()
+                self.admit_queued()
                 await asyncio.sleep(0)
             while self.state == "stopping":
                 await self._changed.wait(lambda: self.state == "stopping")
@@ -123,35 +123,33 @@ class Bus:
         self.workers[lane] = Worker(lane, self._due)
         self.workers[lane].start()
 
-    def adopt(self, outbox: Outbox) -> None:
+    def attach_outbox(self, outbox: Outbox) -> None:
         """Use an outbox from here on, for the first profile that needs one came while the bus ran."""
         self.outbox = self.admission.commits.outbox = outbox
         for lane in self.workers:
             if lane.state != "closed":
                 lane.open(outbox, self.admission.forward)
-            if lane.behind:
-                lane.wake()
 
-    def lead(self, entries: Sequence[Entry]) -> None:
+    def set_routes(self, entries: Sequence[Entry]) -> None:
         """Route by other profiles from here on; their lanes are open."""
-        self.admission.lead(entries)
+        self.admission.set_routes(entries)
         self._deliver_due()
 
-    def failed_to_start(self, error: BaseException) -> None:
+    def start_failed(self, error: BaseException) -> None:
         """Tell those who wait in `join`, or the next who comes, that this start failed; what was put stays queued."""
         self._failed_starts += 1
-        self._start_error, self._told = error, False
+        self._start_error, self._error_raised = error, False
         self._changed.wake_all()
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
         self._must_own()
-        seen = self._failed_starts - (self._start_error is not None and not self._told)
+        seen = self._failed_starts - (self._start_error is not None and not self._error_raised)
         await asyncio.sleep(0)  # a start that was only just made a task begins first
         async with asyncio.timeout(timeout):
             while self.state != "running":
                 if self._failed_starts != seen and self._start_error is not None:
-                    self._told = True
+                    self._error_raised = True
                     raise self._start_error
                 await self._changed.wait(lambda: self.state != "running" and self._failed_starts == seen)
 
@@ -191,7 +189,7 @@ class Bus:
         self._become("stopping")
         self.intake.wake()
         while (self.intake.items or self.admission.commits) and now() < deadline:
-            self.take_turn()
+            self.admit_queued()
             await asyncio.sleep(0 if self.intake.items else 0.001)
         self._deliver_due()
         drains = [asyncio.create_task(worker.drain()) for worker in self.workers.values()]
@@ -216,7 +214,7 @@ class Bus:
                 await self.outbox.close(timeout)
             except PutError as error:
                 log.error("%s", error)
-        for _ in range(HEARING):  # it has answered for every event by now, and the answers are on their way
+        for _ in range(ANSWER_MS):  # it has answered for every event by now, and the answers are on their way
             if not self.admission.commits:
                 break
             await asyncio.sleep(0.001)
@@ -230,12 +228,12 @@ class Bus:
 
     # ---- the road of an event
 
-    def take_turn(self) -> None:
+    def admit_queued(self) -> None:
         """Route and serialize what the intake queue holds, as much as is fair to the other tasks of the loop."""
         events = size = 0
-        while self.intake.items and events < TURN_EVENTS and size < TURN_BYTES:
+        while self.intake.items and events < SHARE_EVENTS and size < SHARE_BYTES:
             pumped = self.intake.take(PUMP)
-            size += self.admission.pump(pumped)
+            size += self.admission.admit_batch(pumped)
             self.intake.task_done(len(pumped))
             events += PUMP
         self._deliver_due()

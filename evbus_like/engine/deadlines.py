@@ -1,4 +1,4 @@
-"""A watch: deadlines for many waits with one timer, for waits that end in time as a rule."""
+"""Deadlines for many waits with one timer, for waits that rarely time out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ NEVER = float("inf")
 
 
 class DeadlineTimer:
-    """Ends waits of one event loop whose deadline has come.
+    """Ends the waits of one event loop at their deadlines.
 
-    A timer for each wait costs as much as a put; here a wait costs two changes of a dictionary. The one timer stands
-    at the earliest deadline that it has heard of, and looks at all waits when it goes off.
+    A timer for each wait costs as much as a put; here a wait costs two changes of a dictionary. The one timer is set
+    to the earliest deadline, and checks all waits when it fires.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class DeadlineTimer:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._at = asyncio.get_running_loop().call_at(at, self._go_off), at
+        self._timer, self._at = asyncio.get_running_loop().call_at(at, self._fire), at
 
-    def _go_off(self) -> None:
+    def _fire(self) -> None:
         self._timer, self._at = None, NEVER
         now = asyncio.get_running_loop().time()
         for future, deadline in list(self._waits.items()):

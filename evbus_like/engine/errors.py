@@ -90,7 +90,7 @@ class NotDelivered(PutError):
 
 
 class DeliveryError(EvbusError):
-    """What an ingress plugin raises; its four kinds decide what the lane does next."""
+    """A delivery failed; the kind decides what happens next."""
 
 
 class TransientError(DeliveryError):
@@ -110,7 +110,7 @@ class DestinationRefused(DeliveryError):
 
 
 class UnknownOutcome(DeliveryError):
-    """The event was sent and the answer never came; it is sent again and may repeat."""
+    """The message was sent and no answer came; an event is sent again and may arrive twice."""
 
 
 class Unroutable(DeliveryError):

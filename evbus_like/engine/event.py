@@ -1,4 +1,4 @@
-"""An event: what `put` takes in, and, once serialized, what destinations get."""
+"""An event: created by `put`, serialized by the bus, sent to destinations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
-SERVICE_HEADER = "evbus-service"  # an event that has it is one of that service; its routing key is the event's type
+SERVICE_HEADER = "evbus-service"  # its value is a service; the routing key is then the type of the event, as in nameko
 SCALARS = (str, int, float, bool, bytes, type(None))
-MAX_SERVICE = MAX_ROUTING_KEY - len(".events")  # bytes: the exchange and the topic of a service's events end so
+MAX_SERVICE = MAX_ROUTING_KEY - len(".events")  # bytes: the exchange, or topic, of a service's events has this suffix
 
 
 class Event:
-    """One event on its way.
+    """One event.
 
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
-    stays the same through every retry. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events are
-    those put by an error callback or a log handler: their failures are counted and never reported, so that no report
-    feeds itself. `seq` is its number in the outbox, 0 if it is not there.
+    the same for every attempt. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events were put by
+    an error callback or a log handler: their failures are counted but not reported, so that a report cannot cause
+    another. `seq` is its number in the outbox, 0 if it is not there.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Event:
         self.routing_key = routing_key
         self.body = body
         self.profile = profile
-        self.headers = _own(headers) if headers else None  # the caller may change his
+        self.headers = _own(headers) if headers else None  # the caller may change its own
         self.key = key
         self.quiet = quiet
         self.timestamp = 0.0
@@ -66,7 +66,7 @@ class Event:
         self.seq = 0
 
     def copy(self) -> Event:
-        """Give a copy, for lanes with another serializer; the id is the same."""
+        """Return a copy with the same id, for lanes with another serializer."""
         copy = Event.__new__(Event)
         for name in Event.__slots__:
             setattr(copy, name, getattr(self, name))
@@ -76,13 +76,13 @@ class Event:
         return f"<Event {self.id} routing_key={self.routing_key!r} profile={self.profile!r}>"
 
 
-# Set while an error callback or a log handler puts: its events are quiet.
+# True while an error callback or a log handler puts.
 quietly: ContextVar[bool] = ContextVar("evbus_like_quietly", default=False)
 quiet_context = quietly.get
 
 
 def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
-    """Raise BadEvent for what no destination could use; the cheap common case costs three type checks."""
+    """Raise BadEvent for values that no destination could use; the common case costs three type checks."""
     if not isinstance(routing_key, str):
         raise BadEvent(
             f"routing_key must be a string, not {type(routing_key).__name__};"
@@ -123,35 +123,52 @@ def _check_headers(headers: Any) -> None:
 
 
 def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy headers, with the lists in them."""
+    """Copy headers and the lists in them."""
     return {name: value.copy() if isinstance(value, list) else value for name, value in headers.items()}
 
 
+def service_headers(service: Any, event_type: Any, headers: Any = None) -> dict[str, Any]:
+    """Return the headers of an event of a service, with the caller's own; raises BadEvent.
+
+    The service replaces one that the caller's headers name, as the headers of a received event do.
+    """
+    for what, value in (("service", service), ("event_type", event_type)):
+        if not isinstance(value, str):
+            raise BadEvent(f"{what} must be a string, not {type(value).__name__}: dispatch(service, event_type, body)")
+        if not value:
+            raise BadEvent(f"{what} is empty; dispatch(service, event_type, body) needs the name of a {what}")
+    if len(service.encode(errors="replace")) > MAX_SERVICE:
+        raise BadEvent(f"service is longer than {MAX_SERVICE} bytes: {service[:40]!r}...")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
+    return {**(headers or {}), SERVICE_HEADER: service}
+
+
 def service_of(event: Event) -> str | None:
-    """Give the service whose event this is, None for an ordinary event."""
+    """Return the service of an event, None if it has none."""
     return event.headers.get(SERVICE_HEADER) if event.headers else None
 
 
 def events_of(service: str) -> str:
-    """Give the name of the exchange, or the topic, of a service's events; nameko has the same."""
+    """Return the name of the exchange, or topic, of a service's events, as in nameko."""
     return f"{service}.events"
 
 
 def _size(text: str) -> int | None:
-    """Give the length of a text in bytes, or None if it has none."""
+    """Return the length of a text in bytes, None if it cannot be encoded."""
     try:
         return len(text.encode())
     except UnicodeEncodeError:
         return None
 
 
-# uuid4 costs more than encoding a small body: a random prefix of this process and a counter
+# A random prefix for the process and a counter, because uuid4 costs more than serializing a small body.
 _count = itertools.count(1).__next__
 _prefix = ""
 
 
 def _renew_prefix() -> None:
-    """Draw a prefix for this process: a forked child must not repeat its parent's ids."""
+    """Choose a prefix for this process; a forked child must not repeat its parent's ids."""
     global _prefix
     _prefix = uuid.uuid4().hex[:20]
 

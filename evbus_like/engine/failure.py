@@ -1,4 +1,4 @@
-"""A failure: what the bus tells the log and the error callback about an event that did not get through."""
+"""Failures of events: what is reported to the log and the error callback, and the kinds of exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evbus_like.engine.event import Event
 
 @dataclass(frozen=True)
 class Failure:
-    """One event that did not get through; `final` is False where the lane holds it and goes on trying."""
+    """One event that was not delivered; `final` is False if its lane keeps it and retries."""
 
     exception: BaseException
     event: Event
@@ -25,16 +25,16 @@ Report = Callable[[Failure], None]
 
 
 def classify(error: BaseException, sent: bool = True) -> DeliveryError | None:
-    """Say which of the four kinds an exception is; None for one whose kind cannot be known.
+    """Return an exception as a DeliveryError, None if its kind is unknown.
 
-    A plugin of pop-evbus 7 raises whatever its library does: connection errors and time-outs can be told, the rest
-    cannot.
+    A plugin of pop-evbus 7 raises whatever its library raises: only connection errors and timeouts can be recognized.
+    `sent` says whether the events may have reached the destination.
     """
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, TimeoutError):
         return UnknownOutcome(f"no answer in time: {error}") if sent else TransientError(f"no answer in time: {error}")
-    if isinstance(error, asyncio.CancelledError):  # a client library's, for nobody cancelled us
+    if isinstance(error, asyncio.CancelledError):  # raised by a client library; the task itself was not cancelled
         return TransientError("the connection was lost")
     if isinstance(error, OSError):
         return TransientError(f"{type(error).__name__}: {error}")
@@ -42,7 +42,7 @@ def classify(error: BaseException, sent: bool = True) -> DeliveryError | None:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those that led to it; libraries make chains that end in themselves."""
+    """Yield an exception and its causes; the chains of some libraries are circular."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -15,7 +15,7 @@ Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class CrossLoopCondition:
-    """Those who wait for one condition, first come, first woken."""
+    """Tasks that wait for one condition; the first to wait is the first to be woken."""
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
@@ -24,7 +24,7 @@ class CrossLoopCondition:
         return len(self._waiters)
 
     async def wait(self, must_wait: Callable[[], bool]) -> None:
-        """Sleep till woken; the condition is looked at once more after registering, so no wake-up is lost."""
+        """Wait until woken; the condition is checked again after registering, so that no wake-up is lost."""
         loop = asyncio.get_running_loop()
         waiter: Waiter = (loop, loop.create_future())
         self._waiters.append(waiter)
@@ -36,11 +36,11 @@ class CrossLoopCondition:
         except BaseException:
             self._forget(waiter)
             if waiter[1].done() and not waiter[1].cancelled():
-                self.wake_one()  # woken and cancelled at once: hand the wake-up on
+                self.wake_one()  # woken and cancelled at the same time: pass the wake-up on
             raise
 
     def wake_one(self) -> None:
-        """Wake the first that still waits, in its own loop."""
+        """Wake the first task that still waits, in its own loop."""
         while self._waiters:
             try:
                 loop, future = self._waiters.popleft()
@@ -52,20 +52,20 @@ class CrossLoopCondition:
                 future.set_result(None)
                 return
             try:
-                loop.call_soon_threadsafe(self._arrive, future)
-            except RuntimeError:  # that loop is closed, and its waiter with it
+                loop.call_soon_threadsafe(self._complete, future)
+            except RuntimeError:  # that loop is closed
                 continue
             return
 
-    def _arrive(self, future: asyncio.Future[None]) -> None:
-        """End a wake-up that came from another thread; one that comes too late goes to the next who waits."""
+    def _complete(self, future: asyncio.Future[None]) -> None:
+        """Complete a wake-up from another thread; if the task no longer waits, wake the next one."""
         if future.done():
             self.wake_one()
         else:
             future.set_result(None)
 
     def wake_all(self) -> None:
-        """Wake all that wait now."""
+        """Wake all tasks that wait now."""
         for _ in range(len(self._waiters)):
             self.wake_one()
 

@@ -54,12 +54,12 @@ class Putter:
         route = bus.admission.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
-                if lane.shut:
+                if lane.puts_wait:
                     raise QueueFull(
                         f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
                         " use `await put(...)`, which waits for room"
                     )
-            if not route.plain and bus.outbox is not None and bus.admission.commits.blocked(route.lanes):
+            if not route.direct and bus.outbox is not None and bus.admission.commits.full_for(route.lanes):
                 raise QueueFull(
                     f"the outbox {bus.outbox.path} is full, or too slow; use `await put(...)`, which waits for room"
                 )
@@ -112,7 +112,7 @@ class Putter:
         deadline = bus.loop.time() + timeout
         route = bus.admission.route(profile)
         for lane in route.lanes:
-            if lane.shut:
+            if lane.puts_wait:
                 route = await self._room(profile, deadline, timeout)
                 break
         if bus.state != "running":  # it may have stopped while we waited
@@ -123,12 +123,12 @@ class Putter:
         if intake.is_shutdown:
             raise intake.shut_down()
         if intake.items:  # what was put before goes first
-            bus.take_turn()
+            bus.admit_queued()
         if under_way is not None:
             receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
             under_way.expect(receipt)
             return receipt
-        if intake.items or confirm == "delivered" or not route.plain or bus.admission.commits.concerns(route.lanes):
+        if intake.items or confirm == "delivered" or not route.direct or bus.admission.commits.delays(route.lanes):
             return await self._wait(event, confirm, deadline, timeout)
         names = bus.admit(event)
         self._in_a_row += 1
@@ -149,7 +149,7 @@ class Putter:
             except OutboxFull as full:
                 await self._admit_with_room(event, full, deadline, timeout)
         try:
-            await receipt.wait_accepted(bus.watch, deadline)
+            await receipt.wait_accepted(bus.deadlines, deadline)
         except TimeoutError:
             raise self._unanswered(timeout) from None
         if confirm == "delivered":
@@ -186,16 +186,14 @@ class Putter:
         """
         while True:
             route = self.bus.admission.route(profile)
-            lane = next((each for each in route.lanes if each.shut), None)
+            lane = next((each for each in route.lanes if each.puts_wait), None)
             if lane is None:
                 return route
             if self.bus.state != "running":
                 raise self.bus.refusal(lane.name)
-            lane.room = lane.room or asyncio.Event()
-            lane.room.clear()
             try:
                 async with asyncio.timeout_at(deadline):
-                    await lane.room.wait()
+                    await lane.wait_for_room()
             except TimeoutError:
                 raise PutTimeout(
                     f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble})"
@@ -204,16 +202,16 @@ class Putter:
 
     async def _in_turn(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         """Let the listener accept the event after those before it."""
-        receipt.waits_for_room = True
+        receipt.retries_when_full = True
         try:
             async with asyncio.timeout_at(deadline):
                 await self.bus.intake.put(event)
-            await receipt.wait_accepted(self.bus.watch, deadline)
+            await receipt.wait_accepted(self.bus.deadlines, deadline)
         except OutboxFull as full:
-            receipt.put_again()
+            receipt.clear_refusal()
             await self._admit_with_room(event, full, deadline, timeout)
         except TimeoutError:
-            if receipt.taken:
+            if receipt.irrevocable:
                 raise self._unanswered(timeout) from None
             raise PutTimeout(
                 f"the event was not accepted within {timeout:g} s: {self.bus.intake.qsize()} events were put before it"
@@ -246,7 +244,7 @@ class Putter:
 
     async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         try:
-            await receipt.wait_delivered(self.bus.watch, deadline)
+            await receipt.wait_delivered(self.bus.deadlines, deadline)
         except TimeoutError:
             waiting = [lane for lane in self.bus.lanes if lane.name in receipt.pending]
             troubles = "; ".join(f"{lane.name}: {lane.trouble}" for lane in waiting)

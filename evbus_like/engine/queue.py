@@ -1,7 +1,7 @@
-"""A bounded queue with asyncio.Queue's interface that any thread and any event loop may use, before any loop runs too.
+"""A bounded queue with asyncio.Queue's interface for any thread and any event loop, also before a loop runs.
 
-asyncio.Queue belongs to one loop and is not thread-safe; queue.Queue blocks. Here a deque holds the items, its
-appends and pops being atomic, and those who wait are woken in their own loop.
+asyncio.Queue belongs to one loop and is not thread-safe; queue.Queue blocks. Here a deque holds the items, because its
+appends and pops are atomic, and waiting tasks are woken in their own loops.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ T = TypeVar("T")
 
 
 class Queue(Generic[T]):
-    """A first-in, first-out queue; `maxsize` 0 means no bound, `name` is what errors call it.
+    """A first-in, first-out queue; `maxsize` 0 means no bound, `name` is used in errors.
 
-    Threads that put at the very same moment can overshoot `maxsize` by one item each, or still succeed after a
-    shutdown.
+    Threads that put at the same moment can exceed `maxsize` by one item each, or succeed just after a shutdown.
     """
 
     def __init__(self, maxsize: int = 0, name: str = "the queue") -> None:
@@ -29,7 +28,7 @@ class Queue(Generic[T]):
         self.name = name
         self.items: deque[T] = deque()
         self.is_shutdown = False
-        self._taken = 0  # got, and not yet task_done
+        self._taken = 0  # taken, and not yet task_done
         self._getters = CrossLoopCondition()
         self._putters = CrossLoopCondition()
         self._joiners = CrossLoopCondition()
@@ -38,11 +37,11 @@ class Queue(Generic[T]):
         return f"<{type(self).__name__} {self.name} qsize={len(self.items)} maxsize={self.maxsize}>"
 
     def qsize(self) -> int:
-        """How many items wait."""
+        """Return the number of items."""
         return len(self.items)
 
     def empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether there are no items."""
         return not self.items
 
     def full(self) -> bool:
@@ -60,7 +59,7 @@ class Queue(Generic[T]):
             self._getters.wake_one()
 
     def extend(self, items: Sequence[T]) -> None:
-        """Append many items at once; the caller has looked whether there is room. Raises QueueShutDown."""
+        """Append many items at once; the caller has checked that there is room. Raises QueueShutDown."""
         if self.is_shutdown:
             raise self.shut_down()
         self.items.extend(items)
@@ -77,7 +76,7 @@ class Queue(Generic[T]):
                 await self._putters.wait(lambda: self.full() and not self.is_shutdown)
 
     def get_nowait(self) -> T:
-        """Take the oldest item; raises asyncio.QueueEmpty, or QueueShutDown where nothing will come any more."""
+        """Take the oldest item; raises asyncio.QueueEmpty, or QueueShutDown once the queue is shut down and empty."""
         self._taken += 1
         try:
             item = self.items.popleft()
@@ -91,7 +90,7 @@ class Queue(Generic[T]):
         return item
 
     async def get(self) -> T:
-        """Take the oldest item, waiting for one; raises QueueShutDown where nothing will come any more."""
+        """Take the oldest item, waiting for one; raises QueueShutDown once the queue is shut down and empty."""
         while True:
             try:
                 return self.get_nowait()
@@ -111,11 +110,11 @@ class Queue(Generic[T]):
         await self._putters.wait(self.full)
 
     def wake(self) -> None:
-        """Wake whoever waits for an item, though there may be none: for shutting down."""
+        """Wake all tasks that wait for an item, to let them see a stop."""
         self._getters.wake_all()
 
     def take(self, most: int) -> list[T]:
-        """Take the oldest items, at most `most`, without waiting; each wants its task_done."""
+        """Take the oldest items, at most `most`, without waiting; call task_done for each."""
         taken: list[T] = []
         popleft, append = self.items.popleft, taken.append
         try:
@@ -129,7 +128,7 @@ class Queue(Generic[T]):
         return taken
 
     def task_done(self, count: int = 1) -> None:
-        """Say that items which were taken are dealt with."""
+        """Record that items which were taken are processed."""
         if count > self._taken:
             raise ValueError("task_done() called too many times")
         self._taken -= count
@@ -137,14 +136,14 @@ class Queue(Generic[T]):
             self._joiners.wake_all()
 
     async def join(self) -> None:
-        """Wait until every item put was taken and dealt with."""
+        """Wait until every item was taken and processed."""
         while self._unfinished():
             await self._joiners.wait(self._unfinished)
 
     def shutdown(self, immediate: bool = False) -> None:
-        """Refuse further items, and wake everyone who waits; as asyncio.Queue's of Python 3.13.
+        """Refuse new items and wake all waiting tasks, as asyncio.Queue does from Python 3.13 on.
 
-        What is queued can still be taken; `immediate` discards it, and `join` does not wait for it.
+        Queued items can still be taken; `immediate` discards them, and `join` does not wait for them.
         """
         self.is_shutdown = True
         if immediate:
@@ -155,7 +154,7 @@ class Queue(Generic[T]):
         self._putters.wake_all()
 
     def shut_down(self) -> QueueShutDown:
-        """Make the error for whoever uses the queue after its shutdown."""
+        """Return the error for a use of the queue after its shutdown."""
         return QueueShutDown(f"{self.name} is shut down: Queue.shutdown was called")
 
     def _unfinished(self) -> bool:

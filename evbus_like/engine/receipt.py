@@ -1,4 +1,4 @@
-"""A receipt: what `put` gives back."""
+"""A receipt: what `put` returns."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Coroutine
 from typing import Any
 
 from evbus_like.engine.deadlines import DeadlineTimer
-from evbus_like.engine.errors import EvbusError
 
 DELIVERED = "delivered"
 
 
 class Receipt:
-    """What became of one event.
+    """What happened to one event.
 
-    `destinations` names those that matched: empty where no profile did, None while the event is only queued.
-    `outcomes` maps a destination to "delivered" or to the error that ended its tries. With `confirm="accepted"` it
-    is still empty, for the event is on its way. `attempts` says how many tries a destination took, and `answers` what
-    it said of the event, where it says something (Kafka: partition and offset).
+    `destinations` names those that matched: empty if no profile matched, None while the event is only queued.
+    `outcomes` maps a destination to "delivered" or to the error that ended its attempts; it is still empty after a put
+    with `confirm="accepted"`. `attempts` counts the attempts for each destination, and `answers` holds what a
+    destination answered, if it does (Kafka: partition and offset).
     """
 
     __slots__ = (
@@ -29,9 +28,9 @@ class Receipt:
         "attempts",
         "destinations",
         "id",
+        "irrevocable",
         "outcomes",
-        "taken",
-        "waits_for_room",
+        "retries_when_full",
         "withdrawn",
     )
 
@@ -39,12 +38,12 @@ class Receipt:
         self.id = event_id
         self.destinations = destinations
         self.outcomes: dict[str, str | Exception] = {}
-        self._refused: EvbusError | None = None
-        self._follow = follow  # whether somebody waits for the delivery
+        self._refused: Exception | None = None
+        self._follow = follow  # whether something waits for the delivery
         self.attempts: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
-        self.taken = False  # whether the event is beyond recall, though the disk may not have it yet
-        self.waits_for_room = False  # whether who put the event tries again where the outbox is full
+        self.irrevocable = False  # whether the event can no longer be withdrawn, though the disk may not have it yet
+        self.retries_when_full = False  # whether the put tries again if the outbox is full
         self.withdrawn = False
         self._done: asyncio.Future[None] | None = None
 
@@ -60,37 +59,37 @@ class Receipt:
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The destinations that have not answered yet."""
+        """The destinations without an outcome."""
         return tuple(name for name in self.destinations or () if name not in self.outcomes)
 
-    # ---- the bus's side, all in the listener's loop
+    # ---- for the bus, in the listener's loop
 
-    def followed(self) -> Receipt | None:
-        """Give what goes on with the accepted event: this, or nothing where only its acceptance was waited for."""
+    def for_delivery(self) -> Receipt | None:
+        """Return the receipt if its delivery is waited for, None if only its acceptance was."""
         return self if self._follow else None
 
     def accept(self, destinations: tuple[str, ...]) -> None:
-        """Note which destinations the event goes to."""
+        """Record the destinations of the accepted event."""
         self.destinations = destinations
         self._wake()
 
-    def refuse(self, error: EvbusError) -> None:
-        """Let `wait_accepted` raise: the event was not taken."""
+    def refuse(self, error: Exception) -> None:
+        """Let `wait_accepted` raise: the event was not accepted."""
         self._refused = error
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
-    def put_again(self) -> None:
-        """Forget that the event was refused, for it is put once more."""
+    def clear_refusal(self) -> None:
+        """Forget a refusal, because the event is put again."""
         self._refused = None
 
-    def withdraw(self, error: EvbusError) -> None:
-        """Refuse an event that still stands in the intake queue: whoever takes it there must leave it."""
+    def withdraw(self, error: Exception) -> None:
+        """Refuse an event that is still in the intake queue; it must not be admitted any more."""
         self.withdrawn = True
         self.refuse(error)
 
     def settle(self, destination: str, outcome: str | Exception, attempts: int = 1, answer: Any = None) -> None:
-        """Note a destination's outcome."""
+        """Record the outcome of a destination."""
         self.outcomes[destination] = outcome
         self.attempts[destination] = attempts
         if answer is not None:
@@ -98,33 +97,33 @@ class Receipt:
         if len(self.outcomes) == len(self.destinations or ()):
             self._wake()
 
-    async def wait_accepted(self, watch: DeadlineTimer, deadline: float) -> None:
-        """Wait until the listener has taken the event; raises its PutError, or TimeoutError at the deadline.
+    async def wait_accepted(self, deadlines: DeadlineTimer, deadline: float) -> None:
+        """Wait until the event is accepted; raises its PutError, or TimeoutError at the deadline.
 
-        A caller that leaves withdraws the event.
+        A caller that times out, or is cancelled, withdraws the event.
         """
         try:
             while self.destinations is None:
                 if self._refused is not None:
                     raise self._refused
-                await self._sleep(watch, deadline)
+                await self._sleep(deadlines, deadline)
         except (asyncio.CancelledError, TimeoutError) as left:
             self.withdrawn = self.destinations is None
             if self.withdrawn or isinstance(left, asyncio.CancelledError):
                 raise
 
-    async def wait_delivered(self, watch: DeadlineTimer, deadline: float) -> None:
-        """Wait until every matching destination has answered; raises TimeoutError at the deadline."""
+    async def wait_delivered(self, deadlines: DeadlineTimer, deadline: float) -> None:
+        """Wait until every matching destination has an outcome; raises TimeoutError at the deadline."""
         try:
             while self.pending:
-                await self._sleep(watch, deadline)
+                await self._sleep(deadlines, deadline)
         except TimeoutError:
             if self.pending:
                 raise
 
-    def _sleep(self, watch: DeadlineTimer, deadline: float) -> Coroutine[Any, Any, None]:
+    def _sleep(self, deadlines: DeadlineTimer, deadline: float) -> Coroutine[Any, Any, None]:
         self._done = asyncio.get_running_loop().create_future()
-        return watch.wait(self._done, deadline)
+        return deadlines.wait(self._done, deadline)
 
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():

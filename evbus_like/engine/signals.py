@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT stop the bus in good order, SIGHUP reloads it, where an application asks for it."""
+"""Signals: SIGTERM and SIGINT stop the bus, SIGHUP reloads it, if the application wants that."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals(bus: Bus, stop: Callable[[], Awaitable[Any]]) -> None:
-    """Call `stop` at the first signal; a second one does what it does without us. Works in the main thread only."""
+    """Call `stop` at the first signal; a second one has its default effect. Works in the main thread only."""
     loop = asyncio.get_running_loop()
-    stopping: list[asyncio.Future[Any]] = []  # owned here: the loop keeps tasks by weak references
+    stopping: list[asyncio.Future[Any]] = []  # the loop itself keeps only weak references to tasks
 
     def stop_now(number: int) -> None:
         log.warning("%s: the bus stops", signal.Signals(number).name)
@@ -32,9 +32,9 @@ def stop_on_signals(bus: Bus, stop: Callable[[], Awaitable[Any]]) -> None:
 
 
 def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> None:
-    """Call `reload` at each SIGHUP; those that come meanwhile are one more. Works in the main thread only."""
+    """Call `reload` at each SIGHUP, once for all that arrive during a reload. Works in the main thread only."""
     asked = asyncio.Event()
-    tasks: list[asyncio.Task[None]] = []  # owned here; each ends by the deadline of `reload`
+    tasks: list[asyncio.Task[None]] = []  # the latest; it ends by the deadline of `reload`
 
     async def reload_while_asked() -> None:
         while asked.is_set():
@@ -42,8 +42,8 @@ def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> None:
             try:
                 log.warning("SIGHUP: the profiles are reloaded: %s", await reload())
             except Exception as error:
-                text = error if isinstance(error, EvbusError) else type(error).__name__  # others may show a secret
-                log.error("SIGHUP: the profiles cannot be reloaded, and nothing has changed: %s", text)
+                text = error if isinstance(error, EvbusError) else type(error).__name__  # others may contain secrets
+                log.error("SIGHUP: the profiles cannot be reloaded and are unchanged: %s", text)
 
     def reload_now() -> None:
         asked.set()

@@ -1,4 +1,4 @@
-"""Suggestions: the nearest right name for a wrong one."""
+"""Suggestions for a misspelled name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
-    """Give "; did you mean 'x'?" or, where nothing is near, the list of what there is."""
+    """Return "did you mean 'x'?", or the list of names if none is similar."""
     names = sorted(right)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     if near:

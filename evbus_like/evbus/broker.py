@@ -1,6 +1,6 @@
 """hub.evbus.broker: put events on the bus."""
 
-from evbus_like.engine import dispatch as dispatching
+from evbus_like.engine import event as engine_event
 from evbus_like.hub import plugins
 from evbus_like.hub.profiles import settings
 
@@ -59,13 +59,13 @@ async def dispatch(
     RabbitMQ gets it at the topic exchange `{service}.events`, Kafka at the topic of that name, unless the profile names
     another. Nobody need listen. Raises what `put` raises, BadEvent also for a service or type that is no text or empty.
     """
-    headers = dispatching.service_headers(service, event_type, headers)
+    headers = engine_event.service_headers(service, event_type, headers)
     return await hub.evbus.broker.put(event_type, body, profile, headers, key, confirm, timeout)
 
 
 def dispatch_nowait(hub, service, event_type, body, profile="default", headers=None, key=None):
     """Hand an event of a service over and give its id, as `put_nowait` does; raises what that raises."""
-    headers = dispatching.service_headers(service, event_type, headers)
+    headers = engine_event.service_headers(service, event_type, headers)
     return hub.evbus.broker.put_nowait(event_type, body, profile, headers, key)
 
 

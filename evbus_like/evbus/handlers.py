@@ -17,7 +17,7 @@ async def start(hub, contexts=None, only=(), skip=()):
 
     if hub.evbus.RUNTIME.handlers is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
-    hub.evbus.RUNTIME.bus.must_be_here("hub.evbus.handlers.start")
+    hub.evbus.RUNTIME.bus.require_running("hub.evbus.handlers.start")
     handlers.load(hub)
     found, wrong = handlers.looked_up(hub, only, skip)
     waiting, mistaken = responses.looked_up(hub, only, skip)

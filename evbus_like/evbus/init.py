@@ -38,7 +38,7 @@ async def start(hub, contexts=None):
     events wait.
     """
     now = hub.evbus.RUNTIME
-    now.bus.must_not_run()
+    now.bus.require_not_running()
     if now.starting:
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
@@ -51,7 +51,7 @@ async def start(hub, contexts=None):
         now.starting = True
         box = await outbox.opened(hub, entries)
     except Exception as error:
-        now.bus.failed_to_start(error)
+        now.bus.start_failed(error)
         raise
     finally:
         now.starting = False

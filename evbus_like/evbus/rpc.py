@@ -21,7 +21,7 @@ async def start(hub, contexts=None, only=(), skip=()):
 
     if hub.evbus.RUNTIME.services is not None:
         raise errors.LifecycleError("the services are started already; await hub.evbus.rpc.stop() first")
-    hub.evbus.RUNTIME.bus.must_be_here("hub.evbus.rpc.start")
+    hub.evbus.RUNTIME.bus.require_running("hub.evbus.rpc.start")
     found = services.found(hub, only, skip)
     made = group.Group()
     made.start(services.consumers(hub, hub.evbus.RUNTIME.contexts if contexts is None else contexts, found, made))

@@ -51,7 +51,7 @@ class Recorder:
     def sent(self) -> list[Sent]:
         """All that was put, in its order."""
         if self._hub.evbus.RUNTIME.bus.state == "running":
-            self._hub.evbus.RUNTIME.bus.take_turn()  # what put_nowait has queued a moment ago
+            self._hub.evbus.RUNTIME.bus.admit_queued()  # what put_nowait has queued a moment ago
         while self._mailbox.items:
             self._note(self._mailbox.get_event_nowait())
         return list(self._sent)

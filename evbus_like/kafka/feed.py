@@ -11,8 +11,9 @@ from typing import Any
 import aiokafka
 from aiokafka import errors as kafka
 
+from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError
-from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka import closing, failures, internals, leaders
 from evbus_like.kafka.assignment import Assignment, StandaloneAssignment
@@ -268,7 +269,7 @@ class Feed:
             return
         queue = self.subscription.queue
         await self._dead_letters.put(
-            topic_name(self.subscription.dead), record, dead_letter_headers(event, queue, reason)
+            topic_name(self.subscription.dead), record, dead_letter_headers.unhandled(event, queue, reason)
         )
         partition.settle(record.offset)
 

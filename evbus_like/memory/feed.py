@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError, Unroutable
 from evbus_like.engine.event import Event
 from evbus_like.engine.message import Message
-from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.memory.queues import Exchange, RpcEvent, put_back
 
@@ -71,7 +72,10 @@ class MemoryFeed:
     def dead(self, event: ReceivedEvent, reason: str) -> None:
         """Move an event to the queue of dead letters; raises QueueFull if that is full."""
         letter = event.token.copy()
-        letter.headers = {**(letter.headers or {}), **dead_letter_headers(event, self.subscription.queue, reason)}
+        letter.headers = {
+            **(letter.headers or {}),
+            **dead_letter_headers.unhandled(event, self.subscription.queue, reason),
+        }
         self._internal.mailbox(self.subscription.dead).put_nowait(letter)
         self._forget(event)
 

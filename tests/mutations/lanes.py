@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "no-match-is-silent",
         "An event that no profile matches is counted.",
-        "Admission._no_match",
+        "Admission._warn_unmatched",
         drop(COUNTING),
         f"{UNIT}/test_bus.py::test_no_match_is_counted_and_logged_once_a_name",
     ),

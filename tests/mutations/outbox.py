@@ -24,7 +24,7 @@ MUTANTS = (
     Mutant(
         "durable-in-memory-only",
         "An event of a profile with outbox: always is on the disk before put returns.",
-        "Lane.stores",
+        "Lane.must_store",
         value(RETURN(1, of=2), "False"),
         f"{UNIT}/test_durable.py::"
         "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
@@ -32,8 +32,8 @@ MUTANTS = (
     Mutant(
         "settled-before-confirmed",
         "An event stays on the disk until its destination has confirmed it.",
-        "Lane.take",
-        insert("self.strike_off(event)", before=ASSIGNMENT(3, of=3)),
+        "Lane.accept",
+        insert("self.forget_stored(event)", before=ASSIGNMENT(3, of=3)),
         f"{UNIT}/test_durable.py::"
         "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
     ),
@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "overtakes-the-backlog",
         "What a restart finds on the disk goes before what is put after it.",
-        "Lane.take",
+        "Lane.accept",
         part(OR(1, of=3), "values", "False", at=1),
         f"{UNIT}/test_durable.py::test_what_a_restart_finds_goes_before_what_is_put_after_it",
     ),
@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "let-go-before-the-dead-letter-is-written",
         "A dead letter is on the disk before the event is let go.",
-        "dead_letters.bury",
+        "dead_letters.store_dead_letter",
         value(RETURN.holding("TransientError"), "None"),
         f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",
     ),

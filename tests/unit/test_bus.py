@@ -91,14 +91,14 @@ async def test_join_raises_what_start_raised_to_everybody_who_waits(bus):
     joiners = [asyncio.create_task(bus.join(2)) for _ in range(3)]
     await asyncio.sleep(0)
 
-    bus.failed_to_start(ProfileError("wrong"))
+    bus.start_failed(ProfileError("wrong"))
 
     outcomes = await asyncio.gather(*joiners, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ProfileError] * 3
 
 
 async def test_join_raises_what_start_raised_before_it(bus):
-    bus.failed_to_start(ProfileError("wrong"))
+    bus.start_failed(ProfileError("wrong"))
 
     with pytest.raises(ProfileError):
         await bus.join(HANG)
@@ -112,7 +112,7 @@ async def test_join_gives_up_at_its_deadline(bus):
 async def test_what_was_put_before_a_start_that_failed_is_delivered_by_the_next(bus):
     destination = Destination()
     Putter(bus).put_nowait(body=1)
-    bus.failed_to_start(ProfileError("wrong"))
+    bus.start_failed(ProfileError("wrong"))
 
     task = await start(bus, entry(destination))
     await bus.stop(5)
@@ -236,7 +236,7 @@ async def test_a_turn_of_the_listener_ends_after_half_a_megabyte():
     async with running(entry()) as bus:
         for _ in range(1000):
             bus.putter.put_nowait(body="x" * 10_000)
-        bus.bus.take_turn()
+        bus.bus.admit_queued()
         assert 50 <= 1000 - bus.bus.intake.qsize() <= 200
 
 
@@ -244,5 +244,5 @@ async def test_a_turn_of_the_listener_ends_after_a_thousand_events():
     async with running(entry()) as bus:
         for number in range(3000):
             bus.putter.put_nowait(body=number)
-        bus.bus.take_turn()
+        bus.bus.admit_queued()
         assert bus.bus.intake.qsize() == 2000

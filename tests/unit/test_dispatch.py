@@ -2,9 +2,8 @@
 
 import pytest
 
-from evbus_like.engine.dispatch import service_headers
 from evbus_like.engine.errors import BadEvent
-from evbus_like.engine.event import MAX_SERVICE, SERVICE_HEADER, Event, check, events_of, service_of
+from evbus_like.engine.event import MAX_SERVICE, SERVICE_HEADER, Event, check, events_of, service_headers, service_of
 from evbus_like.engine.outbox import record, row
 
 HERE = {"internal": {"default": {"routing_key": "here"}}}

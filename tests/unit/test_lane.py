@@ -17,7 +17,7 @@ def event(body=b"x"):
 
 
 def offer(lane, *bodies):
-    lane.offer([event(body) for body in bodies], sum(map(len, bodies)))
+    lane.extend([event(body) for body in bodies], sum(map(len, bodies)))
 
 
 async def test_it_is_full_by_events_or_by_bytes():
@@ -87,7 +87,7 @@ async def test_what_was_set_aside_comes_back_in_its_order():
     lane = entry().lane
     offer(lane, b"1", b"2", b"3")
 
-    lane.put_back([lane.set_aside(), lane.set_aside()])
+    lane.put_back([lane.pop_head(), lane.pop_head()])
 
     assert [each.body for each in lane.queue] == [b"1", b"2", b"3"]
 
@@ -99,7 +99,7 @@ async def test_receipts_hear_what_became_of_their_events():
         one = event()
         one.receipt = Receipt(one.id, ("a",))
         receipts.append(one.receipt)
-        lane.offer([one], 1)
+        lane.extend([one], 1)
 
     lane.deliver(1)
     lane.dead_letter(PoisonEvent("bad"), 1)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from evbus_like.engine.bus import TURN_EVENTS, Bus
+from evbus_like.engine.bus import SHARE_EVENTS, Bus
 from evbus_like.engine.errors import (
     BadEvent,
     BusStopped,
@@ -133,12 +133,12 @@ async def test_order_is_kept_when_put_and_put_nowait_mix():
             bus.putter.put_nowait(body=n)
             bus.putter.put_nowait(body=n + 1)
             await bus.putter.put(body=n + 2)
-        for n in range(3000, 3000 + 2 * TURN_EVENTS):
+        for n in range(3000, 3000 + 2 * SHARE_EVENTS):
             bus.putter.put_nowait(body=n)
-        await bus.putter.put(body=3000 + 2 * TURN_EVENTS)
+        await bus.putter.put(body=3000 + 2 * SHARE_EVENTS)
         await bus.stop()
 
-    assert numbers(destination) == list(range(3001 + 2 * TURN_EVENTS))
+    assert numbers(destination) == list(range(3001 + 2 * SHARE_EVENTS))
 
 
 # ---- confirm
@@ -365,15 +365,15 @@ async def test_a_full_lane_raises_from_put_nowait_and_makes_put_wait(options):
 async def test_a_put_waits_until_all_its_lanes_have_room_at_once():
     one, other = entry(name="fake:one"), entry(name="fake:other", matches=lambda profile: profile == "both")
     async with running(one, other) as bus:
-        one.lane.shut = other.lane.shut = True
+        one.lane.puts_wait = other.lane.puts_wait = True
         waiting = asyncio.create_task(bus.putter.put("k", 1, "both"))
         for lane, full in ((one.lane, other.lane), (other.lane, one.lane)):
             await asyncio.sleep(0)
-            lane.shut, full.shut = False, True  # others are faster
+            lane.puts_wait, full.puts_wait = False, True  # others are faster
             (lane.room or asyncio.Event()).set()
             await asyncio.sleep(0.01)
             assert not waiting.done()
-        one.lane.shut = False
+        one.lane.puts_wait = False
         one.lane.room.set()
         await waiting
 
@@ -397,8 +397,8 @@ async def test_many_puts_that_wait_for_one_full_lane_do_not_flood_it_when_it_has
     destination = Destination(open=[TransientError("down")] * 50)
     async with running(entry(destination, max_events=3, batch_events=1)) as bus:
         lane, most = bus.lanes[0], []
-        offer = lane.offer
-        lane.offer = lambda *args: (offer(*args), most.append(len(lane.queue)))
+        extend = lane.extend
+        lane.extend = lambda *args: (extend(*args), most.append(len(lane.queue)))
         await asyncio.wait_for(asyncio.gather(*(bus.putter.put(body=n) for n in range(50))), HANG)
 
     assert max(most) == 3
@@ -421,7 +421,7 @@ async def test_puts_that_wait_for_room_end_when_the_bus_stops():
 
 async def crowded(bus):
     """Put more than two pumps take, so that the next put must wait for its turn."""
-    for _ in range(3 * TURN_EVENTS):
+    for _ in range(3 * SHARE_EVENTS):
         bus.putter.put_nowait(body="before")
 
 
@@ -438,7 +438,7 @@ async def test_a_put_cancelled_while_it_waits_for_its_turn_is_out():
 
     assert destination.received.count(b'"mine"') == 0
     assert account.complete
-    assert account.put == 3 * TURN_EVENTS
+    assert account.put == 3 * SHARE_EVENTS
 
 
 async def test_a_put_that_waits_for_its_turn_hears_of_a_body_that_cannot_be_serialized():
@@ -504,11 +504,11 @@ async def test_a_put_that_raises_put_timeout_is_out_even_when_the_listener_comes
         "running",
         Router([Entry(lambda p: True, lane, JSON)]),
     )
-    for _ in range(TURN_EVENTS + 1):
+    for _ in range(SHARE_EVENTS + 1):
         putter.put_nowait(body="before")
     put = asyncio.create_task(putter.put(body="mine", timeout=0.01))
     await asyncio.sleep(0)
-    bus.loop.call_later(0.011, bus.take_turn)
+    bus.loop.call_later(0.011, bus.admit_queued)
     deadline = bus.loop.time() + 0.03
     while bus.loop.time() < deadline:  # both timers are due when the loop goes on
         pass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evbus_like.engine.errors import DestinationRefused, LifecycleError, PutError, TransientError
 from evbus_like.engine.outbox import Outbox
-from evbus_like.engine.sending import worker
+from evbus_like.engine.sending import health
 from evbus_like.engine.sending.reload import reload
 from tests.unit.fakes import FAST, HANG, Destination, entry, running, until
 
@@ -40,7 +40,7 @@ def outbox(tmp_path):
 
 
 async def test_a_lane_that_is_refused_goes_on_at_once_with_the_new_destination(monkeypatch):
-    monkeypatch.setattr(worker, "REFUSED_BASE", 1e6)
+    monkeypatch.setattr(health, "REFUSED_BASE", 1e6)
     old = Destination(open=[DestinationRefused("the old password")])
     new = Destination()
     async with running(entry(old, **FOR_EVER)) as run:
@@ -434,7 +434,7 @@ class Story:
                 await self.run.putter.put("k", number)
             else:
                 self.run.putter.put_nowait("k", number)
-        self.run.bus.take_turn()
+        self.run.bus.admit_queued()
         for name in self.there:
             self.expected[name] += range(self.count, self.count + count)
         self.count += count

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
-from evbus_like.engine.sending import worker as worker_module
-from evbus_like.engine.sending.retries import UNKNOWN_KIND_ATTEMPTS
+from evbus_like.engine.sending import health
+from evbus_like.engine.sending.attempts import UNKNOWN_KIND_ATTEMPTS
 from tests.unit.fakes import HANG, Broken, Destination, entry, running, until
 
 
 @pytest.fixture(autouse=True)
 def quick_refusals(monkeypatch):
-    monkeypatch.setattr(worker_module, "REFUSED_BASE", 0.0001)
+    monkeypatch.setattr(health, "REFUSED_BASE", 0.0001)
 
 
 async def send(destination, count=10, stop=5.0, **options):
@@ -199,7 +199,7 @@ async def test_an_event_is_given_up_after_its_own_tries_and_not_after_those_of_o
 
     def joined(events):
         bus.putter.put_nowait(body=1)
-        bus.bus.admission.pump(bus.bus.intake.take(1))
+        bus.bus.admission.admit_batch(bus.bus.intake.take(1))
         return [lost]
 
     async with running(entry(destination, attempts=3)) as bus:

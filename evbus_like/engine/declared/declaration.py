@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evbus_like.engine.declared.parameter import Parameter
-from evbus_like.engine.dispatch import service_headers
 from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
-from evbus_like.engine.event import check
+from evbus_like.engine.event import check, service_headers
 
 FORBIDDEN = {
     inspect.Parameter.VAR_POSITIONAL: "*{}: an event is fired by names, and declares each of them",

@@ -25,10 +25,10 @@ async def safe(bus: Bus, receipts: list[Receipt], timeout: float) -> None:
     deadline = asyncio.get_running_loop().time() + timeout
     for receipt in receipts:
         try:
-            await receipt.wait_accepted(bus.watch, deadline)
+            await receipt.wait_accepted(bus.deadlines, deadline)
             stored = {lane.name for lane in bus.lanes if lane.options.durable}
             if not stored.issuperset(receipt.pending):
-                await receipt.wait_delivered(bus.watch, deadline)
+                await receipt.wait_delivered(bus.deadlines, deadline)
         except TimeoutError:
             waiting = ", ".join(receipt.pending) or "the bus"
             raise NotSafe(f"the event {receipt.id} that it put waits for {waiting} after {timeout:g} s") from None

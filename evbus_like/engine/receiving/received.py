@@ -78,14 +78,3 @@ class ReceivedEvent:
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<ReceivedEvent {self} attempt={self.attempt}>"
-
-
-def dead_letter_headers(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:
-    """Give the headers that a dead letter has beside the event's own: why, how often, from where."""
-    return {
-        "evbus-dead-reason": reason[:1000],
-        "evbus-dead-attempts": event.attempt,
-        "evbus-dead-queue": queue,
-        "evbus-dead-routing-key": event.routing_key,
-        "evbus-dead-service": event.service,
-    }

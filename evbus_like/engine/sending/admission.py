@@ -1,4 +1,4 @@
-"""Admission: an accepted event is routed and serialized, stored where it must be, and handed to its lanes."""
+"""Admission: events are routed, serialized, stored if necessary, and handed to their lanes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine.dead_letter_headers import DESTINATION
 from evbus_like.engine.errors import BadEvent, OutboxFull, PutError
 from evbus_like.engine.event import SERVICE_HEADER, Event
 from evbus_like.engine.failure import Failure, Report
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("evbus_like.bus")
 
-DEAD_HEADER = "evbus-dead-destination"
-NAMES_REMEMBERED = 1000  # event profiles that matched nothing: each is logged once
+NAMES_REMEMBERED = 1000  # profile names that matched nothing; each is logged once
 
 
 class Admission:
-    """Lets events in to the lanes of one listener, and counts those that came and those that got no further.
+    """Hands events to the lanes of one listener, and counts those that came and those that reached no lane.
 
-    Everything is in the listener's loop. `deliver` is called once lanes have got events later than their put.
+    All methods run in the listener's loop. `deliver` is called when lanes have got events after their put returned.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class Admission:
         self._deliver = deliver
         self._unmatched_names: set[str] = set()
 
-    def lead(self, entries: Sequence[Entry]) -> None:
-        """Route by other profiles from here on; their lanes are open."""
+    def set_routes(self, entries: Sequence[Entry]) -> None:
+        """Use other profiles from now on; their lanes are open."""
         self.router = Router(entries)
         self._unmatched_names.clear()
 
-    def pump(self, events: Sequence[Event]) -> int:
-        """Route and serialize events of the intake queue, and give the bytes that they came to.
+    def admit_batch(self, events: Sequence[Event]) -> int:
+        """Admit events of the intake queue; returns the bytes of their bodies.
 
-        Failures are reported, never raised. Runs of events for the same lanes are handed over together: what is done
-        once a run costs an event nothing.
+        Failures are reported, never raised. Consecutive events for the same lanes are added together, so that the cost
+        of adding is shared.
         """
         routes, commits = self.router.cache, self.commits
         now = time()
@@ -63,7 +63,7 @@ class Admission:
                 total += self._hand_over(route, run, size)
                 run, size = [], 0
                 route = found
-                if found is None or not found.quick or event.receipt is not None or commits.concerns(found.lanes):
+                if found is None or not found.quick or event.receipt is not None or commits.delays(found.lanes):
                     route = None
                     self._admit_quietly(event)
                     continue
@@ -83,22 +83,22 @@ class Admission:
         return total
 
     def _hand_over(self, route: Route | None, run: list[Event], size: int) -> int:
-        """Give a run of serialized events to the lanes of one route, and give its bytes."""
+        """Add consecutive events to the lanes of one route; returns their bytes."""
         if route is not None and run:
             self.taken += len(run)
             for lane in route.lanes:
-                lane.offer(run, size)
+                lane.extend(run, size)
         return size
 
     def _admit_quietly(self, event: Event) -> None:
-        """Admit one event of the intake queue; whoever waits for it, or else the reporter, hears of a failure."""
+        """Admit one event of the intake queue; a failure goes to the put that waits for it, or is reported."""
         receipt = event.receipt
         if receipt is not None and receipt.withdrawn:
             return
         try:
             self.admit(event)
         except PutError as error:
-            if isinstance(error, OutboxFull) and (receipt is None or not receipt.waits_for_room):
+            if isinstance(error, OutboxFull) and (receipt is None or not receipt.retries_when_full):
                 self.taken += 1
                 self.rejected += 1
             if receipt is not None:
@@ -107,7 +107,7 @@ class Admission:
                 self.report(Failure(error, event))
 
     def route(self, profile: str) -> Route:
-        """Give the route of an event profile; an event whose route cannot be told is rejected: raises BadEvent."""
+        """Return the route of a profile name; raises BadEvent, and counts the event as rejected, if it is unknown."""
         try:
             return self.router.cache.get(profile) or self.router.route(profile)
         except PutError:
@@ -116,12 +116,12 @@ class Admission:
             raise
 
     def admit(self, event: Event) -> tuple[str, ...]:
-        """Route and serialize one event and hand it to its lanes; raises PutError, and then no lane has it.
+        """Admit one event and return the names of its lanes; raises PutError, and then no lane has it.
 
-        Where it must be stored first, its receipt says when the lanes have it. OutboxFull leaves the event as it was.
+        If it must be stored first, its receipt tells when the lanes have it. OutboxFull leaves the event unchanged.
         """
         route = self.route(event.profile)
-        if not route.quick or self.commits.concerns(route.lanes):
+        if not route.quick or self.commits.delays(route.lanes):
             self._admit_slowly(event, route)
         else:
             assert route.sole is not None
@@ -135,13 +135,13 @@ class Admission:
             event.timestamp = time()
             if event.receipt is not None:
                 event.receipt.accept(route.names)
-                event.receipt = event.receipt.followed()
+                event.receipt = event.receipt.for_delivery()
             for lane in route.lanes:
-                lane.offer((event,), len(event.body))
+                lane.extend((event,), len(event.body))
         return route.names
 
     def _admit_slowly(self, event: Event, route: Route) -> None:
-        """Admit an event that has several forms, or no destination, or must be stored, or wait for one that is."""
+        """Admit an event with several forms or no destination, or that must be stored or wait for a stored one."""
         raw = event.body
         try:
             bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
@@ -151,20 +151,20 @@ class Admission:
             raise
         event.timestamp = time()
         receipt = event.receipt
-        event.receipt = receipt and receipt.followed()
-        parcels = []
+        event.receipt = receipt and receipt.for_delivery()
+        routed = []
         for index, (serializer, lanes) in enumerate(route.groups):
-            parcel = event.copy() if index else event
-            parcel.body = bodies[index]
-            parcel.content_type = serializer.content_type
-            parcels.append(RoutedEvent(parcel, lanes))
-        if route.plain and not self.commits.concerns(route.lanes):
-            self._accept(event, receipt, route, parcels)
+            each = event.copy() if index else event
+            each.body = bodies[index]
+            each.content_type = serializer.content_type
+            routed.append(RoutedEvent(each, lanes))
+        if route.direct and not self.commits.delays(route.lanes):
+            self._accept(event, receipt, route, routed)
         else:
             try:
-                self.commits.add(parcels, partial(self._stored, event, receipt, route))
+                self.commits.add(routed, partial(self._stored, event, receipt, route))
             except OutboxFull:
-                event.body, event.receipt = raw, receipt  # whoever waits for room tries again
+                event.body, event.receipt = raw, receipt  # the put waits for room and tries again
                 raise
             except PutError:
                 self.taken += 1
@@ -172,34 +172,34 @@ class Admission:
                 raise
             self.taken += 1
             if receipt is not None:
-                receipt.taken = True
+                receipt.irrevocable = True
 
-    def _accept(self, event: Event, receipt: Receipt | None, route: Route, parcels: Sequence[RoutedEvent]) -> None:
+    def _accept(self, event: Event, receipt: Receipt | None, route: Route, routed: Sequence[RoutedEvent]) -> None:
         self.taken += 1
         if receipt is not None:
             receipt.accept(route.names)
-        for parcel in parcels:
-            for lane in parcel.lanes:
-                lane.offer((parcel.event,), len(parcel.event.body))
-        if not parcels:
-            self._no_match(event)
+        for each in routed:
+            for lane in each.lanes:
+                lane.extend((each.event,), len(each.event.body))
+        if not routed:
+            self._warn_unmatched(event)
 
     async def forward(self, event: Event, profile: str, why: Mapping[str, Any]) -> bool:
-        """Hand a dead letter, its body untouched, to the lanes of another profile; False where no profile matches.
+        """Hand a dead letter with its original body to the lanes of another profile; False if none matches.
 
-        Its headers say why. A dead letter that dies again is not forwarded again.
+        `why` is added to its headers. A dead letter that cannot be delivered is not forwarded again.
         """
         try:
             lanes = self.router.route(profile).lanes
         except BadEvent as error:
-            log.error("a dead letter stays where it is: %s", error)
+            log.error("a dead letter cannot be forwarded: %s", error)
             return False
-        if not lanes or DEAD_HEADER in (event.headers or {}):
+        if not lanes or DESTINATION in (event.headers or {}):
             return False
-        letter = event.copy()
-        letter.profile, letter.receipt, letter.seq = profile, None, 0
-        letter.headers = {**(event.headers or {}), **why}
-        letter.headers.pop(SERVICE_HEADER, None)  # or those who listen to the service's events would get it as one
+        copy = event.copy()
+        copy.profile, copy.receipt, copy.seq = profile, None, 0
+        copy.headers = {**(event.headers or {}), **why}
+        copy.headers.pop(SERVICE_HEADER, None)  # its service's listeners must not get it as an event
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: PutError | None) -> None:
@@ -208,13 +208,13 @@ class Admission:
             elif not accepted.done():
                 accepted.set_result(None)
 
-        self.commits.add([RoutedEvent(letter, lanes)], done)
+        self.commits.add([RoutedEvent(copy, lanes)], done)
         await accepted
         self._deliver()
         return True
 
     def _stored(self, event: Event, receipt: Receipt | None, route: Route, error: PutError | None) -> None:
-        """Say that the lanes have an event, or why they have not."""
+        """Record that the lanes have an event, or the error."""
         if error is None:
             if receipt is not None:
                 receipt.accept(route.names)
@@ -225,7 +225,7 @@ class Admission:
         else:
             self.report(Failure(error, event))
 
-    def _no_match(self, event: Event) -> None:
+    def _warn_unmatched(self, event: Event) -> None:
         self.unmatched += 1
         if event.profile not in self._unmatched_names and not event.quiet:
             if len(self._unmatched_names) < NAMES_REMEMBERED:

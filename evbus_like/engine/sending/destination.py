@@ -1,4 +1,4 @@
-"""What the engine needs of a destination; the hub layer makes one from an ingress plugin and a profile."""
+"""A destination, as the engine uses it; the hub layer makes one from an ingress plugin and a profile."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Outcomes = Sequence[Exception | Mapping[str, Any] | None]
 
 
 class Destination(Protocol):
-    """Where a lane publishes; the lane calls one method at a time, never two at once.
+    """Where a lane publishes; its methods are called one at a time.
 
-    `publish_now` is for destinations that have nothing to connect and seldom wait, None for all others: it delivers
-    the first of the events that can be delivered without waiting, and gives their number.
+    `publish_now` is for destinations that need no connection and rarely wait, None for all others: it delivers as many
+    of the first events as it can without waiting, and returns their number.
 
-    `on_blocked` is the lane's: the destination calls it with the reason when it takes nothing for now, and with None
-    when it takes events again or the connection is lost. In between, the deadline of a publish stands still, and no
-    other publish is begun.
+    `on_blocked` is set by the lane: the destination calls it with the reason when it takes nothing for now, and with
+    None when it takes events again or the connection is lost. In between, the deadline of a publish is suspended, and
+    no other publish begins.
     """
 
     publish_now: Callable[[Sequence[Event]], int] | None
@@ -31,22 +31,21 @@ class Destination(Protocol):
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
         """Publish in order and return when all is confirmed.
 
-        Returns None where every event was delivered, else one entry an event, in order: None, what the destination said
-        of a delivered event (for its receipt), or what went wrong;
-        fewer entries than events mean that the rest was not tried and is offered again at once. Raises
-        where the whole batch failed; the lane then closes, opens and sends the batch again.
+        Returns None if every event was delivered, otherwise one entry for each event, in order: None, what the
+        destination answered (for the receipt), or the error. With fewer entries than events the rest was not tried, and
+        is published again at once. Raises if the whole batch failed; the lane then closes, opens and publishes again.
         """
 
     async def close(self) -> None:
-        """Let go of the connection; never waits for events."""
+        """Close the connection without waiting for events."""
 
 
 @dataclass(frozen=True)
 class LaneOptions:
-    """How one lane works; what a profile may say, with the defaults (sizes in bytes, times in seconds).
+    """The options of one lane that a profile may set, with their defaults (sizes in bytes, times in seconds).
 
-    `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are in the outbox before they are
-    accepted. `dead_letter` is the event profile that gets the dead letters.
+    `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are stored in the outbox before
+    they are accepted. `dead_letter` is the profile that gets the dead letters.
     """
 
     max_events: int = 100_000

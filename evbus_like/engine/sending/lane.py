@@ -1,4 +1,4 @@
-"""A lane: one destination's queue, its bounds and its account; `worker.py` empties it."""
+"""A lane: the queue of one destination, with its bounds and its account; a worker sends what it holds."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ Forward = Callable[[Event, str, Mapping[str, Any]], Awaitable[bool]]
 
 
 class Lane:
-    """Holds the events on their way to one destination, in order.
+    """Holds the events for one destination, in order.
 
-    An event leaves the queue when it is delivered or dead-lettered, or dropped as `when_full` says, so what the queue
-    holds is what remains. `state` is "starting", "open", "retrying", "blocked" or "refused"; "closed" at the end.
-    `error` is the latest trouble.
+    An event leaves the queue when it is delivered, dead-lettered, or dropped by `when_full`. `state` is "starting",
+    "open", "retrying", "blocked", "refused" or, at the end, "closed". `error` is the latest failure.
 
-    Events that are stored in the outbox and have no room here are `behind`: they are read in their turn. While there
-    are any, every further event goes behind them.
+    `behind` counts events that are only in the outbox, because the queue has no room for them. While there are any,
+    new events are added behind them.
     """
 
     def __init__(self, name: str, destination: Destination, options: LaneOptions, report: Report) -> None:
@@ -46,97 +45,132 @@ class Lane:
         self.queue: deque[Event] = deque()
         self.bytes = 0
         self.full = False
-        self.shut = False  # whether new events must wait; those that the bus has taken already still come in
-        self.room: asyncio.Event | None = None  # made by the first who waits for some
-        self.wake: Callable[[], object] = _nobody  # called when the first event comes into an empty queue
-        self.in_flight = 0  # of the events at the head
+        self.puts_wait = False  # whether puts must wait; events that the bus has accepted already are still added
+        self.room: asyncio.Event | None = None  # created by the first put that waits
+        self.in_flight = 0  # events at the head that are being sent
         self.outbox: Outbox | None = None
         self.forward: Forward | None = None  # puts a dead letter to another profile
-        self.held = 0  # events of this lane that wait for a commit, or for others that do
-        self.storing = 0  # those of them that are being stored for it
+        self._wake_worker: Callable[[], object] = _no_worker  # called when an event is added to an empty queue
+        self.uncommitted = 0  # events for this lane that wait for a commit, their own or an earlier one
+        self.being_stored = 0  # those of them that are stored for this lane
         self.behind = 0
-        self.last_seq = 0  # of the stored events that the queue holds or held
-        self.keeps = False  # whether any of its events may be stored
-        self._awaited: dict[int, Receipt] | None = None  # receipts of events that are behind
+        self.last_seq = 0  # the number of the newest stored event that was added to the queue
+        self.may_be_stored = False  # whether any of its events may be stored
+        self._awaited: dict[int, Receipt] | None = None  # receipts of events that are behind, by number
         self._account = LaneAccount(name)
         self._ending = "the bus was stopped first"
-        self._heed(options)
-        self._overflow: Overflow | None = None  # made at the first drop: a bus may have 10,000 lanes
+        self._apply_options(options)
+        self._overflow: Overflow | None = None  # created at the first drop: a bus may have 10,000 lanes
 
     @cached_property
     def filled(self) -> asyncio.Event:
-        """Whether there is an event, for a worker that waits for one."""
+        """Set when there is an event, for a worker that waits for one."""
         return asyncio.Event()
 
     @property
     def trouble(self) -> str:
-        """What keeps the lane from delivering, for people."""
+        """The state and the latest failure, for messages."""
         return f"{self.state}: {self.error}" if self.error is not None else self.state
 
-    def _heed(self, options: LaneOptions) -> None:
+    def _apply_options(self, options: LaneOptions) -> None:
         self.options = options
         self._max_events, self._max_bytes = options.max_events, options.max_bytes
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
         self.blocks = options.when_full == "block" and not options.durable
-        self.plain = self.blocks and not self.behind  # whether events are simply taken in, and wait for room
-        self.keeps = self.keeps or options.durable or options.when_full == "spill"
+        self.direct = self.blocks and not self.behind  # whether events go straight into the queue
+        self.may_be_stored = self.may_be_stored or options.durable or options.when_full == "spill"
         self._measure()
+
+    # ---- the worker
+
+    def attach_worker(self, state: str, wake: Callable[[], object]) -> None:
+        """Start with a new worker or destination; `wake` is called when an event is added to an empty queue."""
+        self._wake_worker = wake
+        self.set_state(state)
+
+    def set_state(self, state: str, error: BaseException | None = None) -> None:
+        """Record the state of the destination and its latest failure."""
+        self.state, self.error = state, error
+
+    def set_in_flight(self, count: int) -> None:
+        """Record how many events at the head are being sent: `drop_old` must not drop them."""
+        self.in_flight = count
 
     # ---- in
 
     def open(self, outbox: Outbox | None, forward: Forward | None = None) -> None:
-        """Take over what an earlier run, or an earlier life of this lane, left in the outbox."""
+        """Continue with the events that an earlier run, or this lane before it was removed, left in the outbox."""
         self.outbox, self.forward = outbox, forward
         if outbox is not None:
             self.behind = outbox.counts().pending.get(self.name, 0)
-            self.keeps = self.keeps or bool(self.behind)
-            self.plain = self.plain and not self.behind
+            self.may_be_stored = self.may_be_stored or bool(self.behind)
+            self.direct = self.direct and not self.behind
             self._account.accepted += self.behind - self._account.spilled
             self._account.spilled = 0
+        if self.behind:
+            self._wake_worker()
 
-    def renew(self, destination: Destination, options: LaneOptions) -> None:
-        """Take in events by other options from here on; what it holds stays. The worker has to be renewed, too."""
+    def reconfigure(self, destination: Destination, options: LaneOptions) -> None:
+        """Use another destination and other options, keeping the events; its worker must reconnect."""
         self.destination, self._ending = destination, "the bus was stopped first"
-        self._heed(options)
-        if self.room is not None:
-            self.room.set()
+        self._apply_options(options)
+        self._wake_puts()
 
-    def leave(self) -> None:
-        """Note that the profile is gone: whoever waits for room here finds another route."""
+    def profile_removed(self) -> None:
+        """Record that the profile is gone; puts that wait for room here look up their route again."""
         self._ending = "the profile was removed first"
-        self.blocks = self.shut = False
+        self.blocks = self.puts_wait = False
+        self._wake_puts()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the lane may have room again."""
+        self.room = self.room or asyncio.Event()
+        self.room.clear()
+        await self.room.wait()
+
+    def _wake_puts(self) -> None:
         if self.room is not None:
             self.room.set()
 
-    def offer(self, events: Sequence[Event], size: int) -> None:
-        """Take in serialized events, whose bodies have `size` bytes together."""
+    def extend(self, events: Sequence[Event], size: int) -> None:
+        """Add serialized events; `size` is the bytes of their bodies together."""
         idle = not self.queue
         self.queue.extend(events)
         self.bytes += size
         self._measure()
         self._account.accepted += len(events)
         if idle:
-            self.wake()
+            self._wake_worker()
 
-    def stores(self) -> bool:
-        """Whether the next event must be stored."""
-        if self.options.durable or self.behind or self.storing:
+    def expect(self, stored: bool) -> None:
+        """Count an event that waits for a commit, and is `stored` for this lane by it or not."""
+        self.uncommitted += 1
+        self.being_stored += stored
+
+    def arrived(self, stored: bool) -> None:
+        """Count off an event that `expect` counted: its commit is done, or failed."""
+        self.uncommitted -= 1
+        self.being_stored -= stored
+
+    def must_store(self) -> bool:
+        """Whether the next event must be stored in the outbox."""
+        if self.options.durable or self.behind or self.being_stored:
             return self.outbox is not None
         return self.full and self.options.when_full == "spill"
 
-    def take(self, event: Event, stored: bool) -> None:
-        """Take in one event, or drop one, as `when_full` says."""
-        if stored and self.state == "closed":  # the disk was slow, and this is for the next start
+    def accept(self, event: Event, stored: bool) -> None:
+        """Add one event, or drop one by `when_full`."""
+        if stored and self.state == "closed":  # the disk was slow; the next start sends it
             self._account.spilled += 1
-        # A lane that blocks stores nothing, but what was being stored when a reload made it one still comes. That must
-        # not go behind: routes know the lane as plain, so that later events would overtake it.
+        # A lane that blocks stores nothing, but a reload may have made it one while this event was being stored. It
+        # must not go behind: routes take the lane for direct, so that later events would overtake it.
         if stored and (self.behind or (not self.blocks and (self.full or not self.options.durable))):
             self.behind += 1
             if event.receipt is not None:
                 self._awaited = self._awaited or {}
                 self._awaited[event.seq] = event.receipt
             self._account.accepted += 1
-            self.wake()
+            self._wake_worker()
         elif self.full and not stored and self.options.when_full == "drop_new":
             self.drop(event)
         else:
@@ -144,7 +178,7 @@ class Lane:
                 self.last_seq = event.seq
             elif self.full and self.options.when_full == "drop_old":
                 self._drop_old()
-            self.offer((event,), len(event.body))
+            self.extend((event,), len(event.body))
 
     def drop(self, event: Event) -> None:
         """Drop a new event."""
@@ -152,9 +186,9 @@ class Lane:
         self._drop(event, "drop_new")
 
     def load(self, rows: Sequence[tuple[int, Event]]) -> None:
-        """Take in the oldest of the events that are behind; where there are none left, the rest had rotted on the disk.
+        """Add the oldest events that are behind, with their numbers, as read from the outbox.
 
-        The outbox has made dead letters of those.
+        If there are none, the rest was damaged on the disk, and the outbox has made dead letters of it.
         """
         if not rows:
             self._account.dead_lettered += self.behind
@@ -165,13 +199,13 @@ class Lane:
             self.bytes += len(event.body)
             self.queue.append(event)
         self._measure()
-        self.plain = self.blocks and not self.behind
-        self._spare_the_disk()
+        self.direct = self.blocks and not self.behind
+        self._recheck_outbox()
 
     # ---- out
 
     def head(self, most: int) -> list[Event]:
-        """Give the oldest events, without taking them off: at most `most`, and a batch's bytes."""
+        """Return the oldest events without removing them: at most `most`, and at most the bytes of one batch."""
         most = min(most, self.options.batch_events)
         batch = list(self.queue) if len(self.queue) <= most else list(islice(self.queue, most))
         if self.bytes > self.options.batch_bytes:
@@ -183,9 +217,9 @@ class Lane:
         return batch
 
     def deliver(self, count: int = 1, answer: Any = None, attempts: int = 1) -> None:
-        """Take the oldest `count` events off: they were delivered; `answer` is what the destination said of them."""
+        """Remove the oldest `count` events, which were delivered; `answer` is the destination's, for the receipt."""
         queue = self.queue
-        if count == len(queue):  # all of them, as a rule
+        if count == len(queue):  # the usual case
             gone, size = list(queue), self.bytes
             queue.clear()
         else:
@@ -194,13 +228,13 @@ class Lane:
         for event in gone:
             if event.receipt is not None:
                 event.receipt.settle(self.name, DELIVERED, attempts, answer)
-        if self.keeps and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq]):
+        if self.may_be_stored and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq]):
             self.outbox.settle(self.name, seqs)
         self._account.delivered += count
         self._free(size)
 
     def dead_letter(self, error: BaseException, attempts: int) -> None:
-        """Take the oldest event off: it is given up."""
+        """Remove the oldest event, which is given up."""
         event = self.queue.popleft()
         self._account.dead_lettered += 1
         self._free(len(event.body))
@@ -209,31 +243,31 @@ class Lane:
             event.receipt.settle(self.name, final, attempts)
         self.report(Failure(error, event, self.name, attempts))
 
-    def strike_off(self, event: Event) -> None:
-        """Take an event out of the outbox, if it is there, for the next start must not send it."""
+    def forget_stored(self, event: Event) -> None:
+        """Remove an event from the outbox, if it is there, so that the next start does not send it."""
         if self.outbox is not None and event.seq:
             self.outbox.settle(self.name, [event.seq])
 
-    def set_aside(self) -> Event:
-        """Take the oldest event off, to be put back with `put_back` in the same step."""
+    def pop_head(self) -> Event:
+        """Remove the oldest event, to be returned with `put_back` in the same step."""
         return self.queue.popleft()
 
     def put_back(self, events: list[Event]) -> None:
-        """Put events back at the head, in their order."""
+        """Return events to the head, in order."""
         self.queue.extendleft(reversed(events))
 
     def retried(self, count: int) -> None:
-        """Count events that are sent again."""
+        """Count events that are retried."""
         self._account.retries += count
 
-    # ---- the end
+    # ---- closing
 
     def unstored(self) -> list[Event]:
-        """Give the events of the queue that are in this process alone."""
+        """Return the events of the queue that are not in the outbox."""
         return [event for event in self.queue if not event.seq]
 
     def stored(self, events: Sequence[Event], seqs: Sequence[int]) -> None:
-        """Note that events which `unstored` gave are stored now; others may have come meanwhile."""
+        """Set the numbers of events that `unstored` returned and that are stored now."""
         numbers = dict(zip(events, seqs, strict=True))
         for index, event in enumerate(self.queue):
             if event in numbers:
@@ -241,7 +275,7 @@ class Lane:
                 copy.seq = numbers[event]
 
     def close(self) -> None:
-        """Tell those who wait that no more will be delivered; what is stored counts as spilled from here on."""
+        """Settle the receipts of events that will not be delivered, and count the stored ones as spilled."""
         self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
         stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
@@ -249,11 +283,10 @@ class Lane:
             if receipt is not None:
                 receipt.settle(self.name, stopped)
         self._awaited = None
-        if self.room is not None:
-            self.room.set()
+        self._wake_puts()
 
     def abandon(self) -> int:
-        """Let go, once closed, of what it holds; what is in the outbox stays there, the rest is dropped: how many?"""
+        """Empty a closed lane; stored events stay in the outbox. Returns the number of events dropped."""
         lost = len(self.unstored())
         self.behind += len(self.queue) - lost
         self.queue.clear()
@@ -266,7 +299,7 @@ class Lane:
         return lost
 
     def status(self) -> dict[str, Any]:
-        """Give what there is to know of the lane now, as plain data; cheap, and callable at any time."""
+        """Return the current state and counts as plain data; cheap."""
         account, head = self.account(), next(iter(self.queue), None)
         return {
             "state": self.state,
@@ -284,21 +317,21 @@ class Lane:
         }
 
     def account(self) -> LaneAccount:
-        """Give the account as it stands now."""
+        """Return a copy of the current account."""
         self._account.remaining = len(self.queue) + self.behind - self._account.spilled
         self._account.error = str(self.error) if self.error is not None else ""
         self._account.drops = dict(self._overflow.counts) if self._overflow is not None else {}
         return replace(self._account)
 
-    # ---- within
+    # ---- helpers
 
     def _drop_old(self) -> None:
-        """Drop the oldest event that is not on its way already, or none if all are."""
+        """Drop the oldest event that is not in flight, if there is one."""
         if self.in_flight < len(self.queue):
             event = self.queue[self.in_flight]
             del self.queue[self.in_flight]
             self._free(len(event.body))
-            self.strike_off(event)  # an earlier life of the lane may have stored it
+            self.forget_stored(event)  # it may have been stored before a reload changed the options
             self._drop(event, "drop_old")
 
     def _drop(self, event: Event, policy: str) -> None:
@@ -313,19 +346,19 @@ class Lane:
         self.bytes -= size
         self._measure()
         if was_full and self.options.when_full == "spill":
-            self._spare_the_disk()
+            self._recheck_outbox()
         if self.room is not None:
             self.room.set()
 
-    def _spare_the_disk(self) -> None:
-        """Tell those who wait for the outbox, if the lane can do without it now."""
-        if self.outbox is not None and not self.stores():
+    def _recheck_outbox(self) -> None:
+        """Wake puts that wait for room in the outbox, if the lane no longer needs it."""
+        if self.outbox is not None and not self.must_store():
             self.outbox.recheck_room()
 
     def _measure(self) -> None:
         self.full = len(self.queue) >= self._max_events or self.bytes >= self._max_bytes
-        self.shut = self.full and self.blocks
+        self.puts_wait = self.full and self.blocks
 
 
-def _nobody() -> None:
-    """Wake nobody: the lane has no worker yet."""
+def _no_worker() -> None:
+    """Do nothing: the lane has no worker yet."""

@@ -1,4 +1,4 @@
-"""Overflow: drops of a full lane, counted by policy and logged now and then."""
+"""Overflow: the events that a full lane dropped, counted by policy and logged once a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REMIND = 60.0  # seconds between two log lines about the same lane
 
 
 class Overflow:
-    """What a lane dropped: never silent, and never a log line for each event."""
+    """Counts and logs drops; never silent, and never one line an event."""
 
     def __init__(self, lane: str) -> None:
         self.lane = lane

@@ -1,4 +1,4 @@
-"""The router: which lanes an event's profile leads to."""
+"""The router: which lanes get the events of a profile name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Matches = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Entry:
-    """One profile: its lane, its serializer, and the test that an event's profile must pass."""
+    """One profile: its lane, its serializer, and whether it matches an event's profile name."""
 
     matches: Matches
     lane: Lane
@@ -22,33 +22,33 @@ class Entry:
 
 
 class Route:
-    """The lanes of one event profile, grouped by serializer so that each dumps a body once."""
+    """The lanes of one profile name, grouped by serializer so that each serializes a body once."""
 
-    __slots__ = ("groups", "lanes", "names", "plain", "quick", "sole")
+    __slots__ = ("direct", "groups", "lanes", "names", "quick", "sole")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
         self.names = tuple(lane.name for lane in self.lanes)
-        self.plain = all(lane.plain for lane in self.lanes)  # whether every lane simply takes events in
+        self.direct = all(lane.direct for lane in self.lanes)  # whether events go straight into every lane
         grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
         for entry in entries:
             grouped.setdefault(entry.serializer.name, (entry.serializer, []))[1].append(entry.lane)
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
-        self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the serializer, where there is but one
-        self.quick = self.sole is not None and self.plain  # whether runs of its events can be handed over together
+        self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the only serializer, if there is one only
+        self.quick = self.sole is not None and self.direct  # whether several events can be added at once
 
 
 class Router:
-    """Finds routes, and remembers them by name: 10,000 patterns are tried once for a name, not once for an event."""
+    """Finds routes and caches them by name: 10,000 patterns are tried once for a name, not for every event."""
 
     def __init__(self, entries: Sequence[Entry], max_cached: int = 10_000) -> None:
         self.entries = tuple(entries)
         self.max_cached = max_cached
         self.cache: dict[str, Route] = {}
-        self._failed: dict[str, str] = {}  # names whose route cannot be told, and why: that may have taken long
+        self._failed: dict[str, str] = {}  # names whose route is unknown, and why; finding out may be slow
 
     def route(self, profile: str) -> Route:
-        """Give the route of an event profile; raises BadEvent where a match plugin fails."""
+        """Return the route of a profile name; raises BadEvent if a match plugin fails."""
         found = self.cache.get(profile)
         if found is None:
             if profile in self._failed:
@@ -61,7 +61,7 @@ class Router:
                 self._failed[profile] = str(error)
                 raise
             if len(self.cache) >= self.max_cached:
-                self.cache.clear()  # names made up by the thousand: start again rather than grow
+                self.cache.clear()  # thousands of invented names: start again rather than grow
             self.cache[profile] = found
         return found
 

@@ -1,4 +1,4 @@
-"""What the engine needs of a serializer; the hub layer makes one from a serialize plugin."""
+"""A serializer, as the engine uses it; the hub layer makes one from a serialize plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evbus_like.engine.sending.lane import Lane
 
 @dataclass(frozen=True)
 class Serializer:
-    """A way to turn bodies into bytes; equal names mean the same bytes."""
+    """Turns bodies into bytes; serializers of the same name give the same bytes."""
 
     name: str
     content_type: str

@@ -43,8 +43,8 @@ async def _open(hub: Hub) -> Outbox:
         assert made is not None
         if engine.state != "running":  # it was stopped meanwhile
             await made.close()
-            engine.must_be_here("hub.evbus.handlers.start")
-        engine.adopt(made)
+            engine.require_running("hub.evbus.handlers.start")
+        engine.attach_outbox(made)
         return made
 
 

@@ -1,0 +1,40 @@
+"""The headers of dead letters: why, where and after how many attempts an event was given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evbus_like.engine.event import Event, service_of
+
+if TYPE_CHECKING:
+    from evbus_like.engine.receiving.received import ReceivedEvent
+
+MAX_REASON = 1000  # characters
+DESTINATION = "evbus-dead-destination"
+
+
+def undeliverable(
+    event: Event, destination: str, reason: str, kind: str, attempts: int, first_failed: float
+) -> dict[str, Any]:
+    """Return the headers for an event that could not be delivered; `first_failed` is in seconds since 1970."""
+    headers = {
+        DESTINATION: destination,
+        "evbus-dead-profile": event.profile,
+        "evbus-dead-reason": reason[:MAX_REASON],
+        "evbus-dead-kind": kind,
+        "evbus-dead-attempts": attempts,
+        "evbus-dead-first-failed": first_failed,
+    }
+    service = service_of(event)
+    return headers if service is None else {**headers, "evbus-dead-service": service}
+
+
+def unhandled(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:
+    """Return the headers for a received event that its handler gave up."""
+    return {
+        "evbus-dead-reason": reason[:MAX_REASON],
+        "evbus-dead-attempts": event.attempt,
+        "evbus-dead-queue": queue,
+        "evbus-dead-routing-key": event.routing_key,
+        "evbus-dead-service": event.service,
+    }

@@ -1,0 +1,76 @@
+"""Attempts: how often the events at the head of a lane were tried, and how many are sent at once."""
+
+from __future__ import annotations
+
+from time import monotonic, time
+
+from evbus_like.engine.errors import PoisonEvent
+from evbus_like.engine.failure import classify
+from evbus_like.engine.sending.destination import LaneOptions
+
+UNKNOWN_KIND_ATTEMPTS = 3  # an exception of unknown kind must not block a lane for ever
+
+
+class Attempts:
+    """Counts the attempts of the events at the head of a lane, and finds a poison event by halving its batch.
+
+    Events that failed are retried without newer ones, which have attempts of their own.
+    """
+
+    def __init__(self, options: LaneOptions) -> None:
+        self.failed = 0  # attempts of the events at the head
+        self.head = 0  # the number of those events
+        self.first_failed: float | None = None  # in seconds since 1970
+        self._options = options
+        self._give_up_at = float("inf")  # by the monotonic clock
+        self._suspects = 0  # events at the head that are sent in smaller batches, to find the poison one
+        self._step = 1  # the size of those batches
+
+    @property
+    def current(self) -> int:
+        """The number of the current attempt, from 1; failures before these events came do not count."""
+        return self.failed + 1 if self.head else 1
+
+    @property
+    def batch_size(self) -> int:
+        """How many events to send at once."""
+        if self._suspects:
+            return min(self._step, self._suspects)
+        return self.head or self._options.batch_events
+
+    def poisoned(self, count: int) -> None:
+        """Suspect every event of a batch, and continue with its first half."""
+        self._suspects = max(self._suspects, count)
+        self._step = count // 2
+
+    def settled(self, count: int) -> None:
+        """Record that so many events are settled; the rest of a poisoned batch is sent in larger batches again."""
+        if self._suspects:
+            self._suspects = max(0, self._suspects - count)
+            self._step = max(1, min(2 * self._step, self._suspects))
+
+    def record_failure(self, count: int) -> None:
+        """Record a failed attempt for so many events at the head, or for none: a connection that failed."""
+        self.failed = self.current if count else self.failed + 1
+        self.head = count
+        if count and self.first_failed is None:
+            self.first_failed = time()
+            if self._options.retry_deadline is not None:
+                self._give_up_at = monotonic() + self._options.retry_deadline
+
+    def reset(self) -> None:
+        """Forget the attempts of events that are settled."""
+        self.failed = self.head = 0
+        self.first_failed, self._give_up_at = None, float("inf")
+
+    def exhausted(self, error: BaseException) -> bool:
+        """Whether this error ends the attempts of the events at the head."""
+        kind = classify(error)
+        if isinstance(kind, PoisonEvent):
+            return True
+        if monotonic() >= self._give_up_at:
+            return True
+        limit = self._options.attempts
+        if kind is None:
+            limit = min(limit or UNKNOWN_KIND_ATTEMPTS, UNKNOWN_KIND_ATTEMPTS)
+        return limit is not None and self.current >= limit
