@@ -7,6 +7,9 @@ PY     := $(VENV)/bin/python
 WORKERS ?= 4
 SPREAD := --dist loadscope --no-loadscope-reorder
 
+# The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help run test unit soak check docs bench clean
 
 help:            ## this list

@@ -47,9 +47,10 @@ class RabbitTarget(Target):
         records = []
         async with asyncio.timeout(60), await aio_pika.connect(self.rabbitmq.url) as connection:
             channel = await connection.channel()
+            await channel.set_qos(prefetch_count=500)
             while (ready := await self.ready(channel)) or len(records) < count:
                 for key, messages in ready.items():
-                    records += [await self.take(channel, key) for _ in range(messages)]
+                    records += [record async for record in self.take(channel, key, messages)]
                 await asyncio.sleep(0 if ready else 0.05)
         return records
 
@@ -57,11 +58,15 @@ class RabbitTarget(Target):
         queues = [await channel.declare_queue(key, passive=True) for key in self.keys]
         return {q.name: q.declaration_result.message_count for q in queues if q.declaration_result.message_count}
 
-    async def take(self, channel, key):
-        message = await (await channel.get_queue(key, ensure=False)).get(no_ack=True)
-        return Record(
-            message.routing_key, message.body, message.message_id, dict(message.headers), message.content_type
-        )
+    async def take(self, channel, key, count):
+        queue = await channel.get_queue(key, ensure=False)
+        async with queue.iterator() as messages:
+            async for message in messages:
+                await message.ack()
+                facts = message.message_id, dict(message.headers), message.content_type
+                yield Record(message.routing_key, message.body, *facts)
+                if not (count := count - 1):
+                    break
 
     async def kill(self):
         await asyncio.to_thread(self.rabbitmq.kill)

@@ -123,19 +123,19 @@ async def test_an_event_is_serialized_once_however_many_lanes_it_goes_to() -> No
     assert len(dumped) == 20 * 2, "once for each distinct serializer"
 
 
-async def test_ten_thousand_patterns_are_tried_once_for_a_name_and_not_once_for_an_event() -> None:
+async def test_a_thousand_patterns_are_tried_once_for_a_name_and_not_once_for_an_event() -> None:
     tried: list[str] = []
 
     def matches(profile: str) -> bool:
         tried.append(profile)
         return False
 
-    entries = [entry(name=f"fake:{number}", matches=matches) for number in range(10_000)]
+    entries = [entry(name=f"fake:{number}", matches=matches) for number in range(1000)]
     async with running(*entries) as bus:
         for _ in range(EVENTS):
             bus.putter.put_nowait("k", 1, "name")
         await until(lambda: not bus.bus.intake.items)
-    assert len(tried) == 10_000
+    assert len(tried) == 1000
 
 
 async def test_an_immediate_destination_needs_no_task_and_is_called_once_a_turn() -> None:

@@ -239,4 +239,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutboxModel = OutboxMachine.TestCase
-TestOutboxModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOutboxModel.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

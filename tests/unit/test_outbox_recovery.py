@@ -1,5 +1,6 @@
 """engine/outbox/recovery.py: torn, garbled and foreign files; the bus starts, and nothing is thrown away."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -20,9 +21,22 @@ def path(tmp_path):
     return tmp_path / "outbox.db"
 
 
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory):
+    """An outbox with events and dead letters, all of it in the main file; gives the file and the events."""
+    path = tmp_path_factory.mktemp("filled") / "outbox.db"
+    return path, asyncio.run(fill(path))
+
+
 @pytest.fixture
-async def filled(path):
-    """An outbox with events and dead letters, all of it in the main file; gives the events."""
+def filled(path, filled_once):
+    """A copy of that outbox; gives the events."""
+    file, events = filled_once
+    shutil.copy(file, path)
+    return events
+
+
+async def fill(path):
     events = [make(b"%d " % n + b"x" * (9000 if n % 50 == 0 else 300), headers={"n": n}) for n in range(COUNT)]
     async with opened(path) as outbox:
         await outbox.append([(event, ["a", "b"] if n % 4 == 0 else ["a"]) for n, event in enumerate(events)])

@@ -124,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestSegments = StoreMachine.TestCase
-TestSegments.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestSegments.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 
 
 @pytest.fixture
