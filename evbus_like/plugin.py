@@ -27,9 +27,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from evbus_like.engine.dead_letter_headers import unhandled as dead_letter_headers
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.engine.message import Message
-from evbus_like.engine.receiving.received import ReceivedEvent, dead_letter_headers
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
 from evbus_like.engine.values import convert, finite, plain, simple
