@@ -1,14 +1,16 @@
-"""The log plugin `queue`: log records as events on the bus, beside the console.
+"""The log plugin `queue`: log records go to the console, and to the bus as events.
 
-`--log-plugin queue`; `--log-handler-options profile=audit` puts them under another profile than `logger`.
+`--log-plugin queue`; `--log-handler-options profile=audit` puts them with the profile `audit` instead of `logger`.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from evbus_like.hub import log_handler
 
 
-def setup(hub, conf):
+def setup(hub: Any, conf: Mapping[str, Any]) -> None:
     """Log to the console, and put every record on the bus: {message, module, level, timestamp}."""
     root = logging.getLogger()
     raw_level = str(conf["log_level"]).strip().lower()

@@ -1,26 +1,28 @@
-"""Regular expressions, which must match the whole name; one that takes too long is stopped.
+"""Regular expressions that must match the whole name; matching that takes too long is stopped.
 
-Python's own `re` cannot be stopped: while it tries `(a|a)*b` on forty letters, for years, no task, thread or signal of
-the process gets a turn. The library regex reads the same expressions and takes a deadline.
+Python's `re` cannot be stopped: while it matches `(a|a)*b` with forty letters, which takes years, no task, thread or
+signal handler of the process runs. The library regex reads the same expressions and has a deadline.
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 __func_alias__ = {"compile_": "compile"}
 
-DEADLINE = 0.1  # seconds for one name; a name is looked at once, and a sound expression takes microseconds
+DEADLINE = 0.1  # seconds for one name; a name is matched once, and a good expression takes microseconds
 
 
-def find(hub, name: str, pattern: str) -> bool:
-    """Whether `pattern` matches the whole of `name`; raises re.error, and TimeoutError after the deadline."""
+def find(hub: Any, name: str, pattern: str) -> bool:
+    """Return whether `pattern` matches the whole of `name`; raises re.error, and TimeoutError after the deadline."""
     return compile_(hub, pattern)(name)
 
 
-def compile_(hub, pattern: str):
-    """Give the test for one pattern, which raises TimeoutError after the deadline; raises re.error."""
-    import regex  # here, for it takes longer to import than all the rest of a start in memory
+def compile_(hub: Any, pattern: str) -> Callable[[str], bool]:
+    """Return the test for one pattern, which raises TimeoutError after the deadline; raises re.error."""
+    import regex  # not above: the import takes longer than the rest of a start in memory
 
-    re.compile(pattern)  # what only the library understands is refused, and the messages are those that people know
+    re.compile(pattern)  # refuses what only the library understands, with the error messages of `re`
     matches = regex.compile(pattern).fullmatch
 
     def test(name: str) -> bool:
@@ -29,7 +31,7 @@ def compile_(hub, pattern: str):
         except TimeoutError:
             raise TimeoutError(
                 f"the regular expression was stopped after {DEADLINE:g} s. A repeat inside a repeat, or alternatives"
-                " that overlap, as in (a|a)*, can take for ever: write it simpler"
+                " that overlap, as in (a|a)*, can take for ever: simplify it"
             ) from None
 
     return test

@@ -1,23 +1,24 @@
-"""Plain text: text and bytes as they are, anything else in Python's notation. For receivers that want no format."""
+"""Plain text: text and bytes unchanged, anything else as a Python literal. For receivers that expect no format."""
 
 import ast
+from typing import Any
 
-from evbus_like.engine import values
+from evbus_like import plugin
 
 __virtualname__ = "str"
 CONTENT_TYPE = "text/plain"
 
 
-def dump(hub, data) -> bytes:
-    """Serialize a body; raises SerializeError, which names the place in the body."""
+def dump(hub: Any, data: Any) -> bytes:
+    """Serialize a body; raises SerializeError that names the place in the body."""
     if isinstance(data, bytes):
         return data
-    plain = values.plain(data, True)
+    plain = plugin.plain(data, True)
     return str(plain).encode()
 
 
-def load(hub, data: bytes):
-    """Give the value where the text is a Python literal, else the text."""
+def load(hub: Any, data: bytes) -> Any:
+    """Return the value if the text is a Python literal, else the text."""
     text = data.decode()
     try:
         return ast.literal_eval(text)
