@@ -1,17 +1,23 @@
-"""hub.evbus.handlers: receive events, by the functions that an application's handler plugins mark."""
+"""hub.evbus.handlers: receive events, with the marked functions of an application's handler plugins."""
+
+from collections.abc import Collection
+from typing import Any
 
 from evbus_like.engine import errors
+from evbus_like.hub import runtime
 from evbus_like.hub.profiles import settings
 
 
-async def start(hub, contexts=None, only=(), skip=()):
-    """Begin to receive for every marked function of the `handler` dyne; returns at once, sources are waited for.
+async def start(
+    hub: runtime.Hub, contexts: runtime.Contexts | None = None, only: Collection[str] = (), skip: Collection[str] = ()
+) -> int:
+    """Start to receive for every marked function of the `handler` dyne, and return the number of handlers.
 
-    The bus must run, in this event loop. `contexts` are those that it was started with unless others are given. `only`
-    and `skip` are patterns of `service.name` or of services. Gives the number of handlers. Raises HandlerError that
-    names everything that is wrong with them, and LifecycleError.
+    It does not wait for the sources; `join` does. The bus must run, in this event loop. `contexts` are by default those
+    that the bus was started with. `only` and `skip` are patterns of `service.name` or of services. Raises HandlerError
+    that names every problem, and LifecycleError.
     """
-    # Not before: a program that only puts events does without what receives them, and starts sooner.
+    # Imported here, so that a program that only puts events starts sooner.
     from evbus_like.engine.receiving import group
     from evbus_like.hub.application import binding, handlers, responses
 
@@ -22,7 +28,7 @@ async def start(hub, contexts=None, only=(), skip=()):
     found, wrong = handlers.looked_up(hub, only, skip)
     waiting, mistaken = responses.looked_up(hub, only, skip)
     made = group.Group()
-    hub.evbus.RUNTIME.handlers = made  # before anything is waited for: a second start is refused
+    hub.evbus.RUNTIME.handlers = made  # before the first await: a second start is refused
     try:
         contexts = hub.evbus.RUNTIME.contexts if contexts is None else contexts
         consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
@@ -36,21 +42,21 @@ async def start(hub, contexts=None, only=(), skip=()):
     return len(found) + len(waiting)
 
 
-async def join(hub, timeout=30.0):
-    """Wait until every handler receives; raises TimeoutError after `timeout` seconds, naming those that do not."""
+async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
+    """Wait until every handler receives; raises TimeoutError after `timeout` seconds that names the others."""
     await _group(hub).subscribed(timeout)
 
 
-async def ended(hub):
-    """Wait until the handlers end: after `stop`, or, with HandlerShutdown, by one whose on_error is SHUTDOWN."""
+async def ended(hub: runtime.Hub) -> None:
+    """Wait until the handlers have stopped; raises HandlerShutdown if one with on_error=SHUTDOWN failed."""
     await _group(hub).ended()
 
 
-async def stop(hub, timeout=None):
-    """Receive nothing more, and give the calls under way `timeout` seconds (None: the setting stop_timeout).
+async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
+    """Stop receiving, and give running handlers `timeout` seconds to finish (None: the setting stop_timeout).
 
-    What was received and not handled comes again after the next start. Stop the handlers before the bus, so that what
-    they put is delivered; `hub.evbus.init.stop` does so by itself. Any event loop may call it.
+    Events that were received and not handled are delivered again after the next start. Stop the handlers before the
+    bus, so that what they put is delivered; `hub.evbus.init.stop` does so. Any event loop may call this.
     """
     made = hub.evbus.RUNTIME.handlers
     if made is None:
@@ -58,17 +64,17 @@ async def stop(hub, timeout=None):
     if hub.evbus.RUNTIME.bus.forked:
         raise hub.evbus.RUNTIME.bus.refusal("")
     await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
-    if hub.evbus.RUNTIME.handlers is made:  # not before: whoever stops the bus meanwhile waits as well
+    if hub.evbus.RUNTIME.handlers is made:  # only now: a second stop waits, too
         hub.evbus.RUNTIME.handlers = None
 
 
-def status(hub):
-    """Give the counts and the state of every handler on every source, as plain data; empty where none was started."""
+def status(hub: runtime.Hub) -> dict[str, Any]:
+    """Return the counts and the state of every handler on every source, as plain data; empty before a start."""
     made = hub.evbus.RUNTIME.handlers
     return made.status() if made is not None else {}
 
 
-def _group(hub):
+def _group(hub: runtime.Hub) -> Any:
     if hub.evbus.RUNTIME.handlers is None:
         raise errors.LifecycleError("the handlers are not started; await hub.evbus.handlers.start() first")
     return hub.evbus.RUNTIME.handlers

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from typing import Any
 
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
+from evbus_like.engine.account import Account
+from evbus_like.engine.sending.reload import Reloaded
 from evbus_like.hub import background as in_background
 from evbus_like.hub import conflict, outbox, plugins, reporter, runtime
 from evbus_like.hub.application import events, middleware, rpc_proxy
@@ -14,8 +17,8 @@ from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.profiles import reload as reloading
 
 
-def __init__(hub):
-    """Bring the rest onto the hub, and make the bus: events may be put from here on."""
+def __init__(hub: runtime.Hub) -> None:
+    """Add the other dynes to the hub and make the bus; from here on, events may be put."""
     conflict.refuse_pop_evbus()
     for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
         hub.pop.sub.add(dyne_name=dyne)
@@ -29,13 +32,12 @@ def __init__(hub):
     events.bind(hub)
 
 
-async def start(hub, contexts=None):
-    """Be the listener until `stop`: run it as a task, and await `join` before relying on it.
+async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> None:
+    """Run the bus until `stop`: run this as a task, and await `join` before relying on it.
 
-    `contexts` is what `hub.evbus.acct.profiles` gives, or a plain mapping {provider: {profile: data}}. Raises
-    ProfileError, which names every wrong profile, DeclarationError, which names every wrong declared event, and
-    LifecycleError where a listener runs already; `join` raises the same. A broker that is absent is no error: its
-    events wait.
+    `contexts` is what `hub.evbus.acct.profiles` returns, or a plain mapping {provider: {profile: data}}. Raises
+    ProfileError that names every wrong profile, DeclarationError that names every wrong declared event, and
+    LifecycleError if the bus runs already; `join` raises the same. If a broker cannot be reached, its events wait.
     """
     now = hub.evbus.RUNTIME
     now.bus.require_not_running()
@@ -68,16 +70,16 @@ async def start(hub, contexts=None):
         await now.reporter.close(5.0)
 
 
-async def join(hub, timeout=30.0):
-    """Wait until the listener runs; raises what `start` raised, or TimeoutError after `timeout` seconds."""
+async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
+    """Wait until the bus runs; raises what `start` raised, or TimeoutError after `timeout` seconds."""
     await hub.evbus.RUNTIME.bus.join(timeout)
 
 
-async def stop(hub, timeout=None):
-    """End the handlers, refuse new events, deliver what is queued, close every connection, and give the account.
+async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
+    """Stop the handlers, refuse new events, deliver what is queued, close every connection, and return the account.
 
-    It takes `timeout` seconds at most (None: the setting stop_timeout, 30). The account is an
-    `evbus_like.engine.account.Account`: accepted = delivered + spilled + dead_lettered + dropped + remaining.
+    It takes at most `timeout` seconds (None: the setting stop_timeout, 30). In the account,
+    accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
     if timeout is None:
         timeout = float(settings.config(hub, "stop_timeout", 30.0))
@@ -87,59 +89,59 @@ async def stop(hub, timeout=None):
     return await hub.evbus.RUNTIME.bus.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 
-def background(hub, contexts=None, timeout=None):
-    """Run the bus in a thread of its own, for programs without an event loop: a context manager.
+def background(hub: runtime.Hub, contexts: Any = None, timeout: float | None = None) -> in_background.Background:
+    """Return a context manager that runs the bus in a thread of its own, for programs without an event loop.
 
     `contexts` is what `start` takes, or the coroutine `hub.evbus.acct.profiles(...)`. At the end of the block the bus
-    is stopped, within `timeout` seconds (None: the setting stop_timeout). What `with` gives has `put` and `dispatch`,
-    which wait, and afterwards `account`. Raises what `start` raises, and LifecycleError where an event loop runs.
+    stops, within `timeout` seconds (None: the setting stop_timeout). The object has `put` and `dispatch`, which block,
+    and, after the block, `account`. Raises what `start` raises, and LifecycleError in an event loop.
     """
     return in_background.Background(hub, contexts, timeout)
 
 
-async def reload(hub, contexts=None, timeout=None):
-    """Go on with other profiles, while the bus runs, and say what has changed; no event is lost for it.
+async def reload(hub: runtime.Hub, contexts: runtime.Contexts | None = None, timeout: float | None = None) -> Reloaded:
+    """Change the profiles of the running bus without losing an event, and return what has changed.
 
     `contexts` is what `start` takes; without it the file that `hub.evbus.acct.profiles` read last is read again. It
-    returns when old connections are closed and removed profiles have sent what they had, after about `timeout` seconds
-    at most (None: the setting stop_timeout, 30). The answer is an `evbus_like.engine.sending.reload.Reloaded`.
+    returns when old connections are closed and removed profiles have delivered their events, after about `timeout`
+    seconds at most (None: the setting stop_timeout, 30). The result has `changed`, `added`, `removed` and `unchanged`.
 
-    Raises what `acct.profiles` and `start` raise, and LifecycleError where no bus runs; then nothing has changed.
+    Raises what `acct.profiles` and `start` raise, and LifecycleError if no bus runs; then nothing has changed.
     """
     if timeout is None:
         timeout = float(settings.config(hub, "stop_timeout", 30.0))
     return await reloading.reload(hub, contexts, timeout)
 
 
-def reload_on_signal(hub, timeout=None):
-    """Let SIGHUP reload a running bus from its credentials file; the log says what changed, or what is wrong."""
+def reload_on_signal(hub: runtime.Hub, timeout: float | None = None) -> None:
+    """Make SIGHUP reload a running bus from its credentials file; the log says what changed, or what is wrong."""
     engine_signals.reload_on_signal(lambda: reload(hub, timeout=timeout))
 
 
-def stop_on_signals(hub, timeout=None):
-    """Let SIGTERM and SIGINT stop a running bus, within `timeout` seconds (None: the setting stop_timeout).
+def stop_on_signals(hub: runtime.Hub, timeout: float | None = None) -> None:
+    """Make SIGTERM and SIGINT stop a running bus, within `timeout` seconds (None: the setting stop_timeout).
 
-    The bus refuses new puts, delivers what is queued, and says in the log what became of every event; the task of
-    `start` then ends. What else the application has to end, it ends when that task has.
+    The bus refuses new puts, delivers what is queued, and logs the outcome of every event; then the task of `start`
+    ends. Do the rest of the shutdown after that.
     """
     engine_signals.stop_on_signals(hub.evbus.RUNTIME.bus, lambda: stop(hub, timeout))
 
 
-def account(hub):
-    """Give the account as it stands now, without stopping."""
+def account(hub: runtime.Hub) -> Account:
+    """Return the account as it is now, without stopping."""
     return hub.evbus.RUNTIME.bus.account()
 
 
-def status(hub):
-    """Give the state of the bus, of the outbox and of every destination, as plain data; cheap, at any time.
+def status(hub: runtime.Hub) -> dict[str, Any]:
+    """Return the state of the bus, of the outbox and of every destination, as plain data; cheap, at any time.
 
     A `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts a lane's events in
-    memory, `behind` those in the outbox that come after them, `oldest_age` is in seconds.
+    memory, `behind` those in the outbox that come after them. `oldest_age` is in seconds.
     """
     return hub.evbus.RUNTIME.bus.status()
 
 
-def cli(hub):
+def cli(hub: runtime.Hub) -> None:
     """Run the `evbus` command and exit with its code."""
     from evbus_like import scripts
 
