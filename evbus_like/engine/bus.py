@@ -1,4 +1,4 @@
-"""The bus: takes events in, routes and serializes them, and owns the lanes that carry them out."""
+"""The bus: accepts events, routes and serializes them, and owns the lanes that deliver them."""
 
 from __future__ import annotations
 
@@ -28,73 +28,73 @@ if TYPE_CHECKING:
 log = logging.getLogger("evbus_like.bus")
 
 State = Literal["new", "running", "stopping", "stopped"]
-PUMP = 100  # events routed and serialized in one go
-SHARE_EVENTS, SHARE_BYTES = 1000, 512 * 1024  # what the listener does before the other tasks of the loop get their turn
-ANSWER_MS = 1000  # milliseconds, at most, that the answers of a closed outbox are waited for
+CHUNK = 100  # events admitted at once
+SHARE_EVENTS, SHARE_BYTES = 1000, 512 * 1024  # admitted before other tasks of the loop run
+ANSWER_MS = 1000  # the most milliseconds to wait for the answers of a closed outbox
 LOOP_GRACE = 10.0  # seconds that a stop from another event loop waits beyond its own deadline
 
 
 class Bus:
-    """Holds the intake queue and the workers; `run` is the listener.
+    """Owns the intake queue and the workers; `run` is the listener.
 
-    Putting is in `put.py`, routing and serializing in `admission.py`. All but the intake queue is touched in the
-    listener's loop only.
+    `put.py` puts events, `admission.py` routes and serializes them. Only the intake queue may be used outside of the
+    listener's loop.
     """
 
     def __init__(self, report: Report, max_events: int = 100_000) -> None:
         self.report = report
         self.intake: Queue[Event] = Queue(max_events, "the bus's intake queue")
         self.state: State = "new"
-        self.closed = False  # whether puts are refused
-        self.forked = False  # whether this is the child of the process that runs the bus
+        self.closed = False  # whether puts are refused, as after a stop
+        self.forked = False  # whether this process was forked from one that runs the bus
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.workers: dict[Lane, Worker] = {}  # also of lanes whose profile was removed since the start
+        self.workers: dict[Lane, Worker] = {}  # also for lanes whose profile was removed
         self.outbox: Outbox | None = None
         self.admission = Admission((), report, self._deliver_due)
-        self.deadlines = DeadlineTimer()  # over those who wait for receipts
-        self._due: list[Callable[[], None]] = []  # what delivers events that need not wait, lane by lane
-        self._due_soon = False  # whether the loop was asked to do so
-        self._changed = CrossLoopCondition()  # of the state
+        self.deadlines = DeadlineTimer()  # of puts that wait for their receipts
+        self._due: list[Callable[[], None]] = []  # deliveries that need not wait, one for each lane
+        self._due_scheduled = False  # whether they are scheduled
+        self._changed = CrossLoopCondition()  # woken when the state changes
         self._start_error: BaseException | None = None
         self._failed_starts = 0
-        self._error_raised = False  # whether a join has raised the error already
+        self._error_raised = False  # whether a join has raised the start error
         self._finishing: asyncio.Task[Account] | None = None
 
     # ---- life cycle
 
     def refusal(self, profile: str) -> PutError | LifecycleError:
-        """Make the error for whoever puts, or waits, where the bus takes nothing."""
+        """Return the error for a put, or a wait, while the bus takes no events."""
         if self.forked:
             return LifecycleError(
-                "this process was forked from one whose bus runs: the loop, the connections and the outbox are the"
-                " parent's. Make a hub of its own in the child, or start children by the method spawn"
+                "this process was forked from one that runs a bus: the loop, the connections and the outbox belong to"
+                " the parent. Create a hub of its own in the child, or start children with the method spawn"
             )
         return BusStopped(
             f"the bus is stopped and takes no events (profile {profile!r}); put before stop, or start it again"
         )
 
     def require_not_running(self) -> None:
-        """Raise LifecycleError where a listener runs already."""
-        self._must_own()
+        """Raise LifecycleError if a listener runs already."""
+        self._require_not_forked()
         if self.state in ("running", "stopping"):
             raise LifecycleError(
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
             )
 
     def require_running(self, what: str) -> None:
-        """Raise LifecycleError where the bus does not run in this event loop."""
-        self._must_own()
+        """Raise LifecycleError unless the bus runs in this event loop."""
+        self._require_not_forked()
         if self.state != "running" or self.loop is not asyncio.get_running_loop():
             raise LifecycleError(f"{what} needs the bus, running in the same event loop: await hub.evbus.init.join()")
 
-    def _must_own(self) -> None:
+    def _require_not_forked(self) -> None:
         if self.forked:
             raise self.refusal("")
 
     async def run(self, entries: Sequence[Entry], outbox: Outbox | None = None) -> None:
-        """Be the listener until `stop` is called; cancelling it stops the bus without draining.
+        """Run the listener until `stop` is called; cancelling it stops the bus without draining.
 
-        `outbox` is open, and is closed in the end.
+        `outbox` is open, and is closed at the end.
         """
         self.require_not_running()
         self.outbox = outbox
@@ -118,34 +118,34 @@ class Bus:
                 await self._finish(0.0)
 
     def open(self, lane: Lane) -> None:
-        """Open a lane, and let a worker empty it."""
+        """Open a lane and start its worker."""
         lane.open(self.outbox, self.admission.forward)
         self.workers[lane] = Worker(lane, self._due)
         self.workers[lane].start()
 
     def attach_outbox(self, outbox: Outbox) -> None:
-        """Use an outbox from here on, for the first profile that needs one came while the bus ran."""
+        """Use an outbox from now on, because a profile was added that needs one."""
         self.outbox = self.admission.commits.outbox = outbox
         for lane in self.workers:
             if lane.state != "closed":
                 lane.open(outbox, self.admission.forward)
 
     def set_routes(self, entries: Sequence[Entry]) -> None:
-        """Route by other profiles from here on; their lanes are open."""
+        """Use other profiles from now on; their lanes are open."""
         self.admission.set_routes(entries)
         self._deliver_due()
 
     def start_failed(self, error: BaseException) -> None:
-        """Tell those who wait in `join`, or the next who comes, that this start failed; what was put stays queued."""
+        """Let waiting `join` calls, or the next one, raise the error of a failed start; queued events stay queued."""
         self._failed_starts += 1
         self._start_error, self._error_raised = error, False
         self._changed.wake_all()
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
-        self._must_own()
+        self._require_not_forked()
         seen = self._failed_starts - (self._start_error is not None and not self._error_raised)
-        await asyncio.sleep(0)  # a start that was only just made a task begins first
+        await asyncio.sleep(0)  # let a start task that was just created begin
         async with asyncio.timeout(timeout):
             while self.state != "running":
                 if self._failed_starts != seen and self._start_error is not None:
@@ -154,11 +154,11 @@ class Bus:
                 await self._changed.wait(lambda: self.state != "running" and self._failed_starts == seen)
 
     async def stop(self, timeout: float) -> Account:
-        """Refuse new events, deliver what is queued, close every connection, and give the account.
+        """Refuse new events, deliver the queued ones, close all connections, and return the account.
 
-        It ends within about `timeout` seconds; what could not be delivered by then is the account's `remaining`.
+        It takes about `timeout` seconds at most; events not delivered by then are the account's `remaining`.
         """
-        self._must_own()
+        self._require_not_forked()
         if self.loop is None:
             if self.intake.items:
                 log.warning("stop before start: %d events stay queued until a start", self.intake.qsize())
@@ -214,7 +214,7 @@ class Bus:
                 await self.outbox.close(timeout)
             except PutError as error:
                 log.error("%s", error)
-        for _ in range(ANSWER_MS):  # it has answered for every event by now, and the answers are on their way
+        for _ in range(ANSWER_MS):  # every event has an answer now, which the loop still has to process
             if not self.admission.commits:
                 break
             await asyncio.sleep(0.001)
@@ -226,38 +226,38 @@ class Bus:
         self._start_error = None
         self._changed.wake_all()
 
-    # ---- the road of an event
+    # ---- events
 
     def admit_queued(self) -> None:
-        """Route and serialize what the intake queue holds, as much as is fair to the other tasks of the loop."""
+        """Admit events of the intake queue, as many as is fair to the other tasks of the loop."""
         events = size = 0
         while self.intake.items and events < SHARE_EVENTS and size < SHARE_BYTES:
-            pumped = self.intake.take(PUMP)
-            size += self.admission.admit_batch(pumped)
-            self.intake.task_done(len(pumped))
-            events += PUMP
+            chunk = self.intake.take(CHUNK)
+            size += self.admission.admit_batch(chunk)
+            self.intake.task_done(len(chunk))
+            events += CHUNK
         self._deliver_due()
 
     def admit(self, event: Event) -> tuple[str, ...]:
-        """Admit one event and give the names of its lanes; raises PutError, and then no lane has it."""
+        """Admit one event and return the names of its lanes; raises PutError, and then no lane has it."""
         if self.state == "stopped":
             raise self.refusal(event.profile)
         names = self.admission.admit(event)
-        if self._due and not self._due_soon and self.loop is not None:
-            self._due_soon = True
+        if self._due and not self._due_scheduled and self.loop is not None:
+            self._due_scheduled = True
             self.loop.call_soon(self._deliver_due)
         return names
 
     def _deliver_due(self) -> None:
-        """Deliver what need not wait."""
-        self._due_soon = False
+        """Run the deliveries that need not wait."""
+        self._due_scheduled = False
         due = self._due[:]
         self._due.clear()
         for deliver_now in due:
             deliver_now()
 
     def status(self) -> dict[str, Any]:
-        """Give what there is to know now, as plain data."""
+        """Return the current state and counts as plain data."""
         outbox = self.outbox.counts() if self.outbox is not None else None
         return {
             "state": self.state,
@@ -269,7 +269,7 @@ class Bus:
         }
 
     def account(self) -> Account:
-        """Give the account as it stands now."""
+        """Return the current account."""
         return Account(
             put=self.admission.taken + self.intake.qsize(),
             unmatched=self.admission.unmatched,
@@ -280,17 +280,17 @@ class Bus:
 
     @property
     def lanes(self) -> Sequence[Lane]:
-        """The lanes of the running, or of the last, listener; also those whose profile was removed meanwhile."""
+        """The lanes of the current, or the last, listener; also those whose profile was removed."""
         return tuple(self.workers)
 
 
 _running: WeakSet[Bus] = WeakSet()
 
 
-def _disown() -> None:
-    """In a child process: the loop, the connections and the outbox of a running bus are the parent's."""
+def _close_in_child() -> None:
+    """Close running buses in a forked child, because their loop, connections and outbox belong to the parent."""
     for bus in list(_running):
         bus.forked = bus.closed = True
 
 
-os.register_at_fork(after_in_child=_disown)
+os.register_at_fork(after_in_child=_close_in_child)

@@ -1,6 +1,6 @@
-"""A profile's options: what each is called, which type it has, and what is said about a wrong one.
+"""The options of a profile: their names and types, and the messages about wrong ones.
 
-An ingress plugin declares its own as OPTIONS, a mapping of the name to (type or types, help).
+An ingress plugin declares its own options as OPTIONS, a mapping of the name to (type or types, help).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ NUMBER = (int, float)
 
 COMMON: Spec = {
     "serializer": (str, "how bodies become bytes: json, msgpack, yaml, str or a plugin's name"),
-    "outbox": (str, "always: an event is on the disk before it is accepted; never is the default"),
+    "outbox": (str, "always: an event is stored on disk before it is accepted; never is the default"),
     "when_full": (
         str,
         "what happens to events when the lane is full: block (put waits, put_nowait raises), drop_new, drop_old, spill",
     ),
-    "dead_letter": (str, "the event profile that gets the dead letters, instead of the outbox"),
+    "dead_letter": (str, "the profile that gets the dead letters, instead of the outbox"),
     "max_events": (int, "how many events may wait for this destination"),
     "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
-    "max_event_bytes": (int, "the largest body that is taken"),
+    "max_event_bytes": (int, "the largest body that is accepted, in bytes"),
     "batch_events": (int, "how many events are sent at once, at most"),
     "batch_bytes": (int, "how many bytes of bodies are sent at once, at most"),
     "timeout": ((*NUMBER, type(None)), "seconds that connecting, or sending one batch, may take"),
@@ -33,27 +33,19 @@ COMMON: Spec = {
 RETRY: Spec = {
     "first": (NUMBER, "the first backoff is drawn between 0 and this many seconds; each further one doubles it"),
     "max": (NUMBER, "the longest backoff, in seconds"),
-    "base": (NUMBER, "an older name of first"),
-    "cap": (NUMBER, "an older name of max"),
     "refused_cap": (NUMBER, "the longest backoff after a refusal, in seconds"),
-    "attempts": ((int, type(None)), "give an event up after this many tries; without it, never"),
+    "attempts": ((int, type(None)), "give an event up after this many attempts; without it, never"),
     "deadline": ((*NUMBER, type(None)), "give an event up so many seconds after its first failure; without it, never"),
 }
 
 
-RETRY_FIELDS = {
-    "first": "retry_base",
-    "base": "retry_base",
-    "max": "retry_cap",
-    "cap": "retry_cap",
-    "deadline": "retry_deadline",
-}
+RETRY_FIELDS = {"first": "retry_base", "max": "retry_cap", "deadline": "retry_deadline"}
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 POSITIVE = (*COMMON, *RETRY, "queue_events")
 
 
 def of_sources(found: Iterable[Any]) -> dict[str, Any]:
-    """Give the options of egress plugins: a profile serves puts and handlers alike."""
+    """Return the options of egress plugins, because a profile may serve both puts and handlers."""
     specs: dict[str, Any] = {}
     for plugin in found:
         specs.update(getattr(plugin, "OPTIONS", None) or {})
@@ -61,7 +53,7 @@ def of_sources(found: Iterable[Any]) -> dict[str, Any]:
 
 
 def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator[str]:
-    """Yield a sentence for every option that does not exist or has the wrong type."""
+    """Yield a message for every option that does not exist, has the wrong type or is not positive."""
     for name, value in data.items():
         if name not in specs:
             yield f"there is no option {prefix}{name}; {did_you_mean(str(name), specs)}"
@@ -75,7 +67,7 @@ def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator
 
 
 def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the options that every profile may have."""
+    """Yield a message for every wrong option of those that all profiles have."""
     yield from problems({name: data[name] for name in data if name in COMMON}, COMMON)
     if isinstance(data.get("retry"), Mapping):
         yield from problems(data["retry"], RETRY, "retry.")
@@ -85,7 +77,7 @@ def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:
-    """Make the engine's options of a profile that has no problems."""
+    """Return the options of a lane, for a profile without problems."""
     retry = data.get("retry") or {}
     chosen = {RETRY_FIELDS.get(name, name): value for name, value in retry.items()}
     fields = (name for name in COMMON if name not in ("serializer", "outbox", "retry"))

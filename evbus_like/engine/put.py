@@ -1,4 +1,4 @@
-"""Putting: the ways an event gets into the bus, from any thread and any event loop."""
+"""Putting: events enter the bus, from any thread and any event loop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evbus_like.engine.sending.router import Route
 
 Confirm = Literal["queued", "accepted", "delivered"]
 LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
-PUTS_IN_A_ROW = 100  # accepted puts of tasks that never wait, before the lanes get their turn
+PUTS_IN_A_ROW = 100  # accepted puts that never wait, before the lanes' tasks run
 
 
 class Putter:
-    """Puts events into one bus; `timeout` is the deadline of a put that says none, in seconds."""
+    """Puts events into one bus; `timeout` is the default deadline of a put, in seconds."""
 
     def __init__(self, bus: Bus, timeout: float = 30.0) -> None:
         self.bus = bus
@@ -35,9 +35,9 @@ class Putter:
         headers: Mapping[str, Any] | None = None,
         key: str | bytes | None = None,
     ) -> str:
-        """Hand an event over and give its id; raises BadEvent, QueueFull or BusStopped.
+        """Queue an event and return its id; raises BadEvent, QueueFull or BusStopped.
 
-        The body is serialized later: it must not be changed, and if it cannot be serialized the error callback hears.
+        The body is serialized later: it must not be changed, and if it cannot be serialized, the error is reported.
         """
         bus = self.bus
         if bus.closed:
@@ -66,7 +66,7 @@ class Putter:
         under_way = current()
         if under_way is None:
             event = Event(routing_key, body, profile, headers, key, quiet_context())
-        else:  # a handler puts: it is waited for until the event is safe
+        else:  # put by a handler, which succeeds only when the event is stored or delivered
             event = Event(routing_key, body, profile, under_way.onto(headers), key, quiet_context())
             event.receipt = Receipt(event.id)
             under_way.expect(event.receipt)
@@ -85,9 +85,9 @@ class Putter:
     ) -> Receipt:
         """Put an event and return once it is queued, accepted or delivered, as `confirm` says.
 
-        Raises BadEvent, SerializeError, EventTooLarge, BusStopped; PutTimeout when there is no room in time; and
-        NotDelivered. After any of them no destination has the event or will get it, but for NotDelivered, and for a
-        PutTimeout that says that the outbox did not answer.
+        Raises BadEvent, SerializeError, EventTooLarge, BusStopped; PutTimeout if there is no room in time; and
+        NotDelivered. After an error no destination gets the event, except after NotDelivered, and after a PutTimeout
+        that says that the outbox did not answer.
         """
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
@@ -113,16 +113,16 @@ class Putter:
         route = bus.admission.route(profile)
         for lane in route.lanes:
             if lane.puts_wait:
-                route = await self._room(profile, deadline, timeout)
+                route = await self._wait_for_room(profile, deadline, timeout)
                 break
-        if bus.state != "running":  # it may have stopped while we waited
+        if bus.state != "running":  # it may have stopped during the wait
             raise bus.refusal(profile)
         if confirm == "queued":
             return await self._queue(event, confirm, timeout)
         intake = bus.intake
         if intake.is_shutdown:
             raise intake.shut_down()
-        if intake.items:  # what was put before goes first
+        if intake.items:  # earlier events come first
             bus.admit_queued()
         if under_way is not None:
             receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
@@ -138,22 +138,22 @@ class Putter:
         return Receipt(event.id, names)
 
     async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float, follow: bool = False) -> Receipt:
-        """Put an event that cannot simply be handed over, and wait for what `confirm` asks."""
+        """Put an event that must wait, for the outbox, for earlier events, or for what `confirm` asks."""
         bus = self.bus
         receipt = event.receipt = Receipt(event.id, follow=follow or confirm == "delivered")
         if bus.intake.items:
-            await self._in_turn(event, receipt, deadline, timeout)
+            await self._put_in_order(event, receipt, deadline, timeout)
         else:
             try:
                 bus.admit(event)
             except OutboxFull as full:
-                await self._admit_with_room(event, full, deadline, timeout)
+                await self._admit_when_room(event, full, deadline, timeout)
         try:
             await receipt.wait_accepted(bus.deadlines, deadline)
         except TimeoutError:
             raise self._unanswered(timeout) from None
         if confirm == "delivered":
-            await self._delivered(event, receipt, deadline, timeout)
+            await self._wait_delivered(event, receipt, deadline, timeout)
         return receipt
 
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
@@ -163,7 +163,7 @@ class Putter:
         return Event(routing_key, body, profile, headers, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
-        """Only queue the event, as before a listener runs."""
+        """Queue the event without waiting for the listener."""
         if confirm == "delivered":
             raise BadEvent('confirm="delivered" needs a running bus: await hub.evbus.init.join() after starting it')
         try:
@@ -178,11 +178,11 @@ class Putter:
                 ) from None
         return Receipt(event.id)
 
-    async def _room(self, profile: str, deadline: float, timeout: float) -> Route:
-        """Wait until all lanes of a profile have room at once, and give its route.
+    async def _wait_for_room(self, profile: str, deadline: float, timeout: float) -> Route:
+        """Wait until all lanes of a profile have room at the same time, and return its route.
 
-        Raises PutTimeout naming a lane that has none. While one is waited for, another may fill up, and the profiles
-        may be reloaded.
+        Raises PutTimeout naming a lane that has none. During the wait other lanes may fill up, and the profiles may be
+        reloaded.
         """
         while True:
             route = self.bus.admission.route(profile)
@@ -200,8 +200,8 @@ class Putter:
                     f" and had no room for {timeout:g} s"
                 ) from None
 
-    async def _in_turn(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
-        """Let the listener accept the event after those before it."""
+    async def _put_in_order(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
+        """Queue the event behind earlier ones and wait until it is accepted."""
         receipt.retries_when_full = True
         try:
             async with asyncio.timeout_at(deadline):
@@ -209,7 +209,7 @@ class Putter:
             await receipt.wait_accepted(self.bus.deadlines, deadline)
         except OutboxFull as full:
             receipt.clear_refusal()
-            await self._admit_with_room(event, full, deadline, timeout)
+            await self._admit_when_room(event, full, deadline, timeout)
         except TimeoutError:
             if receipt.irrevocable:
                 raise self._unanswered(timeout) from None
@@ -224,8 +224,8 @@ class Putter:
             " stored is not known; if it is, it will be delivered. Is the disk slow or gone?"
         )
 
-    async def _admit_with_room(self, event: Event, full: OutboxFull, deadline: float, timeout: float) -> None:
-        """Let an event be accepted that found the outbox full, waiting for room there."""
+    async def _admit_when_room(self, event: Event, full: OutboxFull, deadline: float, timeout: float) -> None:
+        """Admit an event for which the outbox was full, waiting for room there."""
         bus = self.bus
         outbox = bus.outbox
         assert outbox is not None
@@ -239,10 +239,10 @@ class Putter:
                 bus.admit(event)
                 return
             except OutboxFull as again:
-                full = again  # others were faster
+                full = again  # other puts were faster
         raise bus.refusal(event.profile)
 
-    async def _delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
+    async def _wait_delivered(self, event: Event, receipt: Receipt, deadline: float, timeout: float) -> None:
         try:
             await receipt.wait_delivered(self.bus.deadlines, deadline)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The table of types: what every serializer makes of a value that its format has no form for.
+"""Plain values: what all serializers do with values that their format does not support.
 
 | value                     | json         | msgpack, yaml |
 |---------------------------|--------------|---------------|
@@ -39,9 +39,9 @@ BUILTINS = frozenset((dict, list, tuple, str, int, float, bool, type(None), byte
 
 
 def convert(value: Any, native_bytes: bool) -> Any:
-    """Turn one value that a format does not know into one that it may, as the table says; raises TypeError.
+    """Convert one value that a format does not support, as the table says; raises TypeError.
 
-    The result may hold such values again. It is what serializers give their library as the `default` hook.
+    The result may contain such values again. Serializers pass this to their library as the `default` hook.
     """
     if isinstance(value, TIMES):
         return value.isoformat()
@@ -71,7 +71,7 @@ def convert(value: Any, native_bytes: bool) -> Any:
 
 
 def in_order(value: set[Any] | frozenset[Any]) -> list[Any]:
-    """Give a set's items, sorted where they can be compared."""
+    """Return the items of a set, sorted if they can be compared."""
     try:
         return sorted(value)
     except TypeError:
@@ -81,8 +81,8 @@ def in_order(value: set[Any] | frozenset[Any]) -> list[Any]:
 def plain(value: Any, native: bool, path: str = "body", depth: int = 0) -> Any:
     """Rebuild a body from None, bool, int, float, str, bytes, list and dict alone; raises SerializeError with the path.
 
-    `native` tells that the format holds bytes, NaN and keys of any plain type (msgpack, yaml; not json). This is the
-    exact and slow way, for what a library's fast one has refused, and for naming the place of an error.
+    `native` says that the format supports bytes, NaN and keys of any plain type (msgpack, yaml; not json). This is
+    exact and slow: for bodies that a library's fast path refused, and for naming the place of an error.
     """
     if value is None or value is True or value is False:
         return value
@@ -113,7 +113,7 @@ def plain(value: Any, native: bool, path: str = "body", depth: int = 0) -> Any:
 
 
 def plain_dict(value: dict[Any, Any], native: bool, path: str, depth: int) -> dict[Any, Any]:
-    """Rebuild a mapping; two keys that become the same text are an error."""
+    """Rebuild a mapping; two keys with the same text are an error."""
     result: dict[Any, Any] = {}
     for key, item in value.items():
         name = plain_key(key, native, path)
@@ -125,7 +125,7 @@ def plain_dict(value: dict[Any, Any], native: bool, path: str, depth: int) -> di
 
 
 def plain_key(key: Any, native: bool, path: str) -> Any:
-    """Give a mapping's key in its plain form."""
+    """Return the plain form of a key."""
     if type(key) is str:
         return check_text(key, f"{path}: the key {key!r:.40}")
     if isinstance(key, enum.Enum):
@@ -141,7 +141,7 @@ def plain_key(key: Any, native: bool, path: str) -> Any:
 
 
 def json_key(value: Any) -> str:
-    """Give the text that JSON has for a key which is no text, as the standard library writes it."""
+    """Return the JSON text of a key that is not text, as the standard library writes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -150,7 +150,7 @@ def json_key(value: Any) -> str:
 
 
 def check_text(text: str, path: str) -> str:
-    """Give the text if it is UTF-8; a lone surrogate is not."""
+    """Return the text if it can be UTF-8; raises SerializeError for a lone surrogate."""
     if text.isascii():
         return text
     try:
@@ -161,16 +161,16 @@ def check_text(text: str, path: str) -> str:
 
 
 def fail(path: str, what: str) -> NoReturn:
-    """Raise the SerializeError that names the place."""
+    """Raise a SerializeError that names the place."""
     shown = path if len(path) <= 200 else f"{path[:80]}...{path[-40:]}"
     raise SerializeError(f"{shown} {what}", path)
 
 
 def finite(value: Any) -> bool:
-    """Whether a body that is made of builtins alone holds no NaN and no infinity; False also where in doubt.
+    """Whether a body consists of builtins alone, without NaN and infinity; False also if that is uncertain.
 
-    It sees what `simple` sees, a level at a time, but by the garbage collector's own look at containers: no loop in
-    Python over the values.
+    It checks a level at a time, as `simple` does, but through the garbage collector's view of containers, without a
+    Python loop over the values.
     """
     level = [value]
     while level:
@@ -184,9 +184,9 @@ def finite(value: Any) -> bool:
 
 
 def simple(value: Any, native: bool) -> bool:
-    """Whether a library may serialize this body by itself: builtins with text for keys, finite, and not too deep.
+    """Whether a library can serialize this body directly: builtins with text as keys, finite, and not too deep.
 
-    It looks at a level at a time. False does not mean wrong, only that `plain` must decide.
+    It checks a level at a time. False does not mean an error, only that `plain` must decide.
     """
     level = [value]
     for _ in range(MAX_DEPTH + 1):

@@ -15,7 +15,7 @@ from tests.integration.support import DEADLINE, channel, create_topic, read
 
 # Options of a profile, so that trouble is noticed and its end found soon. aiokafka tries again by itself: a lane hears
 # of an absent Kafka at its deadline only.
-QUICK = {"timeout": 2.0, "retry": {"base": 0.05, "cap": 0.5, "refused_cap": 0.3}}
+QUICK = {"timeout": 2.0, "retry": {"first": 0.05, "max": 0.5, "refused_cap": 0.3}}
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ async def test_a_dead_destination_takes_no_twentieth_of_the_rate_of_a_live_one(
 ):
     # Given two buses with as much for the same Kafka, one of which has a dead RabbitMQ beside it
     live = {"default": kafka_site.profile(batch_events=100, timeout=30.0)}
-    dead = {"dead": rabbit_site.profile(timeout=0.1, retry={"base": 0.01, "cap": 0.05})}
+    dead = {"dead": rabbit_site.profile(timeout=0.1, retry={"first": 0.01, "max": 0.05})}
     getattr(rabbit_site.proxy, how)()
     async with running({"kafka": live}) as alone, running({"kafka": live, "amqp": dead}) as beside:
         for hub in (alone, beside):

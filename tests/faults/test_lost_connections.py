@@ -40,7 +40,7 @@ async def test_a_broker_that_hangs_up_is_tried_again_at_leisure(site, costs, con
     book = Book()
     if not connected:
         site.proxy.hang_up()
-    async with site.bus(retry={"base": 0.1, "cap": 1.0}) as hub:
+    async with site.bus(retry={"first": 0.1, "max": 1.0}) as hub:
         if connected:
             await book.put(hub, confirm="delivered")
             site.proxy.hang_up()
@@ -65,7 +65,7 @@ async def test_each_try_to_reach_a_closed_port_waits_longer_than_the_one_before(
     # Given a port that nobody listens on
     book = Book()
     site.proxy.refuse()
-    async with site.bus(retry={"base": 0.1, "cap": 1.0}) as hub:
+    async with site.bus(retry={"first": 0.1, "max": 1.0}) as hub:
         await book.put(hub)
         await eventually(lambda: hub.evbus.init.account().retries >= 1)
         # When one event has waited for a while: each try counts it once

@@ -258,7 +258,7 @@ async def test_what_is_logged_while_the_bus_that_takes_the_log_fails_makes_no_mo
     # Given a log that goes to a destination that is not there
     rabbit_site.proxy.refuse()
     log = logging.getLogger()
-    async with rabbit_site.bus(retry={"base": 0.01, "cap": 0.05}) as hub:
+    async with rabbit_site.bus(retry={"first": 0.01, "max": 0.05}) as hub:
         handler = BusHandler(hub, "default", "log")
         handler.setFormatter(logging.Formatter("%(asctime)s"))
         level = log.level

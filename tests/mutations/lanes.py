@@ -133,7 +133,7 @@ MUTANTS = (
     Mutant(
         "a-child-uses-its-parent-s-bus",
         "A forked child gets a clear error.",
-        "_disown",
+        "_close_in_child",
         drop(ASSIGNMENT),
         f"{UNIT}/test_fork.py::test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on",
     ),

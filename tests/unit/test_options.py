@@ -46,7 +46,7 @@ def test_every_wrong_option_is_named():
         {"outbox": "sometimes"},
         {"retry": 3},
         {"retry": {"base": 0}},
-        {"retry": {"cap": "5"}},
+        {"retry": {"max": "5"}},
         {"retry": {"attempts": 0}},
         {"retry": {"attemps": 3}},
     ],
@@ -62,7 +62,7 @@ def test_the_options_of_a_plugin_are_left_to_its_own_specs():
 
 def test_a_lane_gets_the_profile_s_values_before_the_plugin_s_and_the_built_in_ones():
     made = lane_options(
-        {"max_events": 5, "timeout": None, "retry": {"attempts": 3, "cap": 9}}, {"max_events": 7, "max_bytes": 8}
+        {"max_events": 5, "timeout": None, "retry": {"attempts": 3, "max": 9}}, {"max_events": 7, "max_bytes": 8}
     )
 
     assert made == LaneOptions(max_events=5, max_bytes=8, attempts=3, retry_cap=9)

@@ -90,7 +90,7 @@ def test_sighup_reloads_the_file_and_a_wrong_file_is_told_and_changes_nothing(tm
         finally:
             process.kill()
     assert process.returncode == 0, said
-    assert "nothing has changed: profile internal:default: there is no option routing_kye" in said
+    assert "and are unchanged: profile internal:default: there is no option routing_kye" in said
 
 
 def read_until(stream, words):
