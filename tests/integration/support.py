@@ -31,6 +31,16 @@ async def queue(url, name, exchange=None, **binding):
         await made.delete(if_unused=False, if_empty=False)
 
 
+async def consumers(url, name):
+    """Give how many consumers a queue has, 0 if there is no such queue."""
+    async with channel(url) as opened:
+        try:
+            made = await opened.declare_queue(name, passive=True)
+        except aio_pika.exceptions.ChannelNotFoundEntity:
+            return 0
+        return made.declaration_result.consumer_count
+
+
 async def take(made, count):
     """Take `count` messages off an aio-pika queue, and whatever else is there."""
     taken = []

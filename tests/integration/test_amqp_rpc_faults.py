@@ -12,7 +12,7 @@ from evbus_like.testing import eventually, running
 from tests import rpc
 from tests.faults.proxy import Proxy
 from tests.integration.serving import server
-from tests.integration.support import DEADLINE, channel
+from tests.integration.support import DEADLINE, channel, consumers
 from tests.integration.test_amqp_source import WAYS, send_raw
 from tests.rpc import client, serving
 
@@ -202,12 +202,9 @@ async def test_a_request_queue_that_is_deleted_is_made_again(rabbitmq, world, pr
         assert await hub.rpc[fresh_name].hello(1) == 1
         async with channel(rabbitmq.url) as opened:
             await opened.queue_delete(f"rpc-{fresh_name}")
-
-        def there():
-            rows = json.loads(rabbitmq.ctl("list_queues", "name", "consumers", "--formatter", "json"))
-            return {"name": f"rpc-{fresh_name}", "consumers": 1} in rows
-
-        await eventually(there, DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            while await consumers(rabbitmq.url, f"rpc-{fresh_name}") != 1:  # noqa: ASYNC110 - a broker cannot wake us
+                await asyncio.sleep(0.1)
         assert await hub.rpc[fresh_name].hello(2, timeout=DEADLINE) == 2
 
 

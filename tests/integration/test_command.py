@@ -191,17 +191,18 @@ async def test_a_broker_restarted_in_mid_pipe_loses_none(rabbitmq, credentials, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_reading_and_delivers_what_was_read(credentials, number):
-    path = credentials({"internal": {"default": None}})
+async def test_a_signal_ends_the_reading_and_delivers_what_was_read(rabbitmq, credentials, fresh_name, number):
+    path = credentials({"amqp": {"default": {"connection": {"url": rabbitmq.url}, "routing_key": fresh_name}}})
     process = await asyncio.create_subprocess_exec(
         *EVBUS, "pipe", "--json", "--acct-file", path,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    process.stdin.write(b'{"body": 1}\n')
-    await asyncio.sleep(2)  # it reads; its input stays open
+    async with queue(rabbitmq.url, fresh_name) as made:
+        process.stdin.write(b'{"body": 1}\n')
+        await take(made, 1)  # it reads; its input stays open
 
-    process.send_signal(number)
-    out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
+        process.send_signal(number)
+        out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
 
     assert process.returncode == 128 + number
     assert json.loads(out)["delivered"] == 1
