@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from .apt import NoApt, apt_install
+from .kafka_classes import make_class_archive
 from .kafka_jars import jar_folder, kafka_version
 from .maven import fetch_jars
 from .needs import AMQP_URL, JAVA_VERSION, KAFKA_BOOTSTRAP, has_java, has_rabbitmq, in_ci
@@ -46,6 +47,7 @@ def _get_kafka() -> str | None:
         if not has_java():
             return f"Kafka needs Java {JAVA_VERSION} or later and this system's is older: install a newer one, {other}"
         if jar_folder().exists():
+            make_class_archive()
             return None
         if not shutil.which("mvn"):
             apt_install("maven", "about a minute")
@@ -57,4 +59,5 @@ def _get_kafka() -> str | None:
     except subprocess.CalledProcessError as error:
         print(error.stdout, file=sys.stderr)
         return f"Maven could not fetch Kafka {kafka_version()} (what it said is above): try again, {other}"
+    make_class_archive()
     return None

@@ -6,7 +6,7 @@ import socket
 import struct
 import uuid
 
-from .kafka_jars import jar_folder
+from .kafka_jars import class_archive, jar_folder
 from .kafka_settings import LOG_SETTINGS, server_settings
 from .ports import free_port
 from .process import BrokerProcess
@@ -48,15 +48,24 @@ class Kafka(BrokerProcess):
 
     def command(self) -> list[str]:
         """Format the data folder if that was not done yet, then become the broker."""
-        logging = f"-Dlog4j2.configurationFile={self.scratch / 'log4j2.properties'}"
-        java = ["java", *JVM, logging, "-cp", f"{jar_folder()}/*"]
+        java = self.java()
         cluster = base64.urlsafe_b64encode(b"evbus" + uuid.uuid4().bytes[:11]).decode().rstrip("=")
         form = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)]
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             form += ["--add-scram", f"{mechanism}=[name={self.sasl_user},password={self.sasl_password}]"]
-        run = [*java, "kafka.Kafka", str(self._settings)]
+        run = [*java, *self.run_options(), "kafka.Kafka", str(self._settings)]
         script = f"test -e data/meta.properties || {shlex.join(form)} || exit; exec {shlex.join(run)}"
         return ["sh", "-c", script]
+
+    def java(self) -> list[str]:
+        """The command that runs a class of Kafka."""
+        classes = [f"-XX:SharedArchiveFile={class_archive()}"] if class_archive().exists() else []
+        logging = f"-Dlog4j2.configurationFile={self.scratch / 'log4j2.properties'}"
+        return ["java", *JVM, *classes, logging, "-cp", f"{jar_folder()}/*"]
+
+    def run_options(self) -> list[str]:
+        """Options of the broker's JVM alone."""
+        return []
 
     def ready(self) -> bool:
         """Whether the broker answers an ApiVersions request."""

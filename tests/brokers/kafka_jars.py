@@ -18,3 +18,8 @@ def jar_folder() -> Path:
     """The folder with every jar of the broker; it exists only when it is complete."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "evbus_like" / f"kafka-{kafka_version()}"
+
+
+def class_archive() -> Path:
+    """Where the broker's classes are kept ready; a JVM ignores the file of another version."""
+    return jar_folder() / "classes.jsa"

@@ -3,8 +3,7 @@
 import re
 import shlex
 
-from tests.brokers.kafka import JVM, Kafka
-from tests.brokers.kafka_jars import jar_folder
+from tests.brokers.kafka import Kafka
 
 NODE = 2
 
@@ -33,8 +32,7 @@ class SecondKafka(Kafka):
         about = (self._first.scratch / "data/meta.properties").read_text()
         cluster = re.search(r"^cluster\.id=(.*)$", about, re.MULTILINE)
         assert cluster
-        java = ["java", *JVM, f"-Dlog4j2.configurationFile={self.scratch / 'log4j2.properties'}"]
-        java += ["-cp", f"{jar_folder()}/*"]
+        java = self.java()
         form = [*java, "kafka.tools.StorageTool", "format", "-t", cluster[1], "-c", str(self._settings)]
         run = [*java, "kafka.Kafka", str(self._settings)]
         return ["sh", "-c", f"test -e data/meta.properties || {shlex.join(form)} || exit; exec {shlex.join(run)}"]
