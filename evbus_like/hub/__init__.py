@@ -1,1 +1,1 @@
-"""What ties the hub's plugins and settings to the engine; plain modules, for classes are not kept on a hub."""
+"""The hub layer connects plugins, settings and applications on a pop hub to the engine."""

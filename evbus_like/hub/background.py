@@ -1,4 +1,4 @@
-"""The bus in a thread of its own, for programs that have no event loop."""
+"""The bus in a thread of its own, for programs without an event loop."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from evbus_like.hub.application import events
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
 
-START_TIMEOUT = 30.0  # seconds, for reading the credentials and opening the outbox
-GRACE = 10.0  # seconds beyond the deadline of the stop, for what it leaves behind to end
+START_TIMEOUT = 30.0  # seconds to read the credentials and open the outbox
+GRACE = 10.0  # seconds beyond the deadline of the stop, for the thread to end
 
 
 class Background:
-    """A context manager: the bus runs within the block, and is stopped at its end; `account` is there afterwards.
+    """A context manager: the bus runs in the block and stops at its end, which sets `account`.
 
-    `contexts` is what `start` takes, or a coroutine that gives it, as `hub.evbus.acct.profiles(...)` does.
+    `contexts` is what `start` takes, or a coroutine that returns it, such as `hub.evbus.acct.profiles(...)`.
     """
 
     def __init__(self, hub: Hub, contexts: Any, timeout: float | None) -> None:
@@ -43,13 +43,13 @@ class Background:
                 "background is for programs without an event loop, and one runs here: use `start` as a task and `join`"
             )
         if self._thread.ident is not None:
-            raise LifecycleError("this block was entered before; call hub.evbus.init.background again")
+            raise LifecycleError("a background can be entered once; call hub.evbus.init.background again")
         self._thread.start()
         try:
             self._started.result(START_TIMEOUT)
         except TimeoutError:
             if self._loop is not None and self._main_task is not None:
-                self._loop.call_soon_threadsafe(self._main_task.cancel)  # nobody will stop what starts later
+                self._loop.call_soon_threadsafe(self._main_task.cancel)  # it may still start, and nothing would stop it
             raise LifecycleError(f"the bus did not start within {START_TIMEOUT:g} s") from None
         return self
 
@@ -64,11 +64,11 @@ class Background:
         self._thread.join(timeout + GRACE)
 
     def put(self, /, *args: Any, **named: Any) -> Receipt:
-        """Put an event, as `hub.evbus.broker.put` does, and wait."""
+        """Put an event as `hub.evbus.broker.put` does, and block until it is accepted."""
         return self._wait(self._hub.evbus.broker.put, args, named)
 
     def dispatch(self, /, *args: Any, **named: Any) -> Receipt:
-        """Put an event of a service, as `hub.evbus.broker.dispatch` does, and wait."""
+        """Put an event of a service as `hub.evbus.broker.dispatch` does, and block until it is accepted."""
         return self._wait(self._hub.evbus.broker.dispatch, args, named)
 
     def _wait(self, function: Any, args: Any, named: Any) -> Receipt:

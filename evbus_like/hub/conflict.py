@@ -1,4 +1,4 @@
-"""pop-evbus beside us: both merge into hub.evbus and hub.ingress, and neither would work."""
+"""Refuse to run beside pop-evbus: both merge into hub.evbus and hub.ingress, and neither would work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evbus_like.engine.errors import LifecycleError
 
 @functools.cache
 def pop_evbus() -> str:
-    """Give the folder of an installed pop-evbus, or an empty string."""
+    """Return the folder of an installed pop-evbus, or an empty string."""
     spec = importlib.util.find_spec("evbus")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "evbus" / "broker.py").is_file():
@@ -20,12 +20,12 @@ def pop_evbus() -> str:
 
 
 def none() -> bool | tuple[bool, str]:
-    """Give what a plugin's __virtual__ returns: True, or False and the reason."""
+    """Return what a plugin's __virtual__ returns: True, or False and the reason."""
     return (False, _text()) if pop_evbus() else True
 
 
 def refuse_pop_evbus() -> None:
-    """Raise LifecycleError where pop-evbus is installed beside us."""
+    """Raise LifecycleError if pop-evbus is installed."""
     if pop_evbus():
         raise LifecycleError(_text())
 

@@ -1,4 +1,4 @@
-"""Decoding: from a received body's bytes and content type to what it means, by the serialize plugins."""
+"""Decode received bodies by their content type, with the serialize plugins."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Load = Callable[[bytes], Any]
 
 
 def decoder(hub: Hub) -> Callable[[ReceivedEvent], Any]:
-    """Give the function that decodes bodies; what has no content type, or one that nobody knows, stays bytes.
+    """Return the function that decodes bodies; a body with no content type, or an unknown one, stays bytes.
 
-    It raises what the serializer raises for bytes that are not what the content type says.
+    The function raises what the serializer raises for bytes that do not match the content type.
     """
     loads: dict[str, Load] = {}
     for plugin in plugins.loaded(hub, "serialize").values():

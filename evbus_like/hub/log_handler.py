@@ -9,15 +9,15 @@ from evbus_like.engine.errors import PutError
 from evbus_like.engine.event import quietly
 from evbus_like.hub.runtime import Hub
 
-# What the bus and its client libraries log about a failing destination must not become an event for it.
+# Loggers of the bus and its client libraries: a record about a failing destination must not become an event for it.
 OWN = ("evbus_like", "aio_pika", "aiormq", "aiokafka", "asyncio")
 
 
 class BusHandler(logging.Handler):
-    """Puts each record as an event, with the profile `logger` unless told otherwise.
+    """Puts each record as an event, with the profile `logger` by default.
 
-    Records of the bus itself are left to the other handlers, and a failure to deliver a record is counted and not
-    logged: so no log line leads to another. A record that the full bus has no room for is dropped and counted.
+    It skips records of the bus itself, and a failure to deliver a record is counted and not logged, so no log line
+    causes another. If the bus is full, a record is dropped and counted.
     """
 
     def __init__(self, hub: Hub, profile: str = "logger", routing_key: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The outbox of an application: where it is, and when there is one."""
+"""The outbox of an application: where its file is, and when it is opened."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ log = logging.getLogger("evbus_like.outbox")
 
 
 def configured(hub: Hub) -> Path | None:
-    """Give the path that the configuration, or EVBUS_OUTBOX, names, or None."""
+    """Return the path that the configuration, or EVBUS_OUTBOX, names, or None."""
     given = settings.config(hub, "outbox_path") or os.environ.get("EVBUS_OUTBOX")
     return Path(str(given)).expanduser() if given else None
 
 
 def default_path() -> Path:
-    """Give the path where nothing is configured: in the state folder of the XDG base directory specification."""
+    """Return the default path, in the state folder of the XDG base directory specification."""
     state = os.environ.get("XDG_STATE_HOME", "")
     folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
     return folder / "evbus_like" / "outbox.sqlite"
 
 
 def wanted(entries: Sequence[Entry]) -> bool:
-    """Whether a profile cannot do without an outbox."""
+    """Return whether a profile needs an outbox."""
     return any(entry.lane.options.durable or entry.lane.options.when_full == "spill" for entry in entries)
 
 
 async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Outbox | None:
-    """Open the outbox, if it is needed, for a profile as well, or the configuration names one; raises EvbusError."""
+    """Open the outbox and return it; None if neither the caller, a profile nor the configuration asks for one.
+
+    Raises OutboxLocked, StorageError and other EvbusErrors."""
     path = configured(hub)
     if path is None and not needed and not wanted(entries):
         return None
@@ -55,7 +57,7 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
             log.warning("%d events for %s were left in the outbox %s and are sent now", count, name, box.path)
         else:
             log.warning(
-                "%d events in the outbox %s wait for %s, which no profile is now: they stay; see `evbus outbox ls`",
+                "%d events in the outbox %s are for %s; no such profile exists, they are kept: see `evbus outbox ls`",
                 count,
                 box.path,
                 name,

@@ -1,7 +1,7 @@
-"""The one place that looks plugins up, for pop's own look-up hides what went wrong.
+"""Look up plugins, here only, because pop's own look-up hides errors.
 
-`hasattr(hub.ingress, name)` is true for a plugin that refused to load, and a plugin that crashed while it was
-imported comes back half executed at the second look-up. So what failed is noted at the first, and stays failed.
+`hasattr(hub.ingress, name)` is true for a plugin that refused to load, and a plugin that crashed while it was imported
+is returned half executed by the second look-up. So failures are recorded at the first look-up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evbus_like.hub.runtime import Hub
 
 
 def broken(sub: Any) -> dict[str, str]:
-    """Give the plugins of a sub that could not be loaded, with the reason; for the first look, right after sub.add."""
+    """Return the plugins of a sub that could not be loaded, with the reason; call it directly after sub.add."""
     reasons = {}
     for name, error in sub._load_errors.items():
         facts = error()
@@ -27,13 +27,13 @@ def broken(sub: Any) -> dict[str, str]:
 
 
 def loaded(hub: Hub, sub_name: str) -> dict[str, Any]:
-    """Give the plugins of a sub that work, by name."""
+    """Return the plugins of a sub that could be loaded, by name."""
     failed = hub.evbus.RUNTIME.broken.get(sub_name, {})
     return {name: mod for name, mod in hub[sub_name]._loaded.items() if name != "init" and name not in failed}
 
 
 def plugin(hub: Hub, sub_name: str, name: str, what: str) -> Any:
-    """Give one plugin; raises ProfileError that says why there is none and what there is."""
+    """Return one plugin; raises ProfileError that says why it is missing and names similar ones."""
     found = loaded(hub, sub_name)
     if name in found:
         return found[name]
@@ -44,7 +44,7 @@ def plugin(hub: Hub, sub_name: str, name: str, what: str) -> Any:
 
 
 def serializer(hub: Hub, name: str) -> Serializer:
-    """Give the serializer of a name; raises ProfileError."""
+    """Return the serializer of a name; raises ProfileError."""
     mod = plugin(hub, "serialize", name, "serializer")
     if "dump" not in mod._funcs:
         raise ProfileError(f"serializer {name!r} has no function dump(hub, data)")
@@ -53,7 +53,7 @@ def serializer(hub: Hub, name: str) -> Serializer:
 
 
 def matcher(hub: Hub, name: str) -> Callable[[str], Callable[[str], bool]]:
-    """Give what makes the test for a pattern, from a match plugin; raises ProfileError."""
+    """Return the function of a match plugin that compiles a pattern; raises ProfileError."""
     mod = plugin(hub, "match", name, "match plugin")
     if "compile" in mod._funcs:
         compiled: Callable[[str], Callable[[str], bool]] = mod.compile
@@ -63,7 +63,7 @@ def matcher(hub: Hub, name: str) -> Callable[[str], Callable[[str], bool]]:
 
 
 def unwrapped(hub: Hub, function: Any) -> Any:
-    """Give the plain function behind the hub's wrapper, bound to the hub, where no contract is wrapped around it."""
+    """Return the plain function behind the hub's wrapper, bound to the hub, unless a contract is wrapped around it."""
     if getattr(function, "_has_contracts", True) or not getattr(function, "implicit_hub", False):
         return function
     return functools.partial(function.func, hub)

@@ -1,4 +1,4 @@
-"""The reporter: tells the log and the error callback about events that did not get through."""
+"""Report events that could not be delivered, to the log and to the error callback."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from evbus_like.hub.secrets import redact
 
 log = logging.getLogger("evbus_like.failures")
 
-MAX_WAITING = 1000  # failures that wait for a slow callback; more are only logged and counted
-LOGGED_EACH = 10  # of one kind at one destination, before only every thousandth is logged
+MAX_WAITING = 1000  # failures in the queue of a slow callback; further ones are only logged and counted
+LOGGED_EACH = 10  # failures of one kind at one destination; then every thousandth is logged
 CALLBACK_DEADLINE = 30.0  # seconds
 
 
 class Reporter:
-    """Logs each failure, and calls the error callback for them one after another, in a task of its own.
+    """Logs each failure, and calls the error callback for one after another, in a task of its own.
 
-    What the callback puts is marked, and its failures are only counted: so a callback that puts to the destination
-    that fails feeds nothing.
+    Events that the callback puts are marked quiet, and their failures are only counted. So a callback that puts to the
+    failing destination causes no loop.
     """
 
     def __init__(self, look_up: Callable[[str], Any]) -> None:
@@ -38,14 +38,14 @@ class Reporter:
         self.lanes: dict[str, Lane] = {}
 
     def start(self, ref: str | None) -> None:
-        """Begin, in the listener's loop."""
+        """Start, in the event loop of the bus."""
         self._ref = ref
         if ref:
             self._failures = asyncio.Queue(MAX_WAITING)
             self._task = asyncio.create_task(self._run(), name="evbus_like error callback")
 
     def __call__(self, failure: Failure) -> None:
-        """Take a failure; never waits and never raises."""
+        """Report a failure; never waits and never raises."""
         if failure.event.quiet:
             return
         self._log(failure)
@@ -56,7 +56,7 @@ class Reporter:
                 self.missed += 1
 
     async def close(self, timeout: float) -> None:
-        """Give the callback `timeout` seconds for what waits, and end."""
+        """Give the callback `timeout` seconds for the failures in its queue, then stop."""
         if self._task is None or self._failures is None:
             return
         try:
@@ -106,7 +106,7 @@ class Reporter:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                # The callback's own trouble: an error in it, a slow one, or a reference to nothing.
+                # The callback itself failed: it raised, timed out, or does not exist.
                 log.error("error callback %s failed: %s: %s", self._ref, type(error).__name__, redact(str(error)))
             finally:
                 self._failures.task_done()

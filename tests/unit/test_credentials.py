@@ -151,7 +151,7 @@ async def test_a_huge_file_is_refused_before_it_is_read(hub, write, monkeypatch)
 
     monkeypatch.setattr(credentials, "MAX_BYTES", 100)
 
-    assert "more than 100 are refused" in await refused(hub, write("# " + "x" * 200))
+    assert "the limit is 100" in await refused(hub, write("# " + "x" * 200))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ async def test_contexts_of_another_shape_are_a_profile_error(hub, contexts):
         ({"amqp": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
         ({"kafka": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
         ({"amqp": {"a": {"declare": {}}}}, "declare needs the exchange's name"),
-        ({"match_plugin": "regex", "internal": {"a(": {}}}, "its name is no valid pattern"),
+        ({"match_plugin": "regex", "internal": {"a(": {}}}, "its name is not a valid pattern"),
         ({"match_plugin": "globb", "internal": {"a": {}}}, "unknown match plugin 'globb'; did you mean 'glob'?"),
     ],
 )

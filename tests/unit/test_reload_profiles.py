@@ -75,7 +75,7 @@ async def test_contexts_that_their_owner_changed_in_place_are_seen_as_changed(hu
     [
         ({"internal": {"default": {"routing_kye": "x"}}}, ProfileError, "did you mean 'routing_key'"),
         ({"internal": {"default": {"serializer": "jsn"}}}, ProfileError, "did you mean 'json'"),
-        ({"match_plugin": "regex", "internal": {"a(": None}}, ProfileError, "no valid pattern"),
+        ({"match_plugin": "regex", "internal": {"a(": None}}, ProfileError, "not a valid pattern"),
         ({"amqp": {"default": {"connection": {"url": "x://me:hunter2@h/"}}}}, ProfileError, "amqp:default"),
         ([], ProfileError, "contexts must map providers"),
         (None, CredentialsError, "no credentials file to read again"),

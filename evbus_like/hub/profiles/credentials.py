@@ -1,4 +1,4 @@
-"""Credentials: a file read through acct, and checked, with errors that say what to do and show no secret."""
+"""Read a credentials file through acct and check it; errors say what to do and show no secret."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FERNET = b"gAAAAA"  # how every Fernet token begins: version 0x80 and a timestam
 
 
 async def read(hub: Hub, path: str, key: str | None, **kwargs: Any) -> Mapping[str, Any]:
-    """Read a credentials file, encrypted where a key is given; raises CredentialsError."""
+    """Read a credentials file, encrypted if a key is given; raises CredentialsError."""
     start = _look_at(path)
     if key is None and start.startswith(FERNET):
         raise CredentialsError(f"credentials file {path} is encrypted and no key was given: --acct-key or ACCT_KEY")
@@ -36,7 +36,7 @@ async def read(hub: Hub, path: str, key: str | None, **kwargs: Any) -> Mapping[s
         raise CredentialsError(f"credentials file {path} {_reason(error, key)}") from None  # the cause quotes the file
     if not isinstance(data, Mapping):
         raise CredentialsError(
-            f"credentials file {path} holds a {type(data).__name__}, not a mapping of providers to profiles;"
+            f"credentials file {path} is a {type(data).__name__}, not a mapping of providers to profiles;"
             " see the reference on profiles" + ("" if key else "; if it is encrypted, give the key: ACCT_KEY")
         )
     if not data:
@@ -54,7 +54,7 @@ def _ignore_deprecations() -> None:
 
 
 def _look_at(path: str) -> bytes:
-    """Give the file's first bytes, after the checks that need no rendering."""
+    """Check what needs no rendering, and return the file's first bytes."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -66,10 +66,10 @@ def _look_at(path: str) -> bytes:
     except OSError as error:
         raise CredentialsError(f"credentials file {path} cannot be read: {error.strerror}") from None
     if status.st_size > MAX_BYTES:
-        raise CredentialsError(f"credentials file {path} has {status.st_size} bytes; more than {MAX_BYTES} are refused")
+        raise CredentialsError(f"credentials file {path} has {status.st_size} bytes; the limit is {MAX_BYTES}")
     if not start.strip() and status.st_size < 16:
         raise CredentialsError(
-            f"credentials file {path} is empty; it maps providers to profiles: internal: {{default: }}"
+            f"credentials file {path} is empty; it must map providers to profiles, such as internal: {{default: }}"
         )
     if stat.S_IMODE(status.st_mode) & 0o077 and not start.startswith(FERNET):
         log.warning(
@@ -82,26 +82,26 @@ def _look_at(path: str) -> bytes:
 
 
 def _reason(error: Exception, key: str | None) -> str:
-    """Say what is wrong with a file, without quoting it."""
+    """Return what is wrong with a file, without quoting it."""
     for cause in chain(error):
         mark = getattr(cause, "problem_mark", None)
         if mark is not None:
-            # YAML's own words may quote the line
+            # the message of YAML may quote the line
             return f"is malformed at line {mark.line + 1}, column {mark.column + 1}: it is not valid YAML"
     kind = type(error).__name__
     if isinstance(error, AttributeError):
-        return "is not a mapping of providers to profiles: internal: {default: }"
+        return "is not a mapping of providers to profiles, such as internal: {default: }"
     if kind in ("InvalidToken", "InvalidTag"):
-        return "cannot be decrypted: the key does not fit the file, or the file is not encrypted (ACCT_KEY)"
+        return "cannot be decrypted: the key is wrong, or the file is not encrypted (ACCT_KEY)"
     if key is not None and isinstance(error, ValueError):
         return "cannot be decrypted: the key is not valid; it is the line that `acct encrypt` printed (ACCT_KEY)"
     return f"cannot be read as credentials ({kind}); it must be YAML" + (
-        "" if key else ", or come with its key: ACCT_KEY"
+        "" if key else "; if it is encrypted, give the key: ACCT_KEY"
     )
 
 
 async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
-    """Keep the providers that an ingress or egress plugin takes, in lists, run through acct's plugins."""
+    """Return the providers that an ingress or egress plugin handles, as lists, processed by acct's plugins."""
     if not isinstance(data, Mapping):
         raise CredentialsError(f"credentials must be a mapping of providers to profiles, not a {type(data).__name__}")
     takers: set[str] = set()
@@ -126,7 +126,7 @@ async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
 
 
 async def _processed(hub: Hub, provider: str, profile: SafeNamespaceDict) -> SafeNamespaceDict:
-    """Run one profile through the acct plugins of its provider, where an application has any."""
+    """Process one profile with the acct plugins of its provider, if the application has any."""
     if provider not in hub.acct._subs:
         return profile
     _ignore_deprecations()
@@ -138,7 +138,7 @@ async def _processed(hub: Hub, provider: str, profile: SafeNamespaceDict) -> Saf
 
 
 def _unknown(hub: Hub, provider: str, takers: set[str]) -> None:
-    """Say that nobody takes a provider; one that another part of the application uses is none of our business."""
+    """Log that no plugin handles a provider, unless another part of the application uses it."""
     hint = did_you_mean(provider, takers)
     if provider in hub.acct._subs or provider in hub._subs:
         log.debug("provider %r belongs to another part of the application", provider)

@@ -1,4 +1,4 @@
-"""An ingress plugin and a profile, as the engine's destination."""
+"""A destination for the engine, made of an ingress plugin and a profile."""
 
 from __future__ import annotations
 
@@ -16,20 +16,16 @@ from evbus_like.hub import secrets
 
 
 class PluginDestination:
-    """Calls one ingress plugin for one profile; no exception that leaves it holds a secret of the profile.
-
-    `ctx.acct` is the profile's data, `ctx.blocked` what the plugin calls when its destination takes nothing for now.
-    The plugin may keep its connection on `ctx` under any other name.
-    """
+    """Calls one ingress plugin for one profile; its exceptions show no secret of the profile."""
 
     def __init__(self, plugin: Any, provider: str, profile: str, data: Any) -> None:
         self.plugin = plugin.__name__
         self.provider = provider
         self.profile = profile
-        self.data = _copy(data or {})  # for ever as it was, whatever plugin and caller do to theirs
+        self.data = _copy(data or {})  # a copy that neither the plugin nor the caller can change
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)), profile=profile)
         self.ctx.blocked = self._blocked
-        self.on_blocked: Callable[[str | None], None] = _unheard
+        self.on_blocked: Callable[[str | None], None] = _ignore
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self._open = functions.get("open")
@@ -45,28 +41,28 @@ class PluginDestination:
             self._parameters = _parameters(self.plugin, self._publish)
 
     def _immediate(self, function: Any) -> Any:
-        """Bind publish_now, past pop's wrapper where no contract needs it: the wrapper costs more than the function."""
+        """Bind publish_now, without pop's wrapper if no contract needs it: that costs more than the function."""
         if function is None or self._open is not None:
             return None
         wrapped = function._has_contracts
         return partial(function, self.ctx) if wrapped else partial(function.func, function.hub, self.ctx)
 
     def same(self, other: PluginDestination) -> bool:
-        """Whether the other is made of the same plugin and the same data."""
+        """Return whether the other has the same plugin and the same data."""
         return (self.plugin, self.data) == (other.plugin, other.data)
 
     @property
     def takes_batches(self) -> bool:
-        """Whether events may be sent many at a time."""
+        """Whether the plugin takes many events at a time."""
         return self._batch is not None
 
     async def open(self) -> None:
-        """Connect, where the plugin has something to connect."""
+        """Connect, if the plugin has `open`."""
         if self._open is not None:
             await self._call(self._open, self.ctx)
 
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
-        """Send a batch; a plugin that takes one event at a time gets batches of one."""
+        """Publish a batch; a plugin that takes one event at a time gets batches of one."""
         if self._batch is not None:
             outcomes = await self._call(self._batch, self.ctx, events)
             if outcomes is None:
@@ -81,12 +77,12 @@ class PluginDestination:
         return None
 
     async def ping(self) -> None:
-        """Ask the destination for a sign of life, where the plugin can."""
+        """Check that the destination answers, if the plugin has `ping`."""
         if self._ping is not None:
             await self._call(self._ping, self.ctx)
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Disconnect, if the plugin has `close`."""
         if self._close is not None:
             await self._call(self._close, self.ctx)
 
@@ -101,22 +97,22 @@ class PluginDestination:
             clean = secrets.clean(error, self.secrets)
             if clean is error:
                 raise
-        raise clean  # out here, so that the exception with the secret is not its context
+        raise clean  # outside of `except`: the exception with the secret must not become its context
 
 
 def _copy(data: Any) -> Any:
-    """Copy mappings and lists; what else is in them may be anything, and is kept."""
+    """Copy mappings and lists; other values are shared."""
     if isinstance(data, Mapping):
         return {name: _copy(value) for name, value in data.items()}
     return [_copy(value) for value in data] if isinstance(data, list) else data
 
 
-def _unheard(reason: str | None) -> None:
-    """Tell nobody of a block: no lane has the destination yet."""
+def _ignore(reason: str | None) -> None:
+    """Ignore a block before a lane has the destination."""
 
 
 def _parameters(plugin: str, publish: Any) -> list[str]:
-    """Give the names of publish's parameters: (ctx, routing_key, body), or (ctx, body) as in pop-evbus 7."""
+    """Return the names of publish's parameters: (ctx, routing_key, body), or (ctx, body) as in pop-evbus 7."""
     known = ("ctx", "routing_key", "body")
     wanted = list(publish.signature.parameters.values())[1:]  # the first is the hub
     strange = [p.name for p in wanted if p.name not in known and p.default is p.empty and p.kind not in (2, 4)]
@@ -130,7 +126,7 @@ def _parameters(plugin: str, publish: Any) -> list[str]:
 
 
 async def probe(destination: PluginDestination) -> None:
-    """Open, ping and close, as `evbus check` does; raises what went wrong."""
+    """Open, ping and close, for `evbus check`; raises what the plugin raises."""
     try:
         await destination.open()
         await destination.ping()

@@ -1,4 +1,4 @@
-"""From the contexts that acct gives to the lanes that the engine runs."""
+"""Check the profiles of the contexts, and make lanes of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("evbus_like.profiles")
 
 @dataclass(frozen=True)
 class Planned:
-    """One profile, checked: what its lane will be made of, or the problem that stands in the way."""
+    """One checked profile: what its lane is made of, or its problem."""
 
     name: str
     provider: str
@@ -37,7 +37,7 @@ class Planned:
     serializer: str = ""
     matches: Any = None
     problem: str = ""
-    unknown: bool = False  # nobody takes the provider: it is named, and the others go on
+    unknown: bool = False  # no plugin handles the provider: a warning, not an error
 
 
 def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
@@ -57,7 +57,7 @@ def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
 
 
 def takers(hub: Hub, sub: str = "ingress") -> dict[str, list[Any]]:
-    """Give the ingress, or egress, plugins that take each provider, by their ACCT lists."""
+    """Return the ingress, or egress, plugins that handle each provider, by their ACCT lists."""
     found: dict[str, list[Any]] = {}
     for plugin in plugins.loaded(hub, sub).values():
         accepted = getattr(plugin, "ACCT", None) or []
@@ -67,7 +67,7 @@ def takers(hub: Hub, sub: str = "ingress") -> dict[str, list[Any]]:
 
 
 def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
-    """Check every profile; a wrong one is planned with its problem, and the others are not affected."""
+    """Check every profile; a wrong one is returned with its problem."""
     by_provider, sources = takers(hub), takers(hub, "egress")
     compile_pattern = plugins.matcher(hub, settings.matcher_name(hub, contexts))
     planned: list[Planned] = []
@@ -75,7 +75,7 @@ def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
     for provider, profile, data in pairs(contexts):
         for plugin in by_provider.get(provider) or by_provider.get(provider.split(".")[0]) or [None]:
             name = f"{provider}:{profile}"
-            if plugin is None and provider in sources:  # handlers alone can use it
+            if plugin is None and provider in sources:  # it is for handlers only
                 continue
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
@@ -116,7 +116,7 @@ def _plan_one(
     try:
         matches = compile_pattern(profile)
     except Exception as error:
-        raise ProfileError(f"its name is no valid pattern: {error}") from error
+        raise ProfileError(f"its name is not a valid pattern: {error}") from error
     destination = PluginDestination(plugin, provider, profile, data)
     if "validate" in plugin._funcs:
         plugin.validate(destination.ctx)
@@ -138,7 +138,7 @@ def _plan_one(
 
 
 def entries(hub: Hub, contexts: Mapping[str, Any] | None, report: Report) -> list[Entry]:
-    """Make the router's entries; raises one ProfileError that names every wrong one; unknown providers are left out."""
+    """Return the router's entries without unknown providers; raises one ProfileError that names every wrong profile."""
     planned = plan(hub, contexts)
     for item in planned:
         if item.unknown:

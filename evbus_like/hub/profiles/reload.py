@@ -1,4 +1,4 @@
-"""Reloading: profiles read again while the bus runs, and compared with those that it has."""
+"""Reload the profiles while the bus runs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ log = logging.getLogger("evbus_like.profiles")
 
 
 async def reload(hub: Hub, contexts: Contexts | None, timeout: float) -> Reloaded:
-    """Reload once the reload before is done; a caller that is cancelled does not leave it half done."""
+    """Reload after any reload that is running; cancelling the caller does not cancel the reload."""
     runtime = hub.evbus.RUNTIME
     engine_reload.must_run(runtime.bus)
     task = runtime.create_task(_reload(hub, contexts, timeout), "reload")
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        task.add_done_callback(_hear)
+        task.add_done_callback(_log_error)
         raise
 
 
-def _hear(task: asyncio.Task[Reloaded]) -> None:
-    """Say how a reload ended whose caller has left."""
+def _log_error(task: asyncio.Task[Reloaded]) -> None:
+    """Log the error of a reload whose caller was cancelled."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the profiles cannot be reloaded: %s", error)
 
@@ -71,7 +71,7 @@ async def _read(runtime: Runtime) -> Contexts:
 
 
 def _known(new: Entry, running: Mapping[str, Entry]) -> Entry:
-    """Give the entry, with the running lane where nothing of the profile has changed."""
+    """Return the entry, with the running lane if nothing in the profile has changed."""
     old = running.get(new.lane.name)
     if old is None or old.serializer.name != new.serializer.name or old.lane.options != new.lane.options:
         return new

@@ -1,4 +1,4 @@
-"""Settings: where a value comes from, and whether somebody set it."""
+"""Read settings, and tell values that somebody set from defaults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SECTIONS = ("evbus_like", "evbus")  # pop-config keys settings by import name; p
 
 
 class Default(str):
-    """A setting's built-in value; what anybody assigns later is an ordinary string and so can be told from it."""
+    """The default of a setting; a value that is assigned later is an ordinary string."""
 
     __slots__ = ()
 
 
 def config(hub: Hub, name: str, default: Any = None) -> Any:
-    """Give a setting of the loaded configuration, or `default` where none was loaded."""
+    """Return a setting of the loaded configuration, or `default` if none was loaded."""
     for section in SECTIONS:
         try:
             value = hub.OPT[section][name]
@@ -29,10 +29,10 @@ def config(hub: Hub, name: str, default: Any = None) -> Any:
 
 
 def serializer_name(hub: Hub) -> str:
-    """Give the name of the serializer for profiles that choose none.
+    """Return the name of the serializer for profiles that name none.
 
-    hub.evbus.SERIAL_PLUGIN where somebody set it (as pop-evbus apps do), else hub.serialize.PLUGIN where somebody
-    set it, else the configuration's serial_plugin.
+    It is hub.evbus.SERIAL_PLUGIN if somebody set it, as applications of pop-evbus do, else hub.serialize.PLUGIN if
+    somebody set it, else the setting serial_plugin.
     """
     for value in (hub.evbus.SERIAL_PLUGIN, hub.serialize.PLUGIN):
         if not isinstance(value, Default):
@@ -41,7 +41,7 @@ def serializer_name(hub: Hub) -> str:
 
 
 def matcher_name(hub: Hub, contexts: Any) -> str:
-    """Give the name of the match plugin: the contexts' own, else hub.match.PLUGIN if set, else the configuration's."""
+    """Return the name of the match plugin: of the contexts, else hub.match.PLUGIN if set, else the setting."""
     chosen = contexts.get("match_plugin") if isinstance(contexts, Mapping) else None
     if chosen:
         return str(chosen)

@@ -1,4 +1,4 @@
-"""An egress plugin and a profile, as the engine's source."""
+"""A source for the engine, made of an egress plugin and a profile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
 class PluginSource:
-    """Calls one egress plugin for one profile; no exception that leaves it holds a secret of the profile."""
+    """Calls one egress plugin for one profile; its exceptions show no secret of the profile."""
 
     def __init__(self, hub: Hub, plugin: Any, provider: str, profile: str, data: Any) -> None:
         self.name = f"{provider}:{profile}"
@@ -41,13 +41,13 @@ class PluginSource:
         self._call_of = {name: plugins.unwrapped(hub, functions[name]) for name in functions}
         self._receive = self._call_of["receive"]
         self._opening = asyncio.Lock()
-        self._feeds = 0  # that are subscribed
-        self._trying = 0  # to subscribe
-        self._opened = 0  # the number of the connection that is open, 0 for none
+        self._feeds = 0  # subscribed
+        self._trying = 0  # subscribing
+        self._opened = 0  # the number of the open connection, 0 if there is none
         self._connections = 0
 
     async def subscribe(self, subscription: Subscription) -> Any:
-        """Begin to receive, over a connection that all handlers of the profile share."""
+        """Start to receive, over a connection that all handlers of the profile share."""
         connection = 0
         self._trying += 1
         try:
@@ -72,7 +72,7 @@ class PluginSource:
                         await self._call("open")
                 except BaseException:
                     with suppress(Exception):
-                        await self._let_go()  # it may be half open
+                        await self._disconnect()  # it may be half open
                     raise
             return self._opened
 
@@ -84,33 +84,33 @@ class PluginSource:
         except Exception as error:
             clean = secrets.clean(error, self.secrets, TransientError)
         except asyncio.CancelledError:
-            clean = _not_ours()
+            clean = _client_cancelled()
         raise clean
 
     async def ack(self, feed: Any, events: Sequence[ReceivedEvent]) -> None:
-        """Say that events are dealt with."""
+        """Acknowledge events."""
         await self._call("ack", feed, events)
 
     async def requeue(self, feed: Any, event: ReceivedEvent) -> None:
-        """Give an event back."""
+        """Return an event to its queue."""
         await self._call("requeue", feed, event)
 
     async def retry(self, feed: Any, event: ReceivedEvent, delay: float) -> None:
-        """Let an event come again after a delay."""
+        """Deliver an event again after a delay."""
         await self._call("retry", feed, event, delay)
 
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
-        """Put an event to the dead letters; the reason shows no secret."""
+        """Dead-letter an event; secrets are removed from the reason."""
         await self._call("dead", feed, event, secrets.redact(reason, self.secrets))
 
-    async def send(self, feed: Any, letters: Sequence[Message]) -> None:
-        """Write letters, each of which is settled when it is known what became of it."""
+    async def send(self, feed: Any, messages: Sequence[Message]) -> None:
+        """Send messages; each is settled when its outcome is known."""
         if feed is None:
             raise TransientError(f"{self.name} is not connected")
-        await self._call("send", feed, letters)
+        await self._call("send", feed, messages)
 
     async def unsubscribe(self, feed: Any) -> None:
-        """End a feed; the last one of a profile closes its connection."""
+        """End a feed; the last feed of a profile closes its connection."""
         connection = self._opened
         try:
             await self._call("unsubscribe", feed)
@@ -119,17 +119,17 @@ class PluginSource:
             await self._close(connection)
 
     async def close(self) -> None:
-        """Let go of the connection, where it is open."""
+        """Close the connection, if it is open."""
         async with self._opening:
-            await self._let_go()
+            await self._disconnect()
 
     async def _close(self, connection: int, broken: bool = False) -> None:
-        """Let go of a connection that no feed uses; one that others try to use too only where it is `broken`."""
+        """Close a connection that no feed uses; if another subscribe is using it, only if it is `broken`."""
         async with self._opening:
             if connection and connection == self._opened and not self._feeds and (broken or not self._trying):
-                await self._let_go()
+                await self._disconnect()
 
-    async def _let_go(self) -> None:
+    async def _disconnect(self) -> None:
         opened, self._opened = self._opened, 0
         if opened and "close" in self._call_of:
             async with asyncio.timeout(self.timeout):
@@ -141,16 +141,16 @@ class PluginSource:
         except Exception as error:
             clean = secrets.clean(error, self.secrets, TransientError)
         except asyncio.CancelledError:
-            clean = _not_ours()
-        raise clean  # out here, so that the exception with the secret is not its context
+            clean = _client_cancelled()
+        raise clean  # outside of `except`: the exception with the secret must not become its context
 
 
-def _not_ours() -> Exception:
-    """Give what a cancelling means that nobody asked for: some clients cancel their callers when a connection is lost.
+def _client_cancelled() -> Exception:
+    """Return the error for a CancelledError of a client: some cancel their callers when a connection is lost.
 
-    Raises CancelledError where somebody did ask.
+    Raises CancelledError if this task was cancelled.
     """
     task = asyncio.current_task()
     if task is None or task.cancelling():
         raise asyncio.CancelledError
-    return TransientError("the client gave the call up: its connection is lost")
+    return TransientError("the client cancelled the call: its connection is lost")

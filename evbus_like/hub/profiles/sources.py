@@ -1,4 +1,4 @@
-"""From the contexts that acct gives to the sources that handlers name by their profiles."""
+"""Find the sources of a profile's name, for handlers and services."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evbus_like.hub.runtime import Hub
 
 
 class Sources:
-    """Finds the sources of a profile's name; a source is made when a handler first asks for it."""
+    """Finds the sources of a profile's name; a source is made when it is first needed."""
 
     def __init__(self, hub: Hub, contexts: Mapping[str, Any] | None) -> None:
         self._hub = hub
@@ -28,9 +28,9 @@ class Sources:
         self._made: dict[tuple[str, str], PluginSource] = {}
 
     def named(self, name: str) -> list[PluginSource]:
-        """Give the sources of a profile: "orders" of every provider that has it, "amqp:orders" of one.
+        """Return the sources of a profile: of every provider for "orders", of one for "amqp:orders".
 
-        Raises HandlerError where there is none, ProfileError where one cannot be used.
+        Raises HandlerError if there is none, ProfileError if one cannot be used.
         """
         found = [pair for pair in self._profiles if name in (pair[1], f"{pair[0]}:{pair[1]}")]
         if not found:
