@@ -181,7 +181,9 @@ FAULTS = {
     ),
     33: Fault(
         "What is logged goes to a destination that fails.",
-        _tests(f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_makes_no_more_of_them"),
+        _tests(
+            f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_causes_no_further_records"
+        ),
     ),
     34: Fault(
         "Credentials are read again while events wait.",

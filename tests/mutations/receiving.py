@@ -160,7 +160,7 @@ MUTANTS = (
         "In memory an event leaves its queue when there is room for its dead letter.",
         "MemoryFeed.dead",
         swap(CALL(1, of=2), CALL(2, of=2)),
-        f"{UNIT}/test_internal.py::test_a_dead_letter_that_finds_no_room_leaves_its_event_where_it_is",
+        f"{UNIT}/test_internal.py::test_an_event_stays_unsettled_if_the_queue_of_its_dead_letters_is_full",
     ),
     Mutant(
         "settled-on-another-feed",

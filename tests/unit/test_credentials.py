@@ -49,7 +49,7 @@ async def test_a_plain_file_gives_a_list_of_profiles_for_each_provider(hub, writ
     }
 
 
-async def test_data_goes_before_the_file_and_neither_gives_nothing(hub, write):
+async def test_data_overrides_the_file_and_without_both_there_are_no_profiles(hub, write):
     contexts = await hub.evbus.acct.profiles(acct_file=write("internal: {a: }"), acct_data={"kafka": {"b": {}}})
 
     assert plain(contexts) == {"kafka": [{"b": {}}]}
@@ -61,7 +61,7 @@ async def test_every_alias_of_a_provider_is_kept(hub, alias):
     assert plain(await hub.evbus.acct.profiles(acct_data={alias: {"a": {}}})) == {alias: [{"a": {}}]}
 
 
-async def test_an_unknown_provider_is_named_and_the_others_go_on(hub, caplog):
+async def test_an_unknown_provider_is_named_and_the_others_are_used(hub, caplog):
     contexts = await hub.evbus.acct.profiles(
         acct_data={"kafak": {"a": {"password": "hunter2"}}, "internal": {"b": None}}
     )
@@ -87,13 +87,13 @@ async def test_an_encrypted_file_opens_with_its_key(hub, write):
     assert plain(contexts)["internal"] == [{"a": {"routing_key": "x"}}]
 
 
-async def test_an_encrypted_file_without_a_key_says_that_it_wants_one(hub, write):
+async def test_the_error_about_an_encrypted_file_without_a_key_asks_for_one(hub, write):
     path = write(Fernet(Fernet.generate_key()).encrypt(b"{}"))
 
     assert "is encrypted and no key was given: --acct-key or ACCT_KEY" in await refused(hub, path)
 
 
-async def test_another_key_and_a_key_that_is_none_are_told(hub, write):
+async def test_a_wrong_key_and_an_invalid_key_are_reported(hub, write):
     path = write(Fernet(Fernet.generate_key()).encrypt(b"{}"))
 
     assert "cannot be decrypted" in await refused(hub, path, Fernet.generate_key().decode())
@@ -102,7 +102,7 @@ async def test_another_key_and_a_key_that_is_none_are_told(hub, write):
     assert "not a key" not in message
 
 
-async def test_a_key_for_a_plain_file_is_told(hub, write):
+async def test_a_key_for_a_plain_file_is_reported(hub, write):
     assert "cannot be decrypted" in await refused(hub, write("internal: {a: }"), Fernet.generate_key().decode())
 
 
@@ -120,7 +120,7 @@ async def test_a_key_for_a_plain_file_is_told(hub, write):
         ("internal: [word]", "must map profile names"),
     ],
 )
-async def test_a_file_that_is_no_credentials_is_refused_with_the_reason(hub, write, content, said):
+async def test_a_file_that_holds_no_credentials_is_refused_with_the_reason(hub, write, content, said):
     path = write(content)
 
     message = await refused(hub, path)
@@ -157,7 +157,7 @@ async def test_a_huge_file_is_refused_before_it_is_read(hub, write, monkeypatch)
 @pytest.mark.parametrize(
     ("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o666, True)]
 )
-async def test_a_file_that_others_can_read_is_warned_of(hub, write, caplog, mode, warned):
+async def test_a_file_that_others_can_read_causes_a_warning(hub, write, caplog, mode, warned):
     await hub.evbus.acct.profiles(acct_file=write("internal: {a: }", mode))
 
     assert ("CAN BE READ BY OTHERS" in caplog.text) is warned
@@ -187,20 +187,20 @@ async def test_the_error_and_the_log_of_a_malformed_file_quote_no_secret(hub, wr
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {caplog.text}"
 
 
-async def test_a_file_without_profiles_is_warned_of(hub, write, caplog):
+async def test_a_file_without_profiles_causes_a_warning(hub, write, caplog):
     assert plain(await hub.evbus.acct.profiles(acct_file=write("# only a remark, and nothing else\n"))) == {}
 
     assert "has no profiles, so events go nowhere" in caplog.text
 
 
-async def test_an_application_s_own_sections_are_no_providers(hub, caplog):
+async def test_sections_of_the_application_are_not_providers(hub, caplog):
     data = {"acct-backends": {"x": {}}, "backend_key": "k", "default": "d", "internal": {"a": None}}
 
     assert plain(await hub.evbus.acct.profiles(acct_data=data)) == {"internal": [{"a": None}]}
     assert "no ingress plugin" not in caplog.text
 
 
-async def test_data_that_is_no_mapping_is_refused(hub):
+async def test_data_that_is_not_a_mapping_is_refused(hub):
     with pytest.raises(CredentialsError, match="not a list"):
         await hub.evbus.acct.profiles(acct_data=["internal"])
 
@@ -209,7 +209,7 @@ def test_the_example_of_the_error_is_valid_yaml():
     assert yaml.safe_load("internal: {default: }") == {"internal": {"default": None}}
 
 
-async def test_a_deprecation_warning_of_a_library_that_reads_the_file_is_no_error(hub, write, monkeypatch):
+async def test_a_deprecation_warning_of_a_library_that_reads_the_file_is_not_an_error(hub, write, monkeypatch):
     def decode_dict(data):
         warnings.warn_explicit("old", DeprecationWarning, "utils.py", 8, module="dict_tools.utils")
         return data

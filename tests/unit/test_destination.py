@@ -33,7 +33,7 @@ EVENTS = [Event("a", b"1", "p"), Event("b", b"2", "p")]
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize("with_key", [True, False])
-async def test_publish_is_called_once_an_event_sync_or_async_with_or_without_the_routing_key(asynchronous, with_key):
+async def test_publish_is_called_once_per_event_sync_or_async_with_or_without_the_routing_key(asynchronous, with_key):
     calls = []
     if with_key:
 
@@ -60,13 +60,13 @@ async def test_publish_is_called_once_an_event_sync_or_async_with_or_without_the
     assert calls == [(7, "a" if with_key else None, b"1"), (7, "b" if with_key else None, b"2")]
 
 
-def test_a_publish_with_other_parameters_is_refused_with_the_right_ones():
+def test_a_publish_with_other_parameters_is_refused_and_the_error_shows_the_right_ones():
     for publish in (lambda hub, ctx: 0, lambda hub, ctx, body, extra: 0, lambda hub, ctx, data: 0):
         with pytest.raises(ProfileError, match=r"it must be publish\(hub, ctx, routing_key, body\)"):
             made(publish=publish)
 
 
-def test_a_publish_with_further_parameters_that_have_defaults_is_fine():
+def test_a_publish_may_have_further_parameters_with_defaults():
     made(publish=lambda hub, ctx, body, extra=1, **kwargs: 0)
 
 
@@ -75,7 +75,7 @@ def test_a_plugin_that_cannot_publish_is_named():
         made(open=lambda hub, ctx: None)
 
 
-async def test_batches_go_to_publish_batch_whole():
+async def test_publish_batch_gets_whole_batches():
     batches = []
 
     async def publish_batch(hub, ctx, events):
@@ -103,7 +103,7 @@ def whole(error):
 
 @pytest.mark.parametrize("step", ["open", "publish", "close", "ping", "batch", "outcome"])
 @pytest.mark.parametrize("error", [ValueError, DestinationRefused, ConnectionError, TransientError, KeyError])
-async def test_no_exception_that_leaves_a_plugin_leads_to_a_secret(step, error):
+async def test_no_exception_of_a_plugin_or_its_chain_shows_a_secret(step, error):
     def fail(hub, ctx, *args):
         raise error("login failed: hunter2 at amqp://me:s3cr3t@host")
 
@@ -131,7 +131,7 @@ async def test_no_exception_that_leaves_a_plugin_leads_to_a_secret(step, error):
         assert not issubclass(error, (DestinationRefused, TransientError)) or type(each) is error
 
 
-async def test_an_error_without_a_secret_is_left_as_it_is():
+async def test_an_error_without_a_secret_is_not_changed():
     original = ValueError("fine")
 
     def open(hub, ctx):
@@ -143,7 +143,7 @@ async def test_an_error_without_a_secret_is_left_as_it_is():
     assert caught.value is original
 
 
-async def test_an_error_of_a_plugin_s_own_kind_keeps_its_kind_when_it_is_cleaned():
+async def test_an_error_keeps_its_kind_when_a_secret_is_removed():
     class Refused(DestinationRefused):
         def __init__(self, code, text):
             super().__init__(f"{code}: {text}")
@@ -189,7 +189,7 @@ class Wrapped:
 
 
 @pytest.mark.parametrize("contracts", [False, True])
-def test_publish_now_is_called_with_hub_and_ctx_and_past_the_wrapper_only_where_no_contract_needs_it(contracts):
+def test_publish_now_is_called_without_the_wrapper_of_pop_unless_a_contract_needs_it(contracts):
     function = Wrapped(lambda hub, ctx, events: len(events) if hub == "the hub" and ctx.acct.x == 7 else 0, contracts)
 
     destination = PluginDestination(bare(publish_batch=None, publish_now=function), "fake", "default", {"x": 7})
@@ -198,7 +198,7 @@ def test_publish_now_is_called_with_hub_and_ctx_and_past_the_wrapper_only_where_
     assert function.seen is contracts
 
 
-def test_a_plugin_that_connects_is_never_served_at_once():
+def test_publish_now_of_a_plugin_that_connects_is_not_used():
     function = Wrapped(lambda hub, ctx, events: len(events))
     functions = bare(publish_batch=None, publish_now=function, open=lambda ctx: None)
 
@@ -210,7 +210,7 @@ def bare(**functions):
     return SimpleNamespace(__name__="fake", _funcs=functions)
 
 
-async def test_a_plugin_says_that_it_is_blocked_by_its_ctx_and_shows_no_secret():
+async def test_a_plugin_reports_a_block_through_ctx_and_the_reason_shows_no_secret():
     async def publish(hub, ctx, body):
         ctx.blocked("low on memory, says amqp://guest:verysecret@broker/")
         ctx.blocked(None)

@@ -49,7 +49,7 @@ async def test_the_bus_has_the_interface_of_an_asyncio_queue(hub):
     assert [name for name in wanted if not callable(getattr(hub.evbus.BUS, name, None))] == []
 
 
-async def test_get_takes_the_oldest_event_off_the_bus_serialized(hub):
+async def test_get_returns_the_oldest_event_serialized(hub):
     hub.evbus.broker.put_nowait(routing_key="k", body={"a": 1})
 
     event = await asyncio.wait_for(hub.evbus.broker.get(), HANG)
@@ -58,7 +58,7 @@ async def test_get_takes_the_oldest_event_off_the_bus_serialized(hub):
     assert hub.evbus.BUS.empty()
 
 
-async def test_start_twice_is_refused_and_the_first_goes_on(hub, start):
+async def test_a_second_start_is_refused_and_the_first_keeps_running(hub, start):
     await start()
 
     with pytest.raises(LifecycleError, match="start was called while the bus is running"):
@@ -68,7 +68,7 @@ async def test_start_twice_is_refused_and_the_first_goes_on(hub, start):
     await hub.evbus.broker.put(body=1, confirm="delivered")
 
 
-async def test_a_start_that_fails_is_heard_by_join_and_by_start(hub):
+async def test_start_and_join_raise_the_error_of_a_failed_start(hub):
     task = asyncio.create_task(hub.evbus.init.start({"internal": {"a": {"wrong": 1}}}))
 
     with pytest.raises(ProfileError, match="no option wrong"):
@@ -78,7 +78,7 @@ async def test_a_start_that_fails_is_heard_by_join_and_by_start(hub):
     assert not hub.evbus.STARTED
 
 
-async def test_stop_before_start_and_stop_twice_are_no_errors(hub, start):
+async def test_stop_may_be_called_before_start_and_twice(hub, start):
     assert (await hub.evbus.init.stop()).put == 0
     await start()
     await hub.evbus.broker.put(body=1)
@@ -109,7 +109,7 @@ async def test_a_body_that_cannot_be_serialized_raises_at_the_call_with_its_plac
         await hub.evbus.broker.put(body={"items": [1, object()]})
 
 
-async def test_settings_of_the_configuration_are_taken(hub, start):
+async def test_settings_of_the_configuration_are_used(hub, start):
     await start(max_queued=7, put_timeout=0.5)
 
     assert (hub.evbus.BUS.maxsize, hub.evbus.RUNTIME.putter.timeout) == (7, 0.5)

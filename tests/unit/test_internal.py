@@ -36,7 +36,7 @@ async def test_events_of_several_keys_in_one_batch_each_find_their_queue(hub, st
 
 
 @pytest.mark.parametrize("nothing", ["", None], ids=repr)
-async def test_a_profile_whose_routing_key_is_empty_fixes_nothing(hub, start, nothing):
+async def test_an_empty_routing_key_of_a_profile_has_no_effect(hub, start, nothing):
     await start({"internal": {"default": {"routing_key": nothing}}})
     for key in "abab":
         hub.evbus.broker.put_nowait(routing_key=key, body=key)
@@ -45,14 +45,14 @@ async def test_a_profile_whose_routing_key_is_empty_fixes_nothing(hub, start, no
     assert [await drained(hub, key) for key in "ab"] == [["a", "a"], ["b", "b"]]
 
 
-async def test_the_profile_may_fix_the_queue(hub, start):
+async def test_the_profile_may_name_the_queue(hub, start):
     await start({"internal": {"default": {"routing_key": "audit"}}})
     await hub.evbus.broker.put(routing_key="other", body=1, confirm="delivered")
 
     assert await drained(hub, "audit") == [1]
 
 
-async def test_without_a_routing_key_the_queue_is_the_nameless_one(hub, start):
+async def test_without_a_routing_key_the_queue_has_an_empty_name(hub, start):
     await start()
     await hub.evbus.broker.put(body=1, confirm="delivered")
 
@@ -102,12 +102,12 @@ async def test_a_stop_beside_a_full_queue_counts_what_is_in_it_as_delivered(hub,
 
 
 @pytest.mark.parametrize("size", [0, -1])
-async def test_a_bound_that_is_none_is_refused(hub, size):
+async def test_an_invalid_queue_size_is_refused(hub, size):
     with pytest.raises(ProfileError, match="queue_events"):
         await asyncio.wait_for(hub.evbus.init.start({"internal": {"default": {"queue_events": size}}}), 1)
 
 
-async def test_a_dead_letter_that_finds_no_room_leaves_its_event_where_it_is(hub):
+async def test_an_event_stays_unsettled_if_the_queue_of_its_dead_letters_is_full(hub):
     ctx, asked = SimpleNamespace(acct={}), Subscription("orders", ("placed",), "shipping", "ship")
     feed = await hub.egress.internal.subscribe(ctx, asked)
     letters = hub.ingress.internal.mailbox(asked.dead)

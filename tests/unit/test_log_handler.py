@@ -35,13 +35,13 @@ async def test_a_record_becomes_an_event_of_the_profile_logger(hub, start, logge
 
 
 @pytest.mark.parametrize("name", ["evbus_like.lane", "aio_pika.connection", "aiormq", "aiokafka.producer", "asyncio"])
-def test_what_the_bus_and_its_libraries_log_makes_no_event(hub, logger, name):
+def test_log_records_of_the_bus_and_its_libraries_become_no_events(hub, logger, name):
     logging.getLogger(name).error("about a failing destination")
 
     assert hub.evbus.BUS.empty()
 
 
-async def test_a_destination_that_cannot_deliver_log_records_makes_no_more_of_them(hub, start, logger):
+async def test_a_destination_that_cannot_deliver_log_records_causes_no_further_records(hub, start, logger):
     calls = []
 
     def callback(data):
@@ -58,7 +58,7 @@ async def test_a_destination_that_cannot_deliver_log_records_makes_no_more_of_th
     assert calls == []
 
 
-def test_records_that_the_full_bus_has_no_room_for_are_dropped_and_counted(hub, logger):
+def test_records_that_a_full_bus_cannot_hold_are_dropped_and_counted(hub, logger):
     hub.evbus.BUS.maxsize = 2
 
     for _ in range(5):

@@ -33,7 +33,7 @@ def test_glob_matches_as_a_shell_does(pattern, name, matches):
 
 
 @given(pattern=names, name=names)
-def test_a_compiled_pattern_says_what_find_says(pattern, name):
+def test_a_compiled_pattern_matches_what_find_matches(pattern, name):
     for plugin in (glob, exact):
         assert plugin.compile_(None, pattern)(name) == plugin.find(None, name, pattern)
 
@@ -79,7 +79,7 @@ PARTS = st.sampled_from(
 
 
 @given(pattern=st.lists(PARTS, max_size=8).map("".join), name=st.text("ab.\n", max_size=5))
-def test_a_regex_says_what_python_s_own_says(pattern, name):
+def test_a_regex_matches_what_python_s_re_matches(pattern, name):
     try:
         expected = re.fullmatch(pattern, name) is not None
     except re.error:
@@ -107,7 +107,7 @@ def test_a_bus_without_regular_expressions_does_not_import_their_library(run_pyt
     assert run_python(script).split() == ["False", "True"]
 
 
-def test_the_hub_s_own_find_uses_the_plugin_that_is_set(hub):
+def test_hub_match_find_uses_the_plugin_that_is_set(hub):
     assert hub.match.init.find("orders.eu", "orders.*")
 
     hub.match.PLUGIN = "exact"

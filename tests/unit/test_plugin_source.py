@@ -67,7 +67,7 @@ def source(plugin):
 WANTED = Subscription("orders", ("placed",), "shipping", "ship")
 
 
-async def test_handlers_share_one_connection_which_goes_with_the_last(plugin, source):
+async def test_handlers_share_one_connection_and_the_last_closes_it(plugin, source):
     feeds = await asyncio.gather(*(source.subscribe(WANTED) for _ in range(3)))
     assert plugin.opened == 1
     for feed in feeds[:2]:
@@ -79,7 +79,7 @@ async def test_handlers_share_one_connection_which_goes_with_the_last(plugin, so
     assert plugin.connections == 1
 
 
-async def test_one_handler_that_leaves_closes_no_connection_under_one_that_comes(plugin, source):
+async def test_a_handler_that_ends_does_not_close_the_connection_of_one_that_subscribes(plugin, source):
     for _ in range(50):
         feed = await source.subscribe(WANTED)
         _, other = await asyncio.gather(source.unsubscribe(feed), source.subscribe(WANTED))
@@ -88,7 +88,7 @@ async def test_one_handler_that_leaves_closes_no_connection_under_one_that_comes
         assert plugin.connections == 0
 
 
-async def test_a_connection_over_which_nobody_can_subscribe_is_made_anew(plugin, source):
+async def test_a_connection_that_fails_every_subscribe_is_opened_again(plugin, source):
     plugin.fail["subscribe"] = OSError("lost")
     results = await asyncio.gather(*(source.subscribe(WANTED) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, OSError) for each in results)
@@ -98,7 +98,7 @@ async def test_a_connection_over_which_nobody_can_subscribe_is_made_anew(plugin,
     assert plugin.connections == 1
 
 
-async def test_a_refused_handler_takes_the_connection_from_no_other(plugin, source):
+async def test_a_refused_handler_does_not_close_the_connection_of_others(plugin, source):
     feed = await source.subscribe(WANTED)
     plugin.fail["subscribe"] = DestinationRefused("no such exchange")
     with pytest.raises(DestinationRefused):
@@ -108,14 +108,14 @@ async def test_a_refused_handler_takes_the_connection_from_no_other(plugin, sour
     assert plugin.connections == 0
 
 
-async def test_a_refused_handler_that_is_alone_leaves_no_connection_behind(plugin, source):
+async def test_a_refused_handler_without_others_closes_the_connection(plugin, source):
     plugin.fail["subscribe"] = DestinationRefused("no such exchange")
     with pytest.raises(DestinationRefused):
         await source.subscribe(WANTED)
     assert plugin.connections == 0
 
 
-async def test_a_close_that_never_ends_is_given_up(plugin, source):
+async def test_a_close_that_never_ends_is_abandoned(plugin, source):
     source.timeout = 0.05
     feed = await source.subscribe(WANTED)
     plugin.fail["close"] = asyncio.Event().wait
@@ -124,7 +124,7 @@ async def test_a_close_that_never_ends_is_given_up(plugin, source):
 
 
 @pytest.mark.parametrize("verb", ["subscribe", "receive", "ack"])
-async def test_a_client_that_cancels_its_caller_has_lost_its_connection(plugin, source, verb):
+async def test_a_cancellation_by_the_client_counts_as_a_lost_connection(plugin, source, verb):
     feed = await source.subscribe(WANTED)
     plugin.fail[verb] = asyncio.CancelledError()
     call = {"subscribe": lambda: source.subscribe(WANTED), "receive": lambda: source.receive(feed)}
@@ -132,7 +132,7 @@ async def test_a_client_that_cancels_its_caller_has_lost_its_connection(plugin, 
         await call.get(verb, lambda: source.ack(feed, []))()
 
 
-async def test_whoever_cancels_a_receive_is_obeyed(plugin, source):
+async def test_a_receive_can_be_cancelled(plugin, source):
     feed = await source.subscribe(WANTED)
     plugin.fail["receive"] = asyncio.Event().wait
     task = asyncio.create_task(source.receive(feed))
@@ -150,7 +150,7 @@ async def test_no_error_shows_a_secret(plugin, source):
     assert found.value.__context__ is None
 
 
-def test_a_plugin_without_a_verb_is_named(plugin):
+def test_the_error_about_a_missing_function_names_the_plugin(plugin):
     del plugin._funcs["dead"]
     with pytest.raises(ProfileError, match="'pigeon' has no function dead"):
         PluginSource(None, plugin, "pigeon", "default", None)

@@ -98,7 +98,7 @@ def test_a_plugin_whose_library_is_missing_says_which(run):
     assert "'nats' could not be loaded" in out
 
 
-def test_a_plugin_without_acct_takes_nothing_and_is_no_error(run):
+def test_a_plugin_without_acct_gets_no_events_and_is_not_an_error(run):
     out = run(
         {"ingress/redis.py": publish("hub, ctx, body", head="")},
         """asyncio.run(main({"redis": {"default": None}, "internal": {"default": None}}, {"body": 1}))""",
@@ -108,7 +108,7 @@ def test_a_plugin_without_acct_takes_nothing_and_is_no_error(run):
     assert "SENT []" in out
 
 
-def test_a_plugin_with_a_wrong_publish_is_refused_with_the_right_one(run):
+def test_a_plugin_with_a_wrong_publish_is_refused_and_the_error_shows_the_right_signature(run):
     out = run(
         {"ingress/redis.py": "ACCT = ['redis']\n\nasync def publish(hub, context, data):\n    pass\n"},
         """asyncio.run(main({"redis": {"default": None}}))""",
@@ -153,7 +153,7 @@ def handle(hub, data):
 """
 
 
-def test_an_error_callback_of_the_application_is_found_by_its_name_and_hears_no_secret(run):
+def test_an_error_callback_of_the_application_is_found_by_its_name_and_sees_no_secret(run):
     out = run(
         {"ingress/redis.py": LEAKS, "evbus/oops.py": HANDLES},
         """
@@ -167,7 +167,7 @@ def test_an_error_callback_of_the_application_is_found_by_its_name_and_hears_no_
     assert "hunter2" not in out
 
 
-def test_pop_evbus_beside_us_is_refused_with_what_to_do(tmp_path, monkeypatch):
+def test_pop_evbus_installed_beside_the_package_is_refused_and_the_error_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "evbus" / "evbus").mkdir(parents=True)
     (tmp_path / "evbus" / "__init__.py").write_text("")
     (tmp_path / "evbus" / "evbus" / "broker.py").write_text("")
@@ -186,7 +186,7 @@ def test_without_pop_evbus_nothing_is_refused():
     conflict.refuse_pop_evbus()
 
 
-def test_an_unknown_plugin_is_named_with_the_nearest_or_with_all(hub):
+def test_the_error_about_an_unknown_plugin_names_similar_ones_or_all(hub):
     with pytest.raises(ProfileError, match=r"unknown serializer 'msgpak'; did you mean 'msgpack'\?"):
         plugins.serializer(hub, "msgpak")
     with pytest.raises(ProfileError, match="there is: json, msgpack, str, yaml"):

@@ -31,7 +31,7 @@ async def test_profiles_come_as_dicts_or_lists_and_with_or_without_data(hub, con
 
 
 @pytest.mark.parametrize("contexts", [None, {}, {"internal": None}, {"internal": []}, {"match_plugin": "exact"}])
-async def test_no_profiles_are_no_error(hub, contexts):
+async def test_a_bus_without_profiles_starts(hub, contexts):
     assert names(hub, contexts) == []
 
 
@@ -42,7 +42,7 @@ async def test_every_alias_leads_to_the_same_plugin(hub, provider):
     assert (planned.plugin, planned.problem) == ("amqp", "")
 
 
-async def test_equal_names_are_told_apart(hub):
+async def test_lanes_of_equal_names_get_a_number(hub):
     assert names(hub, {"internal": [{"a": {}}, {"a": {}}]}) == ["internal:a", "internal:a#2"]
 
 
@@ -73,7 +73,7 @@ async def test_contexts_of_another_shape_are_a_profile_error(hub, contexts):
         ({"match_plugin": "globb", "internal": {"a": {}}}, "unknown match plugin 'globb'; did you mean 'glob'?"),
     ],
 )
-async def test_a_wrong_profile_is_named_with_what_is_right(hub, contexts, said):
+async def test_the_error_about_a_wrong_profile_says_what_is_right(hub, contexts, said):
     assert said in await refused(hub, contexts)
 
 
@@ -85,7 +85,7 @@ async def test_every_wrong_profile_is_named_at_once(hub):
     assert "internal:b" not in message
 
 
-async def test_an_unknown_provider_is_named_and_the_others_go_on(hub, caplog):
+async def test_an_unknown_provider_is_named_and_the_others_are_used(hub, caplog):
     assert names(hub, {"kafak": {"a": {}}, "internal": {"b": {}}}) == ["internal:b"]
     assert "no ingress plugin takes the provider 'kafak'; did you mean 'kafka'?" in caplog.text
 
@@ -116,7 +116,7 @@ async def test_the_profile_s_name_is_the_pattern(hub, matcher, pattern, yes, no)
     assert not entry.matches(no)
 
 
-async def test_the_serializer_of_a_profile_goes_before_the_default(hub):
+async def test_the_serializer_of_a_profile_overrides_the_default(hub):
     hub.serialize.PLUGIN = "yaml"
     made = plan.entries(hub, {"internal": [{"a": {}}, {"b": {"serializer": "msgpack"}}]}, lambda failure: None)
 

@@ -47,7 +47,7 @@ async def test_without_contexts_the_file_that_was_read_last_is_read_again(hub, s
     assert (await bodies(hub, "one"), await bodies(hub, "two")) == ([1], [2])
 
 
-async def test_the_match_plugin_that_start_was_given_holds_for_the_file_read_again(hub, start, tmp_path):
+async def test_the_match_plugin_of_start_is_kept_when_the_file_is_read_again(hub, start, tmp_path):
     file = tmp_path / "credentials.yml"
     file.write_text("internal: {'a|b': }")
     file.chmod(0o600)
@@ -61,7 +61,7 @@ async def test_the_match_plugin_that_start_was_given_holds_for_the_file_read_aga
     assert (await hub.evbus.broker.put(body=1, profile="d")).destinations == ("internal:c|d",)
 
 
-async def test_contexts_that_their_owner_changed_in_place_are_seen_as_changed(hub, start):
+async def test_contexts_that_were_changed_in_place_count_as_changed(hub, start):
     contexts = {"amqp": {"default": {"connection": {"host": "localhost", "port": 1, "password": "old"}}}}
     await start(contexts)
 
@@ -109,7 +109,7 @@ async def test_a_file_that_is_gone_or_broken_changes_nothing(hub, start, tmp_pat
     await hub.evbus.broker.put(body=1, confirm="delivered")
 
 
-async def test_reloads_at_once_are_done_one_after_another(hub, start):
+async def test_concurrent_reloads_run_one_after_another(hub, start):
     await start()
 
     one, two = await asyncio.gather(
@@ -120,7 +120,7 @@ async def test_reloads_at_once_are_done_one_after_another(hub, start):
     assert (one.added, two.added, two.removed) == (("internal:a",), ("internal:b",), ("internal:a",))
 
 
-async def test_a_profile_that_comes_back_goes_on_in_the_account(hub, start):
+async def test_a_profile_that_returns_continues_its_account(hub, start):
     await start({"internal": {"default": None, "extra": None}})
     for number, contexts in enumerate([{"default": None}, {"default": None, "extra": None}]):
         await hub.evbus.broker.put(body=number, profile="extra")
@@ -149,7 +149,7 @@ async def test_the_first_durable_profile_of_a_running_bus_opens_the_outbox(hub, 
     assert (account.spilled, account.balanced) == (1, True)
 
 
-async def test_a_reload_whose_caller_leaves_goes_on_to_its_end(hub, start):
+async def test_a_reload_continues_when_its_caller_is_cancelled(hub, start):
     await start()
     caller = asyncio.create_task(hub.evbus.init.reload({"internal": {"a": None}}))
     await asyncio.sleep(0)

@@ -59,7 +59,7 @@ async def test_a_callback_of_a_dead_letter_names_plugin_destination_and_pattern(
     }  # fmt: skip
 
 
-async def test_a_sync_callback_runs_beside_the_listener_and_not_in_its_way(hub, start):
+async def test_a_sync_callback_does_not_block_the_bus(hub, start):
     gate, calls = threading.Event(), []
 
     def slow(data):
@@ -89,7 +89,7 @@ async def raising_later(data):
 
 
 @pytest.mark.parametrize("callback", [raising, raising_later, cancelled_inside], ids=lambda f: f.__name__)
-async def test_a_callback_that_fails_is_logged_and_the_next_failure_is_told_all_the_same(hub, start, caplog, callback):
+async def test_a_callback_that_fails_is_logged_and_is_called_for_the_next_failure(hub, start, caplog, callback):
     calls = []
 
     async def first_fails(data):
@@ -106,7 +106,7 @@ async def test_a_callback_that_fails_is_logged_and_the_next_failure_is_told_all_
     assert "error callback my_errors failed" in caplog.text
 
 
-async def test_a_callback_that_does_not_exist_is_named_and_the_bus_goes_on(hub, start, caplog):
+async def test_a_callback_that_does_not_exist_is_named_and_the_bus_keeps_running(hub, start, caplog):
     await start(error_callback_ref="nowhere.to.be.found")
     put_bad(hub)
 
@@ -117,7 +117,7 @@ async def test_a_callback_that_does_not_exist_is_named_and_the_bus_goes_on(hub, 
 
 
 @pytest.mark.parametrize("way", ["put_nowait", "put", "asyncio.run in the thread"])
-async def test_a_callback_that_puts_what_fails_again_feeds_nothing(hub, start, way):
+async def test_a_callback_that_puts_to_the_failing_destination_causes_no_loop(hub, start, way):
     calls = []
 
     def sync(data):

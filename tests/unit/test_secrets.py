@@ -14,12 +14,12 @@ NAMES = ["password", "passwd", "sasl_plain_password", "passphrase", "secret", "c
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_secret_is_known_by_its_name(name):
+def test_a_secret_is_recognised_by_its_name(name):
     assert secrets.find({"connection": {name: "hunter2"}}) == {"hunter2"}
 
 
 @given(secret=words, before=st.text(), after=st.text())
-def test_no_secret_survives_in_a_text(secret, before, after):
+def test_every_secret_is_removed_from_a_text(secret, before, after):
     assume(secret not in before + after + "***")
     found = secrets.find({"connection": [{"password": secret}]})
 
@@ -27,7 +27,7 @@ def test_no_secret_survives_in_a_text(secret, before, after):
 
 
 @given(password=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4))
-def test_no_password_of_a_url_survives_encoded_or_not(password):
+def test_the_password_of_a_url_is_removed_encoded_or_not(password):
     encoded = quote(password, safe="")
     url = f"amqp://me:{encoded}@host/"
     found = secrets.find({"connection": url})
@@ -38,7 +38,7 @@ def test_no_password_of_a_url_survives_encoded_or_not(password):
 
 
 @pytest.mark.parametrize("password", ["p@ssw0rd", "a:b@c:d", "pa/ss@word", "tail@"])
-def test_a_password_with_signs_of_a_url_in_it_survives_nowhere(password):
+def test_a_password_with_url_characters_is_removed_everywhere(password):
     url = f"amqp://me:{password}@host/"
 
     redacted = secrets.redact(f"cannot connect to {url}", secrets.find({"connection": url}))
@@ -80,7 +80,7 @@ def test_texts_without_a_secret_are_left_alone():
     )
 
 
-def test_a_leak_is_seen_in_the_text_the_arguments_and_the_causes():
+def test_a_secret_is_found_in_the_text_the_arguments_and_the_causes():
     found = frozenset({"hunter2"})
     deep = ValueError("outer")
     deep.__cause__ = KeyError("hunter2")

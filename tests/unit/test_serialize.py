@@ -163,7 +163,7 @@ def test_json_never_turns_a_nan_into_null(number):
             json_serialize.dump(None, body)
 
 
-def test_json_keeps_a_null_that_was_one():
+def test_json_keeps_a_null():
     assert json_serialize.dump(None, {"a": None, "b": "null"}) == b'{"a":null,"b":"null"}'
 
 
@@ -208,7 +208,7 @@ def nested(levels, wrap):
 
 
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"a": x}], ids=["list", "dict"])
-def test_the_deepest_body_that_is_taken_comes_back(name, wrap):
+def test_a_body_of_the_greatest_allowed_depth_comes_back(name, wrap):
     plugin, _ = FORMATS[name]
     body = nested(values.MAX_DEPTH, wrap)
 
@@ -230,7 +230,7 @@ def test_a_cycle_is_an_error(name):
         FORMATS[name][0].dump(None, cycle)
 
 
-def test_a_value_twice_in_a_body_is_no_cycle(name):
+def test_a_value_that_occurs_twice_is_not_a_cycle(name):
     copy = {"a": [1]}
     plugin, _ = FORMATS[name]
 
@@ -275,7 +275,7 @@ def test_yaml_refuses_aliases_and_tags_on_the_way_in():
         yaml_serialize.load(None, b"!!python/object/apply:os.getcwd []")
 
 
-def test_yaml_refuses_a_body_beyond_its_bound(monkeypatch):
+def test_yaml_refuses_a_body_above_its_size_limit(monkeypatch):
     monkeypatch.setattr(yaml_serialize, "MAX_BYTES", 10)
 
     with pytest.raises(ValueError, match="limit"):
@@ -308,7 +308,7 @@ def test_the_str_format_refuses_what_has_no_form():
         str_serialize.dump(None, [object()])
 
 
-def test_the_hub_s_own_dump_and_load_use_the_plugin_that_is_set(hub):
+def test_hub_serialize_uses_the_plugin_that_is_set(hub):
     hub.serialize.PLUGIN = "yaml"
 
     assert hub.serialize.init.dump({"a": 1}) == b"a: 1\n"
