@@ -31,7 +31,7 @@ async def test_a_new_password_frees_the_events_that_the_old_one_holds(
     rabbit_site, fresh_name, carried, tmp_path, monkeypatch, caplog, outbox
 ):
     monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
-    slow = {"base": 0.05, "refused_cap": 3600.0}
+    slow = {"first": 0.05, "refused_cap": 3600.0}
     login = {"login": fresh_name, "password": "the old one"}
 
     async with user_of(rabbit_site.broker, fresh_name) as change_password:

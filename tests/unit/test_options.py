@@ -45,7 +45,7 @@ def test_every_wrong_option_is_named():
         {"when_full": "drop_all"},
         {"outbox": "sometimes"},
         {"retry": 3},
-        {"retry": {"base": 0}},
+        {"retry": {"first": 0}},
         {"retry": {"max": "5"}},
         {"retry": {"attempts": 0}},
         {"retry": {"attemps": 3}},

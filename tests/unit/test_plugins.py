@@ -157,7 +157,7 @@ def test_an_error_callback_of_the_application_is_found_by_its_name_and_sees_no_s
     out = run(
         {"ingress/redis.py": LEAKS, "evbus/oops.py": HANDLES},
         """
-        profile = {"password": "hunter2", "retry": {"base": 0.001}}
+        profile = {"password": "hunter2", "retry": {"first": 0.001}}
         asyncio.run(main({"redis": {"default": profile}}, {"body": 1}, error_callback_ref="evbus.oops.handle"))
         """,
     )

@@ -64,7 +64,7 @@ async def test_contexts_of_another_shape_are_a_profile_error(hub, contexts):
         ({"internal": {"a": {"serializer": "jsn"}}}, "unknown serializer 'jsn'; did you mean 'json'?"),
         ({"internal": {"a": "text"}}, "its data must be a mapping of options, not str"),
         ({"internal": {"a": {"max_events": 0}}}, "option max_events must be greater than 0"),
-        ({"internal": {"a": {"retry": {"bse": 1}}}}, "no option retry.bse; did you mean 'base'?"),
+        ({"internal": {"a": {"retry": {"frist": 1}}}}, "no option retry.frist; did you mean 'first'?"),
         ({"amqp": {"a": {"connection": {"hots": "x"}}}}, "no option connection.hots; did you mean 'host'?"),
         ({"amqp": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
         ({"kafka": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
