@@ -25,8 +25,7 @@ from evbus_like.engine.middleware import Answer
 from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON
-from evbus_like.engine.rpc.transfer import Transfer
-from evbus_like.engine.rpc.wire import ERROR, RESPONSE
+from evbus_like.engine.rpc.wire import ERROR, RESPONSE, Transfer
 
 __all__ = [
     "ACK_AND_LOG",

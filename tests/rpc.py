@@ -47,6 +47,6 @@ async def raw(
     """Send a letter by hand, in memory, as anybody who reaches the broker may; gives its outcome."""
     outcomes: list[Exception | None] = []
     letter = Message("nameko-rpc", routing_key, body, "hand-made", correlation_id, reply_to, **more)
-    letter.told = outcomes.append
+    letter.on_settled = outcomes.append
     await hub.egress.internal.send({"acct": {}}, None, [letter])
     return outcomes[0]

@@ -13,7 +13,7 @@ from evbus_like.cli.errors import UsageError
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler
-from evbus_like.engine.rpc.method import Method
+from evbus_like.engine.rpc.service import Method
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub.application import handlers, responses, services
 

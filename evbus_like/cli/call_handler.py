@@ -14,7 +14,7 @@ from evbus_like.cli import application, common, console, shown
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving import failure_log
-from evbus_like.engine.receiving.disposition import said
+from evbus_like.engine.receiving.disposition import described
 from evbus_like.hub import call_handler, recorder
 from evbus_like.hub.application import handlers
 
@@ -93,7 +93,7 @@ def _show(outcome: call_handler.Outcome, as_json: bool) -> None:
     if error is not None:
         text = failure_log.text_of(error)
         trace = "".join(traceback.format_exception(type(error), error, failure_log.own(error.__traceback__)))
-    disposition = "ok" if error is None else said(outcome.disposition)
+    disposition = "ok" if error is None else described(outcome.disposition)
     rows = [_put(each) for each in outcome.sent]
     if as_json:
         named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
@@ -101,7 +101,7 @@ def _show(outcome: call_handler.Outcome, as_json: bool) -> None:
         return
     print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
     if error is not None:
-        print(f"with a source behind it, {disposition}")
+        print(f"with a source behind it: {disposition}")
         if not isinstance(error, HandlerFailed):
             print(trace)
     print(f"{shown.many(len(rows), 'event')} put")

@@ -163,7 +163,7 @@ class Worker:
 
 def described(consumer: Consumer) -> dict[str, str]:
     """Give what a consumer listens to, as plain data."""
-    handler, subscription = consumer.caller.handler, consumer.subscription
+    handler, subscription = consumer.invoker.handler, consumer.subscription
     return {
         "handler": f"{handler.service}.{handler.name}",
         "events": f"{subscription.source}: {', '.join(subscription.event_types)}",
@@ -175,10 +175,10 @@ def described(consumer: Consumer) -> dict[str, str]:
 
 def service(consumer: Consumer) -> dict[str, Any]:
     """Give what a consumer serves, as plain data."""
-    server: Any = consumer.caller
+    invoker: Any = consumer.invoker
     return {
-        "service": server.service,
-        "methods": sorted(server.methods),
+        "service": invoker.service,
+        "methods": sorted(invoker.methods),
         "source": consumer.source.name,
         "queue": consumer.subscription.queue,
     }
@@ -186,10 +186,10 @@ def service(consumer: Consumer) -> dict[str, Any]:
 
 def requests(consumer: Consumer) -> dict[str, Any]:
     """Give what became of the requests to a service, as plain data."""
-    server: Any = consumer.caller
-    tally = consumer.tally.as_dict()
-    named = {"service": server.service, "source": consumer.source.name}
-    return {**named, **{name: tally[counted] for name, counted in REQUESTS.items()}}
+    invoker: Any = consumer.invoker
+    stats = consumer.stats.as_dict()
+    named = {"service": invoker.service, "source": consumer.source.name}
+    return {**named, **{name: stats[counted] for name, counted in REQUESTS.items()}}
 
 
 def _in_memory(hub: Any) -> int:

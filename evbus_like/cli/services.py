@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from evbus_like.cli import application, console, shown
-from evbus_like.engine.rpc.method import Method
+from evbus_like.engine.rpc.service import Method
 from evbus_like.hub.application import rpc_proxy
 
 

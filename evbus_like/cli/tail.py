@@ -14,7 +14,7 @@ from evbus_like.cli.errors import UsageError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import ACK_AND_LOG, Handler, HandlerOptions
-from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import BROADCAST, Subscription
 from evbus_like.hub import decoding
@@ -125,7 +125,9 @@ def _consumer(
     if "check" in source.plugin._funcs:
         source.plugin._funcs["check"](source.ctx, asked)
     handler = Handler(f"evbus {NAME}", "evbus", NAME, view.take, True, options)
-    return Consumer(Caller(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, asked, group.shut_down)
+    return Consumer(
+        HandlerInvoker(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, asked, group.shut_down
+    )
 
 
 async def _say_when_receiving(group: Group, source: PluginSource, options: HandlerOptions) -> None:

@@ -1,17 +1,20 @@
-"""What goes on from an event that is being handled to the events that its handler puts."""
+"""A handling: what an event under way passes on to the events that its handler puts, and their receipts."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from evbus_like.engine.errors import BadEvent
+from evbus_like.engine.errors import BadEvent, EvbusError
 from evbus_like.engine.event import check
 
 if TYPE_CHECKING:
+    from evbus_like.engine.bus import Bus
     from evbus_like.engine.receipt import Receipt
     from evbus_like.engine.receiving.received import ReceivedEvent
 
@@ -21,24 +24,34 @@ TRACE = "traceparent"  # https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-|\Z)")
 STATE = "tracestate"
 CALLS = "nameko.call_id_stack"  # nameko's chain of calls, the latest last
-CONTEXT = "nameko."  # headers of nameko's worker context, which goes along the chain (nameko 2.14, nameko/messaging.py)
-MOST_CALLS = 10  # of nameko's stack, as nameko keeps by default
+CONTEXT = "nameko."  # headers of nameko's worker context, passed along the chain (nameko 2.14, nameko/messaging.py)
+MOST_CALLS = 10  # entries of nameko's stack, as nameko keeps by default
+
+
+class NotDurable(EvbusError):
+    """An event that a handler put was refused, or was neither delivered nor stored in time."""
 
 
 class Handling:
-    """One handling of one event: what its puts carry on, and what became of them.
+    """One handling of one event: the context of what its handler puts and calls.
 
-    `headers` go with every event that the handler puts, below those that it gives itself. `receipts` are those of what
-    it put: the event is acknowledged only when they are safe.
+    `headers` are added to every event that the handler puts, below those that it gives itself. `receipts` belong to
+    these events: the handled event is acknowledged only after they are delivered or stored.
     """
 
-    __slots__ = ("correlation_id", "done", "event", "handler", "headers", "receipts")
+    __slots__ = ("correlation_id", "done", "event", "handler", "headers", "receipts", "running", "started")
 
     def __init__(self, event: ReceivedEvent, handler: str) -> None:
         self.event = event
         self.handler = handler  # "service.name"
+        self.started = time.monotonic()
+        self.running = False  # whether the handler was called: until then, errors are about the event
+        self.done = False  # whether the handler has returned: events that its stray tasks put are not waited for
         self.receipts: list[Receipt] = []
-        self.done = False  # whether the handler has returned: what its stray tasks put is not waited for
+        self.carry(event)
+
+    def carry(self, event: ReceivedEvent) -> None:
+        """Take over the headers of the handled event that belong to the whole chain of events."""
         given = event.headers
         self.correlation_id = _text(given.get(CORRELATION)) or event.id
         known = {CORRELATION: self.correlation_id, CAUSE: event.id}
@@ -54,10 +67,10 @@ class Handling:
         calls = given.get(CALLS)
         if calls:
             calls = calls if isinstance(calls, list) else _text(calls).split(",")
-            self.headers[CALLS] = [*map(str, calls), f"{handler}.{event.id}"][-MOST_CALLS:]
+            self.headers[CALLS] = [*map(str, calls), f"{self.handler}.{event.id}"][-MOST_CALLS:]
 
     def onto(self, headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Give the headers of an event that is put: what is carried on, and the caller's own above it."""
+        """Return the headers of an event that is put: those of the chain, and the handler's own above them."""
         return {**self.headers, **headers} if isinstance(headers, Mapping) else headers or self.headers
 
     def expect(self, receipt: Receipt) -> None:
@@ -65,14 +78,32 @@ class Handling:
         if not self.done:
             self.receipts.append(receipt)
 
+    async def wait_until_durable(self, bus: Bus, timeout: float) -> None:
+        """Return when every event that the handler put is delivered, in the outbox, or a dead letter.
 
-# The handling under way in this task or thread, None outside of handlers.
+        Raises NotDurable if one was refused, or is none of these within `timeout` seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        for receipt in self.receipts:
+            try:
+                await receipt.wait_accepted(bus.deadlines, deadline)
+                stored = {lane.name for lane in bus.lanes if lane.options.durable}
+                if not stored.issuperset(receipt.pending):
+                    await receipt.wait_delivered(bus.deadlines, deadline)
+            except TimeoutError:
+                waiting = ", ".join(receipt.pending) or "the bus"
+                raise NotDurable(f"its event {receipt.id} still waits for {waiting} after {timeout:g} s") from None
+            except EvbusError as error:
+                raise NotDurable(f"its event {receipt.id} was refused: {error}") from error
+
+
+# The handling under way in this task or thread; None outside handlers.
 handling: ContextVar[Handling | None] = ContextVar("evbus_like_handling", default=None)
 current = handling.get
 
 
 def child_of(trace: Any) -> str | None:
-    """Give the traceparent of a new span below this one; None for what is no traceparent."""
+    """Return the traceparent of a new span below this one; None if the value is not a traceparent."""
     found = TRACEPARENT.match(_text(trace))
     if found is None:
         return None
@@ -81,7 +112,7 @@ def child_of(trace: Any) -> str | None:
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a header that came in can go out: a source may give what `put` refuses, such as a table."""
+    """Whether a received header may be sent: a source may return what `put` refuses, such as a table."""
     try:
         check("", "", {name: value}, None)
     except BadEvent:
@@ -90,6 +121,6 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes):  # some sources give headers so
+    if isinstance(value, bytes):  # from some sources
         return value.decode(errors="replace")
     return value if isinstance(value, str) else ""

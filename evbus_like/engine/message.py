@@ -1,9 +1,12 @@
-"""A letter: one message of a call on its way out, a request or an answer."""
+"""A message: a request or an answer that is sent, and the buffer that sends several together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+
+from evbus_like.engine.errors import TransientError, UnknownOutcome
 
 Outcome = Callable[[Exception | None], None]
 
@@ -12,8 +15,8 @@ class Message:
     """What a source sends for a call.
 
     It goes to `exchange` with `routing_key`. `reply_to` is the routing key of the answer, `correlation_id` tells which
-    request it answers. A `must_arrive` letter that nobody receives is given back as Unroutable. `expires` is in
-    seconds: nobody has to deliver the letter after that.
+    request it answers. A `must_arrive` message that no queue takes is settled with Unroutable. `expires` is in seconds:
+    afterwards the message need not be delivered. `on_settled` is called with the outcome.
     """
 
     __slots__ = (
@@ -25,9 +28,9 @@ class Message:
         "headers",
         "id",
         "must_arrive",
+        "on_settled",
         "reply_to",
         "routing_key",
-        "told",
     )
 
     def __init__(
@@ -53,16 +56,104 @@ class Message:
         self.content_type = content_type
         self.must_arrive = must_arrive
         self.expires = expires
-        self.told: Outcome | None = None  # hears what becomes of it
+        self.on_settled: Outcome | None = None
 
     def settle(self, error: Exception | None) -> None:
-        """Say what became of it: the source has it, or an error; only the first word counts.
+        """Report the outcome: None if the source has the message, else an error; later calls have no effect.
 
-        Unroutable: nobody wants it. TransientError: the source has it not, for sure. UnknownOutcome: nobody knows.
+        Unroutable: no queue takes it. TransientError: the source certainly does not have it. UnknownOutcome: it may.
         """
-        told, self.told = self.told, None
-        if told is not None:
-            told(error)
+        on_settled, self.on_settled = self.on_settled, None
+        if on_settled is not None:
+            on_settled(error)
 
     def __repr__(self) -> str:  # the body may hold secrets
-        return f"<Letter {self.routing_key} correlation_id={self.correlation_id}>"
+        return f"<Message {self.routing_key} correlation_id={self.correlation_id}>"
+
+
+Send = Callable[[Sequence[Message]], Awaitable[None]]
+MOST_OPEN = 100_000  # messages whose outcome the source has not reported; more are not sent
+
+
+class SendBuffer:
+    """Sends the messages of one iteration of the event loop together.
+
+    `send` writes messages in order; the source settles each. A message is settled after `within` seconds at the latest.
+    """
+
+    def __init__(self, send: Send, name: str, within: float = 60.0) -> None:
+        self._send = send
+        self._name = name
+        self._within = within
+        self._waiting: list[Message] = []
+        self._open: dict[Message, float] = {}  # with their deadlines, the earliest first
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._scheduled = False
+
+    @property
+    def open(self) -> int:
+        """The number of messages that are not settled."""
+        return len(self._open)
+
+    def put(self, message: Message, outcome: Outcome) -> None:
+        """Send a message; `outcome` is called once, as `Message.settle` describes."""
+        if len(self._open) >= MOST_OPEN:
+            outcome(TransientError(f"{self._name} has not confirmed {MOST_OPEN} messages; no more are sent"))
+            return
+
+        def settled(error: Exception | None) -> None:
+            self._open.pop(message, None)
+            outcome(error)
+
+        message.on_settled = settled
+        loop = asyncio.get_running_loop()
+        self._open[message] = loop.time() + self._within
+        self._waiting.append(message)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._send_waiting)
+            if self._timer is None:
+                self._timer = loop.call_later(self._within, self._expire)
+
+    def _send_waiting(self) -> None:
+        self._scheduled = False
+        messages, self._waiting = self._waiting, []
+        if messages:
+            task = asyncio.create_task(self._deliver(messages), name=f"evbus_like send {self._name}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, messages: list[Message]) -> None:
+        try:
+            async with asyncio.timeout(self._within):
+                await self._send(messages)
+        except TimeoutError:
+            _settle(messages, UnknownOutcome(f"{self._name} took no messages for {self._within:g} s"))
+        except Exception as error:
+            _settle(messages, error)
+
+    def _expire(self) -> None:
+        """Settle the messages whose deadline has passed."""
+        self._timer, loop = None, asyncio.get_running_loop()
+        now = loop.time()
+        for message, deadline in list(self._open.items()):
+            if deadline > now:
+                self._timer = loop.call_at(deadline, self._expire)
+                break
+            message.settle(UnknownOutcome(f"{self._name} did not confirm the message within {self._within:g} s"))
+
+    def close(self) -> None:
+        """Give up the messages that are being sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._tasks:
+            task.cancel()
+        self._waiting.clear()
+        _settle(list(self._open), UnknownOutcome("the bus has stopped"))
+
+
+def _settle(messages: Sequence[Message], error: Exception) -> None:
+    for message in messages:
+        message.settle(error)

@@ -12,9 +12,9 @@ from typing import Any
 from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving.disposition import DONE, Disposition
 from evbus_like.engine.receiving.handler import Handler
-from evbus_like.engine.receiving.invoker import Caller
-from evbus_like.engine.receiving.patterns import is_pattern, matches
+from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import is_pattern, matches
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import handlers, responses
@@ -105,7 +105,7 @@ def event_for(
 async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
     """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
     watched, failures = watch(handler)
-    caller = Caller(watched, decoding.decoder(hub), hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
+    caller = HandlerInvoker(watched, decoding.decoder(hub), hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
     calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)
@@ -153,7 +153,7 @@ def _why(disposition: Disposition) -> BaseException | None:
     return None if disposition is DONE else HandlerFailed(disposition.reason)
 
 
-def watch_calls(caller: Caller, tell: Callable[[Outcome], None]) -> None:
+def watch_calls(caller: HandlerInvoker, tell: Callable[[Outcome], None]) -> None:
     """Let a consumer's caller tell what came of each call, and be the same in all else."""
     caller.handler, failures = watch(caller.handler)
     handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"

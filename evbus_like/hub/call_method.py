@@ -5,21 +5,20 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.handling import CAUSE
-from evbus_like.engine.message import Message, Outcome
+from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.rpc import wire
-from evbus_like.engine.rpc.method import Method
-from evbus_like.engine.rpc.sender import Sender
-from evbus_like.engine.rpc.server import Server
+from evbus_like.engine.rpc.reply import ReplySender
+from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
-from evbus_like.engine.rpc.transfer import Transfer
+from evbus_like.engine.rpc.wire import Transfer
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import services
@@ -44,21 +43,6 @@ class Reply:
     result: Any = None
     transfer: Transfer | None = None
     sent: list[Sent] = field(default_factory=list)
-
-
-class Letters:
-    """Stands where a Post stands, and keeps what would be sent."""
-
-    def __init__(self) -> None:
-        self.kept: list[Message] = []
-
-    def put(self, letter: Message, outcome: Outcome) -> None:
-        """Keep a letter."""
-        self.kept.append(letter)
-        outcome(None)
-
-    def close(self) -> None:
-        """Nothing is under way."""
 
 
 def named(hub: Hub, wanted: Any) -> Method:
@@ -87,16 +71,22 @@ async def request(
     tap: Recorder,
 ) -> Reply:
     """Call a method as a server would, and give what came of it; raises what the method raised, or an RpcError."""
-    dump, letters, failures = plugins.serializer(hub, "json").dump, Letters(), []
+    dump, failures = plugins.serializer(hub, "json").dump, []
+    messages: list[Message] = []
 
     def noting(error: BaseException) -> None:
         failures.append(error)
 
-    sender: Any = Sender(method.service, dump, letters, EXCHANGE, MOST, None)  # type: ignore[arg-type]
+    async def send(replies: Sequence[Message]) -> None:
+        messages.extend(replies)
+        for each in replies:
+            each.settle(None)
+
+    replies = ReplySender(method.service, dump, EXCHANGE, MOST, None)
+    replies.connect(send, "memory")
     watched = replace(method, call=_watched(method, noting), expected_exceptions=(BaseException,))
-    server = Server(
-        method.service, {method.name: watched}, decoding.decoder(hub), hub.evbus.RUNTIME.bus, sender, 1, MOST, None
-    )
+    methods = {method.name: watched}
+    server = ServiceInvoker(method.service, methods, decoding.decoder(hub), hub.evbus.RUNTIME.bus, replies, 1, MOST)
     called = f"{method.service}.{method.name}"
     event = ReceivedEvent(
         dump(wire.request(args, kwargs)),
@@ -108,16 +98,18 @@ async def request(
     )
     event.reply_to = NOBODY
     try:
-        await server.call(event)
+        disposition = await server.call(event)
+        if disposition.until is not None:
+            await disposition.until
     finally:
         server.close()
     if failures:
         raise failures[0]
-    (letter,) = letters.kept
+    (message,) = messages
     sent = [each for each in tap.sent if each.headers.get(CAUSE) == event.id]
-    body = json.loads(letter.body)
-    if letter.must_arrive:
-        service, _, name = letter.routing_key.rpartition(".")
+    body = json.loads(message.body)
+    if message.must_arrive:
+        service, _, name = message.routing_key.rpartition(".")
         return Reply(called, transfer=Transfer(service, name, tuple(body["args"]), body["kwargs"]), sent=sent)
     return Reply(called, wire.result(body, called), sent=sent)
 
@@ -153,6 +145,6 @@ async def serve(hub: Hub, service: str, functions: Mapping[str, Callable[..., An
         methods[name] = Method(f"the test's {service}.{name}", service, name, function, is_async, signature, False)
     group = Group()
     (source,) = Sources(hub, PROFILES).named(SOURCE)
-    group.start([services.consumer(hub, source, service, methods, EXCHANGE, services.WORKERS, group)])
+    group.start([services.consumer_of(hub, source, service, methods, EXCHANGE, services.WORKERS, group)])
     await group.subscribed(timeout)
     return group

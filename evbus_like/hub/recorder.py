@@ -11,8 +11,8 @@ from typing import Any
 
 from evbus_like.engine.event import SERVICE_HEADER, Event
 from evbus_like.engine.handling import CAUSE
-from evbus_like.engine.receiving.patterns import matches
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import matches
 from evbus_like.hub import decoding
 from evbus_like.hub.runtime import Hub
 

@@ -184,7 +184,7 @@ class Bus:
     def _not_handled(self, name: str) -> str:
         """Say why a handler may not have run."""
         facts = [each for each in self._group.status().values() if each["handler"] == name]
-        busy = sum(each.busy for each in self._group.consumers if name_of(each.caller.handler) == name)
+        busy = sum(each.busy for each in self._group.consumers if name_of(each.invoker.handler) == name)
         wants = {
             f"{each.options.source}: {', '.join(each.options.event_types)}"
             for each in self._chosen
@@ -205,12 +205,11 @@ class Bus:
         """Let the handlers receive, and the services be called."""
         chosen = [call_handler.in_memory(each) for each in self._of_events]
         made = await binding.consumers(self.hub, recorder.PROFILES, chosen, self._group)
-        for consumer in made:
-            call_handler.watch_calls(consumer.caller, self._note)
-        waiting: list[Any] = responses.consumers(self.hub, self._of_answers, self._group)
-        for consumer in waiting:
-            for caller in consumer.caller.callers:
-                call_handler.watch_calls(caller, self._note)
+        waiting = responses.consumers(self.hub, self._of_answers, self._group)
+        for consumer in (*made, *waiting):
+            invoker: Any = consumer.invoker
+            for each in getattr(invoker, "invokers", (invoker,)):
+                call_handler.watch_calls(each, self._note)
         self._group.start([*made, *waiting])
         self.hub.evbus.RUNTIME.handlers = self._group
         self._serving.start(services.consumers(self.hub, recorder.PROFILES, self._served, self._serving))

@@ -43,9 +43,9 @@ class Worker:
     def __init__(self, group: Group) -> None:
         self.group = group
 
-    def tally(self, number: int = 0) -> Any:
+    def stats(self, number: int = 0) -> Any:
         """The tally of one of its handlers."""
-        return self.group.consumers[number].tally
+        return self.group.consumers[number].stats
 
     async def join(self) -> None:
         """Wait until all handlers receive."""
@@ -53,8 +53,8 @@ class Worker:
 
     async def until(self, state: str) -> str:
         """Wait for a state of the first handler, and give its trouble."""
-        await eventually(lambda: self.tally().state == state)
-        return str(self.tally().trouble)
+        await eventually(lambda: self.stats().state == state)
+        return str(self.stats().trouble)
 
 
 def handle(

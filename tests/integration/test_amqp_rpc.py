@@ -127,7 +127,7 @@ async def test_a_request_and_its_answer_say_on_the_wire_what_nameko_says_and_whe
     async with serving(world, wired, service_name="front") as hub, channel(rabbitmq.url) as opened:
         assert (await hub.rpc[fresh_name].hello(0))["got"] == 0
         queue = await opened.declare_queue(exclusive=True)
-        for key in (f"{fresh_name}.*", client(hub)._subscription.identifier):
+        for key in (f"{fresh_name}.*", client(hub)._reply_to):
             await queue.bind("nameko-rpc", key)
         await hub.rpc[fresh_name].hello(1, timeout=20.0)
         with pytest.raises(RemoteError):

@@ -86,7 +86,7 @@ def through(proxy, tapped=True, **connection):
 def settled(hub):
     """Whether no call waits, and no letter is on its way."""
     made = client(hub)
-    return not made._pending and not made._post.open
+    return not made._pending and not made._buffer.open
 
 
 async def test_a_thousand_calls_at_once_are_all_answered(world, profiles, fresh_name):
@@ -119,7 +119,7 @@ async def test_calls_while_the_broker_is_away_wait_for_it_until_their_deadline(r
         assert await hub.rpc[fresh_name].hello(1) == 1
         await asyncio.to_thread(rabbitmq.kill)
         try:
-            await eventually(lambda: client(hub)._feed is None, DEADLINE)
+            await eventually(lambda: client(hub)._consumer.feed is None, DEADLINE)
             with pytest.raises(RpcTimeout, match="was not called"):
                 await hub.rpc[fresh_name].hello(2, timeout=0.5)
             with pytest.raises(RpcTimeout):
@@ -186,7 +186,7 @@ async def test_a_reply_queue_that_is_deleted_is_made_again(rabbitmq, world, prof
         assert await hub.rpc[fresh_name].hello(1) == 1
         lost = hub.rpc[fresh_name].waits.submit(timeout=3.0)
         await eventually(lambda: hub.SEEN == ["begun"], DEADLINE)
-        queue = client(hub)._subscription.queue
+        queue = client(hub)._consumer.subscription.queue
         async with channel(rabbitmq.url) as opened:
             await opened.queue_delete(queue)
             await eventually(lambda: client(hub).trouble, DEADLINE)
@@ -243,10 +243,10 @@ async def test_forged_addresses_reach_nobody_and_stop_nothing(
             for method in ("slow", "nope", "hello.there", ""):
                 await send_raw(plain, "nameko-rpc", f"{fresh_name}.{method}", properties, body)
         # And to the reply queue, answers that nobody waits for
-        key = client(hub)._subscription.identifier
+        key = client(hub)._reply_to
         for body in (b'{"result": 1, "error": null}', b"[" * 50_000, b"\xff"):
             await send_raw(plain, "nameko-rpc", key, properties, body)
-        await eventually(lambda: client(hub).counts.late == 3 and hub.SEEN.count("ended") == 1, DEADLINE)
+        await eventually(lambda: client(hub).stats.late == 3 and hub.SEEN.count("ended") == 1, DEADLINE)
         assert await hub.rpc[fresh_name].hello(2) == 2
 
         def facts():
@@ -279,7 +279,7 @@ async def test_servers_whose_connection_is_reset_answer_all_calls(world, rabbitm
         assert await service.hello(0) == 0
         for _ in range(3):
             calls = [service.hello.submit(n, timeout=DEADLINE) for n in range(100)]
-            await eventually(lambda: client(hub).counts.answers > 5, DEADLINE)
+            await eventually(lambda: client(hub).stats.answers > 5, DEADLINE)
             proxy.reset()
             assert await asyncio.gather(*calls) == list(range(100))
         await eventually(lambda: settled(hub), DEADLINE)
@@ -310,7 +310,7 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_behind(world, profiles,
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         hub.GO_ON.set()
-        await eventually(lambda: client(hub).counts.late == 5 and settled(hub), DEADLINE)
+        await eventually(lambda: client(hub).stats.late == 5 and settled(hub), DEADLINE)
         assert await hub.rpc[fresh_name].hello(1) == 1
 
 

@@ -230,9 +230,9 @@ async def test_messages_with_odd_properties_are_handled_and_stop_nothing(rabbitm
         # Then the handler has them all, and the connection was never lost
         await book.has(len(odd) + 1)
         await asyncio.sleep(0.2)
-        tally = worker.tally()
+        stats = worker.stats()
     assert [event.raw.decode() for event in book.events] == [*odd, '"fine"']
-    assert (tally.received, tally.handled, tally.lost) == (len(odd) + 1, len(odd) + 1, 0)
+    assert (stats.received, stats.handled, stats.lost) == (len(odd) + 1, len(odd) + 1, 0)
     assert book.events[2].headers == {"\\xff\\xfe": b"\xff\xfe"}
 
 

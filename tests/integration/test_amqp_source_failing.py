@@ -51,8 +51,8 @@ async def test_an_event_that_fails_comes_again_after_a_delay_with_its_attempt_co
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", {"n": 1}, message_id="one", headers={"own": "header", "list": ["a", "b"]})
         await book.has(3)
-        await eventually(lambda: worker.tally().handled == 1)
-        tally = worker.tally()
+        await eventually(lambda: worker.stats().handled == 1)
+        stats = worker.stats()
     assert [event.attempt for event in book.events] == [1, 2, 3]
     assert [event.redelivered for event in book.events] == [False, True, True]
     # Every attempt sees the same event
@@ -63,7 +63,7 @@ async def test_an_event_that_fails_comes_again_after_a_delay_with_its_attempt_co
     assert seen == {("one", "placed", b'{"n": 1}', "application/json", '{"list": ["a", "b"], "own": "header"}')}
     # A wait is drawn between 0.1 and 0.2 s and rounded up to a step, so it is 0.2 s
     assert all(after - before >= 0.1 for before, after in itertools.pairwise(times))
-    assert (tally.retried, tally.handled, tally.dead) == (2, 1, 0)
+    assert (stats.retried, stats.handled, stats.dead) == (2, 1, 0)
     assert await depth(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship") == 0
 
 
@@ -132,7 +132,7 @@ async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_i
             user_id="guest",
             expiration=3600,
         )
-        await eventually(lambda: worker.tally().dead == 1)
+        await eventually(lambda: worker.stats().dead == 1)
     queue = f"evt-{fresh_name}-placed--shipping.ship"
     (letter,) = await letters(rabbitmq, f"{queue}.dead", 1)
     assert (letter.body, letter.message_id, letter.content_type) == (body, "one", "application/json")
@@ -158,7 +158,7 @@ async def test_a_dead_letter_that_is_put_back_begins_anew(rabbitmq, profile, fre
     async with receiving(profile, handler) as worker, channel(rabbitmq.url) as opened:
         exchange = await opened.get_exchange(f"{fresh_name}.events")
         await exchange.publish(aio_pika.Message(b"1", content_type="application/json", headers={"a": 1}), "placed")
-        await eventually(lambda: worker.tally().dead == 1)
+        await eventually(lambda: worker.stats().dead == 1)
         (letter,) = await letters(rabbitmq, f"{queue}.dead", 1)
         await exchange.publish(letter, letter.headers["evbus-dead-routing-key"])
         await book.has(3)
@@ -172,7 +172,7 @@ async def test_an_existing_queue_of_dead_letters_is_taken_as_it_is(rabbitmq, pro
     handler = handle(Book(fail), fresh_name, "placed", on_error=REJECT)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
-        await eventually(lambda: worker.tally().dead == 1)
+        await eventually(lambda: worker.stats().dead == 1)
     (letter,) = await letters(rabbitmq, dead, 1)
     assert letter.headers["evbus-dead-reason"] == "rejected: ValueError: not today"
 
@@ -187,13 +187,13 @@ async def test_dead_letters_go_to_the_exchange_that_the_profile_names(rabbitmq, 
         async with receiving(own, handler) as worker:
             await publish("placed", 1)
             # Then the event stays where it is
-            await eventually(lambda: worker.tally().failed == 1)
+            await eventually(lambda: worker.stats().failed == 1)
             await asyncio.sleep(0.3)
-            assert worker.tally().dead == 0
+            assert worker.stats().dead == 0
             # Until somebody binds one
             queue = await opened.declare_queue(name, durable=True)
             await queue.bind(exchange, "#")
-            await eventually(lambda: worker.tally().dead == 1)
+            await eventually(lambda: worker.stats().dead == 1)
     (letter,) = await letters(rabbitmq, name, 1)
     assert letter.routing_key == f"evt-{fresh_name}-placed--shipping.ship"
 
@@ -207,8 +207,8 @@ async def test_an_event_that_is_requeued_comes_again_and_says_so(rabbitmq, profi
     handler = handle(book, fresh_name, "placed", on_error=REQUEUE)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
-        await eventually(lambda: worker.tally().handled == 1)
-        assert worker.tally().requeued == 3
+        await eventually(lambda: worker.stats().handled == 1)
+        assert worker.stats().requeued == 3
     assert [event.redelivered for event in book.events] == [False, True, True, True]
 
 
@@ -228,9 +228,9 @@ async def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once(rabbitmq, 
         for number in range(20):
             await publish("placed", b"{no json", message_id=f"bad-{number}")
         await publish("placed", "good")
-        await eventually(lambda: worker.tally().dead == 20)
+        await eventually(lambda: worker.stats().dead == 20)
         await book.has(1)
-        assert worker.tally().received == 21
+        assert worker.stats().received == 21
     found = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 20)
     assert {letter.body for letter in found} == {b"{no json"}
     assert sorted(letter.message_id for letter in found) == sorted(f"bad-{number}" for number in range(20))
@@ -245,7 +245,7 @@ async def test_a_body_that_is_too_large_is_a_dead_letter_whole(rabbitmq, profile
     async with receiving(own, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", big, content_type="text/plain")
         await publish("placed", b"small", content_type="text/plain")
-        await eventually(lambda: worker.tally().dead == 1)
+        await eventually(lambda: worker.stats().dead == 1)
         await book.has(1)
     (letter,) = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 1)
     assert letter.body == big

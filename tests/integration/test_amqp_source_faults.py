@@ -72,7 +72,7 @@ async def test_a_broker_that_is_restarted_in_a_stream_costs_no_event(rabbitmq, f
         await asyncio.to_thread(rabbitmq.restart)
         await publish_all(rabbitmq.url, fresh_name, range(200, 400))
         await eventually(lambda: set(book.bodies) == set(range(400)))
-        assert worker.tally().state == "open"
+        assert worker.stats().state == "open"
 
 
 async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabbitmq, proxy, tapped, fresh_name):
@@ -117,7 +117,7 @@ async def test_a_stream_of_deliveries_alone_keeps_a_connection_alive(rabbitmq, f
                 number += 1
                 await asyncio.sleep(0.02)
         await book.has(number)
-        assert worker.tally().lost == 0
+        assert worker.stats().lost == 0
     assert book.bodies == list(range(number))
 
 
@@ -180,14 +180,14 @@ async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, tapped, fresh_name):
     async def look(event):
         nonlocal open_at_most
         await go_on.wait()
-        open_at_most = max(open_at_most, worker.group.consumers[0]._settling.open)
+        open_at_most = max(open_at_most, worker.group.consumers[0]._settler.open)
 
     book = Book(look)
     async with receiving(profile, handle(book, fresh_name, "placed", prefetch=prefetch, max_workers=20)) as worker:
-        await eventually(lambda: worker.tally().received >= prefetch)
+        await eventually(lambda: worker.stats().received >= prefetch)
         await asyncio.sleep(0.5)
         # Then no more than the prefetch was sent ahead
-        assert worker.tally().received == prefetch
+        assert worker.stats().received == prefetch
         assert unacknowledged(rabbitmq, queue) == prefetch
         go_on.set()
         await eventually(lambda: len(book.events) >= total, timeout=120.0)
@@ -236,10 +236,10 @@ async def test_while_an_alarm_blocks_dead_letters_other_events_are_handled_and_a
         async with receiving(profile, handle(book, fresh_name, "placed", on_error=REJECT)) as worker:
             await book.has(30)
             await eventually(lambda: unacknowledged(rabbitmq, queue) == 1)
-            assert worker.tally().dead == 0
+            assert worker.stats().dead == 0
             # Then the letter goes its way when the alarm is over
             rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
-            await eventually(lambda: worker.tally().dead == 1)
+            await eventually(lambda: worker.stats().dead == 1)
     finally:
         rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
 

@@ -55,7 +55,7 @@ async def send(source, feed, *letters):
     """Send letters and wait until each is settled; gives the outcomes."""
     outcomes = {}
     for letter in letters:
-        letter.told = lambda error, letter=letter: outcomes.update({letter: error})
+        letter.on_settled = lambda error, letter=letter: outcomes.update({letter: error})
     await source.send(feed, letters)
     await eventually(lambda: len(outcomes) == len(letters), DEADLINE)
     return [outcomes[letter] for letter in letters]

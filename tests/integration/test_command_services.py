@@ -222,9 +222,9 @@ async def test_a_broker_that_is_not_there_is_named_at_the_deadline(folder):
     acct(folder, {"amqp": {"default": {"connection": {"url": "amqp://127.0.0.1:1/"}}}})
     code, _, err = await evbus(folder, "rpc", "world.hello", "--timeout", "1")
     assert code == 1
-    assert "RpcTimeout: world.hello was not called: amqp:default is not there after 1 s" in err
+    assert "RpcTimeout: world.hello was not called: amqp:default is not connected after 1 s" in err
     assert "no request was sent; does the broker answer? `evbus check`" in err
-    assert err.count("gives no answers, trying again") == 1
+    assert err.count("receives nothing, trying again") == 1
 
 
 def test_values_are_json_where_they_are_and_text_where_not():

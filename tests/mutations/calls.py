@@ -17,7 +17,7 @@ MUTANTS = (
     Mutant(
         "late-answers-are-not-counted",
         "Answers that nobody waits for are counted.",
-        "Client._take",
+        "ReplyInvoker.call_now",
         drop(COUNTING(1, of=2)),
         f"{UNIT}/test_rpc_hostile.py::test_answers_to_calls_that_nobody_made_are_dropped_and_counted",
     ),
@@ -31,15 +31,15 @@ MUTANTS = (
     Mutant(
         "nobody-serves-is-a-timeout",
         "That nobody serves a service is known at once.",
-        "Client._put.sent",
+        "Client._send.settled",
         drop(CALL.holding("UnknownService")),
         f"{UNIT}/test_rpc_calls.py::test_every_way_to_fail_is_an_error_of_its_own_and_comes_at_once",
     ),
     Mutant(
         "answered-before-its-puts-are-safe",
         "A request is answered when what its method put is safe.",
-        "Server.call",
-        drop(AWAIT(1, of=2)),
+        "UserCodeInvoker._invoke",
+        drop(AWAIT(2, of=3)),
         f"{UNIT}/test_rpc_safe.py::test_a_request_is_answered_only_when_what_its_method_put_is_delivered",
     ),
     Mutant(

@@ -46,22 +46,22 @@ MUTANTS = (
     Mutant(
         "acknowledged-before-the-consequences",
         "An event is acknowledged after what its handler put is delivered or stored.",
-        "Caller.call",
-        drop(AWAIT(3, of=4)),
+        "UserCodeInvoker._invoke",
+        drop(AWAIT(2, of=3)),
         f"{HANDLERS}_an_event_is_settled_only_when_what_its_handler_put_is_delivered",
     ),
     Mutant(
         "poison-in-a-loop",
         "A body that cannot be read goes to the dead letters, never back to its queue.",
-        "Settler._tell",
+        "Settler._settle_once",
         inverted(IF(1, of=2)),
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
     ),
     Mutant(
         "no-bound-on-a-received-body",
         "A body that is larger than max_event_bytes goes to the dead letters without a call.",
-        "Caller._read",
-        never(IF(1, of=2)),
+        "UserCodeInvoker._read",
+        never(IF),
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
     ),
     Mutant(
@@ -74,14 +74,14 @@ MUTANTS = (
     Mutant(
         "requeue-drops",
         "REQUEUE gives an event back.",
-        "Settler._tell",
+        "Settler._settle_once",
         drop(AWAIT(1, of=3)),
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[requeued]",
     ),
     Mutant(
         "reject-drops",
         "REJECT puts an event to the dead letters.",
-        "Settler._tell",
+        "Settler._settle_once",
         drop(AWAIT(3, of=3)),
         f"{CONSUMER}_what_becomes_of_a_failed_event_is_what_on_error_says[rejected]",
     ),
@@ -186,7 +186,7 @@ MUTANTS = (
     Mutant(
         "dedup-of-what-is-done-alone",
         "With dedup a repeat that comes while its event is handled waits for that.",
-        "DedupWindow.alone",
+        "DedupWindow.one_at_a_time",
         never(WHILE),
         f"{CONSUMER}_a_repeat_that_comes_while_the_event_is_handled_waits_for_it_and_is_not_handled",
     ),
@@ -217,7 +217,7 @@ MUTANTS = (
         "no-bound-on-what-is-received",
         "No more events than prefetch and one batch are received and not settled.",
         "Consumer._receive",
-        never(IF(2, of=2)),
+        never(IF(3, of=3)),
         f"{CONSUMER}_no_more_events_are_received_than_prefetch_and_one_batch",
     ),
     Mutant(
@@ -225,7 +225,7 @@ MUTANTS = (
         "Events of one key are handled one after another.",
         "KeyedQueue.add",
         never(IF(2, of=2)),
-        f"{UNIT}/test_turns.py::test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not",
+        f"{UNIT}/test_keyed_queue.py::test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not",
     ),
     Mutant(
         "a-stop-cuts-handlers-off",

@@ -9,7 +9,7 @@ from typing import Any
 from evbus_like import handlers as marks
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.handler import Handler
-from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from tests.unit.fakes import HANG
@@ -152,7 +152,7 @@ def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **optio
     handler = Handler("handler.shipping.ship", "shipping", "ship", call, is_async, chosen)
     prefetch = chosen.prefetch or chosen.max_workers
     subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=prefetch)
-    caller = Caller(handler, lambda event: event.raw, bus, source.max_event_bytes)
+    caller = HandlerInvoker(handler, lambda event: event.raw, bus, source.max_event_bytes)
     consumer = Consumer(caller, source, subscription, lambda reason: shut.append(reason))
     shut: list[str] = []
     consumer.shut = shut

@@ -31,7 +31,7 @@ class Told(Message):
     def __init__(self, *args, **facts):
         super().__init__(*args, **facts)
         self.outcomes = []
-        self.told = self.outcomes.append
+        self.on_settled = self.outcomes.append
 
 
 def letter(id="id-1", **facts):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evbus_like.engine.receiving import consumer as consumers
-from evbus_like.engine.receiving import settlement
+from evbus_like.engine.receiving import settler
 from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY
 from tests.unit.sources import Source, consuming
 
@@ -44,7 +44,7 @@ class Unsteady(Source):
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     monkeypatch.setattr(consumers, "RETRY_CAP", 0.002)
-    monkeypatch.setattr(settlement, "REQUEUE_CAP", 0.002)
+    monkeypatch.setattr(settler, "REQUEUE_CAP", 0.002)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -97,7 +97,7 @@ def test_every_event_is_handled_and_settled_whatever_fails(
                     await asyncio.sleep(0.001)
             assert not wrong, wrong
             assert source.most_given <= prefetch + batch - 1
-            assert consumer.tally.state in ("open", "retrying")
+            assert consumer.stats.state in ("open", "retrying")
         assert not source.given
         assert set(calls) == {str(number) for number in range(EVENTS)}
         final = Counter(each for verb, each in source.settled if verb in ("ack", "dead"))

@@ -9,7 +9,7 @@ import pytest
 from evbus_like.engine.errors import HandlerError, StorageError
 from evbus_like.engine.outbox import Outbox, OutboxLocked
 from evbus_like.engine.outbox.recovery import recover
-from evbus_like.engine.receiving.durable_dedup import DurableDedupWindow
+from evbus_like.engine.receiving.dedup import DurableDedupWindow
 from evbus_like.testing import eventually, new_hub, running
 from tests.unit.fakes import HANG
 from tests.unit.sources import Log, Source, made
@@ -184,7 +184,7 @@ async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_
 
     source.ack = ack
     consumer = made(source, Log(), dedup=3)
-    consumer._window = window
+    consumer._dedup = window
     task = asyncio.create_task(consumer.run())
     source.put(1, 2)
     await eventually(lambda: len(source.settled) == 2, HANG)

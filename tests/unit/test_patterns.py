@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evbus_like.engine.receiving.patterns import is_pattern, matches
+from evbus_like.engine.receiving.subscription import is_pattern, matches
 
 
 def slow(pattern, words):

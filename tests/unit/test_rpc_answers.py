@@ -152,7 +152,7 @@ async def test_handlers_of_answers_that_cannot_be_used_are_named_at_the_start(ap
 async def test_answers_that_nobody_asked_for_stop_nothing(app, correlation_id, headers, body, caplog):
     async with Serving(app(WORLD, handler__front=HANDLERS)) as hub:
         await raw(hub, "rpc.responses-front", body, "", correlation_id, headers=headers)
-        await eventually(lambda: "it is dropped" in caplog.text, HANG)
+        await eventually(lambda: ": dropped, " in caplog.text, HANG)
         await hub.rpc.world.hello.ask(param=1)
         await eventually(lambda: len(hub.SEEN) == 1, HANG)
 
@@ -160,7 +160,7 @@ async def test_answers_that_nobody_asked_for_stop_nothing(app, correlation_id, h
 async def test_an_answer_that_is_none_goes_to_the_dead_letters(app, caplog):
     async with Serving(app(WORLD, handler__front=HANDLERS)) as hub:
         await raw(hub, "rpc.responses-front", b"[]", "", "world.hello:1")
-        await eventually(lambda: "it goes to the dead letters" in caplog.text, HANG)
+        await eventually(lambda: "it becomes a dead letter" in caplog.text, HANG)
         assert hub.SEEN == []
 
 

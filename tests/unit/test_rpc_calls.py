@@ -126,7 +126,7 @@ async def test_what_a_method_raises_arrives_as_a_remote_error_with_plain_data(ap
         (lambda rpc: rpc.world.hello({1, float("nan")}), UnserializableValue, "an argument of world.hello"),
         (lambda rpc: rpc.world.unserializable(), UnserializableValue, r"body.result.a\[0\] cannot be serialized"),
         (lambda rpc: rpc.world.to_nobody(), UnknownService, "hands the request on to 'mars', which nobody serves"),
-        (lambda rpc: rpc.world.in_a_circle(), Refused, "is it in a circle"),
+        (lambda rpc: rpc.world.in_a_circle(), Refused, "do services hand on in a circle"),
         (lambda rpc: rpc.world.asks_wrongly(), RemoteError, "asks_wrongly raised IncorrectSignature"),
         (lambda rpc: rpc.world.hello(1, timeout=0), BadRequest, "timeout must be seconds greater than 0"),
         (lambda rpc: rpc.world.hello(1, timeout=float("nan")), BadRequest, "timeout must be seconds"),
@@ -167,7 +167,7 @@ async def test_a_call_has_a_deadline_and_the_late_answer_is_dropped_and_counted(
     async with serving(app(WORLD)) as hub:
         with pytest.raises(RpcTimeout, match=r"world.slow gave no answer within 0.05 s, and may have run"):
             await hub.rpc.world.slow(0.2, timeout=0.05)
-        counts = client(hub).counts
+        counts = client(hub).stats
         await eventually(lambda: counts.late == 1, HANG)
         assert (counts.calls, counts.answers, counts.timeouts) == (1, 0, 1)
         assert not client(hub)._pending

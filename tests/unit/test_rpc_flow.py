@@ -6,9 +6,8 @@ import gc
 import pytest
 
 from evbus_like.engine.errors import LifecycleError, Refused, RpcError, RpcTimeout, UnknownOutcome, UnserializableValue
-from evbus_like.engine.message import Message
+from evbus_like.engine.message import Message, SendBuffer
 from evbus_like.engine.rpc import client as engine_client
-from evbus_like.engine.rpc.send_buffer import SendBuffer
 from evbus_like.testing import eventually, running
 from tests.rpc import client, serving
 from tests.unit.fakes import HANG
@@ -53,9 +52,9 @@ async def test_a_thousand_calls_at_once_are_all_answered_each_with_its_own(app):
             answers = await asyncio.gather(*(hub.rpc.world.hello(n) for n in range(1000)))
         assert answers == list(range(1000))
         made = client(hub)
-        assert (made.counts.calls, made.counts.answers, made.counts.late) == (1000, 1000, 0)
+        assert (made.stats.calls, made.stats.answers, made.stats.late) == (1000, 1000, 0)
         assert not made._pending
-        assert not made._post.open
+        assert not made._buffer.open
 
 
 async def test_no_more_methods_run_at_once_than_there_are_workers(app):
@@ -75,7 +74,7 @@ async def test_callers_that_are_cancelled_leave_nothing_behind(app):
         assert all(isinstance(each, asyncio.CancelledError) for each in ended)
         made = client(hub)
         assert not made._pending
-        await eventually(lambda: made.counts.late == 4, HANG)
+        await eventually(lambda: made.stats.late == 4, HANG)
         assert {name for name in tasks() - before if "handle" not in name} == set()
 
 
@@ -192,15 +191,15 @@ async def test_a_request_that_came_before_is_not_run_again_where_its_method_says
     """
     async with serving(app(service)) as hub:
         (consumer,) = hub.evbus.RUNTIME.services.consumers
-        plain = consumer.caller.call
+        plain = consumer.invoker.call
 
         async def call(event):
             event.redelivered = True
             return await plain(event)
 
-        consumer.caller.call = call
+        consumer.invoker.call = call
         await hub.rpc.world.often()
-        with pytest.raises(Refused, match=r"world.once may have run before, and is not to be repeated"):
+        with pytest.raises(Refused, match=r"world.once may have run before, and must not run twice"):
             await hub.rpc.world.once()
         assert hub.SEEN == ["often"]
 

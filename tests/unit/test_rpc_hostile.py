@@ -97,7 +97,7 @@ def forged(hub):
     """What a caller's reply queue gets, by a correlation id of our own: an asked future."""
     made = client(hub)
     made._pending["ours"] = asyncio.get_running_loop().create_future()
-    return made._subscription.identifier, made._pending["ours"]
+    return made._reply_to, made._pending["ours"]
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
@@ -156,12 +156,12 @@ async def test_an_answer_of_the_wrong_shape_is_an_error_of_that_call_alone(app, 
         call = hub.rpc.world.slow.submit()
         await eventually(lambda: hub.SEEN, HANG)
         made, (id,) = client(hub), client(hub)._pending
-        await raw(hub, made._subscription.identifier, answer, "", id)
+        await raw(hub, made._reply_to, answer, "", id)
         with pytest.raises((BadRequest, RemoteError)):
             await call
         hub.SEEN.append("go on")
         assert await hub.rpc.world.hello(1) == 1
-        await eventually(lambda: made.counts.late == 1, HANG)  # its own, for which nobody waits any more
+        await eventually(lambda: made.stats.late == 1, HANG)  # its own, for which nobody waits any more
         assert not made._pending
 
 
@@ -170,8 +170,8 @@ async def test_answers_to_calls_that_nobody_made_are_dropped_and_counted(app):
         await hub.rpc.world.hello(1)
         made = client(hub)
         for id in ("", "unknown", "x" * 10_000):
-            await raw(hub, made._subscription.identifier, b'{"result": 1, "error": null}', "", id)
-        await eventually(lambda: made.counts.late == 3, HANG)
+            await raw(hub, made._reply_to, b'{"result": 1, "error": null}', "", id)
+        await eventually(lambda: made.stats.late == 3, HANG)
         assert await hub.rpc.world.hello(2) == 2
 
 
@@ -181,10 +181,10 @@ async def test_the_second_answer_to_a_call_changes_nothing(app):
         await eventually(lambda: hub.SEEN, HANG)
         made, (id,) = client(hub), client(hub)._pending
         for number in (1, 2):
-            await raw(hub, made._subscription.identifier, b'{"result": %d, "error": null}' % number, "", id)
+            await raw(hub, made._reply_to, b'{"result": %d, "error": null}' % number, "", id)
         assert await call == 1
         hub.SEEN.append("go on")
-        await eventually(lambda: made.counts.late == 2, HANG)
+        await eventually(lambda: made.stats.late == 2, HANG)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,9 @@ async def test_a_method_that_cancels_its_own_task_answers_and_its_worker_lives(a
 async def test_an_answer_too_large_is_an_error_and_so_is_a_request(app):
     profiles = {"internal": {"default": {"max_event_bytes": 100_000}}}
     async with serving(app(WORLD), profiles) as hub:
-        with pytest.raises(RpcError, match=r"the result of world.huge: it is 3000026 bytes, and max_event_bytes"):
+        with pytest.raises(
+            RpcError, match=r"the result of world.huge: it is 3000026 bytes, more than the profile's max_event_bytes"
+        ):
             await hub.rpc.world.huge()
         with pytest.raises(RpcError, match="more than max_event_bytes"):
             await hub.rpc.world.hello("x" * 100_000)

@@ -142,7 +142,7 @@ async def test_an_event_that_is_refused_on_its_way_in_goes_to_the_dead_letters(a
         await hub.evbus.handlers.start()
         await hub.evbus.handlers.join(HANG)
         await hub.evbus.broker.dispatch("world", "done", 1)
-        await eventually(lambda: "goes to the dead letters: not today" in caplog.text, HANG)
+        await eventually(lambda: "becomes a dead letter: refused: Refused: not today" in caplog.text, HANG)
         (facts,) = hub.evbus.handlers.status().values()
         assert facts["dead"] == 1
         assert hub.SEEN == []
@@ -199,7 +199,7 @@ async def test_an_answer_that_middleware_spoils_is_an_error_of_the_call(app):
     spoiling = "def outgoing(hub, message):\n    if message.kind == 'answer':\n        message.body = 7\n"
     async with serving(app(WORLD, middleware__spoiling=spoiling)) as hub:
         for _ in range(12):
-            with pytest.raises(Refused, match="a middleware made int of the answer"):
+            with pytest.raises(Refused, match="a middleware replaced an answer by a int"):
                 await hub.rpc.world.hello(1)
 
 

@@ -18,7 +18,7 @@ LATER = (
     "evbus_like.engine.receiving.consumer",
     "evbus_like.engine.rpc.client",
     "evbus_like.engine.middleware",
-    "evbus_like.engine.rpc.server",
+    "evbus_like.engine.rpc.service",
 )
 
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.handler import REQUEUE, Handler, HandlerOptions
-from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.testing import eventually
@@ -45,7 +45,7 @@ class Belt:
 @asynccontextmanager
 async def consuming(belt, call, **options):
     made = HandlerOptions("orders", ("created",), **options)
-    caller = Caller(Handler("handler.a.b", "a", "b", call, True, made), lambda event: event.raw, None, 1000)
+    caller = HandlerInvoker(Handler("handler.a.b", "a", "b", call, True, made), lambda event: event.raw, None, 1000)
     consumer = Consumer(caller, belt, Subscription("orders", ("created",), "a", "b"), lambda reason: None)
     running = asyncio.create_task(consumer.run())
     try:
@@ -72,7 +72,7 @@ async def test_an_event_with_an_order_that_is_requeued_comes_again_before_those_
         await eventually(lambda: belt.acked == ["1", "2"])
     assert seen == [("1", False), ("1", True), ("1", True), ("1", True), ("2", False)]
     assert belt.requeued == []
-    assert consumer.tally.requeued == 3
+    assert consumer.stats.requeued == 3
 
 
 async def test_an_event_without_an_order_that_is_requeued_goes_back_to_the_source():
@@ -105,7 +105,7 @@ async def test_an_event_that_the_source_took_back_is_not_begun_and_makes_room():
         belt.laid.put_nowait([event("10")])
         await eventually(lambda: belt.acked == ["0", "9", "10"])
     assert seen == ["0", "9", "10"]
-    assert consumer.tally.lost == 8
+    assert consumer.stats.lost == 8
 
 
 async def test_an_event_that_is_taken_back_while_it_waits_for_its_retry_is_not_handled_again():

@@ -1,83 +1,88 @@
-"""A consumer: receives the events of one handler from one source, and settles them when the handler is done."""
+"""A consumer receives the events of one subscription, has an invoker handle them, and settles them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.dedup import DedupWindow
-from evbus_like.engine.receiving.disposition import ACK, AGAIN, BACK, DONE, LEAVE, Disposition
-from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.disposition import ACK, DONE, Disposition
+from evbus_like.engine.receiving.handler import REQUEUE, RETRY, SHUTDOWN
+from evbus_like.engine.receiving.invoker import Invoker
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
 from evbus_like.engine.receiving.received import ReceivedEvent
-from evbus_like.engine.receiving.settlement import Settler
-from evbus_like.engine.receiving.source import Source
-from evbus_like.engine.receiving.stats import ConsumerStats
+from evbus_like.engine.receiving.settler import ConsumerStats, Settler
+from evbus_like.engine.receiving.source import Feed, Source
 from evbus_like.engine.receiving.subscription import Subscription
 
 log = logging.getLogger("evbus_like.handlers")
 
-RETRY_CAP = 5.0  # seconds, at most, between two tries at a source that is lost
-REFUSED_CAP = 30.0  # the same for one that refuses
-GRACE = 2.0  # seconds for what was cancelled to end
+RETRY_CAP = 5.0  # seconds, at most, between two attempts to reach a lost source
+REFUSED_CAP = 30.0  # the same for a source that refuses
+GRACE = 2.0  # seconds for cancelled tasks to end
 
 
 class Consumer:
-    """One handler on one source.
+    """One invoker on one source.
 
-    `max_workers` tasks call the handler; events that were received and are not settled are bounded by the
-    subscription's prefetch. A source that is absent or lost is tried again for ever. `shut_down` is called with a
-    reason where the handler wants the worker to end.
+    Up to `max_workers` tasks call the invoker, unless it has `call_now`; the subscription's prefetch bounds the events
+    that are received and not settled. A source that is absent or lost is tried again forever. `shut_down` is called
+    with a reason if an event's disposition is SHUTDOWN.
     """
 
     def __init__(
         self,
-        caller: Caller,
+        invoker: Invoker,
         source: Source,
         subscription: Subscription,
         shut_down: Callable[[str], None],
-        window: DedupWindow | None = None,
+        dedup: DedupWindow | None = None,
     ) -> None:
-        self.caller = caller
+        self.invoker = invoker
         self.source = source
         self.subscription = subscription
-        self.name = f"{caller.handler.ref} on {source.name}"
-        self.tally = ConsumerStats()
-        self.subscribed = asyncio.Event()
+        self.name = f"{invoker.handler.ref} on {source.name}"
+        self.stats = ConsumerStats()
+        self.subscribed = asyncio.Event()  # set while there is a feed
         self._shut_down = shut_down
-        self._turns = KeyedQueue(self._hire)
-        self._settling = Settler(source, self.tally, self._turns)
-        self._window = window or (DedupWindow(caller.options.dedup) if caller.options.dedup else None)
+        self._queue = KeyedQueue(self._add_worker)
+        self._settler = Settler(source, self.stats, self._queue)
+        self._dedup = dedup or (DedupWindow(invoker.options.dedup) if invoker.options.dedup else None)
         self._workers: set[asyncio.Task[None]] = set()
-        self._late: set[asyncio.Task[None]] = set()  # settle events whose verdicts came later
+        self._settling: set[asyncio.Task[None]] = set()  # for events whose disposition was pending
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
 
     @property
-    def feed(self) -> Any:
-        """What the source gave for the subscription under way; None while there is none."""
-        return self._settling.feed
+    def feed(self) -> Feed:
+        """What the source returned for the current subscription; None while there is none."""
+        return self._settler.feed
 
     @property
     def busy(self) -> int:
-        """How many events have begun to be handled, and have no verdict yet."""
+        """The number of events that are being handled."""
         return self._busy
 
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send messages over the connection that the events come from."""
+        await self.source.send(self.feed, messages)
+
     async def run(self) -> None:
-        """Receive until `stop`, and then until the handlers that have begun are done."""
+        """Receive until `stop`, then wait for the events that are being handled."""
         backoff = Backoff(0.1, RETRY_CAP)
         try:
             while not self._stopping.is_set():
                 try:
-                    await self._feed(backoff)
+                    await self._consume_feed(backoff)
                 except Exception as error:
                     self._lost(error)
                     backoff.cap = REFUSED_CAP if isinstance(error, DestinationRefused) else RETRY_CAP
@@ -85,56 +90,57 @@ class Consumer:
                         async with asyncio.timeout(backoff.next()):
                             await self._stopping.wait()
         finally:
-            self.tally.state = "closed"
-            self.caller.closing = True
-            if await _cancelled(*self._workers, *self._late):
-                log.warning("%s: the function does not let itself be cancelled, and is left to itself", self.name)
-            self.caller.close()
+            self.stats.state = "closed"
+            self.invoker.closing = True
+            if await _cancel(*self._workers, *self._settling):
+                log.warning("%s: the handler ignored its cancellation and was abandoned", self.name)
+            self.invoker.close()
 
     def stop(self) -> None:
-        """Receive nothing more; `run` ends when the handlers that have begun are done."""
+        """Receive no more events; `run` returns when those that are being handled are done."""
         self._stopping.set()
 
-    async def _feed(self, backoff: Backoff) -> None:
-        """Subscribe, receive until the feed is lost or `stop` is called, and end the feed."""
+    async def _consume_feed(self, backoff: Backoff) -> None:
+        """Subscribe, receive until the feed is lost or `stop` is called, and unsubscribe."""
         subscribing = asyncio.create_task(self._subscribe(), name=f"evbus_like subscribe {self.name}")
         await self._until_stop(subscribing)
-        if await _cancelled(subscribing) or subscribing.cancelled():
+        if await _cancel(subscribing) or subscribing.cancelled():
             return
         feed, now = subscribing.result(), asyncio.get_running_loop().time
         begun = now()
+        self._settler.begin(feed)
         self._opened()
-        self._settling.begin(feed)
-        pump = asyncio.create_task(self._receive(feed, backoff), name=f"evbus_like receive {self.name}")
-        acker = asyncio.create_task(self._settling.send_acks(), name=f"evbus_like acks {self.name}")
+        receiving = asyncio.create_task(self._receive(feed, backoff), name=f"evbus_like receive {self.name}")
+        acking = asyncio.create_task(self._settler.send_acks(), name=f"evbus_like acks {self.name}")
         try:
-            await self._until_stop(pump, acker)
-            await _cancelled(pump)
-            for task in (pump, acker):
+            await self._until_stop(receiving, acking)
+            await _cancel(receiving)
+            for task in (receiving, acking):
                 if task.done() and not task.cancelled():
                     task.result()
             await self._finish()
         finally:
-            self._settling.end()
-            self._turns.clear()
-            await _cancelled(pump, acker)
+            self.subscribed.clear()
+            self._settler.end()
+            self._queue.clear()
+            await _cancel(receiving, acking)
             await self._unsubscribe(feed)
             if now() - begun > backoff.cap:
                 backoff.reset()
 
-    async def _subscribe(self) -> Any:
+    async def _subscribe(self) -> Feed:
         async with asyncio.timeout(self.source.timeout):
             return await self.source.subscribe(self.subscription)
 
-    async def _unsubscribe(self, feed: Any) -> None:
+    async def _unsubscribe(self, feed: Feed) -> None:
         task = asyncio.current_task()
-        late = task is not None and task.cancelling()  # a stop that is beyond its timeout
+        cancelled = task is not None and task.cancelling()  # the stop took longer than its timeout
         with suppress(Exception):
-            async with asyncio.timeout(GRACE if late else self.source.timeout):
+            async with asyncio.timeout(GRACE if cancelled else self.source.timeout):
                 await self.source.unsubscribe(feed)
 
     async def _until_stop(self, *tasks: asyncio.Task[Any]) -> None:
-        """Wait until one of the tasks ends, or `stop` is called."""
+        """Wait until one of the tasks ends or `stop` is called."""
         stopping = asyncio.create_task(self._stopping.wait(), name=f"evbus_like stop {self.name}")
         try:
             await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -146,37 +152,45 @@ class Consumer:
             stopping.cancel()
 
     async def _finish(self) -> None:
-        """Wait for the handlers that have begun, and tell the source of them."""
-        self._turns.clear()
-        self._settling.hold_on()
+        """Wait for the events that are being handled, and send their acks."""
+        self._queue.clear()
+        self._settler.stop_retries()
         await self._idle.wait()
-        await self._settling.flush()
+        await self._settler.flush()
 
-    async def _receive(self, feed: Any, backoff: Backoff) -> None:
-        """Take events in while there is room for more."""
-        receive, settling, add = self.source.receive, self._settling, self._turns.add
-        tally, prefetch = self.tally, self.subscription.prefetch
+    async def _receive(self, feed: Feed, backoff: Backoff) -> None:
+        """Receive while fewer events than `prefetch` are open."""
+        receive, settler, stats = self.source.receive, self._settler, self.stats
+        handle = self._queue.add if self.invoker.call_now is None else self._handle_now
+        prefetch = self.subscription.prefetch
         while True:
             events = await receive(feed)
-            if not events:  # against the contract; a source that does so must not hold up the loop
+            if not events:  # against the contract; such a source must not block the event loop
                 await asyncio.sleep(0.01)
-            backoff.reset()
-            tally.received += len(events)
+            if backoff.attempts:
+                backoff.reset()
+            stats.received += len(events)
             for event in events:
-                settling.take(event)
-                add(event)
-            if settling.open >= prefetch:
-                await settling.room(prefetch)
+                settler.add(event)
+                handle(event)
+            if settler.open >= prefetch:
+                await settler.wait_for_room(prefetch)
 
-    def _hire(self) -> None:
-        """Have one worker more, up to the handler's bound: an event waits, and all workers are busy."""
-        if len(self._workers) < self.caller.options.max_workers and not self.caller.closing:
+    def _handle_now(self, event: ReceivedEvent) -> None:
+        """Handle an event without a worker; it is acknowledged in any case."""
+        assert self.invoker.call_now is not None
+        self._count(self.invoker.call_now(event))
+        self._settler.ack(event)
+
+    def _add_worker(self) -> None:
+        """Start one more worker, up to `max_workers`: an event is ready, and all workers are busy."""
+        if len(self._workers) < self.invoker.options.max_workers and not self.invoker.closing:
             self._workers.add(asyncio.create_task(self._work(), name=f"evbus_like handle {self.name}"))
 
     async def _work(self) -> None:
         """Handle one event after another."""
-        while not self.caller.closing:
-            event = await self._turns.next()
+        while not self.invoker.closing:
+            event = await self._queue.next()
             self._busy += 1
             self._idle.clear()
             try:
@@ -192,97 +206,97 @@ class Consumer:
             self._idle.set()
 
     async def _handle(self, event: ReceivedEvent) -> None:
-        window = self._window if event.id else None  # an event without an id repeats none
-        if window is None:
+        dedup = self._dedup if event.id else None  # an event without an id repeats none
+        if dedup is None:
             await self._call(event)
             return
-        async with window.alone(event.id):
-            if window.has(event.id) and not event.revoked:
-                self.tally.repeats += 1
-                self._settling.ack(event)
-            elif not self._stopping.is_set():  # it may have waited for another of its id
-                await self._call(event, window)
+        async with dedup.one_at_a_time(event.id):
+            if dedup.has(event.id) and not event.revoked:
+                self.stats.repeats += 1
+                self._settler.ack(event)
+            elif not self._stopping.is_set():  # it may have waited for another event with its id
+                await self._call(event, dedup)
 
-    async def _call(self, event: ReceivedEvent, window: DedupWindow | None = None) -> None:
+    async def _call(self, event: ReceivedEvent, dedup: DedupWindow | None = None) -> None:
         if event.revoked:
-            self._settling.forget(event)
+            self._settler.forget(event)
             return
         event.busy = True
-        disposition = await self.caller.call(event)
+        disposition = await self.invoker.call(event)
         if disposition.until is not None:
             self._busy += 1
             disposition.until.add_done_callback(partial(self._decided, event))
             return
         self._count(disposition)
         if disposition.kind == ACK:
-            if window is not None:
-                await window.add(event.id)
-            self._settling.ack(event)
+            if dedup is not None:
+                await dedup.add(event.id)
+            self._settler.ack(event)
             return
         await self._settle(event, disposition)
 
     def _count(self, disposition: Disposition) -> None:
         if disposition is DONE:
-            self.tally.handled += 1
+            self.stats.handled += 1
         else:
-            self.tally.failed += 1
+            self.stats.failed += 1
 
     def _decided(self, event: ReceivedEvent, until: asyncio.Future[Disposition]) -> None:
-        """Settle an event whose verdict came after its worker had gone on."""
+        """Settle an event whose disposition was pending when its worker went on."""
         disposition = until.result()
         if disposition is DONE:
             self._count(disposition)
-            self._settling.ack(event)
+            self._settler.ack(event)
             self._ended()
-        elif self.caller.closing:
-            self._settling.forget(event)
+        elif self.invoker.closing:
+            self._settler.forget(event)
             self._ended()
         else:
             self._count(disposition)
             task = asyncio.create_task(self._settle(event, disposition), name=f"evbus_like settle {self.name}")
-            self._late.add(task)
-            task.add_done_callback(self._settled_late)
+            self._settling.add(task)
+            task.add_done_callback(self._settled)
 
-    def _settled_late(self, task: asyncio.Task[None]) -> None:
-        self._late.discard(task)
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
         self._ended()
         if not task.cancelled() and (error := task.exception()):
             log.error("%s could not settle an event", self.name, exc_info=error)
 
     async def _settle(self, event: ReceivedEvent, disposition: Disposition) -> None:
-        if disposition.kind == LEAVE:
-            self._shut_down(f"{self.caller.handler.ref} failed, and its on_error is SHUTDOWN: {disposition.reason}")
-        elif disposition.kind == AGAIN and not self.source.retries:
-            self._settling.hold(event, disposition.delay)
-        elif disposition.kind == BACK and event.order is not None:
-            self._settling.keep(event)
+        if disposition.kind == SHUTDOWN:
+            self._shut_down(f"{self.invoker.handler.ref} failed, and its on_error is SHUTDOWN: {disposition.reason}")
+        elif disposition.kind == RETRY and not self.source.retries:
+            self._settler.retry_here(event, disposition.delay)
+        elif disposition.kind == REQUEUE and event.order is not None:
+            self._settler.requeue_here(event)
         else:
-            await self._settling.insist(event, disposition)
+            await self._settler.settle(event, disposition)
 
     def _opened(self) -> None:
-        if self.tally.trouble:
+        if self.stats.trouble:
             log.warning("%s receives again", self.name)
-        self.tally.state, self.tally.trouble = "open", ""
+        self.stats.state, self.stats.trouble = "open", ""
         self.subscribed.set()
 
     def _lost(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if isinstance(error, TimeoutError) and not str(error):
             text = f"no answer within {self.source.timeout:g} s"
-        if text != self.tally.trouble:
+        if text != self.stats.trouble:
             log.warning("%s receives nothing, trying again: %s", self.name, text)
-        self.tally.state = "refused" if isinstance(error, DestinationRefused) else "retrying"
-        self.tally.trouble = text
+        self.stats.state = "refused" if isinstance(error, DestinationRefused) else "retrying"
+        self.stats.trouble = text
 
 
-async def _cancelled(*tasks: asyncio.Task[Any]) -> bool:
-    """Cancel tasks and wait a while for their end; whether one of them still goes on."""
+async def _cancel(*tasks: asyncio.Task[Any]) -> bool:
+    """Cancel tasks and wait a while for their end; returns whether one of them still runs."""
     for task in tasks:
         task.cancel()
     if not tasks:
         return False
-    done, going = await asyncio.wait(tasks, timeout=GRACE)
+    done, running = await asyncio.wait(tasks, timeout=GRACE)
     for task in done:
         if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not complain
-    return bool(going)
+            task.exception()  # retrieved, so that asyncio does not log it
+    return bool(running)

@@ -1,4 +1,4 @@
-"""Verdicts: what becomes of an event after its handling, as the handler's `on_error` says."""
+"""A disposition says what becomes of a received event after its handling."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, SHUTDOWN, HandlerOptions
+from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
 
-ACK, AGAIN, BACK, DEAD, LEAVE, LATER = "ack", "again", "back", "dead", "leave", "later"
+ACK, DEAD_LETTER, PENDING = "ack", "dead_letter", "pending"
 
 
 @dataclass(frozen=True)
 class Disposition:
-    """`kind` is ACK (done), AGAIN (after `delay` seconds), BACK (to the source), DEAD (letter) or LEAVE (unsettled).
+    """What becomes of an event.
 
-    LATER says that `until` gives the verdict some time, while the worker goes on to the next event.
+    `kind` is ACK (done), RETRY (again after `delay` seconds), REQUEUE (back to the source), DEAD_LETTER, SHUTDOWN (it
+    stays unsettled and the worker stops) or PENDING (`until` returns the final disposition; the worker does not wait).
     """
 
     kind: str
@@ -28,33 +29,31 @@ DONE = Disposition(ACK)
 
 
 def failed(options: HandlerOptions, attempt: int, reason: str) -> Disposition:
-    """Decide about an event whose handler failed for the `attempt`th time."""
+    """Return the disposition of an event whose handler failed, by `on_error`; `attempt` counts from 1."""
     policy = options.on_error
     if policy == ACK_AND_LOG:
         return Disposition(ACK, reason=reason)
-    if policy == SHUTDOWN:
-        return Disposition(LEAVE, reason=reason)
-    if policy == REQUEUE:
-        return Disposition(BACK, reason=reason)
+    if policy in (SHUTDOWN, REQUEUE):
+        return Disposition(policy, reason=reason)
     if policy == REJECT:
-        return Disposition(DEAD, reason=f"rejected: {reason}")
+        return Disposition(DEAD_LETTER, reason=f"rejected: {reason}")
     if attempt >= options.attempts:
-        return Disposition(DEAD, reason=f"given up after {attempt} attempts: {reason}")
-    return Disposition(AGAIN, backoff(options, attempt), reason)
+        return Disposition(DEAD_LETTER, reason=f"given up after {attempt} attempts: {reason}")
+    return Disposition(RETRY, backoff(options, attempt), reason)
 
 
 def backoff(options: HandlerOptions, attempt: int) -> float:
-    """Give the wait before the next attempt, in seconds: it doubles each time, with half of it drawn."""
+    """Return the seconds until the next attempt: they double with each, and half of them are random."""
     ceiling = min(options.max_backoff, options.backoff * 2 ** min(attempt - 1, 30))
     return random.uniform(ceiling / 2, ceiling)
 
 
-def said(disposition: Disposition) -> str:
-    """Say in words what becomes of the event."""
+def described(disposition: Disposition) -> str:
+    """Return a disposition in words, for logs and the command."""
     return {
-        ACK: "it is acknowledged all the same",
-        AGAIN: f"it is handled again in {disposition.delay:.1f} s",
-        BACK: "it goes back to its queue",
-        DEAD: "it goes to the dead letters",
-        LEAVE: "the worker stops, and it is handled again after the next start",
+        ACK: "the event is acknowledged all the same",
+        RETRY: f"retry in {disposition.delay:.1f} s",
+        REQUEUE: "the event is requeued",
+        DEAD_LETTER: "the event becomes a dead letter",
+        SHUTDOWN: "the worker stops; the event is handled again after the next start",
     }[disposition.kind]

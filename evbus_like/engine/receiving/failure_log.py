@@ -1,4 +1,4 @@
-"""What the log says of a call that failed."""
+"""The log entry of a failed call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import os
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from evbus_like.engine.receiving.disposition import Disposition, said
+from evbus_like.engine.receiving.disposition import Disposition, described
 from evbus_like.engine.receiving.handler import RETRY, HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.sensitive import redacted, shown
@@ -21,26 +21,49 @@ log = logging.getLogger("evbus_like.handlers")
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOLDERS = (PACKAGE, *(os.path.dirname(inspect.getfile(each)) for each in (asyncio, concurrent.futures)))
-NOT_THEIRS = tuple(f"{folder}{os.sep}" for folder in FOLDERS)  # whose frames tell an application nothing
+OURS = tuple(f"{folder}{os.sep}" for folder in FOLDERS)  # frames in here say nothing about the application
 
 
-def tell(
+class Loggable(Protocol):
+    """The options that say how failures are logged."""
+
+    @property
+    def expected_exceptions(self) -> Sequence[type[BaseException]]:
+        """The exceptions logged without a traceback."""
+
+    @property
+    def sensitive(self) -> Sequence[str]:
+        """The paths of the body that no log shows."""
+
+
+def log_handler_failure(
     ref: str, options: HandlerOptions, event: ReceivedEvent, error: BaseException, disposition: Disposition, text: str
 ) -> None:
-    """Log a failure: an expected exception in a line, any other with its traceback; nothing sensitive in either."""
-    expected = isinstance(error, options.expected_exceptions)
-    trace, after = (None, "") if expected else traced(error, event.body, options.sensitive)
-    most = f" of {options.attempts}" if options.on_error == RETRY else ""
-    log.log(
-        logging.WARNING if expected else logging.ERROR,
-        "%s failed with %s (attempt %d%s, body %s): %s; %s%s",
-        *(ref, event, event.attempt, most, shown(event.body, options.sensitive), text, said(disposition), after),
-        exc_info=trace,
+    """Log a failure of an event handler, and what becomes of its event."""
+    limit = f" of {options.attempts}" if options.on_error == RETRY else ""
+    log_failure(
+        log,
+        "%s failed with %s (attempt %d%s, body %s): %s; %s",
+        (ref, event, event.attempt, limit, shown(event.body, options.sensitive), text, described(disposition)),
+        error,
+        event.body,
+        options,
     )
 
 
+def log_failure(
+    logger: logging.Logger, message: str, args: tuple[Any, ...], error: BaseException, body: Any, options: Loggable
+) -> None:
+    """Log expected exceptions as a warning, any other as an error with its traceback, without sensitive values."""
+    if isinstance(error, tuple(options.expected_exceptions)):
+        logger.warning(message, *args)
+        return
+    trace, after = traced(error, body, options.sensitive)
+    logger.error(f"{message}%s", *args, after, exc_info=trace)
+
+
 def traced(error: BaseException, body: Any, sensitive: Sequence[str]) -> tuple[Any, str]:
-    """Give the traceback for the log's `exc_info`, or as text where something sensitive is taken out of it."""
+    """Return the traceback for `exc_info`, or None and its text if that had to be redacted."""
     trace = (type(error), error, own(error.__traceback__))
     if sensitive:
         whole = "".join(traceback.format_exception(*trace))
@@ -51,16 +74,16 @@ def traced(error: BaseException, body: Any, sensitive: Sequence[str]) -> tuple[A
 
 
 def own(trace: TracebackType | None) -> TracebackType | None:
-    """Give a traceback from where the application's code begins, all of it where there is none of that."""
+    """Return the part of a traceback that begins in application code; all of it if there is none."""
     begin = trace
-    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(NOT_THEIRS):
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(OURS):
         begin = begin.tb_next
     return begin or trace
 
 
 def text_of(error: BaseException) -> str:
-    """Give an exception in a line, whatever its text does."""
+    """Return an exception in one line; works for exceptions that cannot be converted to text."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception as trouble:
-        return f"{type(error).__name__}, whose text cannot be had: {type(trouble).__name__}"
+        return f"{type(error).__name__}, which has no text: {type(trouble).__name__}"

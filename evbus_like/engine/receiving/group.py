@@ -45,7 +45,7 @@ class Group:
                 for consumer in self.consumers:
                     await consumer.subscribed.wait()
         except TimeoutError:
-            late = [f"{each.name}: {each.tally.trouble or 'no answer'}" for each in self.consumers]
+            late = [f"{each.name}: {each.stats.trouble or 'no answer'}" for each in self.consumers]
             waiting = [text for text, each in zip(late, self.consumers, strict=True) if not each.subscribed.is_set()]
             raise TimeoutError(f"not subscribed within {timeout:g} s: {'; '.join(waiting)}") from None
 
@@ -89,12 +89,12 @@ class Group:
         """Give the counts and states of all consumers, by source and queue, as plain data."""
         facts: dict[str, Any] = {}
         for each in self.consumers:
-            name, handler = f"{each.source.name} {each.subscription.queue}", each.caller.handler
+            name, handler = f"{each.source.name} {each.subscription.queue}", each.invoker.handler
             facts[f"{name} ({handler.service}.{handler.name})" if name in facts else name] = _facts(each)
         return facts
 
 
 def _facts(consumer: Consumer) -> dict[str, Any]:
-    handler, subscription = consumer.caller.handler, consumer.subscription
+    handler, subscription = consumer.invoker.handler, consumer.subscription
     named = {"handler": f"{handler.service}.{handler.name}", "delivery": subscription.delivery}
-    return {**named, **consumer.tally.as_dict()}
+    return {**named, **consumer.stats.as_dict()}

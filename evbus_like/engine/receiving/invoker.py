@@ -1,20 +1,20 @@
-"""A caller: calls a handler with one event, and says what becomes of the event."""
+"""Invokers call application code: what all kinds of them share, and the one that calls an event handler."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.middleware import EVENT, MiddlewareMessage
-from evbus_like.engine.receiving.cancellation import calm
-from evbus_like.engine.receiving.disposition import DEAD, DONE, Disposition, failed
-from evbus_like.engine.receiving.durable import safe
-from evbus_like.engine.receiving.failure_log import tell, text_of
-from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
+from evbus_like.engine.receiving.failure_log import log_handler_failure, text_of
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.sensitive import redacted
 from evbus_like.engine.receiving.threads import Threads
@@ -25,97 +25,88 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("evbus_like.handlers")
 
+T = TypeVar("T")
 Decode = Callable[[ReceivedEvent], Any]
-SAFE_WITHIN = 30.0  # seconds that a handler's own events may take until they are safe
+Function = Callable[..., Any]
+DURABLE_WITHIN = 30.0  # seconds for the events that a handler put to be delivered or stored
 
 
-class Caller:
-    """Calls one handler. `decode` gives an event's body, `bus` is where the handler puts.
+class Invoker(Protocol):
+    """What a consumer does with each event.
 
-    `closing` says that whoever cancels a call means it: the worker ends.
+    `closing` is set when the worker stops: from then on a cancelled call ends. `call_now` handles an event without a
+    worker task, for invokers that never wait; it is None where `call` must be awaited.
     """
 
+    handler: Handler
+    options: HandlerOptions
+    closing: bool
+
+    @property
+    def call_now(self) -> Callable[[ReceivedEvent], Disposition] | None:
+        """Handle one event at once and return its disposition."""
+
+    async def call(self, event: ReceivedEvent) -> Disposition:
+        """Handle one event and return its disposition; raises only what stops the worker."""
+
+    def close(self) -> None:
+        """Release threads and buffers; called after the last call."""
+
+
+class UserCodeInvoker(ABC, Generic[T]):
+    """Calls application code for one event after another, and survives whatever that code does.
+
+    Subclasses implement `_process`, which decodes the event and calls the code, and `_failed`, which turns its
+    exception into a result. `decode` returns an event's body; `bus` is where the code puts events.
+    """
+
+    call_now: Callable[[ReceivedEvent], Disposition] | None = None
+
     def __init__(
-        self,
-        handler: Handler,
-        decode: Decode,
-        bus: Bus,
-        max_event_bytes: int,
-        middleware: Middleware | None = None,
+        self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int, middleware: Middleware | None = None
     ) -> None:
         self.handler = handler
         self.options = handler.options
+        self.closing = False
         self._decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
         self._threads: Threads | None = None
-        self.closing = False
 
-    async def call(self, event: ReceivedEvent) -> Disposition:
-        """Handle one event; whatever the handler does, this gives a verdict."""
-        if problem := self._read(event):
-            log.error("%s cannot take %s: %s; it goes to the dead letters", self.handler.ref, event, problem)
-            return Disposition(DEAD, reason=problem)
-        if self._middleware is not None and (disposition := await self._passed(event)):
-            return disposition
-        begun = time.monotonic()
-        under_way = Handling(event, f"{self.handler.service}.{self.handler.name}")
-        token = handling.set(under_way)
+    @abstractmethod
+    async def _process(self, event: ReceivedEvent, current: Handling) -> T:
+        """Decode the event, pass it through the middleware and call the code, with `current.running` set."""
+
+    @abstractmethod
+    def _failed(self, event: ReceivedEvent, error: BaseException, current: Handling) -> T:
+        """Log an exception and return the result."""
+
+    async def _invoke(self, event: ReceivedEvent, current: Handling) -> T:
+        """Process one event in a context of its own; returns when what the code put is delivered or stored."""
+        token = handling.set(current)
         try:
-            await self._run(event)
+            result = await self._process(event, current)
             if not self.closing:
-                await calm()
-            under_way.done = True
-            if under_way.receipts:
-                await safe(self._bus, under_way.receipts, SAFE_WITHIN)
-        except asyncio.CancelledError as error:
-            if self.closing:
-                raise
-            await calm()
-            return self._failed(event, error, begun)
+                await clear_cancellation()
+            current.done = True
+            if current.receipts:
+                await current.wait_until_durable(self._bus, DURABLE_WITHIN)
+            return result
         except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
             raise
-        except BaseException as error:  # SystemExit, and what libraries make of it: no reason to end a worker
-            return self._failed(event, error, begun)
-        finally:
-            under_way.done = True
-            handling.reset(token)
-        return DONE
-
-    async def _passed(self, event: ReceivedEvent) -> Disposition | None:
-        """Have the middleware look at the event; gives a verdict where it goes no further."""
-        assert self._middleware is not None
-        message = MiddlewareMessage(EVENT, event.service, event.routing_key, event.body, event.headers, event)
-        try:
-            await self._middleware.incoming(message)
-        except asyncio.CancelledError:
-            if self.closing:
+        except BaseException as error:  # also SystemExit: a worker outlives code that calls sys.exit
+            if not self.closing:
+                await clear_cancellation()
+            elif isinstance(error, asyncio.CancelledError):
                 raise
-            await calm()
-            return Disposition(DEAD, reason="a middleware was cancelled")
-        except Exception as error:
-            log.error("%r does not reach %s, and goes to the dead letters: %s", event, self.handler.ref, error)
-            return Disposition(DEAD, reason=f"refused: {text_of(error)}")
-        if message.is_answered:
-            return DONE
-        event.body, event.headers = message.body, message.headers
-        return None
-
-    async def _run(self, event: ReceivedEvent) -> None:
-        if self.handler.is_async and self.options.timeout is None:
-            await self.handler.call(event)
-            return
-        if self.handler.is_async:
-            async with asyncio.timeout(self.options.timeout):
-                await self.handler.call(event)
-            return
-        if self._threads is None:
-            self._threads = Threads(self.options.max_workers, self.handler.ref)
-        await self._threads.call(self.handler.call, event, self.options.timeout)
+            return self._failed(event, error, current)
+        finally:
+            current.done = True
+            handling.reset(token)
 
     def _read(self, event: ReceivedEvent) -> str:
-        """Decode and check the body; gives what is wrong with it."""
+        """Decode the body; returns what is wrong with it, or an empty string."""
         size = len(event.raw)
         if size > self._max_event_bytes:
             return f"its body is {size} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
@@ -124,6 +115,66 @@ class Caller:
         except Exception as error:
             why = type(error).__name__ if self.options.sensitive else text_of(error)  # which may quote the body
             return f"its body cannot be decoded ({event.content_type or 'no content type'}): {why}"
+        return ""
+
+    async def _pass(self, message: MiddlewareMessage, event: ReceivedEvent, current: Handling) -> bool:
+        """Pass a message through the incoming middleware; returns whether one answered it. Raises Refused."""
+        assert self._middleware is not None
+        await self._middleware.incoming(message)
+        if message.headers != event.headers:
+            event.headers = message.headers
+            current.carry(event)
+        return message.is_answered
+
+    async def _run(
+        self, function: Function, is_async: bool, timeout: float | None, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call the code, a sync function in a thread; raises TimeoutError after `timeout` seconds."""
+        if not is_async:
+            if self._threads is None:
+                self._threads = Threads(self.options.max_workers, self.handler.ref)
+            await self._threads.room()
+            function = partial(self._threads.call, function)
+        if timeout is None:
+            return await function(*args, **kwargs)
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await function(*args, **kwargs)
+        except TimeoutError as error:
+            if not limit.expired():  # the code's own
+                raise
+            raise TimeoutError(f"not done within its timeout of {timeout:g} s") from error
+
+    def close(self) -> None:
+        """Release the threads; a function that never returns keeps its thread until the process ends."""
+        if self._threads is not None:
+            self._threads.close()
+
+
+class HandlerInvoker(UserCodeInvoker[Disposition]):
+    """Calls an event handler; what it raises becomes a disposition by the handler's `on_error`."""
+
+    async def call(self, event: ReceivedEvent) -> Disposition:
+        """Handle one event."""
+        return await self._invoke(event, Handling(event, f"{self.handler.service}.{self.handler.name}"))
+
+    async def _process(self, event: ReceivedEvent, current: Handling) -> Disposition:
+        if problem := self._read(event):
+            log.error("%s cannot handle %s: %s; it becomes a dead letter", self.handler.ref, event, problem)
+            return Disposition(DEAD_LETTER, reason=problem)
+        if self._middleware is not None:
+            message = MiddlewareMessage(EVENT, event.service, event.routing_key, event.body, event.headers, event)
+            if await self._pass(message, event, current):
+                return DONE
+            event.body = message.body
+        current.running = True
+        await self._run(self.handler.call, self.handler.is_async, self.options.timeout, event)
+        return DONE
+
+    def _read(self, event: ReceivedEvent) -> str:
+        if problem := super()._read(event):
+            return problem
         declared = self.handler.declared.get(event.routing_key)
         if declared is not None:
             try:
@@ -132,21 +183,24 @@ class Caller:
                 return f"its body is not as declared: {redacted(str(error), event.body, self.options.sensitive)}"
         return ""
 
-    def _failed(self, event: ReceivedEvent, error: BaseException, begun: float) -> Disposition:
-        """Decide, and tell the log."""
-        if (
-            isinstance(error, TimeoutError)
-            and self.options.timeout
-            and time.monotonic() - begun >= self.options.timeout
-        ):
-            text = f"no end within its timeout of {self.options.timeout:g} s"
-        else:
-            text = redacted(text_of(error), event.body, self.options.sensitive)
+    def _failed(self, event: ReceivedEvent, error: BaseException, current: Handling) -> Disposition:
+        if not current.running:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            reason = "a middleware was cancelled" if cancelled else f"refused: {text_of(error)}"
+            log.error("%r does not reach %s and becomes a dead letter: %s", event, self.handler.ref, reason)
+            return Disposition(DEAD_LETTER, reason=reason)
+        text = redacted(text_of(error), event.body, self.options.sensitive)
         disposition = failed(self.options, event.attempt, text)
-        tell(self.handler.ref, self.options, event, error, disposition, text)
+        log_handler_failure(self.handler.ref, self.options, event, error, disposition, text)
         return disposition
 
-    def close(self) -> None:
-        """Let go of the threads; one that never ends is left to the process."""
-        if self._threads is not None:
-            self._threads.close()
+
+async def clear_cancellation() -> None:
+    """Undo a cancellation of the current task by the code that it called: the task has other events to handle."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)  # the cancellation is raised here if it is still to come
+    while task.cancelling():
+        task.uncancel()

@@ -1,4 +1,4 @@
-"""Turns: which of the received events is handled next."""
+"""A queue of received events in which events with the same key are handled one after another."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 
 
 class KeyedQueue:
-    """Events in the order of their arrival; those of the same `order` one after another, the next when one is done.
+    """Events in the order of their arrival. Of those with the same `order`, the next is ready when one is done.
 
-    `short` is called when an event's turn comes and nobody waits for it.
+    `no_waiter` is called when an event becomes ready and nobody waits for it.
     """
 
-    def __init__(self, short: Callable[[], None] = lambda: None) -> None:
-        self._short = short
+    def __init__(self, no_waiter: Callable[[], None] = lambda: None) -> None:
+        self._no_waiter = no_waiter
         self._ready: deque[ReceivedEvent] = deque()
-        self._behind: dict[Hashable, deque[ReceivedEvent]] = {}  # of orders that are being handled
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._blocked: dict[Hashable, deque[ReceivedEvent]] = {}  # by the keys that are being handled
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     def add(self, event: ReceivedEvent) -> None:
-        """Take an event in."""
+        """Add an event."""
         if event.order is not None:
-            behind = self._behind.get(event.order)
-            if behind is not None:
-                behind.append(event)
+            blocked = self._blocked.get(event.order)
+            if blocked is not None:
+                blocked.append(event)
                 return
-            self._behind[event.order] = deque()
-        self._offer(event)
+            self._blocked[event.order] = deque()
+        self._make_ready(event)
 
-    def again(self, event: ReceivedEvent) -> None:
-        """Take an event in that `next` gave before and that is not done: it keeps its place."""
-        self._offer(event)
+    def retry(self, event: ReceivedEvent) -> None:
+        """Make an event ready again that `next` returned and that is not done: its key stays blocked."""
+        self._make_ready(event)
 
-    def _offer(self, event: ReceivedEvent) -> None:
+    def _make_ready(self, event: ReceivedEvent) -> None:
         self._ready.append(event)
-        while self._waiting:
-            waiter = self._waiting.popleft()
+        while self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        self._short()
+        self._no_waiter()
 
     async def next(self) -> ReceivedEvent:
-        """Give the next event, waiting for one."""
+        """Return the next ready event, waiting for one."""
         while not self._ready:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
+            self._waiters.append(waiter)
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled() and self._ready:  # woken and cancelled: hand it on
-                    self._offer(self._ready.pop())
+                if waiter.done() and not waiter.cancelled() and self._ready:  # woken and cancelled: wake another
+                    self._make_ready(self._ready.pop())
                 raise
         return self._ready.popleft()
 
     def done(self, event: ReceivedEvent) -> None:
-        """Let the next event of the same order have its turn."""
+        """Make the next event of the same key ready."""
         if event.order is None:
             return
-        behind = self._behind.get(event.order)
-        if behind:
-            self._offer(behind.popleft())
-        elif behind is not None:
-            del self._behind[event.order]
+        blocked = self._blocked.get(event.order)
+        if blocked:
+            self._make_ready(blocked.popleft())
+        elif blocked is not None:
+            del self._blocked[event.order]
 
     def clear(self) -> list[ReceivedEvent]:
-        """Take out what nobody has begun; those that are being handled keep their orders."""
-        left = [*self._ready, *(event for behind in self._behind.values() for event in behind)]
+        """Remove and return the events that `next` has not returned; the keys of the others stay blocked."""
+        removed = [*self._ready, *(event for blocked in self._blocked.values() for event in blocked)]
         for event in self._ready:
-            self._behind.pop(event.order, None)
-        for behind in self._behind.values():
-            behind.clear()
+            self._blocked.pop(event.order, None)
+        for blocked in self._blocked.values():
+            blocked.clear()
         self._ready.clear()
-        return left
+        return removed

@@ -1,4 +1,4 @@
-"""Bodies, and what is told of them, in the log: without what a handler calls sensitive, and cut short."""
+"""Redaction: bodies and messages as the log shows them, without the values that a handler calls sensitive."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 HIDDEN = "***"
 LONGEST = 500  # characters
-SHORTEST = 3  # characters: a shorter value stands in too many words to be taken out of a text
-MOST = 10_000  # values that are looked for in a text
+SHORTEST = 3  # characters: shorter values are parts of too many words to be removed from a text
+MOST = 10_000  # values that are searched for in a text
 
 
 def shown(body: Any, sensitive: Sequence[str]) -> str:
-    """Give a body as text for the log; `sensitive` are paths such as "password" or "card.number"; "*" hides it all."""
+    """Return a body as text for the log; `sensitive` are paths such as "password" or "card.number", "*" for all."""
     if "*" in sensitive:
         return HIDDEN
     try:
         for path in sensitive:
             body = _hidden(body, path.split("."))
         text = repr(body)
-    except Exception as error:  # such as RecursionError: bodies may be as deep as a decoder lets them
+    except Exception as error:  # such as RecursionError: a body may be nested deeply
         text = f"<{type(body).__name__} that cannot be shown: {type(error).__name__}>"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def redacted(text: str, body: Any, sensitive: Sequence[str]) -> str:
-    """Take the values that are sensitive out of a text that may quote them, as an exception's does."""
+    """Return a text without the sensitive values of a body, which an exception's text may quote."""
     try:
         found = _found(body, sensitive)
     except Exception:
@@ -49,7 +49,7 @@ def _found(body: Any, sensitive: Sequence[str]) -> set[str]:
 
 
 def _plain(body: Any) -> Any:
-    """Give what a declared event may hold as mappings and lists."""
+    """Return dataclasses, named tuples and sets as mappings and lists."""
     if dataclasses.is_dataclass(body) and not isinstance(body, type):
         return {each.name: getattr(body, each.name) for each in dataclasses.fields(body)}
     if isinstance(body, tuple) and hasattr(body, "_asdict"):
@@ -69,7 +69,7 @@ def _hidden(body: Any, path: Sequence[str]) -> Any:
 
 
 def _values(body: Any, path: Sequence[str]) -> Iterator[Any]:
-    """Yield what is at a path and below it."""
+    """Yield the values at a path and below it."""
     body = _plain(body)
     if isinstance(body, Mapping):
         for name, value in body.items():

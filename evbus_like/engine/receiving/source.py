@@ -1,21 +1,23 @@
-"""What the engine needs of a source; the hub layer makes one from an egress plugin and a profile."""
+"""The Protocol of a source; the hub layer implements it for an egress plugin and a profile."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
+Feed: TypeAlias = object  # what `subscribe` returned: the engine only passes it on
+
 
 class Source(Protocol):
-    """Where events come from; `egress/contracts/init.py` says what each verb means.
+    """Where events come from; `egress/contracts/init.py` describes each method.
 
-    `feed` is what `subscribe` gave. `retries` says whether the source can give an event again after a delay; where it
-    cannot, the event is kept here meanwhile. `sends` says whether it can send letters, as calls need. `timeout` is in
-    seconds, for each call but `receive`.
+    `retries` says whether the source can deliver an event again after a delay; otherwise the event waits in this
+    process. `sends` says whether it can send messages, which calls need. `timeout` is in seconds, for each call but
+    `receive`.
     """
 
     name: str
@@ -24,32 +26,32 @@ class Source(Protocol):
     timeout: float
     max_event_bytes: int
 
-    async def subscribe(self, subscription: Subscription) -> Any:
-        """Begin to receive; connects where that is needed. Raises a DeliveryError."""
+    async def subscribe(self, subscription: Subscription) -> Feed:
+        """Begin to receive; connects if necessary. Raises a DeliveryError."""
 
-    async def receive(self, feed: Any) -> Sequence[ReceivedEvent]:
-        """Wait for the next events; may be cancelled without losing any. Raises where the feed is lost."""
+    async def receive(self, feed: Feed) -> Sequence[ReceivedEvent]:
+        """Wait for the next events; may be cancelled without losing any. Raises if the feed is lost."""
 
-    async def ack(self, feed: Any, events: Sequence[ReceivedEvent]) -> None:
-        """Say that events are dealt with."""
+    async def ack(self, feed: Feed, events: Sequence[ReceivedEvent]) -> None:
+        """Acknowledge events."""
 
-    async def requeue(self, feed: Any, event: ReceivedEvent) -> None:
-        """Give an event back; it comes again, here or elsewhere."""
+    async def requeue(self, feed: Feed, event: ReceivedEvent) -> None:
+        """Give an event back; it is delivered again, here or elsewhere."""
 
-    async def retry(self, feed: Any, event: ReceivedEvent, delay: float) -> None:
-        """Let an event come again after `delay` seconds, its attempt counted."""
+    async def retry(self, feed: Feed, event: ReceivedEvent, delay: float) -> None:
+        """Deliver an event again after `delay` seconds, with its attempt counted."""
 
-    async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
-        """Put an event to the dead letters, and return when it is safe there."""
+    async def dead(self, feed: Feed, event: ReceivedEvent, reason: str) -> None:
+        """Move an event to the dead letters; returns when it is safe there."""
 
-    async def send(self, feed: Any, letters: Sequence[Message]) -> None:
-        """Write letters, in order, and settle each when it is known what became of it.
+    async def send(self, feed: Feed, messages: Sequence[Message]) -> None:
+        """Write messages in order, and settle each when its outcome is known.
 
-        Where this raises, those that are not settled have that outcome.
+        If this raises, the exception is the outcome of the messages that are not settled yet.
         """
 
-    async def unsubscribe(self, feed: Any) -> None:
-        """End a feed; what is not settled is given back."""
+    async def unsubscribe(self, feed: Feed) -> None:
+        """End a feed; unsettled events are given back."""
 
     async def close(self) -> None:
-        """Let go of the connection, where one is open: no feed is wanted any more."""
+        """Close the connection if one is open; called when no feed is left."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from evbus_like.engine.receiving.patterns import matches
 
 SERVICE_POOL = "service_pool"  # one instance of each service and handler gets an event
 SINGLETON = "singleton"  # one handler in all gets an event
@@ -75,3 +75,32 @@ class Subscription:
     def wants(self, event_type: str) -> bool:
         """Whether an event type is among those asked for; for sources that cannot choose by themselves."""
         return any(matches(wanted, event_type) for wanted in self.event_types)
+
+
+def is_pattern(event_type: str) -> bool:
+    """Whether an event type stands for several: `*` is one word between dots, `#` any number of them."""
+    return not {"*", "#"}.isdisjoint(event_type.split("."))
+
+
+@functools.lru_cache(maxsize=10_000)
+def matches(pattern: str, event_type: str) -> bool:
+    """Whether an event type is one of those that a pattern stands for (AMQP 0-9-1 specification, 3.1.3.3)."""
+    return pattern == event_type or _match(pattern.split("."), event_type.split(".") if event_type else [])
+
+
+def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    """Try the latest `#` with ever more words: no more steps than the product of both lengths."""
+    at = word = first = 0
+    rest = -1  # what follows the latest `#`, which takes the words up to `first`
+    while word < len(words):
+        if at < len(pattern) and pattern[at] == "#":
+            at += 1
+            rest, first = at, word
+        elif at < len(pattern) and pattern[at] in ("*", words[word]):
+            at, word = at + 1, word + 1
+        elif rest >= 0:
+            first += 1
+            at, word = rest, first
+        else:
+            return False
+    return all(left == "#" for left in pattern[at:])

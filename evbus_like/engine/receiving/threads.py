@@ -1,4 +1,4 @@
-"""Threads: calls functions that are not async, without holding up the loop."""
+"""Threads call functions that are not async, so that they do not block the event loop."""
 
 from __future__ import annotations
 
@@ -8,50 +8,54 @@ import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 log = logging.getLogger("evbus_like.handlers")
 
 
 class Threads:
-    """Calls a handler's function in threads, `most` at once.
+    """Calls a handler's function in threads, `limit` at once.
 
-    A call that is beyond its timeout goes on, for a thread cannot be stopped; `most` such calls are let be, and no
-    further one begins until one of them ends: so there are 2 * `most` threads, at most.
+    A thread cannot be stopped, so a call that is cancelled or timed out goes on. Up to `limit` of these abandoned calls
+    may run beside the others; with more, no call begins until one of them ends. So there are at most 2 * `limit`
+    threads.
     """
 
-    def __init__(self, most: int, name: str) -> None:
-        self._most = most
+    def __init__(self, limit: int, name: str) -> None:
+        self._limit = limit
         self._name = name
-        self._pool = ThreadPoolExecutor(2 * most, thread_name_prefix=f"evbus_like {name}")
-        self._left: set[asyncio.Future[Any]] = set()
+        self._pool = ThreadPoolExecutor(2 * limit, thread_name_prefix=f"evbus_like {name}")
+        self._abandoned: set[asyncio.Future[Any]] = set()
 
-    async def call(self, function: Callable[[Any], Any], event: Any, timeout: float | None) -> Any:
-        """Call the function and give its result; raises what it raises, and TimeoutError after `timeout` seconds."""
-        if len(self._left) >= self._most:
-            log.error("%s: %d calls go on beyond their timeout; the next begins when one ends", self._name, self._most)
-        while len(self._left) >= self._most:
-            await asyncio.wait(self._left, return_when=asyncio.FIRST_COMPLETED)
+    async def room(self) -> None:
+        """Wait while too many abandoned calls run."""
+        if len(self._abandoned) >= self._limit:
+            log.error("%s: %d calls go on after their timeout; the next one waits for them", self._name, self._limit)
+        while len(self._abandoned) >= self._limit:
+            await asyncio.wait(self._abandoned, return_when=asyncio.FIRST_COMPLETED)
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function and return its result; raises what it raises."""
         run = contextvars.copy_context().run
-        called = asyncio.get_running_loop().run_in_executor(self._pool, run, _call, function, event)
+        called = asyncio.get_running_loop().run_in_executor(self._pool, run, partial(_call, function, args, kwargs))
         try:
-            async with asyncio.timeout(timeout):
-                result = await asyncio.shield(called)
-                if inspect.isawaitable(result):  # a plain function that gives a coroutine: the work is in there
-                    result = await result
-                return result
+            result = await asyncio.shield(called)
+            if inspect.isawaitable(result):  # a plain function that returns a coroutine: the work is in there
+                result = await result
+            return result
         finally:
             if not called.done():
-                self._left.add(called)
-                called.add_done_callback(self._left.discard)
+                self._abandoned.add(called)
+                called.add_done_callback(self._abandoned.discard)
 
     def close(self) -> None:
-        """Let go of the threads; one that never ends is left to the process."""
+        """Start no further call; one that never ends is left to the process."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _call(function: Callable[[Any], Any], event: Any) -> Any:
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
-        return function(event)
-    except StopIteration as error:  # which no future can hold: whoever awaits it would wait for ever
+        return function(*args, **kwargs)
+    except StopIteration as error:  # no future can hold it: whoever awaits the future would wait forever
         raise RuntimeError("the function raised StopIteration") from error

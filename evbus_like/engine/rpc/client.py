@@ -1,15 +1,14 @@
-"""A client: sends requests over one source, and gives each answer to whoever waits for it."""
+"""The client sends requests over one source, and receives their answers as a consumer of its own reply queue."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import (
     BadRequest,
@@ -21,11 +20,13 @@ from evbus_like.engine.errors import (
     Unroutable,
     UnserializableValue,
 )
-from evbus_like.engine.message import Message
+from evbus_like.engine.message import Message, SendBuffer
+from evbus_like.engine.receiving.consumer import GRACE, Consumer
+from evbus_like.engine.receiving.disposition import DONE, Disposition
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Source
-from evbus_like.engine.rpc.send_buffer import SendBuffer
-from evbus_like.engine.rpc.subscriptions import Replies, replies
+from evbus_like.engine.rpc.subscriptions import replies
 
 log = logging.getLogger("evbus_like.rpc")
 
@@ -34,8 +35,8 @@ MOST_PENDING = 100_000  # calls that wait for their answers; more are refused
 
 
 @dataclass
-class Counts:
-    """What a client has done; `late` answers came when nobody waited any more."""
+class ClientStats:
+    """Counts of a client; `late` answers came when nobody waited for them any more."""
 
     calls: int = 0
     answers: int = 0
@@ -43,54 +44,91 @@ class Counts:
     timeouts: int = 0
 
 
-class Client:
-    """Calls over one source and one exchange, from one event loop.
+class ReplyInvoker:
+    """Gives each answer to the future of its call; answers that nobody waits for, late or forged, are dropped."""
 
-    The reply queue is subscribed to with the first call, and again after every loss. Answers that nobody waits for,
-    late or forged, are counted and dropped.
-    """
+    def __init__(self, caller: str, decode: Callable[[ReceivedEvent], Any], max_event_bytes: int) -> None:
+        self.options = HandlerOptions(caller, ("replies",))
+        self.handler = Handler(f"calls of {caller}", caller, "replies", self.call_now, False, self.options)
+        self.closing = False
+        self.stats = ClientStats()
+        self.pending: dict[str, asyncio.Future[Any]] = {}  # by correlation id
+        self._decode = decode
+        self._max_event_bytes = max_event_bytes
+
+    def call_now(self, event: ReceivedEvent) -> Disposition:
+        """Settle the future of one call."""
+        future = self.pending.get(event.correlation_id)
+        if future is None or future.done():
+            self.stats.late += 1
+            return DONE
+        self.stats.answers += 1
+        if len(event.raw) > self._max_event_bytes:
+            future.set_exception(BadRequest(f"the answer is {len(event.raw)} bytes, more than max_event_bytes"))
+            return DONE
+        try:
+            future.set_result(self._decode(event))
+        except Exception as error:
+            future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
+        return DONE
+
+    async def call(self, event: ReceivedEvent) -> Disposition:
+        """Settle the future of one call."""
+        return self.call_now(event)
+
+    def close(self) -> None:
+        """Fail the calls that still wait."""
+        for future in self.pending.values():
+            if not future.done():
+                future.set_exception(RpcTimeout("the bus was stopped before the answer came"))
+
+
+class Client:
+    """Calls over one source and one exchange, from one event loop; the first call subscribes to the reply queue."""
 
     def __init__(self, source: Source, caller: str, exchange: str, decode: Callable[[ReceivedEvent], Any]) -> None:
         self.source = source
         self.exchange = exchange
-        self.counts = Counts()
-        self.trouble = "not connected yet"
-        self._decode = decode
-        self._subscription: Replies = replies(caller, exchange)
-        self._pending: dict[str, asyncio.Future[Any]] = {}
-        self._watch = DeadlineTimer()
-        self._post = SendBuffer(self._send, source.name)
-        self._feed: Any = None
-        self._ready = asyncio.Event()
+        self.response_queues: set[str] = set()  # queues for handlers of responses that are known to exist
+        self._invoker = ReplyInvoker(caller, decode, source.max_event_bytes)
+        self._pending, self.stats = self._invoker.pending, self._invoker.stats
+        subscription = replies(caller, exchange)
+        self._reply_to = subscription.identifier
+        self._consumer = Consumer(self._invoker, source, subscription, log.error)
+        self._buffer = SendBuffer(self._consumer.send, source.name)
+        self._deadlines = DeadlineTimer()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self.made: set[str] = set()  # queues for answers that are known to be there
+
+    @property
+    def trouble(self) -> str:
+        """Why no answers can be received; empty if they can."""
+        return self._consumer.stats.trouble or ("" if self._consumer.subscribed.is_set() else "not connected yet")
 
     async def call(self, service: str, method: str, body: bytes, headers: Mapping[str, Any], timeout: float) -> Any:
-        """Send a request and give the body of its answer; raises an RpcError."""
+        """Send a request and return the body of its answer; raises an RpcError."""
         called = f"{service}.{method}"
-        deadline = await self._ready_for(called, body, timeout)
+        deadline = await self._ready(called, body, timeout)
         correlation_id = uuid.uuid4().hex
         future = asyncio.get_running_loop().create_future()
         self._pending[correlation_id] = future
-        letter = self._letter(called, body, correlation_id, self._subscription.identifier, headers, timeout)
-        self._put(letter, future, service)
+        self._send(self._message(called, body, correlation_id, self._reply_to, headers, timeout), future, service)
         try:
-            await self._watch.wait(future, deadline)
+            await self._deadlines.wait(future, deadline)
             return future.result()
         except TimeoutError as error:
-            if isinstance(error, RpcTimeout):  # what `close` says
+            if isinstance(error, RpcTimeout):  # set by `close`
                 raise
-            self.counts.timeouts += 1
+            self.stats.timeouts += 1
             raise RpcTimeout(
                 f"{called} gave no answer within {timeout:g} s, and may have run; {self.source.name}:"
                 f" {self.trouble or 'connected'}. Is it slow, or are its workers gone?"
             ) from None
         finally:
             del self._pending[correlation_id]
-            _look(future)
+            _retrieve(future)
 
-    async def tell(
+    async def send(
         self,
         service: str,
         method: str,
@@ -102,42 +140,54 @@ class Client:
     ) -> None:
         """Send a request whose answer goes nowhere, or to the queue `reply_to`; returns when the broker has it."""
         called = f"{service}.{method}"
-        deadline = await self._ready_for(called, body, timeout)
+        deadline = await self._ready(called, body, timeout)
         future = asyncio.get_running_loop().create_future()
-        self._put(self._letter(called, body, correlation_id, reply_to, headers, None), future, service, confirm=True)
+        self._send(self._message(called, body, correlation_id, reply_to, headers, None), future, service, confirm=True)
         try:
-            await self._watch.wait(future, deadline)
+            await self._deadlines.wait(future, deadline)
         except TimeoutError:
-            self.counts.timeouts += 1
+            self.stats.timeouts += 1
             raise RpcTimeout(
                 f"{self.source.name} did not confirm the request to {called} within {timeout:g} s: {self.trouble}"
             ) from None
         finally:
-            _look(future)
+            _retrieve(future)
 
-    async def _ready_for(self, called: str, body: bytes, timeout: float) -> float:
-        """Check a request, and wait until answers can be received; gives the deadline."""
+    async def _ready(self, called: str, body: bytes, timeout: float) -> float:
+        """Check a request, and wait until answers can be received; returns the deadline."""
         deadline = asyncio.get_running_loop().time() + timeout
         if self._closed:
             raise RpcError(f"{called} was not called: the bus has stopped")
         if len(body) > self.source.max_event_bytes:
-            most = self.source.max_event_bytes
+            limit = self.source.max_event_bytes
             raise UnserializableValue(
-                f"the request to {called} is {len(body)} bytes, more than max_event_bytes ({most})"
+                f"the request to {called} is {len(body)} bytes, more than max_event_bytes ({limit})"
             )
         if len(self._pending) >= MOST_PENDING:
             raise RpcError(f"{called} was not called: {MOST_PENDING} calls wait for their answers")
-        if not self._ready.is_set():
-            await self._connected(called, deadline, timeout)
-        self.counts.calls += 1
+        if not self._consumer.subscribed.is_set():
+            await self._subscribed(called, deadline, timeout)
+        self.stats.calls += 1
         return deadline
 
-    def _put(
-        self, letter: Message, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05
-    ) -> None:
-        """Send a request for somebody who waits; one that certainly was not taken is sent again after a pause."""
+    async def _subscribed(self, called: str, deadline: float, timeout: float) -> None:
+        """Wait until answers can be received."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._consumer.run(), name=f"evbus_like {self._consumer.name}")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._consumer.subscribed.wait()
+        except TimeoutError:
+            raise RpcTimeout(
+                f"{called} was not called: {self.source.name} is not connected after {timeout:g} s: {self.trouble}"
+            ) from None
 
-        def sent(error: Exception | None) -> None:
+    def _send(
+        self, message: Message, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05
+    ) -> None:
+        """Send a request that somebody waits for; one that certainly was not taken is sent again after a pause."""
+
+        def settled(error: Exception | None) -> None:
             if waiting.done():
                 return
             if error is None:
@@ -146,23 +196,23 @@ class Client:
             elif isinstance(error, Unroutable):
                 waiting.set_exception(UnknownService(_nobody(service)))
             elif isinstance(error, DestinationRefused):
-                waiting.set_exception(RpcError(f"{letter.routing_key} was not called: {error}"))
+                waiting.set_exception(RpcError(f"{message.routing_key} was not called: {error}"))
             elif isinstance(error, TransientError):
-                self.trouble = str(error)
-                asyncio.get_running_loop().call_later(pause, again)
+                self._consumer.stats.trouble = str(error)
+                asyncio.get_running_loop().call_later(pause, retry)
             elif confirm:
                 waiting.set_exception(
-                    RpcError(f"whether the request to {letter.routing_key} arrived is not known: {error}")
+                    RpcError(f"the request to {message.routing_key} may or may not have arrived: {error}")
                 )
-            # Else it may have arrived, and its answer may come before the deadline.
+            # Otherwise it may have arrived, and its answer may come before the deadline.
 
-        def again() -> None:
+        def retry() -> None:
             if not waiting.done() and not self._closed:
-                self._put(letter, waiting, service, confirm, min(1.0, pause * 2))
+                self._send(message, waiting, service, confirm, min(1.0, pause * 2))
 
-        self._post.put(letter, sent)
+        self._buffer.put(message, settled)
 
-    def _letter(
+    def _message(
         self,
         called: str,
         body: bytes,
@@ -174,90 +224,20 @@ class Client:
         id = correlation_id or uuid.uuid4().hex
         return Message(self.exchange, called, body, id, correlation_id, reply_to, headers, JSON, True, expires)
 
-    async def _connected(self, called: str, deadline: float, timeout: float) -> None:
-        """Wait until answers can be received."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"evbus_like replies {self.source.name}")
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._ready.wait()
-        except TimeoutError:
-            raise RpcTimeout(
-                f"{called} was not called: {self.source.name} is not there after {timeout:g} s: {self.trouble}"
-            ) from None
-
-    async def _run(self) -> None:
-        """Receive answers, over one feed after another."""
-        backoff, told = Backoff(0.1, 5.0), ""
-        while True:
-            feed = None
-            try:
-                async with asyncio.timeout(self.source.timeout):
-                    feed = await self.source.subscribe(self._subscription)
-                self._feed, self.trouble, told = feed, "", ""
-                self._ready.set()
-                backoff.reset()
-                await self._receive(feed)
-            except Exception as error:
-                self.trouble = str(error) or type(error).__name__
-                if self.trouble != told:  # the same is not logged at every try
-                    log.warning("%s gives no answers, trying again: %s", self.source.name, self.trouble)
-                told = self.trouble
-            finally:
-                self._ready.clear()
-                self._feed = None
-                if feed is not None:
-                    await self._leave(feed)
-            await asyncio.sleep(backoff.next())
-
-    async def _leave(self, feed: Any) -> None:
-        try:
-            async with asyncio.timeout(self.source.timeout):
-                await self.source.unsubscribe(feed)
-        except Exception as error:
-            log.debug("the reply queue of %s was not left: %s", self.source.name, error)
-
-    async def _receive(self, feed: Any) -> None:
-        while True:
-            events = await self.source.receive(feed)
-            if not events:  # against the contract; a source that does so must not hold up the loop
-                await asyncio.sleep(0.01)
-            for event in events:
-                self._take(event)
-            async with asyncio.timeout(self.source.timeout):
-                await self.source.ack(feed, events)
-
-    def _take(self, event: ReceivedEvent) -> None:
-        future = self._pending.get(event.correlation_id)
-        if future is None or future.done():
-            self.counts.late += 1
-            return
-        self.counts.answers += 1
-        if len(event.raw) > self.source.max_event_bytes:
-            future.set_exception(BadRequest(f"the answer is {len(event.raw)} bytes, more than max_event_bytes"))
-            return
-        try:
-            future.set_result(self._decode(event))
-        except Exception as error:
-            future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
-
-    async def _send(self, letters: Sequence[Message]) -> None:
-        await self.source.send(self._feed, letters)
-
     async def close(self) -> None:
-        """End: whoever still waits is told so."""
+        """Unsubscribe from the reply queue, and fail the calls that still wait."""
         self._closed = True
         if self._task is not None:
+            self._consumer.stop()
+            await asyncio.wait([self._task], timeout=GRACE)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._post.close()
-        for future in self._pending.values():
-            if not future.done():
-                future.set_exception(RpcTimeout("the bus was stopped before the answer came"))
+        self._buffer.close()
+        self._invoker.close()
 
 
-def _look(future: asyncio.Future[Any]) -> None:
-    """Look at what nobody may have looked at, so that asyncio does not complain where the caller was cancelled."""
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Retrieve an exception that nobody may await because the caller was cancelled, so that asyncio does not log it."""
     if future.done() and not future.cancelled():
         future.exception()
 

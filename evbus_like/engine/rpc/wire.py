@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from evbus_like.engine.errors import (
@@ -43,6 +44,16 @@ KNOWN: dict[str, type[RpcError]] = {
     "evbus.Refused": Refused,
 }
 PATHS: dict[type[BaseException], str] = {known: path for path, known in KNOWN.items()}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a method returns to hand its request on: `service.method` answers the first caller instead."""
+
+    service: str
+    method: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

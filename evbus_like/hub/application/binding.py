@@ -10,7 +10,7 @@ from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
-from evbus_like.engine.receiving.invoker import Caller
+from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.application.handlers import identifier, refuse
@@ -41,19 +41,19 @@ async def consumers(
 
 def _bound(
     hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler]
-) -> tuple[list[tuple[Caller, PluginSource, Subscription]], list[str]]:
+) -> tuple[list[tuple[HandlerInvoker, PluginSource, Subscription]], list[str]]:
     sources = Sources(hub, contexts)
     decode = decoder(hub)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []
-    made: list[tuple[Caller, PluginSource, Subscription]] = []
+    made: list[tuple[HandlerInvoker, PluginSource, Subscription]] = []
     for handler in handlers:
         try:
             for source in sources.named(handler.options.profile):
                 asked = subscription(hub, handler, own)
                 _check(source, asked)
                 most = source.max_event_bytes
-                caller = Caller(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
+                caller = HandlerInvoker(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")

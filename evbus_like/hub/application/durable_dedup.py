@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evbus_like.engine.receiving.durable_dedup import DurableDedupWindow
+from evbus_like.engine.receiving.dedup import DurableDedupWindow
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import BROADCAST
 from evbus_like.hub import outbox

@@ -10,13 +10,13 @@ from typing import Any
 from evbus_like import handlers as marks
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
-from evbus_like.engine.receiving.patterns import matches
-from evbus_like.engine.receiving.signature import problem
-from evbus_like.engine.receiving.subscription import BROADCAST
+from evbus_like.engine.receiving.subscription import BROADCAST, matches
 from evbus_like.hub import plugins
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
+
+P = inspect.Parameter
 
 
 def load(hub: Hub) -> None:
@@ -68,7 +68,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
             continue
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or kind_problem(function.func)
-        trouble = trouble or problem(inspect.signature(function.func), has_hub)
+        trouble = trouble or signature_problem(inspect.signature(function.func), has_hub)
         trouble = (
             trouble or _broadcast_problem(hub, options) or durable_dedup.problem(options, identifier(hub, options))
         )
@@ -110,6 +110,24 @@ def kind_problem(function: Any) -> str:
     """Say why a function is no handler, whatever its signature; nothing where it may be one."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "it is a generator (it has a yield), which does nothing when it is called: return instead"
+    return ""
+
+
+def signature_problem(signature: inspect.Signature, has_hub: bool) -> str:
+    """Return why a function cannot be called with one positional event, or an empty string."""
+    parameters = list(signature.parameters.values())
+    if has_hub:
+        parameters = parameters[1:]
+    positional = [each for each in parameters if each.kind in (P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD)]
+    any_number = any(each.kind is P.VAR_POSITIONAL for each in parameters)
+    required = [each.name for each in positional[1:] if each.default is P.empty]
+    required += [each.name for each in parameters if each.kind is P.KEYWORD_ONLY and each.default is P.empty]
+    names = [str(each).split(":")[0].split("=")[0].strip() for each in signature.parameters.values()]
+    shown = f"its signature is ({', '.join(names)}), and a handler is (hub, event)"
+    if not positional and not any_number:
+        return f"it takes no event: {shown}"
+    if required:
+        return f"nothing is given for {', '.join(required)}: {shown}"
     return ""
 
 

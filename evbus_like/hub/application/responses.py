@@ -13,9 +13,8 @@ from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
-from evbus_like.engine.receiving.invoker import Caller
-from evbus_like.engine.receiving.signature import problem
-from evbus_like.engine.rpc.answers import Answers, Key, body_of
+from evbus_like.engine.receiving.invoker import HandlerInvoker
+from evbus_like.engine.rpc.responses import Key, ResponseInvoker, response_decoder
 from evbus_like.engine.rpc.subscriptions import responses, responses_queue
 from evbus_like.hub import plugins
 from evbus_like.hub.application import handlers, rpc_proxy
@@ -74,7 +73,9 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
             continue
         signature, has_hub = inspect.signature(function.func), bool(getattr(function, "implicit_hub", False))
         key = (f"{options.source}.{options.event_types[0]}", kind)
-        trouble = options.problem() or handlers.kind_problem(function.func) or problem(signature, has_hub)
+        trouble = (
+            options.problem() or handlers.kind_problem(function.func) or handlers.signature_problem(signature, has_hub)
+        )
         if not trouble and key in made:
             trouble = f"the {kind} of {key[0]} has a handler already: {made[key].handler.ref}"
         if trouble:
@@ -109,7 +110,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group) -> list[Consumer]:
         return []
     service, decode = owner(hub), decoder(hub)
     ways: dict[tuple[str, str], Any] = {}
-    takers: dict[tuple[str, str], dict[Key, Caller]] = {}
+    takers: dict[tuple[str, str], dict[Key, HandlerInvoker]] = {}
     wrong: list[str] = []
     for each in chosen:
         try:
@@ -119,14 +120,18 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group) -> list[Consumer]:
             continue
         way = (source.name, exchange)
         ways[way] = source
-        takers.setdefault(way, {})[each.key] = Caller(
-            each.handler, body_of(decode), hub.evbus.RUNTIME.bus, source.max_event_bytes, hub.evbus.RUNTIME.middleware
+        takers.setdefault(way, {})[each.key] = HandlerInvoker(
+            each.handler,
+            response_decoder(decode),
+            hub.evbus.RUNTIME.bus,
+            source.max_event_bytes,
+            hub.evbus.RUNTIME.middleware,
         )
     if wrong:
         raise HandlerError("\n  ".join(wrong))
     made = []
     for way, source in ways.items():
-        taker: Any = Answers(service, takers[way], decode)
+        taker = ResponseInvoker(service, takers[way], decode)
         asked = responses(service, way[1], prefetch=taker.options.max_workers)
         made.append(Consumer(taker, source, asked, group.shut_down))
     return made
@@ -144,9 +149,9 @@ async def expect(hub: Hub, client: Client, service: str, method: str) -> str:
             f" @evbus.on_response({service!r}, {method!r}), or call with hub.rpc.{name}.cast(...)"
         )
     queue = responses_queue(owner(hub))
-    if queue not in client.made:
+    if queue not in client.response_queues:
         async with asyncio.timeout(client.source.timeout):
             feed = await client.source.subscribe(responses(owner(hub), client.exchange, prefetch=1))
             await client.source.unsubscribe(feed)
-        client.made.add(queue)
+        client.response_queues.add(queue)
     return queue

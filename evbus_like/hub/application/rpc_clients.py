@@ -226,7 +226,7 @@ class RpcClients:
             raise UnserializableValue(f"an argument of {asked.called}: {error}") from None
         service, method, timeout = asked.service, asked.method, asked.timeout
         if asked.how == CAST:
-            return await client.tell(service, method, packed, headers, timeout)
+            return await client.send(service, method, packed, headers, timeout)
         if asked.how == ASK:
             return await self._ask(client, asked, packed, headers)
         answer = await client.call(service, method, packed, headers, timeout)
@@ -253,7 +253,7 @@ class RpcClients:
         except DeliveryError as error:
             raise RpcError(f"{asked.called} was not called, its answer would have no queue: {error}") from None
         correlation_id = f"{asked.called}:{uuid.uuid4().hex}"[-LONGEST:]
-        await client.tell(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
+        await client.send(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
         return correlation_id
 
     async def close(self) -> None:
@@ -266,7 +266,7 @@ class RpcClients:
     def status(self) -> dict[str, Any]:
         """Give what each client has done, as plain data."""
         return {
-            f"{client.source.name} {client.exchange}": {**vars(client.counts), "trouble": client.trouble}
+            f"{client.source.name} {client.exchange}": {**vars(client.stats), "trouble": client.trouble}
             for client in self._clients.values()
         }
 

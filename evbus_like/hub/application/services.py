@@ -10,11 +10,8 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
-from evbus_like.engine.receiving.invoker import SAFE_WITHIN
-from evbus_like.engine.rpc.method import Method
-from evbus_like.engine.rpc.send_buffer import SendBuffer
-from evbus_like.engine.rpc.sender import Sender
-from evbus_like.engine.rpc.server import Server
+from evbus_like.engine.rpc.reply import ReplySender
+from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import requests
 from evbus_like.hub import plugins
 from evbus_like.hub.application import rpc_proxy
@@ -128,7 +125,7 @@ def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, 
             for source in sources.named(own or to.profile or "default"):
                 must_send(source)
                 exchange = to.exchange or exchange_of(source)
-                made.append(consumer(hub, source, service, methods, exchange, workers, group))
+                made.append(consumer_of(hub, source, service, methods, exchange, workers, group))
         except EvbusError as error:
             wrong.append(f"service {service}: {error}")
     if wrong:
@@ -136,7 +133,7 @@ def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, 
     return made
 
 
-def consumer(
+def consumer_of(
     hub: Hub,
     source: PluginSource,
     service: str,
@@ -145,13 +142,13 @@ def consumer(
     workers: int,
     group: Group,
 ) -> Consumer:
-    """Give the consumer that serves one service from one source."""
-    most, through = source.max_event_bytes, hub.evbus.RUNTIME.middleware
-    post = SendBuffer(lambda letters: source.send(made.feed, letters), f"{service} on {source.name}", SAFE_WITHIN)
-    sender = Sender(service, plugins.serializer(hub, "json").dump, post, exchange, most, through)
-    server: Any = Server(service, methods, decoder(hub), hub.evbus.RUNTIME.bus, sender, workers, most, through)
-    made = Consumer(server, source, requests(service, exchange, workers), group.shut_down)
-    return made
+    """Return the consumer that serves one service from one source."""
+    limit, bus, middleware = source.max_event_bytes, hub.evbus.RUNTIME.bus, hub.evbus.RUNTIME.middleware
+    replies = ReplySender(service, plugins.serializer(hub, "json").dump, exchange, limit, middleware)
+    invoker = ServiceInvoker(service, methods, decoder(hub), bus, replies, workers, limit, middleware)
+    consumer = Consumer(invoker, source, requests(service, exchange, workers), group.shut_down)
+    replies.connect(consumer.send, source.name)
+    return consumer
 
 
 def _workers(plugin: Any) -> int:

@@ -96,7 +96,7 @@ class Orders(RuleBasedStateMachine):
     @rule(data=st.data())
     def have_another_turn(self, data):
         each = data.draw(st.sampled_from(self.under_way))
-        self.turns.again(each)
+        self.turns.retry(each)
         again = asyncio.run(self.until(each))
         assert again is each
 
@@ -123,7 +123,7 @@ class Orders(RuleBasedStateMachine):
     @invariant()
     def no_order_is_remembered_for_ever(self):
         if not (self.under_way or self.waiting or self.stale):
-            assert not self.turns._behind
+            assert not self.turns._blocked
 
 
 TestOrders = Orders.TestCase

@@ -1,0 +1,221 @@
+"""The settler sends acks, retries, requeues and dead letters of one consumer to its source."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evbus_like.engine.backoff import Backoff
+from evbus_like.engine.errors import TransientError
+from evbus_like.engine.receiving.disposition import Disposition
+from evbus_like.engine.receiving.handler import REQUEUE, RETRY
+from evbus_like.engine.receiving.keyed_queue import KeyedQueue
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.source import Feed, Source
+
+log = logging.getLogger("evbus_like.handlers")
+
+REQUEUE_CAP = 1.0  # seconds, at most, before an event is requeued at a source that would deliver it again at once
+
+
+@dataclass
+class ConsumerStats:
+    """Counts of a consumer's events, and its state; `repeats` were not handled again, `lost` could not be settled."""
+
+    received: int = 0
+    handled: int = 0
+    failed: int = 0
+    retried: int = 0
+    requeued: int = 0
+    dead: int = 0
+    repeats: int = 0
+    lost: int = 0
+    state: str = "starting"
+    trouble: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the stats as plain data."""
+        return asdict(self)
+
+
+class Settler:
+    """Settles the events of one feed after another.
+
+    An event of a feed that has ended cannot be settled: the source delivers it again, and it is counted as lost. Acks
+    of one iteration of the event loop are sent together.
+    """
+
+    def __init__(self, source: Source, stats: ConsumerStats, queue: KeyedQueue) -> None:
+        self._source = source
+        self._stats = stats
+        self._queue = queue
+        self._feed: Feed = None
+        self._open: set[ReceivedEvent] = set()
+        self._delayed: dict[ReceivedEvent, asyncio.TimerHandle] = {}  # events that wait here for their retry
+        self._acks: list[ReceivedEvent] = []
+        self._sending_acks = 0
+        self._ack_lock = asyncio.Lock()
+        self._ending = False
+        self._suspect = False  # whether the feed may be lost: it did not take a disposition
+        self._acks_added = asyncio.Event()
+        self._room_made = asyncio.Event()
+        self._requeues = Backoff(0.05, REQUEUE_CAP)
+
+    @property
+    def feed(self) -> Feed:
+        """The current feed; None while there is none."""
+        return self._feed
+
+    @property
+    def open(self) -> int:
+        """The number of events that the source counts as unsettled."""
+        return len(self._open) + len(self._acks) + self._sending_acks
+
+    def begin(self, feed: Feed) -> None:
+        """Settle the events of this feed from now on."""
+        self._feed = feed
+        self._ending = self._suspect = False
+
+    def stop_retries(self) -> None:
+        """Start no retry that waits here: the feed is about to end."""
+        self._ending = True
+        for timer in self._delayed.values():
+            timer.cancel()
+
+    def end(self) -> None:
+        """Forget the feed and its open events, which the source delivers again."""
+        self._feed = None
+        for event, timer in self._delayed.items():
+            timer.cancel()
+            self._queue.done(event)
+        self._delayed.clear()
+        self._open.clear()
+        self._sending_acks = 0
+        self._stats.lost += len(self._acks)
+        self._acks.clear()
+
+    def add(self, event: ReceivedEvent) -> None:
+        """Add a received event to the open ones."""
+        self._open.add(event)
+
+    async def wait_for_room(self, limit: int) -> None:
+        """Wait until fewer than `limit` events are open; raises if the feed turns out to be lost.
+
+        Nobody calls `receive` meanwhile, so only an ack, here an empty one, can show that the feed is lost.
+        """
+        while self.open >= limit:
+            if self._suspect:
+                self._suspect = False
+                async with asyncio.timeout(self._source.timeout):
+                    await self._source.ack(self._feed, [])
+            self._room_made.clear()
+            await self._room_made.wait()
+
+    def ack(self, event: ReceivedEvent) -> None:
+        """Acknowledge an event soon."""
+        self._queue.done(event)
+        if event not in self._open:
+            self._stats.lost += 1
+            return
+        if self._requeues.attempts:
+            self._requeues.reset()
+        self._open.discard(event)
+        self._acks.append(event)
+        self._acks_added.set()
+
+    def forget(self, event: ReceivedEvent) -> None:
+        """Drop an event that the source has taken back: it is delivered again, here or elsewhere."""
+        self._queue.done(event)
+        self._stats.lost += 1
+        self._close(event)
+
+    def requeue_here(self, event: ReceivedEvent) -> None:
+        """Handle an event again soon, without end; requeued at the source it would lose its place in the order."""
+        self._stats.requeued += 1
+        self._delay(event, self._requeues.next())
+
+    def retry_here(self, event: ReceivedEvent, delay: float) -> None:
+        """Handle an event again after `delay` seconds, for a source that cannot delay it."""
+        self._stats.retried += 1
+        self._delay(event, delay)
+
+    def _delay(self, event: ReceivedEvent, delay: float) -> None:
+        event.busy = False
+        if event not in self._open or event.revoked:
+            self.forget(event)
+            return
+        event.attempt += 1
+        event.redelivered = True
+        self._delayed[event] = timer = asyncio.get_running_loop().call_later(delay, self._retry, event)
+        if self._ending:
+            timer.cancel()
+
+    def _retry(self, event: ReceivedEvent) -> None:
+        del self._delayed[event]
+        self._queue.retry(event)
+
+    async def settle(self, event: ReceivedEvent, disposition: Disposition) -> None:
+        """Requeue, retry or dead-letter an event at its source; tries until that succeeds or the feed has ended."""
+        backoff = Backoff(0.1, 5.0)
+        if disposition.kind == REQUEUE:
+            await asyncio.sleep(self._requeues.next())
+        while event in self._open:
+            try:
+                async with asyncio.timeout(self._source.timeout):
+                    await self._settle_once(event, disposition)
+            except Exception as error:
+                verb, why = disposition.kind.replace("_", "-"), f"{type(error).__name__}: {error}"
+                log.warning("%s did not %s %s, trying again: %s", self._source.name, verb, event, why)
+                self._suspect = True
+                self._room_made.set()
+                await asyncio.sleep(backoff.next())
+            else:
+                self._close(event)
+                self._queue.done(event)
+                return
+        self._stats.lost += 1
+        self._queue.done(event)
+
+    async def _settle_once(self, event: ReceivedEvent, disposition: Disposition) -> None:
+        if disposition.kind == REQUEUE:
+            await self._source.requeue(self._feed, event)
+            self._stats.requeued += 1
+        elif disposition.kind == RETRY:
+            await self._source.retry(self._feed, event, disposition.delay)
+            self._stats.retried += 1
+        else:
+            await self._source.dead(self._feed, event, disposition.reason)
+            self._stats.dead += 1
+
+    async def send_acks(self) -> None:
+        """Send acks as they are added; raises TransientError if the source does not take them."""
+        while True:
+            await self._acks_added.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send the waiting acks, after those that are being sent.
+
+        Raises TransientError if the source does not take them: their events are delivered again with the next feed.
+        """
+        async with self._ack_lock:
+            acks, self._acks = self._acks, []
+            self._acks_added.clear()
+            if not acks:
+                return
+            self._sending_acks = len(acks)
+            try:
+                async with asyncio.timeout(self._source.timeout):
+                    await self._source.ack(self._feed, acks)
+            except Exception as error:
+                self._stats.lost += len(acks)
+                why = str(error) or type(error).__name__
+                raise TransientError(f"{len(acks)} acks failed, their events are delivered again: {why}") from error
+            self._sending_acks = 0
+            self._room_made.set()
+
+    def _close(self, event: ReceivedEvent) -> None:
+        self._open.discard(event)
+        self._room_made.set()
