@@ -1,4 +1,4 @@
-"""TLS that fails closed: what a profile asks for is set up, or it is an error; host names are verified."""
+"""TLS contexts that fail closed: a setting that cannot be applied is an error, and host names are verified."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
 
 OPTIONS = {
-    "ca_file": (str, "the file with the certificates of the authorities to trust; without it, the system's"),
+    "ca_file": (str, "a file with the certificates of trusted authorities; by default the system's"),
     "ca_path": (str, "a folder of such certificates"),
-    "ca_data": (str, "such certificates themselves, as PEM text"),
+    "ca_data": (str, "such certificates as PEM text"),
     "cert_file": ((str, type(None)), "the client's certificate, as PEM"),
-    "key_file": ((str, type(None)), "the client's private key, as PEM; without it, cert_file holds both"),
+    "key_file": ((str, type(None)), "the client's private key, as PEM; by default it is in cert_file"),
     "password": ((str, type(None)), "the password of the private key"),
-    "check_hostname": (bool, "false: accept a certificate of another host name; leave it true"),
-    "verify": (bool, "false: accept any certificate at all; for trying things out"),
+    "check_hostname": (bool, "false: accept a certificate of another host name (insecure)"),
+    "verify": (bool, "false: accept any certificate (insecure; for tests)"),
 }
 
 
 def context(block: Mapping[str, Any]) -> ssl.SSLContext:
-    """Make the TLS context of an `ssl:` block; raises ProfileError."""
+    """Return the TLS context for the `ssl` option of a profile; raises ProfileError."""
     wrong = list(problems(block, OPTIONS, "ssl."))
     if wrong:
         raise ProfileError("; ".join(wrong))
