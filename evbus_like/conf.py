@@ -1,10 +1,10 @@
-"""What pop reads: settings, command-line options and the folders that are merged onto the hub. No imports here."""
+"""What pop reads: settings, command-line options and the folders it merges onto the hub. No imports here."""
 
 CONFIG = {
     "config": {
         "default": None,
         "os": "EVBUS_CONFIG",
-        "help": "A YAML file with these settings, under evbus_like:, and those of acct and pop_config",
+        "help": "A YAML file with these settings, under evbus_like:, and the settings of acct and pop_config",
     },
     "acct_file": {
         "os": "ACCT_FILE",
@@ -16,28 +16,28 @@ CONFIG = {
         "os": "ACCT_KEY",
         "default": None,
         "sensitive": True,
-        "help": "The key of an encrypted credentials file (better by the environment: ACCT_KEY)",
+        "help": "The key of an encrypted credentials file (safer in the environment: ACCT_KEY)",
     },
     "serial_plugin": {
         "os": "EVBUS_SERIAL_PLUGIN",
         "default": "json",
-        "help": "How bodies are serialized where a profile does not say: json, msgpack, yaml, str or a plugin's name",
+        "help": "The serializer of profiles that name none: json, msgpack, yaml, str or a plugin's name",
     },
     "match_plugin": {
         "os": "EVBUS_MATCH_PLUGIN",
         "default": "glob",
-        "help": "How an event's profile is matched against profile names: glob, regex or exact",
+        "help": "How event profiles are matched against profile names: glob, regex or exact",
     },
     "error_callback_ref": {
         "os": "EVBUS_ERROR_CALLBACK_REF",
         "default": None,
-        "help": "The function on the hub that hears of events that could not be delivered: my_app.errors.handle",
+        "help": "The function on the hub that is called with events that could not be delivered: my_app.errors.handle",
     },
     "max_queued": {
         "os": "EVBUS_MAX_QUEUED",
         "default": 100000,
         "type": int,
-        "help": "How many events may wait in the bus's intake queue",
+        "help": "The largest number of events in the intake queue",
     },
     "outbox_path": {
         "os": "EVBUS_OUTBOX",
@@ -49,49 +49,48 @@ CONFIG = {
         "os": "EVBUS_OUTBOX_MAX_BYTES",
         "default": 1024 * 1024 * 1024,
         "type": int,
-        "help": "How many bytes of events and dead letters the outbox may hold",
+        "help": "The largest size of the events and dead letters in the outbox, in bytes",
     },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,
         "type": float,
-        "help": "How many seconds a put waits for room before it raises",
+        "help": "Seconds that a put waits for room before it raises",
     },
     "stop_timeout": {
         "os": "EVBUS_STOP_TIMEOUT",
         "default": 30.0,
         "type": float,
-        "help": "How many seconds a stop may take to deliver what is queued",
+        "help": "Seconds that a stop may take to deliver queued events",
     },
     "broadcast_identifier": {
         "os": "EVBUS_BROADCAST_IDENTIFIER",
         "default": None,
-        "help": "What tells this instance from others for handlers with BROADCAST delivery, such as the host's name"
-        " (default: drawn at each start)",
+        "help": "The name of this instance for handlers with BROADCAST delivery, such as the host name"
+        " (default: random at each start)",
     },
     "rpc_timeout": {
         "os": "EVBUS_RPC_TIMEOUT",
         "default": 30.0,
         "type": float,
-        "help": "How many seconds a call waits for its answer, where it does not say itself",
+        "help": "Seconds that a call waits for its answer, unless it says otherwise",
     },
     "services_file": {
         "os": "EVBUS_SERVICES_FILE",
         "default": None,
-        "help": "A file that says which profile and exchange lead to which service, in YAML or INI (default: the"
-        " profile default, for all)",
+        "help": "A YAML or INI file with the profile and the exchange of each service (default: the profile"
+        " default for all)",
     },
     "service_name": {
         "os": "EVBUS_SERVICE_NAME",
         "default": None,
-        "help": "What this application is called where it makes calls: a part of the names of its queues of answers"
-        " (default: app)",
+        "help": "The name of this application as a caller: a part of the names of its queues of answers (default: app)",
     },
     "timeout": {
         "default": 30.0,
         "type": float,
-        "help": "How many seconds to wait at the end for what is not delivered yet (outbox flush, dead replay --send:"
-        " how many without anything being sent)",
+        "help": "Seconds to wait at the end for undelivered events (outbox flush, dead replay --send: seconds"
+        " in which nothing was sent)",
     },
     "json": {
         "default": False,
@@ -112,7 +111,7 @@ CONFIG = {
     },
     "default_profile": {
         "default": "default",
-        "help": "The profile of events that name none",
+        "help": "The event profile of events that name none",
     },
     "asyncapi": {
         "default": False,
@@ -124,12 +123,12 @@ CONFIG = {
     },
     "api_version": {
         "default": "1.0.0",
-        "help": "schema --asyncapi: the version of your application's interface, in the document",
+        "help": "schema --asyncapi: the version of the application's interface in the document",
     },
     "app": {
         "default": [],
-        "help": "The application's package: only its handlers and services are used (default: those of every package in"
-        " the current folder, on PYTHONPATH or installed)",
+        "help": "Use only the handlers and services of these packages (default: those of every package in the"
+        " current folder, on PYTHONPATH or installed)",
     },
     "only": {
         "default": [],
@@ -141,7 +140,7 @@ CONFIG = {
     },
     "source_profile": {
         "default": None,
-        "help": "The profile to read from: orders, or amqp:orders where several providers have it",
+        "help": "The profile to read from: orders, or amqp:orders if several providers have it",
     },
     "key_pattern": {
         "default": "#",
@@ -149,16 +148,16 @@ CONFIG = {
     },
     "service": {
         "default": None,
-        "help": "The service whose events are shown (default: from the exchange or the topic that the profile names)",
+        "help": "The service whose events are shown (default: that of the exchange or topic in the profile)",
     },
     "count": {
         "default": None,
         "type": int,
-        "help": "End after so many events",
+        "help": "Stop after this many events",
     },
     "since": {
         "default": None,
-        "help": "Begin with older events, where the source keeps them (Kafka): earliest, a time such as"
+        "help": "Start with older events if the source keeps them (Kafka): earliest, a time such as"
         " 2026-01-31T12:00, how long ago (15m, 2h, 3d), or an offset",
     },
     "handler_name": {
@@ -171,12 +170,12 @@ CONFIG = {
     },
     "arguments": {
         "default": [],
-        "help": "The method's arguments: a value that is JSON is that, any other is text: id=7 name=ann tags='[1, 2]'",
+        "help": "The method's arguments; a value is JSON if it parses, otherwise text: id=7 name=ann tags='[1, 2]'",
     },
     "rpc_profile": {
         "default": None,
-        "help": "The profile that carries the call: orders, or amqp:orders where several providers have it (default:"
-        " as the services file says, else default)",
+        "help": "The profile that carries the call: orders, or amqp:orders if several providers have it (default:"
+        " from the services file, else default)",
     },
     "body_file": {
         "default": None,
@@ -188,7 +187,7 @@ CONFIG = {
     },
     "file": {
         "default": None,
-        "help": "A file with the event's body, JSON; - means standard input. It may also stand behind SERVICE.NAME",
+        "help": "A file with the event's body, JSON; - means standard input. Also accepted after SERVICE.NAME",
     },
     "header": {
         "default": [],
@@ -208,11 +207,11 @@ CONFIG = {
     },
     "all": {
         "default": False,
-        "help": "replay, purge: every dead letter that the filters let through, all of them without a filter",
+        "help": "replay, purge: every dead letter that matches the filters; all without a filter",
     },
     "destination": {
         "default": None,
-        "help": "Filter: the destination, as ls shows it: amqp:orders",
+        "help": "Filter: the destination, as ls shows it, such as amqp:orders",
     },
     "profile": {
         "default": None,
@@ -225,31 +224,31 @@ CONFIG = {
     },
     "reason": {
         "default": None,
-        "help": "Filter: a part of the reason, in upper or lower case",
+        "help": "Filter: a part of the reason, ignoring case",
     },
     "older_than": {
         "default": None,
-        "help": "Filter: given up longer ago than this: 90s, 15m, 2h, 3d or 1w",
+        "help": "Filter: dead-lettered longer ago than this: 90s, 15m, 2h, 3d or 1w",
     },
     "limit": {
         "default": None,
         "type": int,
-        "help": "At most so many, the oldest first (ls shows 100 without it; replay and purge take all)",
+        "help": "The largest number, the oldest first (default: ls 100, replay and purge all)",
     },
     "raw": {
         "default": False,
-        "help": "show: write the body's bytes to standard output, untouched, and nothing else",
+        "help": "show: write only the bytes of the body to standard output",
     },
     "send": {
         "default": False,
-        "help": "replay: send at once what waits, as `evbus outbox flush` does; needs the credentials file",
+        "help": "replay: send them at once, as `evbus outbox flush` does; needs the credentials file",
     },
     "yes": {
         "default": False,
-        "help": "purge: do not ask; needed where there is no terminal",
+        "help": "purge: do not ask; required without a terminal",
     },
 }
-# Which subcommands read credentials, and all of them.
+# The subcommands that read credentials, and all subcommands.
 _BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead"]
 _ALL = [*_BUS, "services", "events", "schema"]
 _APP = ["run", "handlers", "services"]
@@ -353,12 +352,12 @@ SUBCOMMANDS = {
     "pipe": {
         "help": "send newline-delimited JSON events from files or standard input",
         "desc": 'Send events, one JSON object a line: {"routing_key": ..., "body": ...}, optionally "profile" and'
-        ' "headers". A bad line is named and the rest goes on. Exit code: 0 if every line was delivered, 1 if not,'
+        ' "headers". Bad lines are reported and skipped. Exit code: 0 if every line was delivered, 1 if not,'
         " 2 if nothing could be started.",
     },
     "check": {
-        "help": "connect to the destination of every profile and say what is wrong",
-        "desc": "Open, ping and close the destination of every profile. Exit code: 0 if all are well, 1 if not.",
+        "help": "connect to the destination of every profile and report problems",
+        "desc": "Open, ping and close the destination of every profile. Exit code: 0 if all work, 1 if not.",
     },
     "explain": {
         "help": "show which profiles an event of a given profile reaches, and why",
@@ -367,12 +366,12 @@ SUBCOMMANDS = {
     "events": {
         "help": "list the events that applications declare in their event folders",
         "desc": "List the events that applications declare in their event folders, with their services, names and"
-        " profiles. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
+        " profiles. Exit code: 0, or 2 if a declaration is wrong; the message names each.",
     },
     "schema": {
         "help": "print the declared events as a JSON Schema, or an AsyncAPI document",
         "desc": "Print the declared events as one JSON Schema document, or with --asyncapi as an AsyncAPI 3.0"
-        " document. Exit code: 0, or 2 where a declaration is wrong; the message names each.",
+        " document. Exit code: 0, or 2 if a declaration is wrong; the message names each.",
     },
     "run": {
         "help": "run an application's bus with its handlers and services, until it is stopped",
@@ -383,22 +382,22 @@ folders that the conf.py of a package names, DYNE = {"handler": ["handler"], "se
   evbus run --acct-file credentials.yml
   evbus run --acct-file credentials.yml --only shipping --skip shipping.audit
 
-A source that is absent is waited for. SIGTERM and Ctrl-C stop: handlers and calls under way finish, what
-they put is delivered, and the account is printed; that takes --stop-timeout seconds at most. A second
-signal ends at once.
+The worker starts even if a source is down, and connects when it is up. SIGTERM and Ctrl-C stop it: running
+handlers and calls finish, the events they put are delivered, and the account is printed, all within
+--stop-timeout seconds. A second signal ends it at once.
 
-Exit code: 0 stopped by a signal and nothing is lost, 1 a handler failed whose on_error is SHUTDOWN,
-or something could not be delivered, 2 nothing could be started.""",
+Exit code: 0 stopped by a signal and nothing is lost, 1 a handler with on_error SHUTDOWN failed or
+something was not delivered, 2 nothing could be started.""",
     },
     "handlers": {
         "help": "list the handlers that evbus run would start",
         "desc": "List the handlers of the applications in the current folder, on PYTHONPATH and installed: what they"
-        " listen to, how, and from which profile. Connects to nothing. Exit code: 0, or 2 where one cannot be used.",
+        " listen to, how, and from which profile. Connects to nothing. Exit code: 0, or 2 if one is invalid.",
     },
     "services": {
         "help": "list the methods that evbus run would serve",
         "desc": "List the services of the applications in the current folder, on PYTHONPATH and installed, with their"
-        " methods, arguments and profiles. Connects to nothing. Exit code: 0, or 2 where one cannot be used.",
+        " methods, arguments and profiles. Connects to nothing. Exit code: 0, or 2 if one is invalid.",
     },
     "rpc": {
         "help": "call a method of a service, over a broker, and show its result",
@@ -407,65 +406,65 @@ or something could not be delivered, 2 nothing could be started.""",
   evbus rpc world.hello param=1 --acct-file credentials.yml
   evbus rpc orders.place customer=ann 'items=[{"id": 7}]' --timeout 5 --json
 
-A value that is JSON is that, any other is text; '"7"' is the text 7.
+A value is JSON if it parses, otherwise text; '"7"' is the text 7.
 
-Exit code: 0 it gave a result, 1 it gave an error (the method raised, nobody serves it, no answer in
-time), 2 it could not be called, 128 + the signal's number where one came before the answer.""",
+Exit code: 0 the call returned, 1 it failed (the method raised, no process serves it, no answer in
+time), 2 it could not be made, 128 + the number of a signal that came before the answer.""",
     },
     "call-handler": {
         "help": "call one handler with one event, without a broker, and show what it does",
-        "desc": """Call one handler with one event, and show what came of it and what it put. Nothing is received
-and nothing is sent: what the handler puts stays in memory. What else it does is real.
+        "desc": """Call one handler with one event, and show the result and the events that it put. Nothing is received
+and nothing is sent: events that it puts stay in memory. Everything else that it does is real.
 
   evbus call-handler shipping.ship --body '{"id": 7}'
   evbus call-handler shipping.ship order.json --header correlation-id=42
 
-Exit code: 0 it was handled, 1 it failed, 2 it could not be called.""",
+Exit code: 0 the event was handled, 1 the handler failed, 2 it could not be called.""",
     },
     "tail": {
-        "help": "show the events of a service as they come, without taking them from anybody",
-        "desc": """Show the events of a service as they come, through a queue of one's own that goes at the end.
-Nobody gets one event less for it.
+        "help": "show the events of a service as they arrive, without taking them from other consumers",
+        "desc": """Show the events of a service as they arrive, through a temporary queue of its own. Other consumers
+still get every event.
 
   evbus tail amqp:orders --acct-file credentials.yml --service orders
   evbus tail orders 'order.#' --json --count 10
 
-Exit code: 0 stopped by a signal, or --count events came; 128 + the signal's number where it came
-before them; 2 it could not begin. A source that is absent is waited for.""",
+Exit code: 0 stopped by a signal, or --count events arrived; 128 + the number of a signal that came
+before them; 2 it could not start. If the source is down, it waits.""",
     },
     "outbox": {
-        "help": "the events that wait on the disk: list them, or send them now",
-        "desc": """Look at the events that wait on the disk, or send them now.
+        "help": "the events in the outbox: list them, or send them now",
+        "desc": """List the events in the outbox, or send them now.
 
-  evbus outbox ls       where the outbox is, which process has it open, and what waits for
-                        each destination. Changes nothing; works beside a running bus. With
-                        --acct-file it also says which destinations have no profile any more.
-  evbus outbox flush    start a bus with the profiles of --acct-file, send what waits, and end.
-                        The bus that has the outbox open must be stopped first. Gives up when
-                        nothing was sent for --timeout seconds; what is left stays on the disk.
+  evbus outbox ls       show the path of the outbox, the process that has it open, and the events
+                        for each destination. Changes nothing; works beside a running bus. With
+                        --acct-file it also shows which destinations no longer have a profile.
+  evbus outbox flush    start a bus with the profiles of --acct-file, send the events, and exit.
+                        Stop the bus that has the outbox open first. Stops when nothing was sent
+                        for --timeout seconds; the remaining events stay in the outbox.
 
-Exit code: 0 done (flush: all was delivered), 1 something is left or was not delivered,
-2 it could not be done, such as a damaged file or one that a bus has open.""",
+Exit code: 0 done (flush: everything was delivered), 1 events remain or were not delivered,
+2 it could not be done, for example because the file is damaged or open in a bus.""",
     },
     "dead": {
-        "help": "the events that were given up: list them, look at one, send them again, delete them",
-        "desc": """Look at the events that were given up (dead letters), send them again, or delete them.
+        "help": "dead letters: list them, show one, send them again, delete them",
+        "desc": """List dead letters, the events that were given up; show one, send them again, or delete them.
 
   evbus dead ls                 list them. Works beside a running bus
-  evbus dead show 7             everything about number 7, with its body. Works beside a running bus
-  evbus dead replay 7 8         let 7 and 8 wait again, with the same ids: the next start of the bus
-                                sends them. With --send they are sent at once
-  evbus dead purge 7 8          delete 7 and 8 for good. Asks first
+  evbus dead show 7             show everything about number 7, with its body. Works beside a running bus
+  evbus dead replay 7 8         put 7 and 8 back, with the same ids: the next start of the bus sends
+                                them. With --send they are sent at once
+  evbus dead purge 7 8          delete 7 and 8 permanently. Asks first
 
-replay and purge take numbers, or --all with filters. ls takes the same filters, so look first:
+replay and purge take numbers, or --all with filters. ls has the same filters, to look first:
 
   evbus dead ls --destination amqp:orders --older-than 3d
   evbus dead replay --all --destination amqp:orders --older-than 3d
 
-replay and purge need the outbox for themselves: stop the bus that has it open.
+Stop the bus that has the outbox open before replay and purge.
 
-Exit code: 0 done, 1 something was not found or is left, 2 it could not be done, such as a
-damaged file or one that a bus has open.""",
+Exit code: 0 done, 1 something was not found or remains, 2 it could not be done, for example because
+the file is damaged or open in a bus.""",
     },
 }
 DYNE = {

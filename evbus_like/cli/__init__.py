@@ -1,1 +1,1 @@
-"""The `evbus` command: plain modules, one a subcommand."""
+"""The `evbus` command: one module for each subcommand."""

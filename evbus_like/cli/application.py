@@ -1,4 +1,4 @@
-"""The application that a command works for: the packages whose handlers and services pop merges, and their settings."""
+"""The applications that a command works with: packages with handlers or services, and their settings."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from evbus_like.engine.rpc.service import Method
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub.application import handlers, responses, services
 
-# Those that want the packages of the current folder.
+# Subcommands that look for packages in the current folder.
 COMMANDS = ("run", "handlers", "services", "call-handler", "tail", "events", "schema")
 OURS = "evbus_like"
 SERVING = ("handler", "service")  # the dynes that make a package an application
 DYNES = (*SERVING, "middleware")
 HANDLERS = (
-    "mark functions with evbus_like.handlers.handler, in files of a folder that the conf.py of a package names,"
+    "mark functions with evbus_like.handlers.handler, in a folder that a package's conf.py names,"
     ' DYNE = {"handler": ["handler"]}'
 )
-SERVICES = 'put functions into files of a folder that the conf.py of a package names, DYNE = {"service": ["service"]}'
+SERVICES = 'write functions in a folder that a package\'s conf.py names, DYNE = {"service": ["service"]}'
 
-Names = list[tuple[str, str]]  # of what is served: the service, and the handler or method
+Names = list[tuple[str, str]]  # (service, handler or method)
 
 
 def look_here(arguments: Sequence[str]) -> None:
-    """Let pop find packages in the current folder, as `python -m` would; a console script does not have it on its path.
+    """Put the current folder on sys.path, as `python -m` does and a console script does not.
 
-    Only for commands that need an application: pop runs the conf.py of every folder that it looks into.
+    Only for commands that need an application: pop runs every conf.py that it finds.
     """
     here = os.getcwd()
     if any(each in COMMANDS for each in arguments) and not {"", here} & set(sys.path):
@@ -42,10 +42,9 @@ def look_here(arguments: Sequence[str]) -> None:
 
 
 def load(hub: Any) -> None:
-    """Put the applications on the hub: settings (hub.OPT.shop), own dyne (hub.shop), and then what they serve.
+    """Put the applications on the hub: their settings (hub.OPT.shop), their own dynes (hub.shop), their plugins.
 
-    `--app` names them; otherwise it is every package that has handlers or services. Raises UsageError for one that is
-    not there.
+    `--app` names them; by default, every package with handlers or services. Raises UsageError for an unknown one.
     """
     hub.pop.sub.add(dyne_name="evbus")
     found = _packages(hub)
@@ -65,10 +64,7 @@ def load(hub: Any) -> None:
 
 
 def handlers_of(hub: Any) -> tuple[list[Handler], list[responses.Marked]]:
-    """Give the handlers that --only and --skip leave, of events and of answers; raises HandlerError.
-
-    It does so, too, where there is none.
-    """
+    """Return the handlers of events and of answers that --only and --skip leave; raises HandlerError, also for none."""
     only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
     handlers.load(hub)
     _choose(_handlers(hub), hub, ("handler",), "handler", HANDLERS)
@@ -79,7 +75,7 @@ def handlers_of(hub: Any) -> tuple[list[Handler], list[responses.Marked]]:
 
 
 def services_of(hub: Any) -> dict[str, tuple[Any, dict[str, Method]]]:
-    """Give the services that --only and --skip leave; raises HandlerError, also where there is none."""
+    """Return the services that --only and --skip leave; raises HandlerError, also for none."""
     settings = hub.OPT.evbus_like
     services.load(hub)
     _choose(services.names(hub), hub, ("service",), "service", SERVICES)
@@ -87,7 +83,7 @@ def services_of(hub: Any) -> dict[str, tuple[Any, dict[str, Method]]]:
 
 
 def check(hub: Any) -> None:
-    """Raise HandlerError or UsageError where there is nothing to run, or --only and --skip leave nothing."""
+    """Raise HandlerError if there is nothing to run, UsageError if --only and --skip leave nothing."""
     handlers.load(hub)
     services.load(hub)
     everything = [*_handlers(hub), *services.names(hub)]
@@ -99,9 +95,9 @@ def _handlers(hub: Any) -> Names:
 
 
 def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: str) -> None:
-    """Raise where there is nothing, where a pattern matches nothing, or where they leave nothing."""
+    """Raise if there is nothing, if a pattern matches nothing, or if the patterns leave nothing."""
     if not everything:
-        if any(hub.evbus.RUNTIME.broken[dyne] for dyne in dynes):  # which is told of by whoever looks them up
+        if any(hub.evbus.RUNTIME.broken[dyne] for dyne in dynes):  # the look-up reports the reason
             return
         raise HandlerError(f"no {what} was found: {how}\n{places()}")
     there = ", ".join(dict.fromkeys(".".join(each) for each in everything))
@@ -115,15 +111,15 @@ def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: s
 
 
 def places() -> str:
-    """Say where packages are looked for."""
+    """Return a sentence that names the folders which are searched for packages."""
     python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), sysconfig.get_path("scripts"))
     folders = dict.fromkeys(os.path.abspath(path) for path in sys.path if os.path.isdir(path or "."))
     shows = [path for path in folders if not path.startswith(python) or path.endswith("-packages")]
-    return f"Packages are looked for in {', '.join(shows)}; PYTHONPATH adds folders"
+    return f"Packages are searched in {', '.join(shows)}; PYTHONPATH adds folders"
 
 
 def _packages(hub: Any) -> dict[str, dict[str, list[str]]]:
-    """Give the packages that have handlers or services, each with its folders by dyne."""
+    """Return the packages with handlers or services, each with its folders by dyne."""
     found: dict[str, dict[str, list[str]]] = {}
     parents = {Path(os.path.abspath(path)) for path in sys.path}
     for dyne in DYNES:
@@ -135,6 +131,6 @@ def _packages(hub: Any) -> dict[str, dict[str, list[str]]]:
 
 
 def _settings(hub: Any, names: Sequence[str]) -> None:
-    """Read the configuration again, with that of the applications: their settings, and their defaults of ours."""
+    """Read the configuration again, with the settings of the applications and their defaults for ours."""
     hub.args.PARSER, hub.args.SUBPARSER, hub.args.SUBPARSERS = Parser(conflict_handler="resolve"), None, {}
     hub.pop.config.load([OURS, *names], cli=OURS, logs=False)

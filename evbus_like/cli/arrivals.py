@@ -1,4 +1,4 @@
-"""How an event that arrived is shown: a line of JSON, or a line for people."""
+"""How a received event is shown: as a line of JSON, or as a line for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 
 
 class Lines:
-    """Shows an event as a line of JSON."""
+    """Prints an event as a line of JSON."""
 
     def __call__(self, event: ReceivedEvent) -> None:
         """Print an event."""
@@ -36,7 +36,7 @@ class Lines:
 
 
 class Pretty:
-    """Shows an event in a line for people: time, service, type, id, body."""
+    """Prints an event as a line for people: time, service, type, id, body."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`evbus call-handler`: one handler called with one event, in memory."""
+"""`evbus call-handler`: call one handler with one event, in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from evbus_like.hub.application import handlers
 
 
 async def run(hub: Any) -> int:
-    """Call the handler; exit code 0 if it handled the event, 1 if it failed."""
+    """Call the handler; return 0 if it handled the event, 1 if it failed."""
     out = sys.stdout
     if hub.OPT.evbus_like.json:
-        sys.stdout = sys.stderr  # what the application prints is no part of the document
+        sys.stdout = sys.stderr  # keeps what the application prints out of the document
     try:
         outcome = await _called(hub)
     finally:
@@ -36,11 +36,11 @@ async def run(hub: Any) -> int:
 
 
 async def _called(hub: Any) -> call_handler.Outcome | int:
-    """Call the handler; gives an exit code where a signal came first."""
+    """Call the handler; return an exit code if a signal came first."""
     application.load(hub)
     settings = hub.OPT.evbus_like
     handlers.load(hub)
-    logging.getLogger("evbus_like.handlers").setLevel(logging.CRITICAL)  # the result says it
+    logging.getLogger("evbus_like.handlers").setLevel(logging.CRITICAL)  # the result shows it
     body = await _body(settings)
     headers = dict(_header(each) for each in settings.header)
     async with common.running(hub, recorder.PROFILES) as stopped:
@@ -51,7 +51,7 @@ async def _called(hub: Any) -> call_handler.Outcome | int:
         event = call_handler.event_for(hub, handler, body, headers, settings.routing_key)
         tap = recorder.Recorder(hub)
         try:
-            outcome = await common.unless(stopped, call_handler.call(hub, handler, event, tap))
+            outcome = await common.unless_stopped(stopped, call_handler.call(hub, handler, event, tap))
         finally:
             await tap.close()
     if outcome is None:
@@ -61,7 +61,7 @@ async def _called(hub: Any) -> call_handler.Outcome | int:
 
 
 async def _body(settings: Any) -> Any:
-    """Give the body that the options name, None without any; raises UsageError."""
+    """Return the body that the options give, None by default; raises UsageError."""
     given = [name for name in ("body", "file", "body_file") if settings[name] is not None]
     if len(given) > 1:
         raise UsageError("give the body once: --body JSON, --file FILE, or - for standard input")
@@ -77,7 +77,7 @@ async def _body(settings: Any) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is no valid JSON: {error}; text is quoted, too: --body '\"text\"'") from None
+        raise UsageError(f"{where} is not valid JSON: {error}; quote text: --body '\"text\"'") from None
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`evbus check`: whether the destination of every profile can be reached."""
+"""`evbus check`: connect to the destination of every profile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AT_ONCE = 20
 
 
 async def run(hub: Any) -> int:
-    """Open, ping and close every destination, and print what came of it."""
+    """Open, ping and close every destination, and print the results."""
     settings = hub.OPT.evbus_like
     data = await common.read_credentials(hub)
     given = await hub.evbus.acct.profiles(acct_data=data)
@@ -40,12 +40,12 @@ async def run(hub: Any) -> int:
             [(row["profile"], row["plugin"], "ok" if row["ok"] else row["problem"]) for row in rows],
         )
         if not rows:
-            print("the credentials have no profile that an ingress plugin takes, so no event would go anywhere")
+            print("no profile of the credentials belongs to an ingress plugin, so no event would be delivered")
     return 0 if rows and all(row["ok"] for row in rows) else 1
 
 
 async def _check(item: plan.Planned, timeout: float, gate: asyncio.Semaphore) -> str:
-    """Give what is wrong with one profile, or an empty string."""
+    """Return what is wrong with one profile, or an empty string."""
     if item.problem or item.destination is None:
         return item.problem
     try:

@@ -1,4 +1,4 @@
-"""What the command writes: results on stdout, progress and log on stderr."""
+"""Output of the command: results on stdout, progress and log on stderr."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from evbus_like.engine.account import Account
 
 stderr = Console(stderr=True, highlight=False)
 CLIENTS = ("aio_pika", "aiormq", "aiokafka")
-LINE_EACH = 5.0  # seconds between two lines of progress where there is no terminal
+LINE_EACH = 5.0  # seconds between two lines of progress without a terminal
 
 
 def set_up_logging(hub: Any) -> None:
-    """Log to stderr; a log plugin or file that the user asked for is set up as pop-config does."""
+    """Log to stderr, or as pop-config does where the user chose a log plugin or a file."""
     settings = hub.OPT.pop_config
     if settings.log_plugin != "basic" or settings.log_file != "evbus.log":
         hub.log[settings.log_plugin].setup(settings)
@@ -39,18 +39,15 @@ def set_up_logging(hub: Any) -> None:
 
 
 def worth_showing(record: logging.LogRecord) -> bool:
-    """Leave out what the bus says itself in one line, and client libraries in many.
-
-    Whoever wants to see it asks for it: --log-level info.
-    """
+    """Hide the logs of client libraries, which the bus sums up in a line; --log-level info shows them."""
     if logging.getLogger().level <= logging.INFO:
         return True
-    # acct warns so of every plain credentials file
+    # acct warns about every credentials file that is not encrypted
     return record.name.split(".")[0] not in CLIENTS and not record.getMessage().startswith("No acct_key provided")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], to: TextIO | None = None) -> None:
-    """Print a table on stdout, or elsewhere; numbers stand to the right."""
+    """Print a table on stdout, or elsewhere; columns of numbers are aligned to the right."""
     made = Table(title=title, title_justify="left")
     listed = [[str(cell) for cell in row] for row in rows]
     for index, name in enumerate(columns):
@@ -68,12 +65,12 @@ def document(data: Any) -> None:
 
 
 def line(data: Any, to: TextIO | None = None) -> None:
-    """Print one JSON document in one line on stdout, or elsewhere, at once."""
+    """Print a JSON document in one line on stdout, or elsewhere, and flush it."""
     print(json.dumps(data, default=str), file=to or sys.stdout, flush=True)
 
 
 def account_table(title: str, account: Account) -> None:
-    """Print what became of the events, a row a destination."""
+    """Print what happened to the events, one row for each destination."""
     names = {"accepted": "in", "delivered": "out", "dead_lettered": "dead-lettered", "dropped": "dropped"}
     if account.spilled:
         names["spilled"] = "left in the outbox"
@@ -83,7 +80,7 @@ def account_table(title: str, account: Account) -> None:
 
 
 class Progress:
-    """Shows one changing line on a terminal, and a line now and then elsewhere; use it as a context manager."""
+    """Shows one changing line on a terminal, elsewhere a line every few seconds; a context manager."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -98,7 +95,7 @@ class Progress:
         return self
 
     def show(self, text: str) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         now = time.monotonic()
         if self._status is not None:
             self._status.update(f"{self._what}: {text}, {now - self._started:.0f} s")

@@ -1,4 +1,4 @@
-"""`evbus demo`: 329 real webhooks through the bus."""
+"""`evbus demo`: send 329 real webhooks through the bus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_MEMORY = {"internal": {"default": {"routing_key": QUEUE}}}
 
 
 async def run(hub: Any) -> int:
-    """Send the webhooks; without a credentials file to memory, where they are read back and compared."""
+    """Send the webhooks; without a credentials file to memory, and compare what is read back."""
     options = hub.OPT.evbus_like
     webhooks = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     events = webhooks * max(1, int(options.repeat))
@@ -49,15 +49,19 @@ async def run(hub: Any) -> int:
     received = reader.received if reader else None
     well = account.complete and account.put == len(events) and (reader is None or reader.equal == len(events))
     if options.json:
-        result = {"events": len(events), "seconds": round(seconds, 3), "rate": round(account.delivered / seconds)}
+        result: dict[str, Any] = {
+            "events": len(events),
+            "seconds": round(seconds, 3),
+            "rate": round(account.delivered / seconds),
+        }
         result |= {"received": received, "equal": reader.equal if reader else None, "account": account.as_dict()}
         console.document(result)
     else:
         console.account_table(
             f"{len(events)} webhooks of {len({e['routing_key'].split('.')[1] for e in webhooks})} kinds", account
         )
-        rate = account.delivered / seconds
-        print(f"{account.put} in, {account.delivered} out in {seconds:.2f} s: {rate:,.0f} events/s")
+        per_second = f"{account.delivered / seconds:,.0f} events/s"
+        print(f"{account.put} in, {account.delivered} out in {seconds:.2f} s: {per_second}")
         if reader:
             print(f"{received} read back from memory, {reader.equal} with equal bodies")
     return 0 if well else 1

@@ -1,8 +1,8 @@
-"""What is wrong with a command line, for one sentence on stderr.
+"""Errors of the command line, shown as one sentence on stderr.
 
 EvbusError
-├── UsageError    what was asked for makes no sense: exit code 2
-└── NotFound      it does, and is not there: exit code 1
+├── UsageError    the command line is wrong: exit code 2
+└── NotFound      it names something that does not exist: exit code 1
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from evbus_like.engine.errors import EvbusError
 
 
 class UsageError(EvbusError, ValueError):
-    """The command line does not say what to do."""
+    """The command line is incomplete, or makes no sense."""
 
 
 class NotFound(EvbusError, LookupError):
-    """What the command line names is not there."""
+    """The command line names something that does not exist."""

@@ -1,4 +1,4 @@
-"""`evbus events`: the events that are declared on this machine's packages."""
+"""`evbus events`: list the events that installed packages declare."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from evbus_like.cli import console
 from evbus_like.hub.application.events import DeclaredEvent
 
 NOTHING = (
-    'no events are declared: a package declares them in a folder that its conf.py names, DYNE = {"event": ["event"]};'
+    'no events are declared; a package declares them in a folder that its conf.py names, DYNE = {"event": ["event"]};'
     " is it installed, or on PYTHONPATH?"
 )
 
 
 async def run(hub: Any) -> int:
-    """Print the declared events; raises DeclarationError where one is wrong."""
+    """Print the declared events; raises DeclarationError if one is wrong."""
     hub.evbus.RUNTIME.events.must_be_sound()
     events = hub.evbus.events.listed()
     if hub.OPT.evbus_like.json:

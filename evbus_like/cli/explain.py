@@ -1,4 +1,4 @@
-"""`evbus explain`: which profiles an event reaches, and why."""
+"""`evbus explain`: show which profiles an event reaches, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evbus_like.hub.profiles import plan, settings
 
 
 async def run(hub: Any) -> int:
-    """Print every profile with the reason why it matches the event profile or does not."""
+    """Print for every profile whether it matches the event profile, and why."""
     options = hub.OPT.evbus_like
     wanted = options.event_profile
     given = await common.contexts(hub)
@@ -32,7 +32,7 @@ def _explain(item: plan.Planned, wanted: str, matcher: str) -> dict[str, Any]:
         matches = item.matches is not None and bool(item.matches(wanted))
         why = f"{matcher} pattern {item.profile!r} {'matches' if matches else 'does not match'} {wanted!r}"
     except Exception as error:
-        matches, why = False, f"it cannot be told, and the bus refuses the event: {type(error).__name__}: {error}"
+        matches, why = False, f"the matcher failed, so the bus rejects the event: {type(error).__name__}: {error}"
     return {
         "profile": item.name,
         "plugin": item.plugin,

@@ -1,4 +1,4 @@
-"""The outbox file: where it is, and what stands in the way of reading or changing it."""
+"""The outbox file: its path, and errors of reading or changing it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from evbus_like.hub import outbox
 
 
 def path(hub: Any) -> Path:
-    """Give the outbox's path: --outbox, EVBUS_OUTBOX, the configuration's, or else the default."""
+    """Return the path of the outbox: --outbox, EVBUS_OUTBOX, the configuration or the default."""
     return Path(os.path.realpath(outbox.configured(hub) or outbox.default_path()))
 
 
 def there(file: Path) -> bool:
-    """Whether there is an outbox; raises StorageError for what could not be one."""
+    """Whether the outbox exists; raises StorageError for a folder."""
     try:
         if file.is_dir():
             raise StorageError(f"{file} is a folder; give the path of the outbox file in it: --outbox PATH")
@@ -32,13 +32,13 @@ def there(file: Path) -> bool:
 
 
 def nothing(file: Path) -> str:
-    """Say that there is no outbox."""
-    return f"there is no outbox at {file}, so nothing waits and nothing was given up"
+    """Return a sentence that says there is no outbox."""
+    return f"there is no outbox at {file}, so there are no waiting events and no dead letters"
 
 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Say of a damaged file that it is damaged: StorageError."""
+    """Turn errors of a damaged file into a StorageError that says what to do."""
     try:
         yield
     except NewerOutbox:
@@ -53,7 +53,7 @@ def reading(file: Path) -> Iterator[None]:
 
 @contextmanager
 def changing(file: Path) -> Iterator[None]:
-    """Say who has the outbox, and what to do: OutboxLocked."""
+    """Raise OutboxLocked, which names the process that has the outbox open, and says what to do."""
     try:
         pid = holder(file)
     except OSError as error:
@@ -63,9 +63,9 @@ def changing(file: Path) -> Iterator[None]:
             raise OutboxLocked("", pid)
         yield
     except OutboxLocked as error:
-        who = f"by process {error.pid}" if error.pid else "by a process that did not say which"
+        who = f"by process {error.pid}" if error.pid else "by an unknown process"
         raise OutboxLocked(
-            f"the outbox {file} is in use {who}, and nothing was changed: stop that process, run this again,"
+            f"the outbox {file} is in use {who}, so nothing was changed. Stop that process, run this again,"
             " then start it again. ls and show work beside it",
             error.pid,
         ) from None
@@ -77,6 +77,6 @@ def _is_damage(cause: BaseException | None) -> bool:
 
 def _damaged(file: Path, cause: BaseException | None) -> StorageError:
     return StorageError(
-        f"the outbox {file} is damaged ({cause}): start the bus, which moves the file aside, beside itself, and"
-        " recovers what can be read of it"
+        f"the outbox {file} is damaged ({cause}). Start the bus: it keeps the file under another name, and"
+        " recovers what can be read"
     )

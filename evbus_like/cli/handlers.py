@@ -1,4 +1,4 @@
-"""`evbus handlers`: what an application listens to."""
+"""`evbus handlers`: list the handlers of the applications."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from evbus_like.engine.rpc import subscriptions
 from evbus_like.hub.application import responses, rpc_proxy
 from evbus_like.hub.application.binding import subscription
 
-HERE = "<this instance>"  # where a broadcast's identifier is drawn at the start
+HERE = "<this instance>"  # for a broadcast identifier that is chosen at start
 
 
 async def run(hub: Any) -> int:
-    """List the handlers; raises HandlerError that names those that cannot be used."""
+    """List the handlers; raises HandlerError that names the invalid ones."""
     application.load(hub)
     of_events, of_answers = application.handlers_of(hub)
     rows = [_described(hub, each) for each in of_events]
@@ -35,7 +35,7 @@ def _described(hub: Any, handler: Handler) -> dict[str, Any]:
 
 
 def _of_answers(hub: Any, marked: responses.Marked) -> dict[str, Any]:
-    """Describe a handler of answers: its source is the service that answers."""
+    """Describe a handler of answers, whose source is the service that answers."""
     rpc_proxy.calls(hub).begin()  # reads the services file
     to = rpc_proxy.calls(hub).route(marked.of)
     called, kind = marked.key

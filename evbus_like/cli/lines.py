@@ -1,4 +1,4 @@
-"""Lines: read from files and pipes without blocking the event loop and without reading ahead."""
+"""Lines of files and pipes, read without blocking the event loop and without reading ahead."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _chunks(fd: int, stopped: asyncio.Event) -> AsyncIterator[bytes]:
 
 
 async def _readable(fd: int, stopped: asyncio.Event) -> None:
-    """Wait until a read would not block, or until stopped; the watch is new each time, so that none is out of date."""
+    """Wait until a read would not block, or until stopped."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:

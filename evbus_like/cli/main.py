@@ -1,4 +1,4 @@
-"""From the command line to a subcommand, and from its result to an exit code."""
+"""Run the subcommand of a command line, and turn its result into an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
 from evbus_like.hub.secrets import redact
 
-# Modules of this folder; one that runs is imported.
+# Modules of this folder; only the one that runs is imported.
 COMMANDS = (
     *(
         "demo",
@@ -33,11 +33,11 @@ COMMANDS = (
     ),
     *("outbox", "dead"),
 )
-UNUSABLE = 2  # nothing was started: wrong options, credentials or profiles
+UNUSABLE = 2  # exit code if nothing was started: wrong options, credentials or profiles
 
 
 def run(hub: Any) -> None:
-    """Read the options, run the subcommand, and exit: 0 all is well, 1 something was not delivered, 2 unusable."""
+    """Read the options, run the subcommand, and exit: 0 success, 1 something failed, 2 nothing was started."""
     sys.argv[0] = "evbus"
     hub.pop.sub.add(dyne_name="config")
     hub.args.PARSER = Parser(conflict_handler="resolve")
@@ -52,14 +52,14 @@ def run(hub: Any) -> None:
         code = fail(hub, error)
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of the output has exited, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
 
 
 def fail(hub: Any, error: Exception) -> int:
-    """Say why nothing could be done, on stderr and, for machines, on stdout."""
+    """Print the error on stderr, with --json also on stdout, and return the exit code."""
     text = redact(str(error))
     print(f"evbus {hub.SUBPARSER}: {text}", file=sys.stderr)
     if hub.OPT.evbus_like.json:

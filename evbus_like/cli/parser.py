@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Help(argparse.HelpFormatter):
-    """Leaves a description that has lines of its own as it is."""
+    """Keeps the line breaks of a description."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class Extend(argparse.Action):
-    """Collects the values of an option that stands several times; argparse's own cannot begin with a default."""
+    """Collects the values of a repeated option; argparse's own action appends to the default."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """Add values."""
@@ -24,9 +24,9 @@ class Extend(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options and what else there is in any order: argparse alone does not understand `dead replay --send 7`.
+    """Accepts options and positional arguments in any order: argparse alone rejects `dead replay --send 7`.
 
-    pop-config makes the parsers of the subcommands; they have the class of the first.
+    The parsers of subcommands, which pop-config makes, have the same class.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -35,10 +35,10 @@ class Parser(argparse.ArgumentParser):
         self._within = False
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse, as argparse's own does."""
+        """Parse, as argparse does."""
         if self._subparsers is not None or self._within:
             return super().parse_known_args(args, namespace)
-        self._within = True  # argparse's next line comes back here
+        self._within = True  # the next call comes back here
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:

@@ -1,4 +1,4 @@
-"""`evbus pipe`: newline-delimited JSON events from files or standard input to the bus."""
+"""`evbus pipe`: send newline-delimited JSON events from files or standard input."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.errors import PutError, PutTimeout
 
 KEYS = {"routing_key", "body", "profile", "headers", "key"}
-SHOWN = 100  # bad lines that are named; more are only counted
+SHOWN = 100  # bad lines that are reported; more are only counted
 
 
 class Pipe:
-    """Puts one line after another, and remembers how it went."""
+    """Puts one line after another, and counts the bad ones."""
 
     def __init__(self, hub: Any, default_profile: str) -> None:
         self._hub = hub
@@ -37,12 +37,12 @@ class Pipe:
                 try:
                     await self._put(line, stopped)
                 except (ValueError, PutError) as error:
-                    self._name(f"{name}:{number}: {error}")
+                    self._report(f"{name}:{number}: {error}")
                 progress.show(self.so_far())
                 if stopped.is_set():
                     return
         except OSError as error:
-            self._name(f"{name} cannot be read: {error.strerror or error}")
+            self._report(f"{name} cannot be read: {error.strerror or error}")
 
     async def _put(self, line: bytes | None, stopped: asyncio.Event) -> None:
         event = parse(line)
@@ -58,7 +58,7 @@ class Pipe:
                     raise
                 print(f"evbus pipe: waiting: {full}", file=sys.stderr)
 
-    def _name(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self.bad += 1
         if self.bad <= SHOWN:
             print(f"evbus pipe: {text}", file=sys.stderr)
@@ -66,16 +66,16 @@ class Pipe:
             print("evbus pipe: further bad lines are only counted", file=sys.stderr)
 
     def so_far(self) -> str:
-        """Say how far it is."""
+        """Describe the progress."""
         account = self._hub.evbus.init.account()
         bad = f", {self.bad} bad" if self.bad else ""
         return f"{self.read} read{bad}, {account.delivered} delivered{common.troubles(self._hub)}"
 
 
 def parse(line: bytes | None) -> dict[str, Any]:
-    """Give the arguments of `put` that a line holds; raises ValueError, which says what is wrong with it.
+    """Return the arguments of `put` in a line; raises ValueError that says what is wrong with it.
 
-    The standard library's parser: it keeps integers of any size, so none is changed without a word.
+    The parser of the standard library keeps integers of any size; faster ones turn large ones into floats.
     """
     if line is None:
         raise ValueError(f"the line is longer than {lines.MAX_LINE} bytes")

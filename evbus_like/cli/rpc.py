@@ -1,4 +1,4 @@
-"""`evbus rpc`: one call of a method of a service, over a broker."""
+"""`evbus rpc`: call a method of a service over a broker."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ from evbus_like.hub.application import rpc_proxy
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.secrets import redact
 
-NEXT = {  # what to do about an error, where its message does not say
-    UnknownService: "start it (`evbus run`, with a credentials file of the same broker), or see what an application"
-    " serves: `evbus services`",
-    MethodNotFound: "see what there is: `evbus services`, in the folder of the application",
-    IncorrectSignature: "arguments are given by name: NAME=VALUE",
-    RpcTimeout: "wait longer with --timeout SECONDS, or look at the service's log; the method may have run, or may yet",
+HINTS = {  # what to do about an error whose message does not say it
+    UnknownService: "start it (`evbus run` with a credentials file of the same broker); `evbus services` lists what an"
+    " application serves",
+    MethodNotFound: "`evbus services`, in the folder of the application, lists the methods",
+    IncorrectSignature: "give arguments by name: NAME=VALUE",
+    RpcTimeout: "wait longer with --timeout SECONDS, or look at the service's log; the method may have run, or may"
+    " still run",
 }
-NOT_SENT = "no request was sent; does the broker answer? `evbus check` with the same credentials file"
+NOT_SENT = "no request was sent; check the broker: `evbus check` with the same credentials file"
 
 
 async def run(hub: Any) -> int:
-    """Call the method and show its result; exit code 1 where the call gave an error."""
+    """Call the method and show its result; return 1 if the call raised."""
     settings = hub.OPT.evbus_like
     service, method = names(settings.method)
     kwargs = arguments(settings.arguments)
     if not 0 < settings.rpc_timeout < math.inf:
         raise UsageError(f"--timeout must be seconds greater than 0, not {settings.rpc_timeout:g}")
     given = await _outside(hub, settings.rpc_profile)
-    async with common.running(hub, {}) as stopped:  # no profile is opened but the one that carries the call
+    async with common.running(hub, {}) as stopped:  # opens only the profile of the call
         hub.evbus.RUNTIME.contexts = given
         _way(hub, service, settings.rpc_profile)
         began = time.monotonic()
-        ended = await common.unless(stopped, _ended(hub, service, method, kwargs, settings.rpc_timeout))
+        ended = await common.unless_stopped(stopped, _ended(hub, service, method, kwargs, settings.rpc_timeout))
         seconds = time.monotonic() - began
     if ended is None:
         print("evbus rpc: ended by a signal before the answer; the method may have run", file=sys.stderr)
@@ -54,7 +55,7 @@ async def run(hub: Any) -> int:
     result, error = ended
     if settings.json:
         facts = {"service": service, "method": method, "ok": error is None, "seconds": round(seconds, 6)}
-        console.document({**facts, "result": result, "error": error and told(error)})
+        console.document({**facts, "result": result, "error": error and described(error)})
     elif error is None:
         _print(result)
     if error is not None:
@@ -65,7 +66,7 @@ async def run(hub: Any) -> int:
 async def _ended(
     hub: Any, service: str, method: str, kwargs: dict[str, Any], timeout: float
 ) -> tuple[Any, RpcError | None]:
-    """Call, and give the result, or the error."""
+    """Call, and return the result and the error."""
     try:
         return await hub.evbus.rpc.call(service, method, (), kwargs, timeout), None
     except RpcError as error:
@@ -73,7 +74,7 @@ async def _ended(
 
 
 def names(text: str) -> tuple[str, str]:
-    """Take SERVICE.METHOD apart: a service's name may have dots; raises UsageError."""
+    """Split SERVICE.METHOD at the last dot; raises UsageError."""
     service, dot, method = text.rpartition(".")
     if not (dot and service and method):
         raise UsageError(f"{text!r}: write SERVICE.METHOD, then its arguments as NAME=VALUE: world.hello param=1")
@@ -81,13 +82,13 @@ def names(text: str) -> tuple[str, str]:
 
 
 def arguments(texts: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE: a value that is JSON is that, any other is text; raises UsageError."""
+    """Parse NAME=VALUE: a value is JSON if it parses, otherwise text; raises UsageError."""
     found: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise UsageError(
-                f"argument {text!r}: write NAME=VALUE; a value is JSON, or else text: id=7 name=ann tags='[1]'"
+                f"argument {text!r}: write NAME=VALUE; a value is JSON or else text: id=7 name=ann tags='[1]'"
             )
         if name in found:
             raise UsageError(f"the argument {name!r} is given twice")
@@ -103,24 +104,23 @@ def _value(text: str) -> Any:
 
 
 def _no_json(name: str) -> Any:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+    raise ValueError(name)  # NaN and Infinity are not JSON
 
 
 async def _outside(hub: Any, profile: str | None) -> dict[str, Any]:
-    """Give the contexts that lead out of this process; raises CredentialsError and UsageError."""
+    """Return the contexts of brokers; raises CredentialsError and UsageError."""
     given = dict(await common.contexts(hub)) if hub.OPT.evbus_like.acct_file else {"internal": None}
     outside = {provider: profiles for provider, profiles in given.items() if provider != "internal"}
     if not outside or str(profile).startswith("internal:"):
         raise UsageError(
-            "a service in memory can be called only by the program that serves it, with"
-            " await hub.rpc.<service>.<method>(...): no other process sees that memory. From the shell, call over a"
-            " broker: --acct-file FILE, with a profile of amqp, for `evbus run` too"
+            "a service in memory can only be called by its own process: await hub.rpc.<service>.<method>(...). From the"
+            " shell, call over a broker: --acct-file FILE with a profile of amqp, also for `evbus run`"
         )
     return outside
 
 
 def _way(hub: Any, service: str, profile: str | None) -> None:
-    """See that there is a way to the service, and say how to name it; raises HandlerError and ProfileError."""
+    """Check that a profile carries calls to the service; raises HandlerError and ProfileError."""
     calls = rpc_proxy.calls(hub)
     if profile:
         calls.register(service, profile=profile)
@@ -134,8 +134,8 @@ def _way(hub: Any, service: str, profile: str | None) -> None:
         raise HandlerError(f"{error}. Name the profile that carries the call: --profile NAME") from None
 
 
-def told(error: RpcError) -> dict[str, Any]:
-    """Give an error as plain data: its class here, and what the method raised there."""
+def described(error: RpcError) -> dict[str, Any]:
+    """Return an error as plain data: its class here, and what the method raised there."""
     facts: dict[str, Any] = {"class": type(error).__name__, "message": redact(str(error))}
     if isinstance(error, RemoteError):
         facts["raised"] = {
@@ -159,6 +159,6 @@ def _say(error: RpcError) -> None:
     code = f" (code {error.code})" if isinstance(error, RemoteError) and error.code is not None else ""
     text = shown.visible(redact(str(error)), "\n")
     print(f"evbus rpc: {type(error).__name__}: {text}{code}", file=sys.stderr)
-    hint = NOT_SENT if "was not called" in text else NEXT.get(type(error))
+    hint = NOT_SENT if "was not called" in text else HINTS.get(type(error))
     if hint is not None:
         print(f"evbus rpc: {hint}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`evbus run`: an application's bus with its handlers and services, until a signal or a handler ends it."""
+"""`evbus run`: run a bus with the handlers and services of applications until a signal or a handler ends it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued
 
 
 async def run(hub: Any) -> int:
-    """Start bus, services and handlers, and stay; exit code 0 after a signal, 1 where something failed or is lost."""
+    """Run bus, services and handlers; return 0 after a signal, 1 if something failed or is lost."""
     if not hub.OPT.evbus_like.json:
         return await _run(hub, None)
-    out, sys.stdout = sys.stdout, sys.stderr  # what the application prints is no event of the worker's life
+    out, sys.stdout = sys.stdout, sys.stderr  # keeps what the application prints out of the JSON lines
     try:
         return await _run(hub, out)
     finally:
@@ -42,9 +42,8 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
         given = await common.contexts(hub)
     else:
         print(
-            "evbus run: no credentials file, so events come and go in memory alone: the profile internal:default,"
-            " which ends with this process, and which no other process can call. For a broker: --acct-file FILE, or"
-            " ACCT_FILE",
+            "evbus run: no credentials file, so the only profile is internal:default, in the memory of this process."
+            " For a broker: --acct-file FILE, or ACCT_FILE",
             file=sys.stderr,
             flush=True,
         )
@@ -63,7 +62,7 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
 
 
 class Worker:
-    """Says what the worker does: tables for people, JSON lines for machines."""
+    """Reports what the worker does: tables for people, JSON lines for machines."""
 
     def __init__(self, hub: Any, json_to: TextIO | None) -> None:
         self._hub = hub
@@ -91,13 +90,13 @@ class Worker:
         return [*self._group.consumers, *self._serving.consumers]
 
     async def until_it_ends(self, stopped: asyncio.Event) -> tuple[str, bool]:
-        """Wait for a signal, a handler that ends the worker, or the end of the bus; gives why, and if it is a failure.
+        """Wait for a signal, a handler that ends the worker, or the end of the bus; return why, and if it failed.
 
-        It says once when all handlers and services receive.
+        Reports once when all handlers and services receive.
         """
-        ended = asyncio.create_task(self._group.ended())  # services end no worker
+        ended = asyncio.create_task(self._group.ended())  # services do not end a worker
         asked = asyncio.create_task(stopped.wait())
-        receiving = asyncio.create_task(self._say_when_receiving())
+        receiving = asyncio.create_task(self._report_when_receiving())
         try:
             await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -110,7 +109,7 @@ class Worker:
         number = getattr(stopped, "number", None)
         return ("the bus ended by itself", True) if number is None else (signal.Signals(number).name, False)
 
-    async def _say_when_receiving(self) -> None:
+    async def _report_when_receiving(self) -> None:
         for consumer in self._consumers:
             await consumer.subscribed.wait()
         if self._json_to is not None:
@@ -121,27 +120,25 @@ class Worker:
             print(f"evbus run: {ready}; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
 
     def stopping(self, reason: str) -> None:
-        """Say why it stops, and what happens now."""
+        """Report why it stops, and what happens now."""
         if self._json_to is not None:
             console.line({"event": "stopping", "reason": reason}, self._json_to)
         what = "handlers and calls" if self._serving.consumers else "handlers"
-        text = f"{what} under way finish, and what they put is delivered; a further signal ends at once"
+        text = f"running {what} finish, and the events they put are delivered; a second signal ends at once"
         print(f"evbus run: {reason}: {text}", file=sys.stderr, flush=True)
 
     def so_far(self) -> str:
-        """Say what is waited for."""
+        """Describe what the stop waits for."""
         account = self._hub.evbus.init.account()
         busy = sum(each.busy for each in self._consumers)
-        return f"{shown.many(busy, 'call')} under way, {account.remaining} events to deliver" + common.troubles(
-            self._hub
-        )
+        return f"{shown.many(busy, 'call')} running, {account.remaining} events to deliver" + common.troubles(self._hub)
 
     def ended(self, reason: str, failed: bool, account: Account) -> int:
-        """Print what became of everything, and give the exit code."""
+        """Print the counts and the account, and return the exit code."""
         unhandled = _in_memory(self._hub)
         code = 1 if failed or account.remaining or account.queued or unhandled else 0
         if unhandled:
-            print(f"evbus run: {unhandled} events in memory were not handled, and are gone", file=sys.stderr)
+            print(f"evbus run: {unhandled} events in memory were not handled and are lost", file=sys.stderr)
         served = [requests(each) for each in self._serving.consumers]
         status = self._group.status()
         if self._json_to is not None:
@@ -156,13 +153,15 @@ class Worker:
         if served:
             rows = [[row[name] for name in ("service", *REQUESTS)] for row in served]
             console.table(f"stopped: {reason}", ("service", *REQUESTS), rows)
-        console.account_table("what handlers put" if not served else "what handlers and services put", account)
+        console.account_table(
+            "events put by handlers" if not served else "events put by handlers and services", account
+        )
         print(account)
         return code
 
 
 def described(consumer: Consumer) -> dict[str, str]:
-    """Give what a consumer listens to, as plain data."""
+    """Describe the handler of a consumer as plain data."""
     handler, subscription = consumer.invoker.handler, consumer.subscription
     return {
         "handler": f"{handler.service}.{handler.name}",
@@ -174,7 +173,7 @@ def described(consumer: Consumer) -> dict[str, str]:
 
 
 def service(consumer: Consumer) -> dict[str, Any]:
-    """Give what a consumer serves, as plain data."""
+    """Describe the service of a consumer as plain data."""
     invoker: Any = consumer.invoker
     return {
         "service": invoker.service,
@@ -185,7 +184,7 @@ def service(consumer: Consumer) -> dict[str, Any]:
 
 
 def requests(consumer: Consumer) -> dict[str, Any]:
-    """Give what became of the requests to a service, as plain data."""
+    """Return the counts of requests to a service as plain data."""
     invoker: Any = consumer.invoker
     stats = consumer.stats.as_dict()
     named = {"service": invoker.service, "source": consumer.source.name}
@@ -193,7 +192,7 @@ def requests(consumer: Consumer) -> dict[str, Any]:
 
 
 def _in_memory(hub: Any) -> int:
-    """Count the events and requests that wait in memory to be handled: they end with this process."""
+    """Count the events and requests that wait in memory: they end with this process."""
     return sum(
         len(binding.mailbox.items)
         for exchange in hub.ingress.internal.EXCHANGES.values()

@@ -1,4 +1,4 @@
-"""`evbus schema`: the declared events as a JSON Schema or an AsyncAPI document."""
+"""`evbus schema`: print the declared events as a JSON Schema or an AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evbus_like.engine.declared import asyncapi, schema
 
 
 async def run(hub: Any) -> int:
-    """Print the document; raises DeclarationError where a declaration is wrong."""
+    """Print the document; raises DeclarationError if a declaration is wrong."""
     hub.evbus.RUNTIME.events.must_be_sound()
     settings = hub.OPT.evbus_like
     declarations = [event.declaration for event in hub.evbus.events.listed()]

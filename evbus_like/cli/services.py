@@ -1,4 +1,4 @@
-"""`evbus services`: what an application serves."""
+"""`evbus services`: list the services of the applications."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evbus_like.hub.application import rpc_proxy
 
 
 async def run(hub: Any) -> int:
-    """List the methods of the services; raises HandlerError that names those that cannot be used."""
+    """List the methods of the services; raises HandlerError that names the invalid ones."""
     application.load(hub)
     found = application.services_of(hub)
     rpc_proxy.calls(hub).begin()  # reads the services file

@@ -1,4 +1,4 @@
-"""How times, sizes, bodies and foreign texts are shown."""
+"""How times, sizes, bodies and untrusted texts are shown."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
 
 def seconds(text: str) -> float:
-    """Read a length of time such as 90s, 15m, 2h, 3d or 1w; raises ValueError."""
+    """Parse a duration such as 90s, 15m, 2h, 3d or 1w; raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text, re.ASCII)
     if match is None:
-        raise ValueError(f"{text!r} is no length of time; write 90s, 15m, 2h, 3d or 1w")
+        raise ValueError(f"{text!r} is not a duration; write 90s, 15m, 2h, 3d or 1w")
     return float(match[1]) * UNITS[match[2]]
 
 
 def age(moment: float) -> str:
-    """Say how long ago a moment was: "5 min"."""
+    """Return how long ago a moment was: "5 min"."""
     passed = max(0.0, time.time() - moment)
     for name, unit, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2 * 86400)):
         if passed < until:
@@ -32,7 +32,7 @@ def age(moment: float) -> str:
 
 
 def moment(when: float) -> str:
-    """Give a moment as a date, with its age."""
+    """Return a moment as a date, with its age."""
     try:
         date = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):  # a clock that was wrong
@@ -41,7 +41,7 @@ def moment(when: float) -> str:
 
 
 def size(count: int) -> str:
-    """Give a number of bytes for people: "1.5 MiB"."""
+    """Return a number of bytes for people: "1.5 MiB"."""
     if count < 1024:
         return f"{count} B"
     power = min(3, int(math.log2(count) // 10))
@@ -49,33 +49,33 @@ def size(count: int) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """Give a number of things: "1 dead letter", "2 dead letters"."""
+    """Return a number of things: "1 dead letter", "2 dead letters"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def visible(text: str, kept: str = "") -> str:
-    """Give a text without what would steer a terminal: such characters become escapes."""
+    """Return a text whose control characters are escaped, so that it cannot control a terminal."""
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:
-    """Give a header or a key as JSON can hold it."""
+    """Return a header or a key in a form that JSON has."""
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def short(body: Any, most: int = 500) -> str:
-    """Give a decoded body in one line, cut after `most` characters."""
+    """Return a decoded body in one line, cut after `most` characters."""
     try:
         text = json.dumps(body, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys that are no text, bodies that hold themselves
+    except (TypeError, ValueError, RecursionError):  # keys that are not text, bodies that contain themselves
         text = repr(body)
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def encoded(body: bytes) -> tuple[str, str]:
-    """Give a body as text, and how: as it is ("utf-8"), or in "base64"."""
+    """Return a body as text, and its encoding: "utf-8" or "base64"."""
     try:
         return body.decode(), "utf-8"
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def encoded(body: bytes) -> tuple[str, str]:
 
 
 def readable(body: bytes) -> tuple[str, str]:
-    """Give a body for people, and what it is shown as: JSON, text or base64."""
+    """Return a body for people, and its form: JSON, text or base64."""
     text, how = encoded(body)
     if how == "utf-8" and _is_json(text):
         return visible(indented(text), "\n"), "JSON"
@@ -93,7 +93,7 @@ def readable(body: bytes) -> tuple[str, str]:
 
 
 def indented(text: str) -> str:
-    """Indent valid JSON token by token: numbers, doubled names and their order stay as they were sent."""
+    """Indent valid JSON token by token: numbers, repeated names and their order stay as they were sent."""
     tokens = TOKEN.findall(text)
     parts: list[str] = []
     depth = 0

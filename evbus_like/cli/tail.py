@@ -1,4 +1,4 @@
-"""`evbus tail`: events of a service as they come, through a queue of one's own that takes nothing from anybody."""
+"""`evbus tail`: show the events of a service as they arrive, through a temporary queue of its own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from evbus_like.hub.profiles.sources import Sources
 
 NAME = "tail"
 PREFETCH = 100
-ANY_SIZE = 2**62  # an event that is too large for handlers is shown, too: nothing of ours makes it a dead letter
+ANY_SIZE = 2**62  # also show events that are too large for handlers
 
 
 async def run(hub: Any) -> int:
-    """Show events until a signal, or until --count came."""
+    """Show events until a signal, or until --count have arrived."""
     settings = hub.OPT.evbus_like
     if settings.count is not None and settings.count < 1:
         raise UsageError(f"--count must be greater than 0, not {settings.count}")
@@ -50,7 +50,7 @@ async def run(hub: Any) -> int:
     group = Group()
     group.start([_consumer(hub, source, options, since, view, group)])
     async with common.signals() as stopped:
-        say = asyncio.create_task(_say_when_receiving(group, source, options))
+        say = asyncio.create_task(_report_when_receiving(group, source, options))
         try:
             await view.done_or(stopped)
         finally:
@@ -63,7 +63,7 @@ async def run(hub: Any) -> int:
 
 
 def begin(text: str | None) -> Any:
-    """Read --since; raises UsageError."""
+    """Parse --since; raises UsageError."""
     if text is None or text in ("earliest", "latest"):
         return text
     if text.isdecimal():
@@ -82,13 +82,13 @@ def begin(text: str | None) -> Any:
 
 
 def one_source(sources: Sources, name: str) -> PluginSource:
-    """Give the source of a profile; raises UsageError for one in memory, or where several providers have it."""
+    """Return the source of a profile; raises UsageError for one in memory, or an ambiguous name."""
     found = sources.named(name)
     outside = [each for each in found if not each.name.startswith("internal:")]
     if not outside:
         raise UsageError(
-            f"{found[0].name} is in the memory of the program that puts its events: no other process can see them."
-            " Look at a profile of a broker, or read the queue in that program: `await hub.ingress.internal.get(...)`"
+            f"{found[0].name} is in the memory of another process, which no other can read. Use a profile of a broker,"
+            " or read the queue in that process: `await hub.ingress.internal.get(...)`"
         )
     if len(outside) > 1:
         raise UsageError(f"several providers have a profile {name!r}; say which: {', '.join(e.name for e in outside)}")
@@ -96,13 +96,13 @@ def one_source(sources: Sources, name: str) -> PluginSource:
 
 
 def service_of(source: PluginSource) -> str:
-    """Give the service by the exchange or topic that the profile names; raises UsageError where there is none."""
+    """Return the service of the exchange or topic that the profile names; raises UsageError if it names none."""
     data = source.ctx.acct
     topics = data.get("topics") or ()
     place = data.get("exchange") or (topics if isinstance(topics, str) else next(iter(topics), ""))
     if not place or place == "default":
         raise UsageError(
-            f"say whose events: --service SERVICE; the profile {source.name} names no exchange or topic, so its events"
+            f"name the service: --service SERVICE; the profile {source.name} names no exchange or topic, so its events"
             " come from SERVICE.events"
         )
     return str(place).removesuffix(".events")
@@ -130,15 +130,15 @@ def _consumer(
     )
 
 
-async def _say_when_receiving(group: Group, source: PluginSource, options: HandlerOptions) -> None:
+async def _report_when_receiving(group: Group, source: PluginSource, options: HandlerOptions) -> None:
     for consumer in group.consumers:
         await consumer.subscribed.wait()
     what = f"{options.source}: {', '.join(options.event_types)}"
-    print(f"evbus tail: receiving {what} from {source.name}; Ctrl-C ends", file=sys.stderr, flush=True)
+    print(f"evbus tail: receiving {what} from {source.name}; Ctrl-C stops", file=sys.stderr, flush=True)
 
 
 class View:
-    """Shows what comes, and counts it."""
+    """Shows events, and counts them."""
 
     def __init__(self, show: Callable[[ReceivedEvent], None], decode: Callable[[ReceivedEvent], Any], most: int | None):
         self._show = show
@@ -148,7 +148,7 @@ class View:
         self.gone: BrokenPipeError | None = None
 
     def decode(self, event: ReceivedEvent) -> Any:
-        """Give a body, or its bytes where it cannot be decoded: it is not ours to call it bad."""
+        """Return the decoded body, or the bytes if it cannot be decoded."""
         try:
             return self._decode(event)
         except Exception:
@@ -160,7 +160,7 @@ class View:
             return
         try:
             self._show(event)
-        except BrokenPipeError as error:  # whoever read our output has gone, as `| head` does
+        except BrokenPipeError as error:  # the reader of the output has exited, as in `| head`
             self.gone = error
             self._done.set()
             return
@@ -170,7 +170,7 @@ class View:
                 self._done.set()
 
     async def done_or(self, stopped: asyncio.Event) -> None:
-        """Wait until all that was asked for was shown, or until a signal."""
+        """Wait until --count events were shown, or until a signal."""
         tasks = [asyncio.create_task(each.wait()) for each in (self._done, stopped)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

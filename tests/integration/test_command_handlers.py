@@ -70,7 +70,7 @@ async def test_the_handlers_of_the_folder_run_until_a_signal(folder, running, nu
     assert "shipping.ship" in out
     assert "put 1, accepted 0" in out  # nothing matches default: the profile is a source alone
     assert "evt-orders-order_placed--shipping.ship" in err
-    assert f"{number.name}: handlers under way finish" in err
+    assert f"{number.name}: running handlers finish" in err
     assert "ack e1" in notes(folder)
 
 
@@ -130,7 +130,7 @@ async def test_a_handler_that_is_stuck_in_a_thread_does_not_keep_the_process(fol
     _, _, err = await ended(process)
 
     assert "a handler did not end within" in err
-    assert re.search("left while still at work: evbus_like .*stuck", err)
+    assert re.search("abandoned while still running: evbus_like .*stuck", err)
     assert "ack e1" not in notes(folder)
 
 
@@ -183,7 +183,7 @@ async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):
 
 async def test_without_credentials_events_stay_in_memory_and_it_is_said(folder, running):
     process = running(credentials=False)
-    await line_of(process, process.stderr, "no credentials file, so events come and go in memory alone")
+    await line_of(process, process.stderr, "no credentials file, so the only profile is internal:default")
     await line_of(process, process.stderr, "every handler receives")
     process.terminate()
     assert (await ended(process))[0] == 0
@@ -205,7 +205,7 @@ async def test_events_in_memory_that_nobody_has_handled_are_counted(folder, runn
     code, out, err = await ended(process)
 
     assert json.loads(out.splitlines()[-1])["unhandled_in_memory"] == 20
-    assert (code, "20 events in memory were not handled, and are gone" in err) == (1, True)
+    assert (code, "20 events in memory were not handled and are lost" in err) == (1, True)
 
 
 async def test_a_source_that_is_absent_is_waited_for_and_named(folder, running):
@@ -308,7 +308,7 @@ async def test_a_handler_is_called_and_what_it_put_is_shown(folder):
 async def test_a_handler_that_fails_gives_exit_code_one_and_its_traceback(folder):
     code, out, err = await evbus(folder, "call-handler", "shipping.lose", "--file", "/dev/stdin", credentials=False)
     assert (code, out) == (2, "")
-    assert "is no valid JSON" in err
+    assert "is not valid JSON" in err
     code, out, _ = await evbus(folder, "call-handler", "shipping.lose", "--body", '{"id": 3}', credentials=False)
     assert code == 1
     assert "failed: ValueError: order 3 is lost" in out
@@ -329,7 +329,7 @@ async def test_a_call_that_takes_too_long_is_ended_by_a_signal(folder, name):
     ("arguments", "said"),
     [
         (["shipping.sink"], "there is no handler 'shipping.sink'"),
-        (["shipping.ship", "--body", "{"], "--body is no valid JSON"),
+        (["shipping.ship", "--body", "{"], "--body is not valid JSON"),
         (["shipping.ship", "nowhere.json"], "nowhere.json cannot be read"),
         (["shipping.ship", "-", "--body", "1"], "give the body once"),
         (["shipping.ship", "--header", "x"], "write NAME=VALUE"),
@@ -393,8 +393,8 @@ async def test_tail_begins_where_it_is_told(folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["default"], "say whose events: --service SERVICE"),
-        (["out", "--service", "s"], "internal:out is in the memory of the program that puts its events"),
+        (["default"], "name the service: --service SERVICE"),
+        (["out", "--service", "s"], "internal:out is in the memory of another process"),
         (["nobody"], "unknown source profile 'nobody'"),
         (["default", "--service", "s", "--since", "tomorrow"], "--since 'tomorrow': write earliest"),
         (["default", "--service", "s", "--count", "0"], "--count must be greater than 0"),

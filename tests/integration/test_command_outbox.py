@@ -163,7 +163,7 @@ async def test_ls_says_which_destinations_have_no_profile_any_more(box, acct):
     rows = {row["destination"]: row["profile"] for row in document["destinations"]}
     assert code == 0
     assert rows == {HERE: "there", "jsonl:old": "gone"}
-    assert "its events stay until one has it again" in text
+    assert "its events are kept until one has it again" in text
 
 
 async def test_ls_still_lists_where_the_credentials_cannot_be_read_and_says_so(box, tmp_path):
@@ -173,7 +173,7 @@ async def test_ls_still_lists_where_the_credentials_cannot_be_read_and_says_so(b
 
     assert code == 1
     assert HERE in text
-    assert "nothing is said of profiles: credentials file" in err
+    assert "profiles are not shown: credentials file" in err
 
 
 async def test_reading_commands_work_beside_a_bus_and_changing_ones_name_its_pid(box, acct):
@@ -201,7 +201,7 @@ async def test_reading_commands_work_beside_a_bus_and_changing_ones_name_its_pid
     for code, _, err in refused:
         assert code == 2
         assert f"in use by process {os.getpid()}" in err
-        assert "stop that process, run this again" in err
+        assert "Stop that process, run this again" in err
     assert (len(pending(box)), numbers(box)) == (1, [1])
 
 
@@ -209,7 +209,7 @@ async def test_a_missing_file_is_one_plain_sentence_and_is_not_made(box, acct):
     for command in (["outbox", "ls"], ["dead", "ls"], ["outbox", "flush", "--acct-file", acct]):
         code, text, err = await evbus(box, *command)
         assert (code, err) == (0, "")
-        assert text == f"there is no outbox at {box}, so nothing waits and nothing was given up\n"
+        assert text == f"there is no outbox at {box}, so there are no waiting events and no dead letters\n"
         code, document = await evbus_json(box, *command)
         assert (code, document["exists"]) == (0, False)
     for command in (["show", 3], ["replay", 3], ["purge", 3, "--yes"]):
@@ -232,7 +232,7 @@ async def test_a_damaged_file_is_called_damaged_with_what_to_do_and_is_left_alon
 
     assert (code, out) == (2, "")
     assert f"the outbox {box} is damaged (" in err
-    assert "start the bus, which moves the file aside" in err
+    assert "Start the bus: it keeps the file under another name" in err
     assert box.read_bytes().startswith(garbage)
 
 
@@ -373,7 +373,7 @@ async def test_flush_leaves_events_for_memory_alone_for_they_would_be_lost_with_
     code, _, err = await evbus(box, "outbox", "flush", "--acct-file", acct)
 
     assert code == 1
-    assert "internal:default is left alone" in err
+    assert "internal:default is skipped" in err
     assert len(pending(box, "internal:default")) == 1
 
 
@@ -385,7 +385,7 @@ async def test_events_that_a_flush_gives_up_are_no_success(box, credentials, doi
     code, text, _ = await evbus(box, "outbox", "flush", "--acct-file", acct, PYTHONPATH=plugins)
 
     assert code == 1
-    assert "given up: 1; see evbus dead ls" in text
+    assert "dead-lettered: 1; see evbus dead ls" in text
     assert numbers(box) == [1]
 
 
@@ -482,7 +482,7 @@ async def test_ls_is_a_table_that_foreign_texts_cannot_spoil(box):
     assert "\\x1b[31mred" in text
     assert "[bold]x" in text
     assert "line one\\nline two" in text
-    assert "has no dead letters, or none that the filters let through" in nothing
+    assert "has no dead letters that match the filters" in nothing
 
 
 async def test_show_prints_everything(box):
@@ -634,7 +634,7 @@ async def test_what_to_take_must_be_said_clearly(box, what, which):
     code, _, err = await evbus(box, "dead", what, *which)
 
     assert code == 2
-    assert f"say which: `evbus dead {what} NUMBER ...`" in err
+    assert f"name dead letters: `evbus dead {what} NUMBER ...`" in err
     assert numbers(box) == [1]
 
 
@@ -698,7 +698,7 @@ async def test_a_group_without_an_action_shows_its_help(box):
         code, _, err = await evbus(box, group)
         _, text, _ = await evbus(box, group, "--help")
         assert code == 2
-        assert f"say what to do: {', '.join(words)}" in err
+        assert f"name an action: {', '.join(words)}" in err
         for word in words:
             assert f"  evbus {group} {word}" in err
             assert f"  evbus {group} {word}" in text
@@ -716,12 +716,12 @@ async def test_numbers_and_options_come_in_any_order(box):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["ls", "--older-than", "3x"], "--older-than: '3x' is no length of time; write 90s, 15m, 2h, 3d or 1w"),
+        (["ls", "--older-than", "3x"], "--older-than: '3x' is not a duration; write 90s, 15m, 2h, 3d or 1w"),
         (["ls", "--limit", "0"], "--limit must be 1 or more"),
-        (["show"], "say which one: `evbus dead show NUMBER`"),
-        (["show", "1", "2"], "say which one: `evbus dead show NUMBER`"),
+        (["show"], "name one dead letter: `evbus dead show NUMBER`"),
+        (["show", "1", "2"], "name one dead letter: `evbus dead show NUMBER`"),
         (["show", "one"], "'one' is not the number of a dead letter"),
-        (["show", "1", "--raw", "--json"], "--raw and --json do not go together"),
+        (["show", "1", "--raw", "--json"], "--raw and --json exclude each other"),
     ],
 )
 async def test_wrong_options_are_said_in_one_sentence(box, arguments, text):

@@ -65,7 +65,7 @@ async def test_services_are_served_until_a_signal(folder, running, credentials):
     code, out, err = await ended(process)
 
     assert code == 0, err
-    assert "SIGTERM: handlers and calls under way finish" in err
+    assert "SIGTERM: running handlers and calls finish" in err
     assert "answered" in out
 
 
@@ -193,7 +193,7 @@ async def test_handlers_of_answers_are_listed_beside_those_of_events(folder):
 async def test_who_calls_in_memory_from_the_shell_is_told_that_no_other_process_is_there(folder, credentials):
     code, out, err = await evbus(folder, "rpc", "world.hello", "--json", credentials=credentials)
     assert (code, json.loads(out)["kind"]) == (2, "UsageError")
-    assert "a service in memory can be called only by the program that serves it" in err
+    assert "a service in memory can only be called by its own process" in err
     assert "--acct-file FILE" in err
 
 
@@ -223,7 +223,7 @@ async def test_a_broker_that_is_not_there_is_named_at_the_deadline(folder):
     code, _, err = await evbus(folder, "rpc", "world.hello", "--timeout", "1")
     assert code == 1
     assert "RpcTimeout: world.hello was not called: amqp:default is not connected after 1 s" in err
-    assert "no request was sent; does the broker answer? `evbus check`" in err
+    assert "no request was sent; check the broker: `evbus check`" in err
     assert err.count("receives nothing, trying again") == 1
 
 

@@ -1,4 +1,4 @@
-"""`evbus dead`: the events that were given up."""
+"""`evbus dead`: list, show, replay and purge dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox, opened to change its dead letters."""
+"""Open the outbox to change its dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evbus_like.engine.outbox import Outbox
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[Outbox]:
-    """Open the outbox; raises OutboxLocked, with what to do, and StorageError."""
+    """Yield the open outbox; raises OutboxLocked that says what to do, and StorageError."""
     box = Outbox(path)
     with file.changing(path):
         recovered = await asyncio.to_thread(box.open)
@@ -27,6 +27,6 @@ async def opened(path: Path) -> AsyncIterator[Outbox]:
 
 
 def parts(numbers: Sequence[int], most: int) -> Iterator[Sequence[int]]:
-    """Yield the numbers, a transaction's at once."""
+    """Yield the numbers in parts of a size that suits a transaction."""
     for start in range(0, len(numbers), most):
         yield numbers[start : start + most]

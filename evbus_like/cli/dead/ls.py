@@ -1,4 +1,4 @@
-"""`evbus dead ls`: the events that were given up."""
+"""`evbus dead ls`: list the dead letters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from evbus_like.cli import console, file, shown
-from evbus_like.cli.dead import letter, which
+from evbus_like.cli.dead import dead_letter, which
 from evbus_like.engine.outbox import DeadLetter, inspect
 
 SHOWN = 100  # without --limit
@@ -14,7 +14,7 @@ COLUMNS = ("number", "given up", "destination", "profile", "routing key", "kind"
 
 
 async def run(hub: Any) -> int:
-    """Print the dead letters that the filters let through, without their bodies."""
+    """Print the dead letters that match the filters, without their bodies."""
     settings = hub.OPT.evbus_like
     path = file.path(hub)
     choice, most = which.wanted(settings), which.limit(settings) or SHOWN
@@ -23,15 +23,15 @@ async def run(hub: Any) -> int:
         found = await asyncio.to_thread(inspect.dead_letters, path, choice, most + 1) if there else []
     letters, more = found[:most], len(found) > most
     if settings.json:
-        listed = [letter.as_dict(each) for each in letters]
+        listed = [dead_letter.as_dict(each) for each in letters]
         console.document({"path": str(path), "exists": there, "more": more, "dead_letters": listed})
     elif not there:
         print(file.nothing(path))
     elif not letters:
-        print(f"the outbox {path} has no dead letters, or none that the filters let through")
+        print(f"the outbox {path} has no dead letters that match the filters")
     else:
         title = (
-            f"the oldest {most} dead letters, of more (--limit)" if more else shown.many(len(letters), "dead letter")
+            f"the oldest {most} dead letters; --limit shows more" if more else shown.many(len(letters), "dead letter")
         )
         console.table(title, COLUMNS, [_cells(each) for each in letters])
     return 0

@@ -1,4 +1,4 @@
-"""`evbus dead purge`: deletes events that were given up."""
+"""`evbus dead purge`: delete dead letters."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from evbus_like.cli import console, file, shown
 from evbus_like.cli.dead import change, which
 from evbus_like.cli.errors import UsageError
 
-AT_ONCE = 5000  # to a transaction
+AT_ONCE = 5000  # for each transaction
 
 
 async def run(hub: Any) -> int:
-    """Delete dead letters for good, once it was said that they may be; exit code 1 where one was not found."""
+    """Delete dead letters after a confirmation; return 1 if one was not found or the user declined."""
     settings = hub.OPT.evbus_like
     path = file.path(hub)
     found = which.found(settings, path, "purge")
     purged, refused = 0, False
     if found.numbers:
-        with file.changing(path):  # before anybody is asked in vain
+        with file.changing(path):  # fails before the question if the outbox is locked
             refused = not (settings.yes or _agreed(found))
         if not refused:
             async with change.opened(path) as box:
@@ -35,11 +35,11 @@ async def run(hub: Any) -> int:
 
 
 def _agreed(found: which.Found) -> bool:
-    """Ask on the terminal; raises UsageError where there is none."""
+    """Ask on the terminal; raises UsageError without one."""
     what = f"{shown.many(len(found.numbers), 'dead letter')} for good ({found.whose()})"
     if not sys.stdin.isatty():
-        raise UsageError(f"this would delete {what}, and there is no terminal to ask on: add --yes")
-    # asyncio would take the first Ctrl-C, and end only once a line is read
+        raise UsageError(f"there is no terminal to ask on; to delete {what}, add --yes")
+    # asyncio would handle the first Ctrl-C only after a line is read
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print(f"Delete {what}? [y/N] ", end="", file=sys.stderr, flush=True)

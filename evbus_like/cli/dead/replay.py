@@ -1,4 +1,4 @@
-"""`evbus dead replay`: lets events that were given up wait again, with their ids."""
+"""`evbus dead replay`: put dead letters back into the outbox, with the same ids."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from evbus_like.cli import console, file, shown
 from evbus_like.cli.dead import change, which
 from evbus_like.cli.outbox import flush
 
-AT_ONCE = 200  # to a transaction, which holds their bodies in memory
+AT_ONCE = 200  # for each transaction, which holds the bodies in memory
 
 
 async def run(hub: Any) -> int:
-    """Make dead letters pending, and send them where --send says so; exit code 1 where one was not found or is left."""
+    """Make dead letters pending, with --send also send them; return 1 if one was not found or not sent."""
     settings = hub.OPT.evbus_like
     path = file.path(hub)
     found = which.found(settings, path, "replay")
-    given = await flush.sendable(hub) if settings.send else None  # before anything is changed
+    given = await flush.sendable(hub) if settings.send else None  # fails before anything is changed
     replayed = await _replay(path, found.numbers)
     sent = None
     found.name_missing("replay")
@@ -38,7 +38,7 @@ async def run(hub: Any) -> int:
 
 
 async def _replay(path: Path, numbers: Sequence[int]) -> Counter[str]:
-    """Make dead letters pending and count them by destination; what an interruption leaves stays dead."""
+    """Make dead letters pending and count them by destination; after an interruption the rest stay dead letters."""
     replayed: Counter[str] = Counter()
     if numbers:
         async with change.opened(path) as box:
@@ -50,4 +50,4 @@ async def _replay(path: Path, numbers: Sequence[int]) -> Counter[str]:
 def _say(found: which.Found, count: int, sends: bool) -> None:
     print(f"replayed {shown.many(count, 'dead letter')}{': ' * bool(count)}{found.whose()}")
     if count and not sends:
-        print("the next start of the bus sends what was replayed, or now: evbus outbox flush --acct-file FILE")
+        print("the next start of the bus sends them; to send them now: evbus outbox flush --acct-file FILE")

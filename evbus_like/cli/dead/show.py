@@ -1,4 +1,4 @@
-"""`evbus dead show`: everything about one event that was given up."""
+"""`evbus dead show`: show everything about one dead letter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from evbus_like.cli import console, file
-from evbus_like.cli.dead import letter, which
+from evbus_like.cli.dead import dead_letter, which
 from evbus_like.cli.errors import NotFound, UsageError
 from evbus_like.engine.outbox import inspect
 
@@ -17,9 +17,9 @@ async def run(hub: Any) -> int:
     path = file.path(hub)
     given = which.numbers(settings)
     if len(given) != 1:
-        raise UsageError("say which one: `evbus dead show NUMBER`; `evbus dead ls` shows the numbers")
+        raise UsageError("name one dead letter: `evbus dead show NUMBER`; `evbus dead ls` lists the numbers")
     if settings.raw and settings.json:
-        raise UsageError("--raw and --json do not go together: --raw writes nothing but the body's bytes")
+        raise UsageError("--raw and --json exclude each other: --raw writes only the bytes of the body")
     number = given[0]
     with file.reading(path):
         there = file.there(path)
@@ -30,7 +30,7 @@ async def run(hub: Any) -> int:
         sys.stdout.buffer.write(found.event.body)
         sys.stdout.buffer.flush()
     elif settings.json:
-        console.document(letter.as_dict(found))
+        console.document(dead_letter.as_dict(found))
     else:
-        print(letter.as_text(found))
+        print(dead_letter.as_text(found))
     return 0

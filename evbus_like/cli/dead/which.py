@@ -1,4 +1,4 @@
-"""Which dead letters: those whose numbers are given, or all that the filters let through."""
+"""Which dead letters a command works on: given numbers, or all that match the filters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from evbus_like.engine.outbox import DeadFilter, DeadLetter, inspect
 
 FILTERS = ("destination", "profile", "routing_key", "reason", "older_than")
 PAGE = 1000  # dead letters read at once
-BEYOND = 2**63  # no number is
+BEYOND = 2**63  # all numbers are below
 
 
 def wanted(settings: Any) -> DeadFilter:
-    """Give the filter that the options say; raises UsageError."""
+    """Return the filter of the options; raises UsageError."""
     values = {name: settings[name] for name in FILTERS if settings[name] is not None}
     if "older_than" in values:
         try:
@@ -30,23 +30,23 @@ def wanted(settings: Any) -> DeadFilter:
 
 
 def limit(settings: Any) -> int | None:
-    """Give how many at most, or None; raises UsageError."""
+    """Return the largest number of dead letters, or None; raises UsageError."""
     if settings.limit is not None and int(settings.limit) < 1:
         raise UsageError(f"--limit must be 1 or more, not {settings.limit}")
     return None if settings.limit is None else int(settings.limit)
 
 
 def numbers(settings: Any) -> list[int]:
-    """Give the numbers of the command line; raises UsageError."""
+    """Return the numbers of the command line; raises UsageError."""
     for text in settings.numbers:
         if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"{text!r} is not the number of a dead letter; `evbus dead ls` shows them")
+            raise UsageError(f"{text!r} is not the number of a dead letter; `evbus dead ls` lists them")
     return sorted({int(text) for text in settings.numbers})
 
 
 @dataclass
 class Found:
-    """Numbers of dead letters that are there, how many each destination has of them, and numbers that are not there."""
+    """Existing dead letters by number, their count for each destination, and numbers that do not exist."""
 
     numbers: list[int] = field(default_factory=list)
     destinations: Counter[str] = field(default_factory=Counter)
@@ -58,24 +58,24 @@ class Found:
         self.destinations[letter.destination] += 1
 
     def whose(self) -> str:
-        """Say whose they are: "amqp:orders 2, kafka:audit 1"."""
+        """Return the counts: "amqp:orders 2, kafka:audit 1"."""
         return ", ".join(f"{shown.visible(name)} {count}" for name, count in sorted(self.destinations.items()))
 
     def name_missing(self, what: str) -> None:
-        """Say on stderr which numbers are not there."""
+        """Print on stderr which numbers do not exist."""
         if self.missing:
             named = ", ".join(map(str, self.missing))
             print(f"evbus dead {what}: there is no dead letter {named}", file=sys.stderr)
 
 
 def found(settings: Any, path: Path, what: str) -> Found:
-    """Look for what `replay` or `purge` is asked to take; raises UsageError and StorageError."""
+    """Find the dead letters that `replay` or `purge` works on; raises UsageError and StorageError."""
     given = numbers(settings)
     filtered = any(settings[name] is not None for name in (*FILTERS, "limit"))
     if bool(given) == bool(settings.all) or (given and filtered):
         raise UsageError(
-            f"say which: `evbus dead {what} NUMBER ...`, or `evbus dead {what} --all` with filters such as"
-            " --destination, which `evbus dead ls` takes, too"
+            f"name dead letters: `evbus dead {what} NUMBER ...`, or `evbus dead {what} --all` with filters such as"
+            " --destination; `evbus dead ls` has the same filters"
         )
     result = Found()
     choice, most = wanted(settings), limit(settings)

@@ -1,4 +1,4 @@
-"""`evbus outbox`: what waits on the disk."""
+"""`evbus outbox`: list or send the events in the outbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evbus outbox flush`: sends what waits, and ends."""
+"""`evbus outbox flush`: send the events in the outbox, and exit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.outbox.inspect import Summary, summarize
 from evbus_like.hub.profiles import plan
 
-IN_MEMORY = "internal"  # what is sent there ends with this process, and nobody will have read it
+IN_MEMORY = "internal"  # events sent there would be lost with this process
 
 
 async def run(hub: Any) -> int:
-    """Send what waits; exit code 0 if all was delivered."""
+    """Send the waiting events; return 0 if all were delivered."""
     settings = hub.OPT.evbus_like
     path = file.path(hub)
     if not file.there(path):
@@ -38,23 +38,23 @@ async def run(hub: Any) -> int:
 
 
 async def sendable(hub: Any) -> Mapping[str, Any]:
-    """Give the profiles of the credentials file, without those in memory; raises CredentialsError and ProfileError."""
+    """Return the profiles of the credentials file but those in memory; raises CredentialsError and ProfileError."""
     given = await common.contexts(hub)
     kept = {item.provider: item.name for item in plan.plan(hub, given) if item.plugin == IN_MEMORY}
     for name in kept.values():
-        print(f"evbus: {name} is left alone: its queue is in the memory of the program that reads it", file=sys.stderr)
+        print(f"evbus: {name} is skipped: its queue is in the memory of another process", file=sys.stderr)
     sent = {provider: its for provider, its in given.items() if provider not in kept}
     plan.entries(hub, sent, hub.evbus.RUNTIME.reporter)
     return sent
 
 
 class Flushed:
-    """How it went."""
+    """The result of a flush."""
 
     def __init__(self, account: Account, summary: Summary, number: int | None) -> None:
         self.account = account
         self.summary = summary
-        self.number = number  # of the signal that ended it
+        self.number = number  # of the signal that stopped it
 
     @property
     def code(self) -> int:
@@ -64,27 +64,25 @@ class Flushed:
         return 0 if self.account.complete and not self.summary.waiting else 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data, for JSON."""
+        """Return plain data, for JSON."""
         summary = self.summary
         base = {"path": str(summary.path), "exists": True, "left": summary.waiting, "dead": summary.dead}
         return {**base, "account": self.account.as_dict()}
 
     def show(self) -> None:
-        """Print the account, and what is left."""
+        """Print the account and what remains."""
         console.account_table(f"{shown.many(self.account.delivered, 'event')} sent", self.account)
         left = ", ".join(f"{count} for {name}" for name, count in self.summary.waiting.items())
         print(f"left in the outbox {self.summary.path}: {left or 'nothing'}")
         if self.account.dead_lettered:
-            print(
-                f"given up: {self.account.dead_lettered}; see evbus dead ls, or where the profile's dead_letter leads"
-            )
+            print(f"dead-lettered: {self.account.dead_lettered}; see evbus dead ls, or the profile's dead_letter")
         if self.number is not None:
             print(f"evbus: ended by {signal.Signals(self.number).name}", file=sys.stderr)
 
 
 async def flush(hub: Any, path: Path, given: Mapping[str, Any]) -> Flushed:
-    """Run a bus on the outbox until nothing waits, or nothing goes any more."""
-    os.environ["EVBUS_OUTBOX"] = str(path)  # also where the profiles alone would not ask for one
+    """Run a bus on the outbox until it is empty, or nothing was sent for --timeout seconds."""
+    os.environ["EVBUS_OUTBOX"] = str(path)  # profiles without outbox: always would not open it
     timeout = float(hub.OPT.evbus_like.timeout)
 
     def so_far() -> str:
@@ -101,7 +99,7 @@ async def flush(hub: Any, path: Path, given: Mapping[str, Any]) -> Flushed:
 
 
 async def _until_done(hub: Any, timeout: float, stopped: asyncio.Event, progress: Any, so_far: Any) -> None:
-    """Wait while events go; a destination that refuses is not waited for."""
+    """Wait while events are sent; do not wait for a destination that refuses."""
     now = asyncio.get_running_loop().time
     settled, since = -1, now()
     while not stopped.is_set() and now() - since < timeout:

@@ -1,4 +1,4 @@
-"""`evbus outbox ls`: where the outbox is, who has it, and what waits for each destination."""
+"""`evbus outbox ls`: show the outbox, the process that has it open, and the events for each destination."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GONE = "gone"
 
 
 async def run(hub: Any) -> int:
-    """Print the overview; exit code 1 where the credentials that were named cannot be read."""
+    """Print the overview; return 1 if the named credentials cannot be read."""
     settings = hub.OPT.evbus_like
     path = file.path(hub)
     with file.reading(path):
@@ -29,7 +29,7 @@ async def run(hub: Any) -> int:
         try:
             known = {item.name: item for item in plan.plan(hub, await common.contexts(hub))}
         except EvbusError as error:
-            print(f"evbus outbox ls: nothing is said of profiles: {redact(str(error))}", file=sys.stderr)
+            print(f"evbus outbox ls: profiles are not shown: {redact(str(error))}", file=sys.stderr)
             code = 1
     rows = [{**asdict(share), "profile": _profile(known, share.destination)} for share in summary.shares]
     if settings.json:
@@ -42,7 +42,7 @@ async def run(hub: Any) -> int:
 
 
 def _profile(known: dict[str, plan.Planned] | None, name: str) -> str | None:
-    """Say what has become of a destination's profile: None where nobody knows."""
+    """Return the state of a destination's profile: there, gone or wrong; None if unknown."""
     if known is None:
         return None
     item = known.get(name)
@@ -67,18 +67,16 @@ def _print(summary: Summary, rows: list[dict[str, Any]], with_profiles: bool) ->
     pid = summary.holder
     print(f"outbox:  {summary.path}")
     print(f"size:    {shown.size(summary.file_bytes)}")
-    print(
-        f"open in: {'no process' if pid is None else f'process {pid}' if pid else 'a process that did not say which'}"
-    )
+    print(f"open in: {'no process' if pid is None else f'process {pid}' if pid else 'an unknown process'}")
     if not rows:
-        print("nothing waits, and there are no dead letters")
+        print("no waiting events, no dead letters")
         return
     columns = ["destination", "waiting", "size", "oldest", "given up"] + ["profile"] * with_profiles
     cells = [_cells(row) + [row["profile"]] * with_profiles for row in rows]
     waiting = sum(summary.waiting.values())
     console.table(f"{waiting} to be delivered, {summary.dead} given up (evbus dead ls)", columns, cells)
     if any(row["profile"] == GONE and row["waiting"] for row in rows):
-        print("gone: no profile has that name; its events stay until one has it again")
+        print("gone: no profile has that name; its events are kept until one has it again")
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

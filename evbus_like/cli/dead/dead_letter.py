@@ -1,4 +1,4 @@
-"""One dead letter, for people and for machines."""
+"""A dead letter as text and as plain data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evbus_like.engine.outbox import DeadLetter
 
 
 def as_dict(letter: DeadLetter) -> dict[str, Any]:
-    """Give plain data, for JSON; with the body if it was read. Times are seconds since 1970."""
+    """Return plain data for JSON, with the body if it was read. Times are in seconds since 1970."""
     event = letter.event
     data = {
         "number": letter.number,
@@ -34,7 +34,7 @@ def as_dict(letter: DeadLetter) -> dict[str, Any]:
 
 
 def as_text(letter: DeadLetter) -> str:
-    """Give everything, a line each, and the body below."""
+    """Return a line for each fact, and the body below."""
     event = letter.event
     failed = letter.first_failed
     lines = {
@@ -44,7 +44,7 @@ def as_text(letter: DeadLetter) -> str:
         "kind": letter.kind,
         "attempts": letter.attempts,
         "put": shown.moment(event.timestamp),
-        "first failed": "not noted" if failed is None else shown.moment(failed),
+        "first failed": "unknown" if failed is None else shown.moment(failed),
         "given up": shown.moment(letter.died),
         "id": event.id,
         "profile": event.profile,
