@@ -75,13 +75,23 @@ async def main() -> None:
 def queue_of(event: Event) -> Callable[[], Any]:
     """Put into a queue and take out again."""
     queue: Queue[Event] = Queue(100)
-    return lambda: (queue.put_nowait(event), queue.items.clear())
+
+    def part() -> None:
+        queue.put_nowait(event)
+        queue.items.clear()
+
+    return part
 
 
 def mailbox_of(event: Event) -> Callable[[], Any]:
     """Read from a mailbox."""
     mailbox = Mailbox(100)
-    return lambda: (mailbox.items.append(event), mailbox.get_nowait())
+
+    def part() -> None:
+        mailbox.items.append(event)
+        mailbox.get_nowait()
+
+    return part
 
 
 def encoding(event: Event) -> Callable[[], Any]:

@@ -4,7 +4,7 @@ import asyncio
 import pop.hub
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start({"internal": {"default": {}}}))

@@ -9,7 +9,7 @@ import pop.hub
 FILE = Path(__file__).with_name("02_credentials.yml")
 
 
-async def main():
+async def main() -> None:
     os.chmod(FILE, 0o600)  # a credentials file is its owner's alone; others' eyes are warned about
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")

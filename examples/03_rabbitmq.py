@@ -21,7 +21,7 @@ PROFILES = {
 }
 
 
-async def main():
+async def main() -> None:
     # Somebody has to want the event: an unroutable one is an error, not a success.
     async with await aio_pika.connect(URL, timeout=10) as connection:
         channel = await connection.channel()

@@ -22,7 +22,7 @@ PROFILES = {
 }
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))

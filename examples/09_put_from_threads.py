@@ -10,19 +10,19 @@ hub.pop.sub.add(dyne_name="evbus")
 hub.evbus.broker.put_nowait(routing_key="work", body="before any loop")
 
 
-def thread(name):
+def thread(name: str) -> None:
     """Put without an event loop: put_nowait never waits."""
     for number in range(100):
         hub.evbus.broker.put_nowait(routing_key="work", body=f"{name} {number}")
 
 
-def thread_with_a_loop():
+def thread_with_a_loop() -> None:
     """Put from an event loop that is not the bus's; it returns when the bus has accepted the event."""
     receipt = asyncio.run(hub.evbus.broker.put(routing_key="work", body="another loop"))
     print("accepted for", receipt.destinations)
 
 
-async def main():
+async def main() -> None:
     listener = asyncio.create_task(hub.evbus.init.start({"internal": {"default": {}}}))
     await hub.evbus.init.join()
     threads = [threading.Thread(target=thread, args=(name,)) for name in ("a", "b")]

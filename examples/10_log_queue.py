@@ -5,7 +5,7 @@ import asyncio
 import pop.hub
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     hub.pop.config.load(["evbus_like"], cli="evbus_like", parse_cli=False, logs=False)

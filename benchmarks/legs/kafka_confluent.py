@@ -6,6 +6,8 @@ and `callback` says whether a function of ours hears of each confirm.
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from confluent_kafka import Producer
 from measure import BURST, Clock, bodies, config
@@ -24,7 +26,7 @@ def main() -> None:
         nonlocal confirmed
         confirmed += error is None
 
-    more = {"on_delivery": heard} if asked.get("callback") else {}
+    more: dict[str, Any] = {"on_delivery": heard} if asked.get("callback") else {}
     if asked.get("headers", True):
         more["headers"] = HEADERS
     producer = Producer(

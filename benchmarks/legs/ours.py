@@ -12,7 +12,7 @@ from typing import Any
 import pop.hub
 from measure import BURST
 
-from evbus_like.engine.errors import QueueFull
+from evbus_like.errors import QueueFull
 
 
 @asynccontextmanager

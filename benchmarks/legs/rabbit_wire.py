@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from measure import Clock, bodies, config
-from pamqp import commands, frame, header
+from pamqp import commands, exceptions, frame, header
 from pamqp.body import ContentBody
 from pamqp.heartbeat import Heartbeat
 
@@ -85,7 +85,7 @@ class Wire:
         while True:
             try:
                 used, _, answer = frame.unmarshal(self.received)
-            except (frame.exceptions.UnmarshalingException, ValueError, struct.error):
+            except (exceptions.UnmarshalingException, ValueError, struct.error):
                 used, answer = 0, None
             if not used or answer is None:
                 more = self.socket.recv(65536)

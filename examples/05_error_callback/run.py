@@ -8,7 +8,7 @@ import pop.hub
 PROFILES = {"internal": {"orders": {"max_event_bytes": 50}, "failed": {}}}
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     hub.pop.sub.add(dyne_name="shop")

@@ -12,7 +12,7 @@ import pop.hub
 from evbus_like.errors import ProfileError
 
 
-async def send(path):
+async def send(path: str) -> None:
     """Put three events, each of which goes to both plugins."""
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
@@ -25,7 +25,7 @@ async def send(path):
     await listener
 
 
-async def misspelt():
+async def misspelt() -> None:
     """Start with a wrong option: the profile is refused, and the right option named."""
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")

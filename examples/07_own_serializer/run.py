@@ -8,7 +8,7 @@ import pop.hub
 from evbus_like.errors import SerializeError
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     contexts = {"internal": [{"default": {"routing_key": "json"}}, {"d*": {"routing_key": "csv", "serializer": "csv"}}]}

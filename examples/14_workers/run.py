@@ -1,7 +1,9 @@
-"""Two workers on RabbitMQ, each a process with `evbus run`: they share pages, both hear prices, and one is killed.
+"""Two workers on RabbitMQ, each a process with `evbus run`: they share pages, both get prices, and one is killed.
 
 The broker: EVBUS_TEST_AMQP_URL, or localhost where that is not set.
 """
+
+from __future__ import annotations
 
 import asyncio
 import json
@@ -18,9 +20,9 @@ PROFILES = {"amqp": {"default": {"connection": {"url": URL}}}}
 
 
 class Worker:
-    """A process with `evbus run`. What its handlers print goes to stderr, its own life as JSON lines to stdout."""
+    """A process with `evbus run --json`: its handlers print to stderr, the command writes JSON lines to stdout."""
 
-    async def start(self, name, credentials):
+    async def start(self, name: str, credentials: Path) -> Worker:
         self.process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("evbus"),
             *("run", "--json", "--acct-file", credentials),
@@ -29,17 +31,20 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.printed = self.process.stderr
         async for line in self.process.stdout:
             if json.loads(line)["event"] == "receiving":
                 return self
-        raise SystemExit(f"{name} did not start: {(await self.process.stderr.read()).decode()}")
+        raise SystemExit(f"{name} did not start: {(await self.printed.read()).decode()}")
 
-    async def said(self):
-        """Give the next line that a handler prints."""
-        return (await self.process.stderr.readline()).decode().strip()
+    async def line(self) -> str:
+        """Return the next line that a handler prints."""
+        return (await self.printed.readline()).decode().strip()
 
 
-async def main(credentials):
+async def main(credentials: Path) -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))
@@ -47,17 +52,17 @@ async def main(credentials):
     workers = [await Worker().start(name, credentials) for name in ("ann", "ben")]
 
     await hub.evbus.broker.dispatch("editor", "prices", {"page": 2})
-    print(*[await worker.said() for worker in workers], sep="\n")
+    print(*[await worker.line() for worker in workers], sep="\n")
 
-    # Of two pages each worker gets one. The first page's worker never ends with it, and is killed.
+    # Each worker gets one of two pages. The handler of the first page never returns, so its worker is killed.
     for number in (1, 2):
         await hub.evbus.broker.dispatch("editor", "page", {"number": number})
-    said = [await worker.said() for worker in workers]
-    print(*sorted(said, key=lambda line: line[-1]), sep="\n")
-    stuck, other = sorted(workers, key=lambda worker: "page 1" not in said[workers.index(worker)])
+    lines = [await worker.line() for worker in workers]
+    print(*sorted(lines, key=lambda line: line[-1]), sep="\n")
+    stuck, other = sorted(workers, key=lambda worker: "page 1" not in lines[workers.index(worker)])
     stuck.process.kill()
     await stuck.process.wait()
-    print(await other.said())
+    print(await other.line())
 
     other.process.terminate()
     print("the other one stopped with", await other.process.wait())
@@ -65,7 +70,7 @@ async def main(credentials):
     await listener
 
 
-async def within(seconds, credentials):
+async def within(seconds: float, credentials: Path) -> None:
     async with asyncio.timeout(seconds):
         await main(credentials)
 

@@ -6,6 +6,7 @@ The broker: EVBUS_TEST_KAFKA (host:port), or localhost:9092 where that is not se
 import asyncio
 import os
 import uuid
+from typing import Any
 
 import pop.hub
 
@@ -16,12 +17,12 @@ TOPIC = f"evbus-example-{uuid.uuid4().hex[:8]}"  # without it, the topic is bank
 PROFILES = {"kafka": {"default": {"connection": {"bootstrap_servers": BOOTSTRAP}, "topics": [TOPIC]}}}
 
 
-async def pay(hub, account, amount):
+async def pay(hub: Any, account: str, amount: int) -> None:
     body = {"account": account, "amount": amount}
     await hub.evbus.broker.dispatch("bank", "paid", body, key=account, confirm="delivered", timeout=30)
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))

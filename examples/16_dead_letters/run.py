@@ -16,7 +16,7 @@ PROFILES = {"amqp": {"default": {"connection": {"url": URL}}}}
 QUEUE = "evt-shop-sold--charging.charge"
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))

@@ -23,7 +23,7 @@ URL = os.environ.get("EVBUS_TEST_AMQP_URL", "amqp://guest:guest@localhost/")
 PROFILES = {"amqp": {"default": {"connection": URL}}}
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))
@@ -43,6 +43,7 @@ async def main():
             except UnknownService as error:
                 print(error)
 
+            assert server.stdout is not None
             while b'"receiving"' not in await server.stdout.readline():
                 pass
             answer = await hub.rpc.far_world.hello("ann", timeout=20)

@@ -7,7 +7,7 @@ import pop.hub
 from evbus_like.errors import Refused
 
 
-async def main():
+async def main() -> None:
     hub = pop.hub.Hub()
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start({"internal": {"default": None}}))
