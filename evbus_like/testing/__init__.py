@@ -1,7 +1,7 @@
-"""Testing aids that ship with the package: for an application's own tests, and for authors of plugins.
+"""Test kit for applications and for authors of plugins.
 
-`running` (a bus) and `handling` (a bus with the application's handlers and services) need nothing but the package.
-`fixtures`, which has the same as pytest fixtures, and `conformance` need pytest and pytest-asyncio.
+`running` (a bus) and `handling` (a bus with the application's handlers and services) need only the package. The
+pytest fixtures in `fixtures`, and `conformance`, need pytest and pytest-asyncio.
 """
 
 import importlib.util

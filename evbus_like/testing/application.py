@@ -1,4 +1,4 @@
-"""An application's handlers and services, run on a bus in memory."""
+"""Run an application's handlers and services on a bus in memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from evbus_like.testing.running import new_hub
 async def handling(
     hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
 ) -> AsyncIterator[Bus]:
-    """Run a bus in memory with the handlers and services that pop finds, and stop it at the end.
+    """Start a bus in memory with the handlers and services that pop finds; yield it, and stop it at the end.
 
-    Every event profile, every source of a handler and every service is in memory, whatever they are called. `only` and
-    `skip` are patterns of "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises
-    HandlerError that names every handler and service that cannot be used, or that there is none.
+    Every event profile, source and service is in memory, whatever its name. `only` and `skip` are patterns of
+    "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises HandlerError that names
+    every invalid handler and service, or if there are none.
 
     .. code-block:: python
 
@@ -55,7 +55,7 @@ async def handling(
 
 
 def _nothing(hub: Any, only: Any, skip: Any) -> str:
-    """Say why there is nothing to run."""
+    """Return a sentence that says why there is nothing to run."""
     known = [".".join(each) for each in (*handlers.names(hub), *responses.names(hub), *services.names(hub))]
     if known:
         return f"only={only!r}, skip={skip!r} leave no handler and no service; there are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""A bus in memory with an application's handlers and services, for the application's own tests."""
+"""The bus of a test: events are put and looked at, handlers and methods are called."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from evbus_like.hub.call_method import Reply
 from evbus_like.hub.recorder import Sent
 
 T = TypeVar("T")
-TIMEOUT = 10.0  # seconds that a wait may take, unless another number is given
-FORGOTTEN = 10_000  # outcomes of one handler that nobody asked for; older ones go
+TIMEOUT = 10.0  # seconds; the default of every wait
+KEPT = 10_000  # outcomes of one handler that no test has asked for; older ones are dropped
 
 
 class Bus:
-    """What a test sees of the bus: `hub`, what was put (`sent`), and what came of every call of a handler."""
+    """The bus of a test: `hub`, the events that were put (`sent`), and the outcome of every call of a handler."""
 
     def __init__(self, hub: Any, chosen: list[Handler], of_answers: list[Marked], served: Mapping[str, Any]) -> None:
         self.hub = hub
@@ -33,19 +33,19 @@ class Bus:
         self._of_answers = of_answers
         self._chosen = [*chosen, *(each.handler for each in of_answers)]
         self._served = served
-        self._tap = recorder.Recorder(hub)
-        self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=FORGOTTEN) for each in self._chosen}
-        self._news = asyncio.Event()
+        self._recorder = recorder.Recorder(hub)
+        self._outcomes: dict[str, deque[Outcome]] = {name_of(each): deque(maxlen=KEPT) for each in self._chosen}
+        self._changed = asyncio.Event()
         self._group = Group()
         self._serving = Group()
-        self._made_up: list[Group] = []
+        self._stubs: list[Group] = []
 
-    # ---- what the test does
+    # ---- actions
 
     async def dispatch(
         self, service: str, event_type: str, body: Any = None, profile: str = "default", **more: Any
     ) -> Receipt:
-        """Put an event of a service, as that service would; `more` goes to `dispatch`."""
+        """Put an event of a service, as that service does; `more` goes to `dispatch`."""
         receipt: Receipt = await self.hub.evbus.broker.dispatch(service, event_type, body, profile, **more)
         return receipt
 
@@ -57,15 +57,15 @@ class Bus:
         routing_key: str | None = None,
         **more: Any,
     ) -> Outcome:
-        """Call one handler by itself, and raise what it raised; gives the event, the verdict, and what it put.
+        """Call one handler directly, raise what it raises, and return the outcome: event, disposition, what it put.
 
-        `handler` is the function on the hub, or "service.name". It need not be among those that run. The body goes
-        through JSON, as on its way through a broker; bytes stay as they are. `more` are other fields of the event: id,
-        service, attempt, redelivered, timestamp, content_type. Raises HandlerError where there is no such handler.
+        `handler` is the function on the hub, or "service.name"; it need not be among the running ones. The body is
+        converted to JSON and back, as by a broker; bytes stay unchanged. `more` are other fields of the event: id,
+        service, attempt, redelivered, timestamp, content_type. Raises HandlerError for an unknown handler.
         """
         found = call_handler.named(self.hub, handler, routing_key)
         event = call_handler.event_for(self.hub, found, body, headers, routing_key, **more)
-        outcome = await call_handler.call(self.hub, call_handler.in_memory(found), event, self._tap)
+        outcome = await call_handler.call(self.hub, call_handler.in_memory(found), event, self._recorder)
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -73,41 +73,41 @@ class Bus:
     async def request(
         self, method: Any, /, *args: Any, _headers: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Reply:
-        """Call one method of a service by itself, and raise what it raised; gives its `result` and what it put, `sent`.
+        """Call one method of a service directly, raise what it raises, and return its `result` and what it `sent`.
 
-        `method` is the function on the hub, or "service.method". It need not be among those that run. Arguments and
-        result go through JSON, as on their way through a broker. Where the method hands the request on, `transfer` says
-        where to, and nothing is called there. `_headers` are those of the request. Raises HandlerError where there is
-        no such method, and RpcErrors: IncorrectSignature, UnserializableValue.
+        `method` is the function on the hub, or "service.method"; it need not be among the running ones. Arguments and
+        result are converted to JSON and back, as by a broker. If the method transfers the request, `transfer` says
+        where to, and nothing is called there. `_headers` are those of the request. Raises HandlerError for an unknown
+        method, and RpcErrors: IncorrectSignature, UnserializableValue.
         """
         found = call_method.named(self.hub, method)
-        return await call_method.request(self.hub, found, args, kwargs, _headers or {}, self._tap)
+        return await call_method.request(self.hub, found, args, kwargs, _headers or {}, self._recorder)
 
     async def serve(self, service: str, /, **methods: Callable[..., Any]) -> None:
-        """Serve a service that the test makes up, for what the application calls elsewhere, until the test ends.
+        """Serve a stub of a service that the application calls, until the test ends.
 
-        The functions take the method's arguments, and no hub; sync or async. Raises HandlerError where the application
-        serves it here itself.
+        The functions, sync or async, take the method's arguments without a hub. Raises HandlerError if the application
+        serves it itself.
         """
         if service in self._served:
-            raise HandlerError(f"the application serves {service!r} itself: leave it out, skip={service!r}")
-        self._made_up.append(await call_method.serve(self.hub, service, methods, TIMEOUT))
+            raise HandlerError(f"the application serves {service!r} itself; leave it out with skip={service!r}")
+        self._stubs.append(await call_method.serve(self.hub, service, methods, TIMEOUT))
 
     def clear(self) -> None:
-        """Forget what was put and handled so far."""
-        self._tap.clear()
+        """Forget the events that were put and handled so far."""
+        self._recorder.clear()
         for outcomes in self._outcomes.values():
             outcomes.clear()
 
-    # ---- what the test looks at
+    # ---- observations
 
     @property
     def sent(self) -> list[Sent]:
-        """All events that were put, to whatever profile, by the application, its handlers and the test, in order."""
-        return self._tap.sent
+        """All events that the application, its handlers and the test put, to any profile, in order."""
+        return self._recorder.sent
 
     def find(self, routing_key: str = "#", service: str | None = None, profile: str | None = None) -> list[Sent]:
-        """Give those that were put with a routing key, or a pattern of words between dots, a service and a profile."""
+        """Return the events put with a routing key, or a pattern of words between dots, a service and a profile."""
         return list(recorder.filtered(self.sent, routing_key, service, profile))
 
     async def was_put(
@@ -118,7 +118,7 @@ class Bus:
         count: int = 1,
         timeout: float = TIMEOUT,
     ) -> list[Sent]:
-        """Wait until `count` such events were put, from the beginning or the last `clear`, and give them.
+        """Wait until `count` such events were put since the start or the last `clear`, and return them.
 
         Raises NotSeen after `timeout` seconds.
         """
@@ -131,46 +131,47 @@ class Bus:
             wanted = {"routing_key": routing_key, "service": service, "profile": profile}
             shows = ", ".join(f"{name}={value!r}" for name, value in wanted.items() if value not in (None, "#"))
             put = ", ".join(f"{each.service}.{each.routing_key}".strip(".") for each in self.sent[-20:])
-            return f"{count} events put with {shows or 'any routing key'}; what was put: {put or 'nothing'}"
+            return f"{count} events put with {shows or 'any routing key'}; events that were put: {put or 'none'}"
 
-        return await self._until(enough, self._tap.changed, nothing, timeout)
+        return await self._until(enough, self._recorder.changed, nothing, timeout)
 
     async def outcome(self, handler: Any, timeout: float = TIMEOUT) -> Outcome:
-        """Give what came of the next call of a handler, one after another from the first; none raises.
+        """Return the outcome of the next call of a handler, in order from the first one; does not raise its error.
 
-        Calls that ended before are given, too. Raises NotSeen after `timeout` seconds, HandlerError for an unknown one.
+        Also returns calls that ended before. Raises NotSeen after `timeout` seconds, HandlerError for an unknown
+        handler.
         """
         name = self._running(handler)
         outcomes = self._outcomes[name]
 
-        async def news() -> None:
-            self._news.clear()
-            await self._news.wait()
+        async def changed() -> None:
+            self._changed.clear()
+            await self._changed.wait()
 
         return await self._until(
-            lambda: outcomes.popleft() if outcomes else None, news, lambda: self._not_handled(name), timeout
+            lambda: outcomes.popleft() if outcomes else None, changed, lambda: self._why_not_handled(name), timeout
         )
 
     async def handled(self, handler: Any, timeout: float = TIMEOUT) -> ReceivedEvent:
-        """Wait until a handler has run, give its event, and raise what it raised; otherwise as `outcome`."""
+        """Wait for the next call of a handler, return its event, and raise what it raised; otherwise as `outcome`."""
         outcome = await self.outcome(handler, timeout)
         if outcome.error is not None:
             raise outcome.error
         return outcome.event
 
-    # ---- inside
+    # ---- internals
 
     async def _until(
         self,
         look: Callable[[], T | None],
-        news: Callable[[], Awaitable[None]],
+        changed: Callable[[], Awaitable[None]],
         missing: Callable[[], str],
         timeout: float,
     ) -> T:
         try:
             async with asyncio.timeout(timeout):
                 while (found := look()) is None:
-                    await news()
+                    await changed()
                 return found
         except TimeoutError:
             raise NotSeen(f"not seen within {timeout:g} s: {missing()}") from None
@@ -178,11 +179,11 @@ class Bus:
     def _running(self, handler: Any) -> str:
         name = name_of(call_handler.named(self.hub, handler))
         if name not in self._outcomes:
-            raise HandlerError(f"{name} does not run here: only {', '.join(self._outcomes)} runs")
+            raise HandlerError(f"{name} does not run in this test; running: {', '.join(self._outcomes)}")
         return name
 
-    def _not_handled(self, name: str) -> str:
-        """Say why a handler may not have run."""
+    def _why_not_handled(self, name: str) -> str:
+        """Return a sentence that says why a handler may not have run."""
         facts = [each for each in self._group.status().values() if each["handler"] == name]
         busy = sum(each.busy for each in self._group.consumers if name_of(each.invoker.handler) == name)
         wants = {
@@ -192,17 +193,17 @@ class Bus:
         }
         received = sum(each["received"] for each in facts)
         put = ", ".join(f"{each.service}.{each.routing_key}" for each in self.sent[-20:] if each.service)
-        doing = "it is still at work" if busy else f"it received {received} events, and its outcomes were given before"
+        doing = "it still runs" if busy else f"it received {received} events, whose outcomes were returned before"
         if not received:
             doing = f"it wants events of {'; '.join(wants)}; events of services that were put: {put or 'none'}"
         return f"a call of {name}; {doing}"
 
     def _note(self, outcome: Outcome) -> None:
         self._outcomes[outcome.handler].append(outcome)
-        self._news.set()
+        self._changed.set()
 
     async def start(self) -> None:
-        """Let the handlers receive, and the services be called."""
+        """Start the handlers and the services."""
         chosen = [call_handler.in_memory(each) for each in self._of_events]
         made = await binding.consumers(self.hub, recorder.PROFILES, chosen, self._group)
         waiting = responses.consumers(self.hub, self._of_answers, self._group)
@@ -218,13 +219,13 @@ class Bus:
             await group.subscribed(TIMEOUT)
 
     async def stop(self, timeout: float) -> None:
-        """End the handlers and the bus."""
+        """Stop the bus, the handlers and the services."""
         if self.hub.evbus.STARTED:
             await self.hub.evbus.init.stop(timeout)
-        await asyncio.gather(*(each.stop(timeout) for each in (self._group, self._serving, *self._made_up)))
-        await self._tap.close()
+        await asyncio.gather(*(each.stop(timeout) for each in (self._group, self._serving, *self._stubs)))
+        await self._recorder.close()
 
 
 def name_of(handler: Handler) -> str:
-    """Give a handler's name, as tests call it."""
+    """Return the name of a handler as tests write it."""
     return f"{handler.service}.{handler.name}"

@@ -1,4 +1,4 @@
-"""pytest fixtures for an application's tests: `bus`, and `evbus_hub` that it runs on.
+"""pytest fixtures for an application's tests: `bus`, and the hub `evbus_hub` that it runs on.
 
 In the application's `conftest.py`::
 
@@ -11,8 +11,8 @@ and then::
         await bus.handled("shipping.ship")
         assert bus.find("shipped")[0].body == {"id": 7}
 
-    @pytest.mark.evbus(only="shipping.ship")          # only and skip: which run
-    async def test_something_of_one_handler(bus): ...
+    @pytest.mark.evbus(only="shipping.ship")          # or skip=...
+    async def test_one_handler(bus): ...
 
 It needs pytest and pytest-asyncio.
 """
@@ -31,23 +31,23 @@ from evbus_like.testing.running import new_hub
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", "evbus(only=(), skip=()): which handlers and services the fixture `bus` runs")
 
 
 @pytest.fixture
 def evbus_hub() -> Any:
-    """A fresh hub with the bus on it; override it to put the application's own dynes there as well."""
+    """A new hub with the bus on it; override it to add the application's own dynes."""
     return new_hub()
 
 
 @pytest_asyncio.fixture
 async def bus(request: pytest.FixtureRequest, evbus_hub: Any) -> AsyncIterator[Bus]:
     """A bus in memory with the application's handlers and services: an `evbus_like.testing.Bus`."""
-    asked: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for mark in request.node.iter_markers("evbus"):
         if mark.args or set(mark.kwargs) - {"only", "skip"}:
             raise pytest.UsageError("the marker is evbus(only=..., skip=...)")
-        asked = {**mark.kwargs, **asked}  # the nearest mark counts
-    async with handling(evbus_hub, **asked) as running:
+        given = {**mark.kwargs, **given}  # the nearest mark counts
+    async with handling(evbus_hub, **given) as running:
         yield running

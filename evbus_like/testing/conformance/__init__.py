@@ -1,7 +1,7 @@
-"""The conformance suites: one set of tests that every ingress plugin passes, and one for egress plugins.
+"""Conformance suites: the tests that every plugin for destinations, and every plugin for sources, passes.
 
-A plugin's author makes a `Target`, which describes one fresh destination and reads it without the plugin's help,
-declares what the kind of destination can do, and runs pytest (with pytest-asyncio):
+The author of a plugin subclasses a suite, declares the features of the destination or source, and gives a target that
+describes a fresh one. docs/plugins.md shows complete ones, and lists all members. It needs pytest and pytest-asyncio.
 
 .. code-block:: python
 
@@ -15,7 +15,7 @@ declares what the kind of destination can do, and runs pytest (with pytest-async
             return {"loft": "north"}
 
         async def read(self, count):
-            return [Record(pigeon.tag, pigeon.message) for pigeon in await fetch("north", count)]
+            return [Record(pigeon.tag, pigeon.message) for pigeon in await fetch("north")]
 
     class TestPigeon(IngressConformance):
         features = Features(headers=False, content_type=False, connects=False, refuses_login=False)
@@ -24,35 +24,10 @@ declares what the kind of destination can do, and runs pytest (with pytest-async
         def target(self):
             return PigeonTarget()
 
-A difference between plugins is a declared feature, never an edited test: a test about a feature that is declared to
-be missing is skipped and says so.
+A difference between plugins is a declared feature, not an edited test: a test of a feature that is False is skipped.
 
-A source is tested in the same way, by `SourceConformance`: its author makes a `SourceTarget`, which publishes events
-without the plugin's help and gives dead letters, and declares `SourceFeatures`. Where several processes can share the
-source, the tests start worker processes (evbus_like/testing/conformance/worker.py):
-
-.. code-block:: python
-
-    from evbus_like.testing.conformance import Record, SourceConformance, SourceFeatures, SourceTarget
-
-    class PigeonSource(SourceTarget):
-        provider = "pigeon"
-
-        def profile(self):
-            return {"loft": "north"}
-
-        async def publish(self, service, event_type, body, headers=None, id="", content_type="", key=None):
-            await release("north", service, event_type, body, tag=id)
-
-        async def dead_letters(self, subscription):
-            return [Record(pigeon.kind, pigeon.message, pigeon.tag) for pigeon in await fetch(subscription.dead)]
-
-    class TestPigeonSource(SourceConformance):
-        features = SourceFeatures(headers=False, content_type=False, survives_restart=False)
-
-        @pytest.fixture
-        def target(self):
-            return PigeonSource()
+`SourceConformance` does the same for sources, with a `SourceTarget` and `SourceFeatures`. If several processes can
+share the source, its tests start worker processes (worker.py).
 """
 
 from __future__ import annotations
@@ -78,8 +53,8 @@ __all__ = [
 
 
 class IngressConformance(Bodies, Delivery, Faults):
-    """Subclass it as Test..., set `features`, and override the fixture `target`."""
+    """The tests for destinations: subclass it as Test..., set `features`, and override the fixture `target`."""
 
 
 class SourceConformance(Sharing, Settling, SourceFaults):
-    """Subclass it as Test..., set `features`, and override the fixture `target`."""
+    """The tests for sources: subclass it as Test..., set `features`, and override the fixture `target`."""
