@@ -28,16 +28,18 @@ LEAVE = 2.0  # seconds that a handler which is cancelled may take
 
 @dataclass
 class Outcome:
-    """What came of one call of a handler: `error` is None where it went well; `verdict` says what becomes of the event.
-
-    `sent` is what the handler put.
-    """
+    """The outcome of one call of a handler: its event, the event's disposition, its error or None, and what it put."""
 
     handler: str
     event: ReceivedEvent
     disposition: Disposition
     error: BaseException | None = None
     sent: list[Sent] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Disposition:
+        """The disposition, by its earlier name."""
+        return self.disposition
 
 
 def in_memory(handler: Handler) -> Handler:

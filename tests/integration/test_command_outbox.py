@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -492,8 +493,9 @@ async def test_show_prints_everything(box):
 
     code, text, _ = await evbus(box, "dead", "show", 1)
 
-    words = ["no queue", "PoisonEvent", HERE, event.id, "orders.new", "'north'", "k7", "application/json", "90 s ago"]
+    words = ["no queue", "PoisonEvent", HERE, event.id, "orders.new", "'north'", "k7", "application/json"]
     assert code == 0
+    assert re.search(r"\d+ (s|min) ago", text)
     assert [word for word in words if word not in text] == []
     assert "attempts:     3" in text
     shown = text.partition("shown as JSON):\n")[2]

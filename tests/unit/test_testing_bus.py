@@ -90,6 +90,7 @@ async def test_each_attempt_of_a_handler_is_an_outcome_and_its_error_is_raised(s
         again = await bus.outcome(shop.handler.shipping.refund)
 
     assert (again.error, again.event.attempt) == (None, 2)
+    assert again.verdict is again.disposition
 
 
 async def test_a_timeout_and_a_body_that_cannot_be_read_are_failures_too(shop):
