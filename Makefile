@@ -38,7 +38,11 @@ run: $(VENV)/.run        ## send 329 real webhooks through the bus
 
 test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that are started for it
 	@$(PY) -m tests.brokers install
-	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) $(ARGS)
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -n $(WORKERS) $(SPREAD) $(ARGS); code=$$?; \
+	$(PY) -m coverage combine --quiet; \
+	echo "branch coverage: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"; \
+	exit $$code
 
 unit: $(VENV)/.test      ## the tests that need no broker
 	@$(PY) -m pytest -n auto $(SPREAD) tests/unit $(ARGS)
@@ -62,4 +66,4 @@ bench: $(VENV)/.test     ## the bus beside its peers and its limits (ARGS=--quic
 	@$(PY) -m benchmarks $(ARGS)
 
 clean:           ## remove what the other targets made
-	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .coverage*
