@@ -108,7 +108,7 @@ IN_MEMORY = {
 
 
 @pytest.mark.parametrize("example", IN_MEMORY)
-def test_an_example_in_memory_prints_what_it_shows(example, tmp_path):
+def test_an_example_in_memory_prints_the_expected_output(example, tmp_path):
     ran = run([sys.executable, str(EXAMPLES / example)], tmp_path)
     assert ran.returncode == 0, ran.stdout
     assert matches(IN_MEMORY[example], ran.stdout), ran.stdout
@@ -148,20 +148,20 @@ ON_RABBITMQ = {
 
 
 @pytest.mark.parametrize("example", ON_RABBITMQ)
-def test_an_example_of_handlers_on_rabbitmq_prints_what_it_shows(example, rabbitmq, tmp_path):
+def test_an_example_of_handlers_on_rabbitmq_prints_the_expected_output(example, rabbitmq, tmp_path):
     ran = run([sys.executable, str(EXAMPLES / example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
     assert ran.returncode == 0, ran.stdout
     assert matches(ON_RABBITMQ[example], ran.stdout), ran.stdout
 
 
-def test_the_example_of_a_new_handler_on_kafka_begins_with_the_oldest_record(kafka, tmp_path):
+def test_the_example_of_a_new_handler_on_kafka_starts_with_the_oldest_record(kafka, tmp_path):
     ran = run([sys.executable, str(EXAMPLES / "15_rewind/run.py")], tmp_path, EVBUS_TEST_KAFKA=kafka.bootstrap)
     assert ran.returncode == 0, ran.stdout
     shown = ["...watch: {'account': 'ben', 'amount': 1}", "add_up: {'ann': 7, 'ben': 8}"]
     assert matches(shown, ran.stdout), ran.stdout
 
 
-def test_the_example_of_two_processes_serves_in_one_and_calls_from_the_other(rabbitmq, tmp_path):
+def test_the_example_of_calls_between_processes_prints_the_expected_output(rabbitmq, tmp_path):
     example = EXAMPLES / "18_calls_between_processes/run.py"
     ran = run([sys.executable, str(example)], tmp_path, EVBUS_TEST_AMQP_URL=rabbitmq.url)
     assert ran.returncode == 0, ran.stdout
@@ -169,7 +169,7 @@ def test_the_example_of_two_processes_serves_in_one_and_calls_from_the_other(rab
     assert matches([*shown, "...served: 101 exit code 0..."], ran.stdout), ran.stdout
 
 
-def test_every_example_is_listed_and_run_here():
+def test_every_example_is_listed_in_the_readme_and_tested():
     there = {str(path.relative_to(EXAMPLES)) for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]}
     with_broker = {"03_rabbitmq.py", "04_kafka.py", "15_rewind/run.py", "18_calls_between_processes/run.py"}
     assert there == {*IN_MEMORY, *ON_RABBITMQ, *with_broker}

@@ -17,11 +17,11 @@ def section(name):
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_every_system_has_its_table(name):
+def test_every_system_has_a_table(name):
     assert len([line for line in section(name).splitlines() if line in ROWS]) >= 10
 
 
-def test_every_test_that_the_page_names_exists():
+def test_every_test_named_on_the_page_exists():
     named = NAMED.findall(PAGE)
     assert len(named) >= len(ROWS)
     assert [f"{file}::{name}" for file, name in named if name not in functions(file)] == []

@@ -11,7 +11,7 @@ SENTENCE = re.compile(r"[^.!?]+\.")
 NAMES = re.compile(r"`[^`]+`")  # such as `conf.py`, whose dots end no sentence
 
 
-def test_the_entries_are_in_alphabetical_order_and_each_word_has_one():
+def test_the_entries_are_unique_and_in_alphabetical_order():
     assert sorted(set(WORDS), key=str.lower) == WORDS
 
 

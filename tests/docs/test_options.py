@@ -55,7 +55,7 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_option_of_a_block_is_documented_and_no_other_is(name):
+def test_the_page_documents_exactly_the_options_of_a_block(name):
     text, heading, prefix, specs = BLOCKS[name]
     documented = rows(section(text, heading), prefix)
     if not prefix:
@@ -63,13 +63,13 @@ def test_every_option_of_a_block_is_documented_and_no_other_is(name):
     assert documented == set(specs)
 
 
-def test_every_option_of_every_ingress_and_egress_plugin_is_documented_and_no_other_is():
+def test_the_page_documents_exactly_the_options_of_every_plugin():
     for plugin, specs in plugins().items():
         documented = {option for option in rows(section(PROFILES, plugin)) if "." not in option}
         assert documented == set(specs), plugin
 
 
-def test_the_defaults_of_common_options_are_those_of_the_engine():
+def test_the_documented_defaults_of_common_options_are_those_of_the_engine():
     lane = destination.LaneOptions()
     text = section(PROFILES, "Every profile")
     for name in ("max_events", "max_bytes", "batch_events", "batch_bytes", "timeout"):
@@ -129,12 +129,12 @@ def test_every_function_on_hub_evbus_is_documented():
                 assert f"{name}(" in section(text, rf"hub\.evbus\.{mod}"), f"hub.evbus.{mod}.{name}"
 
 
-def test_every_dependency_has_its_reason():
+def test_every_dependency_has_a_documented_reason():
     needed = re.findall(r"^([A-Za-z][\w-]*)", (ROOT / "requirements/base.txt").read_text(), re.MULTILINE)
     assert set(needed) == rows(page("dependencies.md"))
 
 
-def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for():
+def test_the_contracts_name_every_function_and_constant_that_the_bus_looks_for():
     contracts = [ROOT / f"evbus_like/{sub}/contracts/init.py" for sub in ("ingress", "egress", "serialize")]
     contract = "".join(path.read_text(encoding="utf-8") for path in contracts) + page("handlers.md") + page("calls.md")
     hub_layer = "".join(path.read_text() for path in (ROOT / "evbus_like/hub").rglob("*.py"))
@@ -144,10 +144,10 @@ def test_the_contract_names_every_function_and_constant_that_the_bus_looks_for()
     assert {name for name in names if name not in contract} == set()
 
 
-def test_the_contract_has_no_functions_for_they_would_shut_plugins_out():
+def test_the_contract_has_no_functions_because_pop_would_refuse_plugins_without_them():
     assert not re.search(r"^(async )?def ", CONTRACT.read_text(encoding="utf-8").split('"""')[2], re.MULTILINE)
 
 
-def test_the_page_on_plugins_declares_features_that_exist():
+def test_the_plugins_page_declares_only_features_that_exist():
     declared = re.search(r"Features\((.*?)\)", page("plugins.md"), re.DOTALL)[1]
     assert set(re.findall(r"(\w+)=", declared)) <= set(Features.__dataclass_fields__)

@@ -22,25 +22,25 @@ def named(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_python_block_is_python(page):
+def test_every_python_block_compiles(page):
     for block in blocks(page):
         if block.language == "python":
             compile(block.text, named(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_link_to_a_file_leads_to_one(page):
+def test_every_link_to_a_file_leads_to_an_existing_file(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_no_page_names_places_of_one_machine(page):
+def test_no_page_names_a_path_of_one_machine(page):
     assert not re.search(r"/(work|root|tmp|home)/", page.read_text(encoding="utf-8"))
 
 
-def test_the_python_of_the_readme_prints_what_it_shows(tmp_path):
+def test_the_python_program_of_the_readme_prints_what_the_readme_shows(tmp_path):
     text = README.read_text(encoding="utf-8")
     programs = [block.text for block in blocks(README) if block.language == "python"]
     assert len(programs) == 1
@@ -67,14 +67,14 @@ def test_the_evbus_commands_of_the_readme_work_with_its_credentials_file(tmp_pat
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=named)
-def test_every_make_target_that_a_page_names_exists(page):
+def test_every_make_target_named_on_a_page_exists(page):
     targets = {target for block in blocks(page) for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE)}
     assert targets
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
 
 
-def test_make_run_ends_with_the_table(tmp_path):
+def test_make_run_prints_the_result_of_the_demo(tmp_path):
     # Given an environment that is installed already, so that make has nothing to fetch
     environment = tmp_path / "venv"
     (environment / "bin").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_make_run_ends_with_the_table(tmp_path):
     assert "329 read back from memory, 329 with equal bodies" in ran.stdout
 
 
-def test_the_test_that_the_page_on_the_hub_shows_passes(tmp_path):
+def test_the_test_shown_on_the_hub_page_passes(tmp_path):
     (test,) = [block.text for block in blocks(DOCS / "reference/hub.md") if "async with running" in block.text]
     (tmp_path / "test_sale.py").write_text(test)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
@@ -97,18 +97,18 @@ def test_the_test_that_the_page_on_the_hub_shows_passes(tmp_path):
     assert ran.returncode == 0, ran.stdout
 
 
-def test_the_sphinx_configuration_does_not_hold_the_word_that_pop_scans_for():
+def test_the_sphinx_configuration_does_not_contain_the_word_that_pop_scans_for():
     assert "DY" + "NE" not in (ROOT / "conf.py").read_text(encoding="utf-8")
 
 
-def test_the_documentation_builds_without_a_warning(tmp_path):
+def test_the_documentation_builds_without_warnings(tmp_path):
     pytest.importorskip("sphinx", reason="make check installs sphinx, and builds the pages, too")
     pytest.importorskip("furo")
     ran = run([sys.executable, "-m", "sphinx", "-W", "-q", "-c", ".", "docs", str(tmp_path)], ROOT)
     assert ran.returncode == 0, ran.stdout
 
 
-def test_consoles_are_compared_line_by_line():
+def test_console_output_is_compared_line_by_line():
     assert session("$ a\nx\n$ b\n") == [("a", ["x"]), ("b", [])]
     assert matches(["one ...", "..."], "one two\nthree\n")
     assert not matches(["one"], "one\ntwo\n")

@@ -135,7 +135,7 @@ def test_a_table_of_the_page_is_complete(heading, expected):
     assert names(heading) == expected
 
 
-def test_the_page_names_what_a_source_and_a_destination_get():
+def test_the_page_names_the_attributes_of_events_and_subscriptions():
     event, subscription = names("What a destination gets"), names("What a source gets and returns")
     assert event | {"receipt", "quiet", "seq", "copy"} == public(plugin.Event) | {"profile"}
     received = set(inspect.signature(plugin.ReceivedEvent).parameters)

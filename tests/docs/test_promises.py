@@ -29,7 +29,7 @@ def promises():
 
 
 @pytest.mark.parametrize("text", [PAGE, FAULTS], ids=["promises", "faults"])
-def test_every_test_that_the_page_names_exists(text):
+def test_every_test_named_on_the_page_exists(text):
     named = NAMED.findall(text)
     assert len(named) >= 40
     assert [f"{file}::{name}" for file, name in named if name not in functions(file)] == []
@@ -41,13 +41,13 @@ def test_every_promise_has_a_test():
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_what_is_made_from_a_list_fits_the_list(name):
+def test_every_generated_part_of_a_page_is_up_to_date(name):
     page, make = PARTS[name]
     text = page.read_text(encoding="utf-8")
     assert with_part(text, name, make()) == text, "run: python -m tests.docs.generated"
 
 
-def test_a_page_without_a_place_for_a_part_is_an_error():
+def test_a_page_without_the_comments_around_a_generated_part_is_an_error():
     with pytest.raises(ValueError, match="no place for the part x"):
         with_part("# A page\n", "x", "text")
 
@@ -62,5 +62,5 @@ def test_every_cell_of_the_comparison_has_a_source_or_says_that_none_was_found()
     assert used == set(re.findall(r"^\[([\w-]+)\]: http", section, re.MULTILINE))
 
 
-def test_the_number_of_breaks_is_that_of_the_list():
+def test_the_page_states_the_number_of_mutants():
     assert f"all {len(MUTANTS)} were noticed" in PAGE

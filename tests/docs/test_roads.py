@@ -15,6 +15,6 @@ def listed():
 
 
 @pytest.mark.parametrize("name", roads.TITLES)
-def test_a_road_passes_few_files(name, listed):
+def test_a_road_passes_no_more_files_than_allowed(name, listed):
     files = listed[roads.TITLES[name]].splitlines()
     assert 0 < len(files) <= roads.MOST[name]

@@ -23,7 +23,7 @@ async def forget(url):
         await channel.exchange_delete("shop")
 
 
-def test_whoever_follows_the_tutorial_sees_what_it_shows(tmp_path, fresh_rabbitmq):
+def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path, fresh_rabbitmq):
     commands = 0
     for block in blocks(DOCS / "tutorial.md"):
         text = replaced(block.text, {PAGE_URL: fresh_rabbitmq.url})

@@ -32,12 +32,12 @@ def _tests(file: str, *names: str) -> tuple[str, ...]:
 FAULTS = {
     1: Fault(
         "The broker is killed in mid-stream.",
-        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_restarted_in_mid_stream_loses_none"),
+        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_restart_loses_no_event"),
     ),
     2: Fault("Events are put while nothing is connected."),
     3: Fault(
         "The broker is frozen, or the network swallows everything; the client library cancels its caller.",
-        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_frozen_beyond_the_deadline_loses_none"),
+        _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_frozen_for_longer_than_the_timeout_loses_no_event"),
     ),
     4: Fault("A connection is reset in the middle of a frame."),
     5: Fault("The broker takes five seconds for a confirm."),
@@ -59,8 +59,8 @@ FAULTS = {
         "The exchange is missing, or access to it is refused.",
         _tests(
             f"{INTEGRATION}/test_refusals.py",
-            "events_for_a_missing_exchange_wait_and_arrive_once_it_is_made",
-            "events_held_for_a_missing_right_arrive_once_it_is_granted",
+            "events_for_a_missing_exchange_wait_and_arrive_once_it_exists",
+            "events_that_wait_for_a_permission_arrive_once_it_is_granted",
         ),
     ),
     11: Fault("Rights are revoked while the bus runs."),
@@ -69,19 +69,19 @@ FAULTS = {
         _tests(
             f"{INTEGRATION}/test_refusals.py",
             "a_wrong_password_in_a_url_is_never_shown",
-            "events_held_for_a_wrong_password_arrive_once_it_is_right",
+            "events_that_wait_for_the_right_password_arrive_once_it_is_set",
         )
-        + _tests(f"{INTEGRATION}/test_tls.py", "a_wrong_scram_password_is_named_by_place_and_never_shown"),
+        + _tests(f"{INTEGRATION}/test_tls.py", "a_wrong_scram_password_is_reported_with_the_address_and_never_shown"),
     ),
     13: Fault(
         "TLS: the authority, the date or the host name of a certificate is wrong.",
         _tests(
             f"{INTEGRATION}/test_tls.py",
-            "rabbitmqs_certificate_is_refused_by_another_ca",
-            "kafkas_certificate_is_refused_by_another_ca",
+            "a_rabbitmq_certificate_of_another_ca_is_refused",
+            "a_kafka_certificate_of_another_ca_is_refused",
             "an_expired_certificate_is_refused",
-            "a_certificate_of_another_host_is_refused",
-            "a_ca_file_that_is_missing_stops_the_start_and_never_falls_back_to_plaintext",
+            "a_certificate_for_another_host_is_refused",
+            "a_missing_ca_file_stops_the_start_and_never_falls_back_to_plaintext",
         ),
     ),
     14: Fault(
@@ -131,7 +131,7 @@ FAULTS = {
     ),
     23: Fault(
         "The process is asked to end while events wait.",
-        _tests(f"{INTEGRATION}/test_command.py", "a_signal_ends_the_reading_and_delivers_what_was_read")
+        _tests(f"{INTEGRATION}/test_command.py", "on_a_signal_the_pipe_stops_reading_and_delivers_what_it_has_read")
         + _tests(f"{UNIT}/test_signals.py", "a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up")
         + _tests(f"{UNIT}/test_durable.py", "a_stop_spills_what_is_left_in_memory"),
     ),

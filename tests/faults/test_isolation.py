@@ -16,7 +16,7 @@ SHARE = 20_000  # events of a round of the race between two buses
 
 
 @pytest.mark.fault(5)
-async def test_a_slow_broker_fills_its_own_lane_and_no_other(site, costs):
+async def test_a_slow_broker_fills_only_its_own_lane(site, costs):
     # Given a broker that takes five seconds for a confirm, and another destination
     book = Book()
     slow = site.profile(max_events=ROOM, max_bytes=ROOM * LARGEST, batch_events=100, timeout=60.0)
@@ -46,7 +46,7 @@ async def test_a_slow_broker_fills_its_own_lane_and_no_other(site, costs):
 
 
 @pytest.mark.fault(5)
-async def test_a_lane_that_waits_is_bounded_in_bytes_too(site, costs):
+async def test_a_waiting_lane_is_also_bounded_in_bytes(site, costs):
     # Given a lane with room for 100 kB, whose broker does not answer
     book = Book()
     site.proxy.black_hole()
@@ -71,7 +71,7 @@ async def filled(book, hub, **options):
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("how", ["refuse", "black_hole"])
-async def test_a_dead_destination_takes_no_twentieth_of_the_rate_of_a_live_one(
+async def test_a_dead_destination_costs_another_less_than_five_percent_of_its_rate(
     rabbit_site, kafka_site, fresh_name, how
 ):
     # Given two buses with as much for the same Kafka, one of which has a dead RabbitMQ beside it

@@ -13,7 +13,7 @@ from tests.integration.support import DEADLINE, create_topic, read
 
 
 @pytest.mark.fault(9)
-async def test_a_record_beyond_the_topics_limit_is_given_up_alone(kafka, kafka_proxy, fresh_name, costs):
+async def test_only_the_record_over_the_size_limit_of_the_topic_is_dead_lettered(kafka, kafka_proxy, fresh_name, costs):
     # Given a topic that takes less than the profile believes
     site = KafkaSite(kafka, kafka_proxy, fresh_name)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
@@ -37,7 +37,7 @@ async def test_a_record_beyond_the_topics_limit_is_given_up_alone(kafka, kafka_p
 
 
 @pytest.mark.fault(14)
-async def test_a_missing_topic_does_not_keep_other_topics_waiting(strict_kafka, fresh_name):  # noqa: F811
+async def test_a_missing_topic_does_not_block_other_topics(strict_kafka, fresh_name):  # noqa: F811
     # Given a Kafka that makes no topics, and a profile whose events name their topics
     await create_topic(strict_kafka.bootstrap, fresh_name)
     profile = {"connection": {"bootstrap_servers": strict_kafka.bootstrap}}
@@ -73,7 +73,7 @@ async def fence(site, manager):
 
 @pytest.mark.fault(17)
 @pytest.mark.parametrize("spoil", [leave_a_gap, fence])
-async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent_again(kafka_site, carried, spoil):
+async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_is_sent_again(kafka_site, carried, spoil):
     async def happens(hub):
         ours = hub.evbus.RUNTIME.bus.lanes[0].destination.ctx.producer
         for _ in range(2):
@@ -87,7 +87,7 @@ async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_sent
 
 
 @pytest.mark.fault(18)
-async def test_a_clock_that_is_a_day_ahead_holds_the_events_and_costs_none(kafka_site, monkeypatch, costs):
+async def test_with_a_clock_a_day_ahead_events_are_kept_and_the_error_says_why(kafka_site, monkeypatch, costs):
     # Given a clock further ahead than Kafka takes (message.timestamp.after.max.ms: an hour)
     real, book = admission.time, Book()
     monkeypatch.setattr(admission, "time", lambda: real() + 86_400)

@@ -76,7 +76,7 @@ async def arrivals(cluster, topic, count):
 
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["lane gives up first", "client gives up first"])
-async def test_events_for_a_partition_without_a_leader_wait_and_no_neighbour_is_repeated(
+async def test_events_for_a_partition_without_a_leader_wait_and_no_event_of_another_is_repeated(
     kafka_cluster, two_leaders, request_timeout_ms, costs
 ):
     book = Book()
@@ -100,7 +100,7 @@ async def test_events_for_a_partition_without_a_leader_wait_and_no_neighbour_is_
 
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["in the client", "in the lane"])
-async def test_waiting_for_a_leader_costs_little_time_of_the_processor(kafka_cluster, two_leaders, request_timeout_ms):
+async def test_waiting_for_a_leader_uses_little_cpu_time(kafka_cluster, two_leaders, request_timeout_ms):
     # Given events that wait for a leader: in aiokafka until request_timeout_ms is over, in the lane after that
     async with running(profile(kafka_cluster, two_leaders, request_timeout_ms)) as hub:
         for key in "abcd":
@@ -119,7 +119,7 @@ async def test_waiting_for_a_leader_costs_little_time_of_the_processor(kafka_clu
 
 
 @pytest.mark.fault(15)
-async def test_a_bus_that_starts_while_a_partition_has_no_leader_delivers_to_the_others(kafka_cluster, two_leaders):
+async def test_a_bus_started_while_a_partition_has_no_leader_delivers_to_the_others(kafka_cluster, two_leaders):
     async with dead(kafka_cluster[1]), running(profile(kafka_cluster, two_leaders, **QUICK)) as hub:
         for number in range(100):
             hub.evbus.broker.put_nowait(f"key {number}", number)

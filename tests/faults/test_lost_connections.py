@@ -13,7 +13,7 @@ BATCH = 50  # events in flight at most
 
 
 @pytest.mark.fault(1)
-async def test_a_killed_broker_costs_no_event_and_repeats_no_more_than_was_in_flight(site, carried):
+async def test_a_killed_broker_loses_no_event_and_only_events_in_flight_are_repeated(site, carried):
     async def happens(hub):
         await site.kill()
         await site.until(hub, "retrying")
@@ -23,7 +23,7 @@ async def test_a_killed_broker_costs_no_event_and_repeats_no_more_than_was_in_fl
 
 
 @pytest.mark.fault(1, 4)
-async def test_reset_connections_cost_no_event(site, carried):
+async def test_reset_connections_lose_no_event(site, carried):
     async def happens(hub):
         for _ in range(5):
             site.proxy.reset()
@@ -35,7 +35,7 @@ async def test_reset_connections_cost_no_event(site, carried):
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("connected", [False, True], ids=["from the start", "later"])
-async def test_a_broker_that_hangs_up_is_tried_again_at_leisure(site, costs, connected):
+async def test_a_broker_that_hangs_up_is_retried_with_pauses(site, costs, connected):
     # Given a broker that hangs up on everybody, from the start or after a while
     book = Book()
     if not connected:
@@ -61,7 +61,7 @@ async def test_a_broker_that_hangs_up_is_tried_again_at_leisure(site, costs, con
 
 
 @pytest.mark.fault(2)
-async def test_each_try_to_reach_a_closed_port_waits_longer_than_the_one_before(site, costs):
+async def test_a_closed_port_is_retried_with_growing_pauses(site, costs):
     # Given a port that nobody listens on
     book = Book()
     site.proxy.refuse()
@@ -78,7 +78,7 @@ async def test_each_try_to_reach_a_closed_port_waits_longer_than_the_one_before(
 
 
 @pytest.mark.fault(3)
-async def test_a_black_holed_network_ends_at_the_deadline_and_costs_no_event(site, carried):
+async def test_a_black_holed_network_is_noticed_at_the_timeout_and_loses_no_event(site, carried):
     async def happens(hub):
         site.proxy.black_hole()
         await site.until(hub, "retrying")
@@ -89,7 +89,7 @@ async def test_a_black_holed_network_ends_at_the_deadline_and_costs_no_event(sit
 
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("direction", [UP, DOWN])
-async def test_a_half_open_connection_ends_at_the_deadline_and_costs_no_event(site, carried, direction):
+async def test_a_half_open_connection_is_noticed_at_the_timeout_and_loses_no_event(site, carried, direction):
     async def happens(hub):
         site.proxy.freeze(direction)
         await site.until(hub, "retrying")
@@ -99,7 +99,7 @@ async def test_a_half_open_connection_ends_at_the_deadline_and_costs_no_event(si
 
 
 @pytest.mark.fault(3)
-async def test_a_frozen_rabbitmq_is_noticed_by_its_heartbeat_long_before_the_deadline(rabbit_site, carried):
+async def test_a_frozen_rabbitmq_is_noticed_by_the_heartbeat_long_before_the_timeout(rabbit_site, carried):
     # The heartbeat makes aiormq cancel whoever waits for a confirm: a CancelledError that nobody asked for.
     async def happens(hub):
         rabbit_site.broker.pause()
@@ -112,7 +112,7 @@ async def test_a_frozen_rabbitmq_is_noticed_by_its_heartbeat_long_before_the_dea
 
 
 @pytest.mark.fault(3)
-async def test_a_frozen_kafka_ends_at_the_deadline_and_costs_no_event(kafka_site, carried):
+async def test_a_frozen_kafka_is_noticed_at_the_timeout_and_loses_no_event(kafka_site, carried):
     async def happens(hub):
         kafka_site.broker.pause()
         try:
@@ -155,7 +155,7 @@ async def test_a_cancellation_by_the_client_library_does_not_end_the_worker(site
 
 @pytest.mark.fault(4)
 @pytest.mark.parametrize(("direction", "bytes_"), [(UP, 40_001), (UP, 120_003), (DOWN, 5), (DOWN, 60)])
-async def test_a_reset_in_mid_frame_marks_nothing_as_delivered_that_is_not(site, costs, direction, bytes_):
+async def test_a_reset_in_the_middle_of_a_frame_marks_no_undelivered_event_as_delivered(site, costs, direction, bytes_):
     # Given a connection that will be reset in the middle of a batch, or of its confirms
     book = Book()
     async with site.bus(batch_events=100) as hub:

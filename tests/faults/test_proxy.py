@@ -80,7 +80,7 @@ def silent(client):
         client.settimeout(10.0)
 
 
-def test_what_goes_in_comes_back(proxy, client):
+def test_bytes_pass_the_proxy_unchanged(proxy, client):
     sent = bytes(range(256)) * 1000
     sending = threading.Thread(target=client.sendall, args=(sent,))
     sending.start()
@@ -89,14 +89,14 @@ def test_what_goes_in_comes_back(proxy, client):
     assert (proxy.tried, proxy.open) == (1, 1)
 
 
-def test_a_reset_is_a_reset_and_the_next_connection_works(proxy, client):
+def test_reset_breaks_the_connection_and_the_next_one_works(proxy, client):
     proxy.reset()
     with pytest.raises(ConnectionResetError):
         client.recv(1)
     connected(proxy).close()
 
 
-def test_nobody_connects_to_a_proxy_that_refuses_until_it_is_healed(proxy, client):
+def test_a_refusing_proxy_accepts_no_connection_until_it_is_healed(proxy, client):
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         connected(proxy)
@@ -104,7 +104,7 @@ def test_nobody_connects_to_a_proxy_that_refuses_until_it_is_healed(proxy, clien
     connected(proxy).close()
 
 
-def test_hanging_up_counts_whoever_tries(proxy, client):
+def test_a_proxy_that_hangs_up_counts_the_attempts(proxy, client):
     proxy.hang_up()
     for _ in range(3):
         with pytest.raises(ConnectionResetError):
@@ -112,7 +112,7 @@ def test_hanging_up_counts_whoever_tries(proxy, client):
     assert proxy.tried == 4
 
 
-def test_a_black_hole_swallows_and_what_it_has_bitten_is_reset_by_healing(proxy, client):
+def test_a_black_hole_swallows_bytes_and_heal_resets_the_connections_that_lost_some(proxy, client):
     proxy.black_hole()
     client.sendall(b"gone")
     assert silent(client)
@@ -121,7 +121,7 @@ def test_a_black_hole_swallows_and_what_it_has_bitten_is_reset_by_healing(proxy,
         client.recv(1)
 
 
-def test_what_was_frozen_goes_on_where_it_stopped(proxy, client):
+def test_frozen_bytes_arrive_after_heal(proxy, client):
     proxy.freeze()
     client.sendall(b"later")
     assert silent(client)
@@ -130,14 +130,14 @@ def test_what_was_frozen_goes_on_where_it_stopped(proxy, client):
 
 
 @pytest.mark.parametrize(("direction", "at_the_broker"), [(UP, 5), (DOWN, 10)])
-def test_a_half_open_connection_carries_one_direction(proxy, client, direction, at_the_broker):
+def test_a_half_open_connection_carries_bytes_in_one_direction(proxy, client, direction, at_the_broker):
     proxy.freeze(direction)
     client.sendall(b"later")
     assert silent(client)
     assert proxy.carried[UP] == at_the_broker
 
 
-def test_delayed_bytes_come_and_come_at_once_when_healed(proxy, client):
+def test_delayed_bytes_arrive_at_once_after_heal(proxy, client):
     proxy.delay(60.0, DOWN)
     client.sendall(b"later")
     assert silent(client)
@@ -145,7 +145,7 @@ def test_delayed_bytes_come_and_come_at_once_when_healed(proxy, client):
     assert client.recv(5, socket.MSG_WAITALL) == b"later"
 
 
-def test_a_cut_lets_just_so_many_bytes_through(proxy, client):
+def test_a_cut_passes_exactly_the_given_number_of_bytes(proxy, client):
     proxy.cut_after(7, DOWN, hang_up=True)
     client.sendall(b"0123456789")
     assert client.recv(7, socket.MSG_WAITALL) == b"0123456"
@@ -158,7 +158,7 @@ def test_a_cut_lets_just_so_many_bytes_through(proxy, client):
     connected(proxy).close()
 
 
-def test_a_broker_that_is_not_there_is_a_reset():
+def test_without_a_broker_the_client_is_reset():
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with Proxy(port) as proxy, pytest.raises(ConnectionResetError):

@@ -26,7 +26,9 @@ async def alarm(rabbitmq):
 
 @pytest.mark.fault(6)
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
-async def test_an_alarm_pauses_the_lane_that_says_so_and_sends_nothing_twice(rabbit_site, carried, caplog, batched):
+async def test_during_an_alarm_the_lane_reports_that_it_is_blocked_and_sends_nothing_twice(
+    rabbit_site, carried, caplog, batched
+):
     async def happens(hub):
         async with alarm(rabbit_site.broker):
             trouble = await rabbit_site.until(hub, "blocked")
@@ -46,7 +48,7 @@ async def test_an_alarm_pauses_the_lane_that_says_so_and_sends_nothing_twice(rab
 
 
 @pytest.mark.fault(6)
-async def test_a_connection_that_dies_during_an_alarm_is_noticed_long_before_the_alarm_is_over(rabbit_site, carried):
+async def test_a_connection_lost_during_an_alarm_is_noticed_long_before_the_alarm_ends(rabbit_site, carried):
     batch = 10
 
     async def happens(hub):
@@ -63,7 +65,7 @@ async def test_a_connection_that_dies_during_an_alarm_is_noticed_long_before_the
 
 @pytest.mark.fault(6)
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
-async def test_an_alarm_stops_deliveries_and_costs_no_event(rabbit_site, carried, monkeypatch, told):
+async def test_an_alarm_stops_deliveries_and_loses_no_event(rabbit_site, carried, monkeypatch, told):
     # Given, in the second case, an aiormq that cannot be watched: batches end at the deadline then, and may repeat
     if not told:
         monkeypatch.setattr(publisher.alarm, "watch", lambda connection, tell: False)
@@ -80,7 +82,7 @@ async def test_an_alarm_stops_deliveries_and_costs_no_event(rabbit_site, carried
 
 
 @pytest.mark.fault(6)
-async def test_a_stop_during_an_alarm_ends_and_counts_what_remains(rabbit_site, costs):
+async def test_stop_returns_during_an_alarm_and_counts_the_remaining_events(rabbit_site, costs):
     # Given an alarm that has blocked the lane
     book = Book()
     async with rabbit_site.bus(timeout=1.0) as hub:
@@ -98,7 +100,7 @@ async def test_a_stop_during_an_alarm_ends_and_counts_what_remains(rabbit_site, 
 
 
 @pytest.mark.fault(7, 8)
-async def test_returned_events_are_told_from_their_neighbours_of_equal_content(rabbitmq, fresh_name):
+async def test_of_events_with_equal_content_only_the_returned_ones_are_dead_lettered(rabbitmq, fresh_name):
     # Given a queue for one routing key and none for another
     name = fresh_name
     returned = []
@@ -127,7 +129,7 @@ async def test_returned_events_are_told_from_their_neighbours_of_equal_content(r
 
 
 @pytest.mark.fault(9)
-async def test_a_message_beyond_the_brokers_limit_is_given_up_alone(rabbit_site, costs):
+async def test_only_the_message_over_the_size_limit_of_the_broker_is_dead_lettered(rabbit_site, costs):
     # Given a broker that takes less than the profile believes, and closes the channel over it
     limit = "application:{}_env(rabbit, max_message_size{})."
     before = (await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("get", ""))).strip()
@@ -151,7 +153,7 @@ async def test_a_message_beyond_the_brokers_limit_is_given_up_alone(rabbit_site,
 
 
 @pytest.mark.fault(10)
-async def test_an_exchange_that_is_deleted_holds_the_events_until_it_is_back(rabbit_site, carried):
+async def test_events_wait_while_their_exchange_is_missing_and_arrive_when_it_is_back(rabbit_site, carried):
     async def happens(hub):
         async with channel(rabbit_site.broker.url) as opened:
             await (await opened.get_exchange(rabbit_site.name)).delete()
@@ -171,7 +173,7 @@ async def test_an_exchange_that_is_deleted_holds_the_events_until_it_is_back(rab
 
 
 @pytest.mark.fault(10)
-async def test_a_missing_exchange_leaves_other_lanes_of_the_broker_alone(rabbit_site, fresh_name, costs):
+async def test_a_missing_exchange_does_not_affect_other_lanes_of_the_broker(rabbit_site, fresh_name, costs):
     # Given two profiles of one broker, one of whose exchanges is missing
     book = Book()
     good, bad = rabbit_site.profile(), rabbit_site.profile(exchange=f"{fresh_name}-missing")
@@ -187,7 +189,7 @@ async def test_a_missing_exchange_leaves_other_lanes_of_the_broker_alone(rabbit_
 
 
 @pytest.mark.fault(11)
-async def test_rights_revoked_in_mid_stream_hold_the_events_until_they_are_granted_again(rabbit_site, carried):
+async def test_events_wait_while_permissions_are_revoked_and_arrive_when_they_are_granted_again(rabbit_site, carried):
     broker, user = rabbit_site.broker, rabbit_site.name
 
     def grant(write):
@@ -210,7 +212,7 @@ async def test_rights_revoked_in_mid_stream_hold_the_events_until_they_are_grant
 
 
 @pytest.mark.fault(12)
-async def test_a_wrong_password_is_a_clear_error_that_does_not_show_it(rabbit_site, caplog):
+async def test_a_wrong_password_is_a_clear_error_that_does_not_show_the_password(rabbit_site, caplog):
     connection = {"login": "guest", "password": "not-this-one"}
     async with rabbit_site.bus(connection=connection) as hub:
         await hub.evbus.broker.put("key", 1)

@@ -27,7 +27,7 @@ async def user_of(broker, name):
 
 @pytest.mark.fault(34)
 @pytest.mark.parametrize("outbox", ["never", "always"])
-async def test_a_new_password_frees_the_events_that_the_old_one_holds(
+async def test_after_a_reload_with_the_new_password_the_waiting_events_are_delivered(
     rabbit_site, fresh_name, carried, tmp_path, monkeypatch, caplog, outbox
 ):
     monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
@@ -53,7 +53,7 @@ async def test_a_new_password_frees_the_events_that_the_old_one_holds(
 
 
 @pytest.mark.fault(34)
-async def test_a_connection_that_works_is_changed_in_mid_stream_without_a_repeat(rabbit_site, carried):
+async def test_a_reload_while_events_flow_repeats_none_of_them(rabbit_site, carried):
     async def happens(hub):
         for number in range(5):
             changed = rabbit_site.profile(app_id=f"number {number}")
@@ -64,7 +64,7 @@ async def test_a_connection_that_works_is_changed_in_mid_stream_without_a_repeat
 
 
 @pytest.mark.fault(34)
-async def test_profiles_are_changed_added_and_removed_while_the_broker_is_away(site, costs):
+async def test_profiles_are_changed_added_and_removed_while_the_broker_is_unreachable(site, costs):
     # Given events that wait for a broker that is away
     book = Book()
     async with running({site.provider: {"default": site.profile(), "gone": site.profile()}}) as hub:
@@ -94,7 +94,7 @@ async def test_profiles_are_changed_added_and_removed_while_the_broker_is_away(s
 
 
 @pytest.mark.fault(34)
-async def test_a_new_scram_password_frees_the_events_that_the_old_one_holds(kafka, fresh_name, caplog):
+async def test_after_a_reload_with_the_new_scram_password_the_waiting_events_are_delivered(kafka, fresh_name, caplog):
     def profiles(password):
         login = {"sasl_mechanism": "SCRAM-SHA-256", "sasl_plain_username": kafka.sasl_user}
         address = {"bootstrap_servers": kafka.sasl_bootstrap, "security_protocol": "SASL_SSL"}

@@ -10,7 +10,9 @@ SHORT = ["--minutes", "0.2", "--kills", "2", "--torn", "2", "--longest", "1.5", 
 
 
 @pytest.mark.fault(24, 25, 26)
-async def test_a_short_soak_with_kills_full_disks_and_torn_outboxes_adds_up(rabbitmq, kafka, fleet, tmp_path):
+async def test_a_short_soak_with_kills_full_disks_and_torn_outboxes_finds_no_violation(
+    rabbitmq, kafka, fleet, tmp_path
+):
     for broker in (rabbitmq, kafka):
         if isinstance(broker, OutsideBroker):
             broker.start()  # skips

@@ -22,7 +22,7 @@ def noted(*numbers):
     return tally
 
 
-def test_a_tally_tells_repeats_from_events_that_came_late():
+def test_a_tally_counts_repeated_events_and_late_ones_separately():
     tally = noted(0, 1, 1, 4, 3, 4)
 
     assert (tally.total("unique"), tally.total("repeats"), tally.total("late")) == (4, 2, 1)
@@ -39,7 +39,7 @@ def test_a_tally_notices_a_number_with_two_ids_and_an_id_with_two_numbers():
     assert twice([noted(0, 1), noted(2, 3)]) == 0
 
 
-async def test_a_ledger_names_what_was_put_and_has_not_arrived_by_the_run_that_put_it(tmp_path):
+async def test_a_ledger_counts_the_missing_events_of_each_run(tmp_path):
     tally = noted(0, 2)
     for run in (1, 2):
         side = SideFile(tmp_path / "put")
@@ -58,7 +58,7 @@ async def test_a_ledger_names_what_was_put_and_has_not_arrived_by_the_run_that_p
     assert ledger.examples(P) == [f"{K} 3 (run 2)"]
 
 
-async def test_a_side_file_is_read_while_it_grows_over_parts_and_without_torn_lines(tmp_path):
+async def test_a_side_file_in_several_parts_is_read_while_it_grows_without_torn_lines(tmp_path):
     path = tmp_path / "put"
     side, reading = SideFile(path), Reading(path)
     found = []
@@ -77,7 +77,7 @@ async def test_a_side_file_is_read_while_it_grows_over_parts_and_without_torn_li
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_garbage_behind_the_last_commit_costs_nothing_and_a_cut_log_its_end(tmp_path, seed):
+async def test_garbage_after_the_last_commit_loses_nothing_and_a_cut_log_loses_its_end(tmp_path, seed):
     # Given the outbox of a process that was killed
     path = tmp_path / "outbox.db"
     outbox = Outbox(path)

@@ -39,7 +39,7 @@ async def test_the_demo_reads_all_329_webhooks_back():
     assert result["account"]["delivered"] == 329
 
 
-async def test_without_a_subcommand_the_help_is_shown():
+async def test_evbus_without_a_subcommand_shows_its_help():
     code, out, _ = await evbus()
 
     assert code == 2
@@ -47,7 +47,7 @@ async def test_without_a_subcommand_the_help_is_shown():
 
 
 @pytest.mark.parametrize("command", [["pipe"], ["check"], ["explain", "x"]])
-async def test_missing_credentials_are_said_in_one_line(command):
+async def test_missing_credentials_are_reported_in_one_line(command):
     code, _, err = await evbus(*command, ACCT_FILE="")
 
     assert code == 2
@@ -65,7 +65,7 @@ async def test_a_wrong_profile_stops_the_pipe_before_it_reads(credentials):
     assert json.loads(out)["kind"] == "ProfileError"
 
 
-async def test_bad_lines_are_named_and_the_rest_goes_on(credentials, tmp_path):
+async def test_bad_lines_are_reported_and_the_others_are_sent(credentials, tmp_path):
     events = tmp_path / "events.ndjson"
     events.write_bytes(
         b'{"body": 1}\n\nnot json\n{"bodi": 1}\n[1]\n\xff\n{"body": 1e999}\n{"body": 18446744073709551616}\n'
@@ -81,7 +81,7 @@ async def test_bad_lines_are_named_and_the_rest_goes_on(credentials, tmp_path):
         assert f"{events}:{number}: " in err
 
 
-async def test_an_event_that_matches_no_profile_is_not_a_success(credentials):
+async def test_an_event_that_matches_no_profile_gives_exit_code_one(credentials):
     path = credentials({"internal": {"orders": None}})
 
     code, out, err = await evbus("pipe", "--json", "--acct-file", path, stdin=b'{"body": 1}\n')
@@ -103,7 +103,7 @@ async def test_explain_says_which_profiles_match_and_why(credentials):
     assert profiles["internal:default"]["why"] == "glob pattern 'default' does not match 'orders.eu'"
 
 
-async def test_explain_names_a_regex_that_takes_for_ever(credentials):
+async def test_explain_reports_a_regex_that_takes_too_long(credentials):
     path = credentials({"internal": {"(a|a)*[bc]": None, ".*": None}})
 
     code, out, _ = await evbus("explain", "a" * 60, "--match-plugin", "regex", "--json", "--acct-file", path)
@@ -114,7 +114,7 @@ async def test_explain_names_a_regex_that_takes_for_ever(credentials):
     assert "write it simpler" in profiles["internal:(a|a)*[bc]"]["why"]
 
 
-async def test_check_names_what_is_wrong_with_each_profile_and_shows_no_secret(rabbitmq, kafka, credentials):
+async def test_check_reports_the_problem_of_each_profile_and_shows_no_secret(rabbitmq, kafka, credentials):
     address = rabbitmq.url.rpartition("@")[2]
     path = credentials(
         {
@@ -138,7 +138,7 @@ async def test_check_names_what_is_wrong_with_each_profile_and_shows_no_secret(r
     assert "hunter2" not in out + err
 
 
-async def test_the_webhooks_go_through_the_pipe_to_both_brokers(rabbitmq, kafka, credentials, fresh_name):
+async def test_pipe_sends_the_webhooks_to_both_brokers(rabbitmq, kafka, credentials, fresh_name):
     sent = [json.loads(line)["body"] for line in WEBHOOKS.read_text().splitlines()]
     await create_topic(kafka.bootstrap, fresh_name)
     path = credentials(
@@ -161,7 +161,7 @@ async def test_the_webhooks_go_through_the_pipe_to_both_brokers(rabbitmq, kafka,
     assert [json.loads(record.value) for record in records] == sent
 
 
-async def test_a_broker_restarted_in_mid_pipe_loses_none(rabbitmq, credentials, fresh_name):
+async def test_a_broker_restart_during_a_pipe_loses_no_event(rabbitmq, credentials, fresh_name):
     path = credentials({"amqp": {"default": {"connection": {"url": rabbitmq.url}, "routing_key": fresh_name}}})
     async with channel(rabbitmq.url) as opened:
         await opened.declare_queue(fresh_name, durable=True)
@@ -191,7 +191,9 @@ async def test_a_broker_restarted_in_mid_pipe_loses_none(rabbitmq, credentials, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_reading_and_delivers_what_was_read(rabbitmq, credentials, fresh_name, number):
+async def test_on_a_signal_the_pipe_stops_reading_and_delivers_what_it_has_read(
+    rabbitmq, credentials, fresh_name, number
+):
     path = credentials({"amqp": {"default": {"connection": {"url": rabbitmq.url}, "routing_key": fresh_name}}})
     process = await asyncio.create_subprocess_exec(
         *EVBUS, "pipe", "--json", "--acct-file", path,

@@ -58,7 +58,7 @@ def running(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_handlers_of_the_folder_run_until_a_signal(folder, running, number):
+async def test_run_runs_the_handlers_of_the_folder_until_a_signal(folder, running, number):
     event(folder, "order_placed", {"id": 7})
     process = running()
     await line_of(process, process.stdout, "hello, order 7")
@@ -74,7 +74,7 @@ async def test_the_handlers_of_the_folder_run_until_a_signal(folder, running, nu
     assert "ack e1" in notes(folder)
 
 
-async def test_its_life_is_lines_of_json_and_what_handlers_print_is_not_among_them(folder, running):
+async def test_run_prints_its_progress_as_json_lines_apart_from_the_output_of_handlers(folder, running):
     event(folder, "order_placed", {"id": 7})
     process = running("--json", "--only", "shipping.ship", "--skip", "shipping.l*", "--app", "shop")
     started, receiving = [json.loads(await line_of(process, process.stdout, "event")) for _ in range(2)]
@@ -91,7 +91,7 @@ async def test_its_life_is_lines_of_json_and_what_handlers_print_is_not_among_th
     assert stopped["account"]["unmatched"] == 1
 
 
-async def test_a_stop_lets_a_handler_finish_and_delivers_what_it_put(folder, running):
+async def test_on_a_signal_a_running_handler_finishes_and_its_events_are_delivered(folder, running):
     acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"d*": {"routing_key": "out"}}})
     event(folder, "order_slow", {"id": 7})
     process = running("--json")
@@ -108,7 +108,7 @@ async def test_a_stop_lets_a_handler_finish_and_delivers_what_it_put(folder, run
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_at_once(folder, running, number):
+async def test_a_second_signal_ends_the_process_at_once(folder, running, number):
     event(folder, "order_slow", {"id": 7})
     process = running("--json")
     await line_of(process, process.stderr, "slow has begun")
@@ -122,7 +122,7 @@ async def test_a_second_signal_ends_at_once(folder, running, number):
     assert "ack e1" not in notes(folder)
 
 
-async def test_a_handler_that_is_stuck_in_a_thread_does_not_keep_the_process(folder, running):
+async def test_a_handler_stuck_in_a_thread_does_not_keep_the_process_alive(folder, running):
     event(folder, "order_stuck")
     process = running("--stop-timeout", "0.2")
     await line_of(process, process.stdout, "stuck has begun")
@@ -134,7 +134,7 @@ async def test_a_handler_that_is_stuck_in_a_thread_does_not_keep_the_process(fol
     assert "ack e1" not in notes(folder)
 
 
-async def test_a_handler_whose_failure_ends_the_worker_gives_exit_code_one(folder, running):
+async def test_a_handler_failure_that_shuts_the_worker_down_gives_exit_code_one(folder, running):
     event(folder, "order_lost", {"id": 7})
     code, out, _ = await ended(running("--json"))
 
@@ -146,7 +146,7 @@ async def test_a_handler_whose_failure_ends_the_worker_gives_exit_code_one(folde
     assert "ack e1" not in notes(folder)
 
 
-async def test_every_handler_that_cannot_be_bound_is_named_and_nothing_starts(folder):
+async def test_every_handler_that_cannot_be_bound_is_reported_and_nothing_starts(folder):
     handler(
         folder,
         "@evbus.handler('orders', 'x', profile='nobody')\nasync def one(hub, event): ...\n\n"
@@ -163,7 +163,7 @@ async def test_every_handler_that_cannot_be_bound_is_named_and_nothing_starts(fo
     assert notes(folder) == []
 
 
-async def test_a_handler_that_cannot_be_used_can_be_left_out(folder):
+async def test_an_invalid_handler_can_be_skipped(folder):
     handler(folder, "@evbus.handler('orders', 'x', attempts=0)\nasync def broken(hub, event): ...\n")
     code, out, err = await evbus(folder, "handlers", "--json", "--skip", "more.broken")
 
@@ -172,7 +172,7 @@ async def test_a_handler_that_cannot_be_used_can_be_left_out(folder):
     assert (await evbus(folder, "handlers"))[0] == 2
 
 
-async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):
+async def test_without_handlers_the_error_names_the_folder_that_was_searched(tmp_path):
     for command in ("run", "handlers"):
         code, _, err = await evbus(tmp_path, command, credentials=False)
 
@@ -181,7 +181,7 @@ async def test_without_handlers_it_is_said_where_they_are_looked_for(tmp_path):
         assert str(tmp_path) in err
 
 
-async def test_without_credentials_events_stay_in_memory_and_it_is_said(folder, running):
+async def test_without_credentials_run_says_that_events_stay_in_memory(folder, running):
     process = running(credentials=False)
     await line_of(process, process.stderr, "no credentials file, so the only profile is internal:default")
     await line_of(process, process.stderr, "every handler receives")
@@ -189,7 +189,7 @@ async def test_without_credentials_events_stay_in_memory_and_it_is_said(folder, 
     assert (await ended(process))[0] == 0
 
 
-async def test_events_in_memory_that_nobody_has_handled_are_counted(folder, running):
+async def test_unhandled_events_in_memory_are_counted(folder, running):
     acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"default": None}})
     handler(
         folder,
@@ -208,7 +208,7 @@ async def test_events_in_memory_that_nobody_has_handled_are_counted(folder, runn
     assert (code, "20 events in memory were not handled and are lost" in err) == (1, True)
 
 
-async def test_a_source_that_is_absent_is_waited_for_and_named(folder, running):
+async def test_an_absent_source_is_reported_and_retried(folder, running):
     acct(folder, {"pigeon": {"default": {"path": "events", "absent": True}}})
     process = running("--only", "shipping.ship")
     line = await line_of(process, process.stderr, "receives nothing, trying again: no pigeon has come")
@@ -230,7 +230,7 @@ async def test_a_source_that_is_absent_is_waited_for_and_named(folder, running):
         (["--acct-file", "nowhere.yml"], "does not exist"),
     ],
 )
-async def test_what_is_asked_for_and_is_not_there_is_named(folder, arguments, said):
+async def test_options_that_select_nothing_are_reported(folder, arguments, said):
     code, _, err = await evbus(folder, "run", *arguments)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 
@@ -238,7 +238,7 @@ async def test_what_is_asked_for_and_is_not_there_is_named(folder, arguments, sa
 # ---- handlers
 
 
-async def test_handlers_are_listed_with_what_they_listen_to(folder):
+async def test_handlers_lists_each_handler_with_its_subscription(folder):
     handler(folder, "@evbus.handler('a', 'b.*', delivery=evbus.SINGLETON, profile='p')\ndef one(hub, event): ...\n")
     code, out, _ = await evbus(folder, "handlers", "--json", "--skip", "shipping", credentials=False)
     plain_code, plain, _ = await evbus(folder, "handlers", credentials=False)
@@ -251,7 +251,7 @@ async def test_handlers_are_listed_with_what_they_listen_to(folder):
     assert "evt-orders-order_slow--shipping.slow" in plain
 
 
-async def test_an_app_that_is_named_is_the_only_one(folder):
+async def test_the_app_option_limits_the_list_to_one_application(folder):
     shutil.copytree(folder / "shop/handler", folder / "other/handler")
     (folder / "other/handler/shipping.py").rename(folder / "other/handler/billing.py")
     (folder / "other/conf.py").write_text('DYNE = {"handler": ["handler"]}\n')
@@ -263,7 +263,7 @@ async def test_an_app_that_is_named_is_the_only_one(folder):
     assert {row["handler"].split(".")[0] for row in json.loads(one)} == {"billing"}
 
 
-async def test_the_folder_of_an_application_wins_over_one_above_it_on_the_path(folder):
+async def test_an_application_in_the_folder_wins_over_one_on_the_python_path(folder):
     inner = folder / "inner"
     shutil.move(folder / "shop", inner / "shop")
     ran = await asyncio.to_thread(
@@ -279,7 +279,7 @@ async def test_the_folder_of_an_application_wins_over_one_above_it_on_the_path(f
     assert "shipping.ship" in ran.stdout
 
 
-async def test_a_handler_plugin_that_does_not_load_is_named(folder):
+async def test_a_handler_plugin_that_does_not_load_is_reported(folder):
     handler(folder, "import nothing_of_this_name\n")
     code, _, err = await evbus(folder, "handlers")
     assert code == 2
@@ -289,7 +289,7 @@ async def test_a_handler_plugin_that_does_not_load_is_named(folder):
 # ---- call-handler
 
 
-async def test_a_handler_is_called_and_what_it_put_is_shown(folder):
+async def test_call_handler_calls_a_handler_and_shows_the_events_that_it_put(folder):
     (folder / "order.json").write_text('{"id": 8}')
     code, out, _ = await evbus(folder, "call-handler", "shipping.ship", "order.json", credentials=False)
     json_code, document, err = await evbus(
@@ -305,7 +305,7 @@ async def test_a_handler_is_called_and_what_it_put_is_shown(folder):
     assert "hello, order 7" in err
 
 
-async def test_a_handler_that_fails_gives_exit_code_one_and_its_traceback(folder):
+async def test_a_failing_handler_gives_exit_code_one_and_its_traceback(folder):
     code, out, err = await evbus(folder, "call-handler", "shipping.lose", "--file", "/dev/stdin", credentials=False)
     assert (code, out) == (2, "")
     assert "is not valid JSON" in err
@@ -316,7 +316,7 @@ async def test_a_handler_that_fails_gives_exit_code_one_and_its_traceback(folder
 
 
 @pytest.mark.parametrize("name", ["slow", "stuck"])
-async def test_a_call_that_takes_too_long_is_ended_by_a_signal(folder, name):
+async def test_a_signal_ends_a_handler_call_that_takes_too_long(folder, name):
     process = begin(folder, "call-handler", f"shipping.{name}", credentials=False)
     await line_of(process, process.stdout, f"{name} has begun")
     process.terminate()
@@ -335,7 +335,7 @@ async def test_a_call_that_takes_too_long_is_ended_by_a_signal(folder, name):
         (["shipping.ship", "--header", "x"], "write NAME=VALUE"),
     ],
 )
-async def test_a_call_that_cannot_be_made_gives_exit_code_two(folder, arguments, said):
+async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, said):
     code, _, err = await evbus(folder, "call-handler", *arguments, credentials=False)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 
@@ -343,7 +343,7 @@ async def test_a_call_that_cannot_be_made_gives_exit_code_two(folder, arguments,
 # ---- tail
 
 
-async def test_tail_shows_events_as_json_by_a_queue_of_its_own_and_gives_none_away(folder):
+async def test_tail_prints_events_as_json_from_its_own_queue_and_settles_none_as_failed(folder):
     event(folder, "order.placed", {"id": 7}, headers={"shop": "north"})
     event(folder, "order.paid", raw="{no json")
     event(folder, "customer.new", 1)
@@ -360,7 +360,7 @@ async def test_tail_shows_events_as_json_by_a_queue_of_its_own_and_gives_none_aw
     assert not [note for note in notes(folder) if note.startswith(("dead", "requeue"))]
 
 
-async def test_tail_shows_a_line_for_people_that_steers_no_terminal(folder):
+async def test_tail_prints_one_readable_line_without_control_characters(folder):
     acct(folder, {"pigeon": {"default": {"path": "events", "exchange": "orders.events"}}})
     event(folder, "order.placed", {"text": "x" * 1000}, id="a\x1b[2J")
     code, out, _ = await evbus(folder, "tail", "pigeon:default", "--count", "1")
@@ -372,7 +372,7 @@ async def test_tail_shows_a_line_for_people_that_steers_no_terminal(folder):
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--count", "5"], 130)])
-async def test_tail_ends_at_a_signal(folder, arguments, code):
+async def test_tail_ends_on_a_signal(folder, arguments, code):
     process = begin(folder, "tail", "default", "--service", "orders", *arguments)
     await line_of(process, process.stderr, "receiving orders: # from pigeon:default")
     process.send_signal(signal.SIGINT)
@@ -380,7 +380,7 @@ async def test_tail_ends_at_a_signal(folder, arguments, code):
     assert notes(folder)[-1].startswith("unsubscribe")
 
 
-async def test_tail_begins_where_it_is_told(folder):
+async def test_tail_starts_where_its_since_option_says(folder):
     for since in ("earliest", "12", "2026-01-31T12:00Z", "15m"):
         event(folder, "x")
         code, _, err = await evbus(folder, "tail", "default", "--service", "s", "--count", "1", "--since", since)
@@ -401,6 +401,6 @@ async def test_tail_begins_where_it_is_told(folder):
         (["default", "a*b", "--service", "s"], "* and # stand for whole words"),
     ],
 )
-async def test_a_tail_that_makes_no_sense_says_why(folder, arguments, said):
+async def test_invalid_arguments_of_tail_are_explained(folder, arguments, said):
     code, _, err = await evbus(folder, "tail", *arguments)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err

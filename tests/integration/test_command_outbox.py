@@ -134,7 +134,7 @@ def sent(out):
 # ---- outbox ls
 
 
-async def test_ls_shows_what_waits_for_each_destination_and_for_how_long(box):
+async def test_ls_shows_how_much_waits_for_each_destination_and_for_how_long(box):
     await fill(box, [(make(b"1"), HERE), (make(b"22"), HERE), (make(), "amqp:x")], [(make(), "kafka:y", "no")])
 
     code, document = await evbus_json(box, "outbox", "ls")
@@ -155,7 +155,7 @@ async def test_ls_shows_what_waits_for_each_destination_and_for_how_long(box):
     assert str(box) in text
 
 
-async def test_ls_says_which_destinations_have_no_profile_any_more(box, acct):
+async def test_ls_shows_which_destinations_no_longer_have_a_profile(box, acct):
     await fill(box, [(make(), HERE), (make(), "jsonl:old")])
 
     code, document = await evbus_json(box, "outbox", "ls", "--acct-file", acct)
@@ -167,7 +167,7 @@ async def test_ls_says_which_destinations_have_no_profile_any_more(box, acct):
     assert "its events are kept until one has it again" in text
 
 
-async def test_ls_still_lists_where_the_credentials_cannot_be_read_and_says_so(box, tmp_path):
+async def test_ls_works_without_readable_credentials_and_says_so(box, tmp_path):
     await fill(box, [(make(), HERE)])
 
     code, text, err = await evbus(box, "outbox", "ls", "--acct-file", tmp_path / "none.yml")
@@ -177,7 +177,7 @@ async def test_ls_still_lists_where_the_credentials_cannot_be_read_and_says_so(b
     assert "profiles are not shown: credentials file" in err
 
 
-async def test_reading_commands_work_beside_a_bus_and_changing_ones_name_its_pid(box, acct):
+async def test_while_a_bus_runs_reading_commands_work_and_changing_ones_name_its_pid(box, acct):
     await fill(box, [(make(), HERE)], [(make(), HERE, "no")])
     bus = Outbox(box)
     bus.open()
@@ -206,7 +206,7 @@ async def test_reading_commands_work_beside_a_bus_and_changing_ones_name_its_pid
     assert (len(pending(box)), numbers(box)) == (1, [1])
 
 
-async def test_a_missing_file_is_one_plain_sentence_and_is_not_made(box, acct):
+async def test_a_missing_outbox_is_reported_in_one_sentence_and_not_created(box, acct):
     for command in (["outbox", "ls"], ["dead", "ls"], ["outbox", "flush", "--acct-file", acct]):
         code, text, err = await evbus(box, *command)
         assert (code, err) == (0, "")
@@ -223,7 +223,7 @@ async def test_a_missing_file_is_one_plain_sentence_and_is_not_made(box, acct):
 @pytest.mark.parametrize(
     "command", [["outbox", "ls"], ["dead", "ls"], ["dead", "show", 1], ["dead", "replay", "--all"]]
 )
-async def test_a_damaged_file_is_called_damaged_with_what_to_do_and_is_left_alone(box, command):
+async def test_a_damaged_outbox_is_reported_with_advice_and_left_unchanged(box, command):
     await fill(box, [(make(b"x" * 9000), HERE)], [(make(), HERE, "no")])
     garbage = os.urandom(4096)
     with box.open("r+b") as file:
@@ -237,7 +237,7 @@ async def test_a_damaged_file_is_called_damaged_with_what_to_do_and_is_left_alon
     assert box.read_bytes().startswith(garbage)
 
 
-async def test_a_page_in_the_middle_that_is_damaged_is_no_traceback(box):
+async def test_a_damaged_page_in_the_middle_gives_no_traceback(box):
     await fill(box, [(make(b"x" * 300), HERE) for _ in range(200)])
     with box.open("r+b") as file:
         file.seek(4096)
@@ -249,7 +249,7 @@ async def test_a_page_in_the_middle_that_is_damaged_is_no_traceback(box):
     assert "is damaged" in err
 
 
-async def test_headers_that_rotted_on_the_disk_are_no_traceback(box):
+async def test_damaged_headers_give_no_traceback(box):
     await fill(box, dead=[(make(headers={"a": 1}), HERE, "no")])
     connection = sqlite3.connect(box)
     connection.execute("UPDATE dead SET headers = x'c1'")
@@ -262,7 +262,7 @@ async def test_headers_that_rotted_on_the_disk_are_no_traceback(box):
     assert "is damaged" in err
 
 
-async def test_what_is_no_outbox_is_said_to_be_none(box, tmp_path):
+async def test_a_file_that_is_not_an_outbox_is_reported_as_such(box, tmp_path):
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE theirs (a)")
     other.commit()
@@ -303,7 +303,7 @@ async def test_the_outbox_is_found_by_option_setting_environment_and_default(tmp
 # ---- outbox flush
 
 
-async def test_flush_sends_what_waits_in_order_with_the_same_ids_and_ends(box, acct, out):
+async def test_flush_sends_waiting_events_in_order_with_the_same_ids_and_ends(box, acct, out):
     events = [make(b"%d" % number) for number in range(3000)]
     await fill(box, [(event, HERE) for event in events])
 
@@ -317,7 +317,7 @@ async def test_flush_sends_what_waits_in_order_with_the_same_ids_and_ends(box, a
     assert inspect.summarize(box).waiting == {}
 
 
-async def test_flush_says_what_is_left_for_destinations_without_a_profile(box, acct, out):
+async def test_flush_reports_events_left_for_destinations_without_a_profile(box, acct, out):
     await fill(box, [(make(b"1"), HERE), (make(b"2"), "jsonl:old")])
 
     code, document = await evbus_json(box, "outbox", "flush", "--acct-file", acct)
@@ -328,7 +328,7 @@ async def test_flush_says_what_is_left_for_destinations_without_a_profile(box, a
     assert document["account"]["delivered"] == 1
 
 
-async def test_flush_gives_up_on_a_destination_that_takes_nothing_and_keeps_its_events(box, credentials, tmp_path):
+async def test_flush_gives_up_on_an_unreachable_destination_and_keeps_its_events(box, credentials, tmp_path):
     acct = credentials({"jsonl": {"here": {"path": str(tmp_path / "no" / "such" / "folder")}}})
     await fill(box, [(make(), HERE)])
 
@@ -342,7 +342,7 @@ async def test_flush_gives_up_on_a_destination_that_takes_nothing_and_keeps_its_
     assert len(pending(box)) == 1
 
 
-async def test_flush_does_not_wait_out_a_destination_that_refuses(box, credentials, doing):
+async def test_flush_does_not_wait_for_a_destination_that_refuses(box, credentials, doing):
     plugins = doing("raise errors.DestinationRefused('no right')")
     acct = credentials({"doing": {"x": {}}})
     await fill(box, [(make(), "doing:x")])
@@ -356,7 +356,7 @@ async def test_flush_does_not_wait_out_a_destination_that_refuses(box, credentia
     assert len(pending(box, "doing:x")) == 1
 
 
-async def test_flush_goes_on_while_anything_is_sent_however_long_it_takes(box, credentials, doing):
+async def test_flush_continues_as_long_as_events_are_being_sent(box, credentials, doing):
     plugins = doing("await asyncio.sleep(0.5)")
     acct = credentials({"doing": {"x": {"batch_events": 1}}})
     await fill(box, [(make(), "doing:x") for _ in range(8)])
@@ -367,7 +367,7 @@ async def test_flush_goes_on_while_anything_is_sent_however_long_it_takes(box, c
     assert "8 events sent" in text
 
 
-async def test_flush_leaves_events_for_memory_alone_for_they_would_be_lost_with_it(box, credentials):
+async def test_flush_keeps_events_for_memory_because_they_would_be_lost(box, credentials):
     acct = credentials({"internal": {"default": None}})
     await fill(box, [(make(), "internal:default")])
 
@@ -378,7 +378,7 @@ async def test_flush_leaves_events_for_memory_alone_for_they_would_be_lost_with_
     assert len(pending(box, "internal:default")) == 1
 
 
-async def test_events_that_a_flush_gives_up_are_no_success(box, credentials, doing):
+async def test_a_flush_that_dead_letters_events_gives_exit_code_one(box, credentials, doing):
     plugins = doing("raise errors.PoisonEvent('too large')")
     acct = credentials({"doing": {"x": {}}})
     await fill(box, [(make(), "doing:x")])
@@ -393,7 +393,7 @@ async def test_events_that_a_flush_gives_up_are_no_success(box, credentials, doi
 @pytest.mark.parametrize(
     ("data", "kind"), [(None, "CredentialsError"), ({"jsonl": {"here": {"pth": "x"}}}, "ProfileError")]
 )
-async def test_what_cannot_be_started_changes_nothing(box, credentials, data, kind):
+async def test_a_bus_that_cannot_start_changes_nothing_in_the_outbox(box, credentials, data, kind):
     more = ["--acct-file", credentials(data)] if data else []
     await fill(box, [(make(), HERE)], [(make(), HERE, "no")])
 
@@ -404,7 +404,7 @@ async def test_what_cannot_be_started_changes_nothing(box, credentials, data, ki
     assert (len(pending(box)), numbers(box)) == (1, [1])
 
 
-async def test_a_signal_ends_a_flush_and_what_is_left_stays(box, credentials, tmp_path):
+async def test_a_signal_ends_a_flush_and_the_remaining_events_are_kept(box, credentials, tmp_path):
     acct = credentials({"jsonl": {"here": {"path": str(tmp_path / "no" / "folder")}}})
     await fill(box, [(make(), HERE)])
     process = await asyncio.create_subprocess_exec(
@@ -459,7 +459,7 @@ async def many_dead(path):
         (["--destination", "nobody"], []),
     ],
 )
-async def test_the_filters_of_ls_let_through_what_they_say_and_so_do_those_of_purge(box, filters, expected):
+async def test_the_filters_of_ls_and_purge_select_the_same_dead_letters(box, filters, expected):
     await many_dead(box)
 
     code, document = await evbus_json(box, "dead", "ls", *filters)
@@ -472,7 +472,7 @@ async def test_the_filters_of_ls_let_through_what_they_say_and_so_do_those_of_pu
     assert numbers(box) == [number for number in (1, 2, 3, 4, 5) if number not in expected]
 
 
-async def test_ls_is_a_table_that_foreign_texts_cannot_spoil(box):
+async def test_ls_escapes_control_characters_and_markup_in_its_table(box):
     await fill(box, dead=[(make(routing_key="\x1b[31mred", profile="[bold]x"), HERE, "line one\nline two")])
 
     code, text, _ = await evbus(box, "dead", "ls")
@@ -503,7 +503,7 @@ async def test_show_prints_everything(box):
     assert json.loads(shown) == json.loads(body)
 
 
-async def test_show_gives_bodies_that_are_no_json_as_text_or_base64(box):
+async def test_show_prints_bodies_that_are_not_json_as_text_or_base64(box):
     binary = b"\x82\xa2id\xff\x00"
     await fill(box, dead=[(make("Grüße\nan alle".encode()), HERE, "a"), (make(binary), HERE, "b")])
     await fill(box, dead=[(make(b"a\x1b[2Jb"), HERE, "c")])
@@ -521,7 +521,7 @@ async def test_show_gives_bodies_that_are_no_json_as_text_or_base64(box):
     assert (base64.b64decode(second["body"]), second["encoding"]) == (binary, "base64")
 
 
-async def test_show_with_json_holds_keys_and_headers_of_bytes(box):
+async def test_show_with_json_encodes_binary_keys_and_headers(box):
     await fill(box, dead=[(make(headers={"b": b"\xff", "f": float("nan"), "t": True}, key=b"\x00"), HERE, "no")])
 
     code, document = await evbus_json(box, "dead", "show", 1)
@@ -532,7 +532,7 @@ async def test_show_with_json_holds_keys_and_headers_of_bytes(box):
     assert document["first_failed"] < document["died"]
 
 
-async def test_show_raw_writes_the_bytes_of_the_body_and_nothing_else(box):
+async def test_show_raw_writes_only_the_bytes_of_the_body(box):
     body = bytes(range(256)) * 1000
     await fill(box, dead=[(make(body), HERE, "no")])
 
@@ -546,7 +546,7 @@ async def test_show_raw_writes_the_bytes_of_the_body_and_nothing_else(box):
 
 
 @pytest.mark.parametrize("number", [7, 0, 2**63, 10**30])
-async def test_a_number_that_is_not_there_is_said_in_one_sentence(box, number):
+async def test_a_missing_number_is_reported_in_one_sentence(box, number):
     await fill(box, dead=[(make(), HERE, "no")])
 
     code, out, err = await evbus(box, "dead", "show", number)
@@ -564,7 +564,7 @@ async def test_a_number_that_is_not_there_is_said_in_one_sentence(box, number):
 # ---- dead replay
 
 
-async def test_replay_lets_them_wait_again_with_the_same_ids_for_the_next_start(box, acct, out):
+async def test_replay_requeues_dead_letters_with_the_same_ids_for_the_next_start(box, acct, out):
     events = [make(b"%d" % number) for number in range(3)]
     await fill(box, dead=[(event, HERE, "no") for event in events])
 
@@ -589,7 +589,7 @@ async def test_replay_with_send_sends_at_once(box, acct, out):
     assert numbers(box) == [1]
 
 
-async def test_replay_with_send_that_leaves_something_is_no_success(box, acct):
+async def test_replay_with_send_gives_exit_code_one_if_events_are_left(box, acct):
     await fill(box, dead=[(make(b"1"), HERE, "no"), (make(b"2"), "jsonl:old", "no")])
 
     code, document = await evbus_json(box, "dead", "replay", "--all", "--send", "--acct-file", acct)
@@ -600,7 +600,7 @@ async def test_replay_with_send_that_leaves_something_is_no_success(box, acct):
     assert document["sent"]["account"]["delivered"] == 1
 
 
-async def test_replay_of_all_that_the_filters_let_through_is_not_bounded_by_a_page(box):
+async def test_replay_with_filters_is_not_limited_to_one_page(box):
     letters = [(make(routing_key=f"{'a' if number % 2 else 'b'}.{number}"), HERE, "no") for number in range(2500)]
     await fill(box, dead=letters)
 
@@ -612,7 +612,7 @@ async def test_replay_of_all_that_the_filters_let_through_is_not_bounded_by_a_pa
     assert inspect.summarize(box).dead == 1250
 
 
-async def test_what_is_there_is_replayed_and_purged_and_what_is_not_is_named(box):
+async def test_replay_and_purge_process_existing_numbers_and_report_missing_ones(box):
     await fill(box, dead=[(make(), HERE, "no") for _ in range(4)])
 
     code, text, err = await evbus(box, "dead", "replay", 1, 99, 98, 1)
@@ -630,7 +630,7 @@ async def test_what_is_there_is_replayed_and_purged_and_what_is_not_is_named(box
     "which",
     [[], ["1", "--all"], ["--destination", HERE], ["1", "--destination", HERE], ["1", "--limit", "1"]],
 )
-async def test_what_to_take_must_be_said_clearly(box, what, which):
+async def test_replay_and_purge_need_an_unambiguous_selection(box, what, which):
     await fill(box, dead=[(make(), HERE, "no")])
 
     code, _, err = await evbus(box, "dead", what, *which)
@@ -659,7 +659,7 @@ async def test_purge_without_a_terminal_needs_yes_and_says_how_many_it_would_del
 
 
 @pytest.mark.parametrize(("key", "code", "left"), [("y\n", 0, []), ("\n", 1, [1]), ("n\n", 1, [1]), ("\x03", 130, [1])])
-async def test_purge_asks_on_a_terminal(box, key, code, left):
+async def test_purge_asks_for_confirmation_on_a_terminal(box, key, code, left):
     await fill(box, dead=[(make(), HERE, "no")])
     ours, theirs = pty.openpty()
 
@@ -688,7 +688,7 @@ async def test_purge_asks_on_a_terminal(box, key, code, left):
 # ---- the command line
 
 
-async def test_a_wrong_action_names_the_nearest_right_one(box):
+async def test_a_misspelled_action_gets_a_suggestion(box):
     for group, wrong, right in (("dead", "shwo", "show"), ("dead", "purg", "purge"), ("outbox", "fluhs", "flush")):
         code, _, err = await evbus(box, group, wrong)
         assert code == 2
@@ -706,7 +706,7 @@ async def test_a_group_without_an_action_shows_its_help(box):
             assert f"  evbus {group} {word}" in text
 
 
-async def test_numbers_and_options_come_in_any_order(box):
+async def test_numbers_and_options_may_come_in_any_order(box):
     await fill(box, dead=[(make(), HERE, "no") for _ in range(3)])
 
     code, document = await evbus_json(box, "dead", "--yes", "purge", "1", "--outbox", box, "3")
@@ -726,7 +726,7 @@ async def test_numbers_and_options_come_in_any_order(box):
         (["show", "1", "--raw", "--json"], "--raw and --json exclude each other"),
     ],
 )
-async def test_wrong_options_are_said_in_one_sentence(box, arguments, text):
+async def test_wrong_options_are_reported_in_one_sentence(box, arguments, text):
     await fill(box, dead=[(make(), HERE, "no")])
 
     code, _, err = await evbus(box, "dead", *arguments)
@@ -736,7 +736,7 @@ async def test_wrong_options_are_said_in_one_sentence(box, arguments, text):
     assert err.count("\n") == 1
 
 
-async def test_a_changing_command_repairs_what_only_a_start_can_see_and_says_so(box):
+async def test_a_changing_command_repairs_a_damaged_index_and_says_so(box):
     await fill(box, [(make(b"x" * 300), HERE) for _ in range(300)], [(make(), HERE, "no")])
     connection = sqlite3.connect(box)
     name = "sqlite_autoindex_routes_1"

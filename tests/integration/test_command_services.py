@@ -58,7 +58,7 @@ def service(folder, text, name="more"):
 
 
 @pytest.mark.parametrize("credentials", [True, False])
-async def test_services_are_served_until_a_signal(folder, running, credentials):
+async def test_run_serves_services_until_a_signal(folder, running, credentials):
     process = running(folder, credentials=credentials)
     await line_of(process, process.stderr, "every service can be called")
     process.terminate()
@@ -69,7 +69,7 @@ async def test_services_are_served_until_a_signal(folder, running, credentials):
     assert "answered" in out
 
 
-async def test_its_life_tells_of_the_services_in_json(folder, running):
+async def test_run_prints_the_services_in_its_json_lines(folder, running):
     process = running(folder, "--json", "--only", "world.s*", "--skip", "world.slow")
     started, receiving = [json.loads(await line_of(process, process.stdout, "event")) for _ in range(2)]
     process.terminate()
@@ -131,7 +131,7 @@ async def test_handlers_and_services_of_one_application_run_together_and_call_ea
         ("PROFILE = 'nobody'\ndef one(hub): ...\n", "service more: unknown source profile 'nobody'"),
     ],
 )
-async def test_a_service_that_cannot_be_used_is_named_and_nothing_starts(folder, text, said):
+async def test_an_invalid_service_is_reported_and_nothing_starts(folder, text, said):
     service(folder, text)
     code, _, err = await evbus(folder, "run")
     assert (code, said in err) == (2, True), err
@@ -150,7 +150,7 @@ async def test_a_service_that_cannot_be_used_is_named_and_nothing_starts(folder,
         (["handlers"], "no handler was found"),
     ],
 )
-async def test_what_is_asked_for_and_is_not_there_is_named(folder, arguments, said):
+async def test_options_that_select_nothing_are_reported(folder, arguments, said):
     code, _, err = await evbus(folder, *arguments)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 
@@ -158,7 +158,7 @@ async def test_what_is_asked_for_and_is_not_there_is_named(folder, arguments, sa
 # ---- services
 
 
-async def test_services_are_listed_with_their_arguments_and_what_they_do(folder):
+async def test_services_lists_the_methods_with_their_signatures_and_docstrings(folder):
     (folder / "services.yml").write_text("world: {profile: far}\n")
     code, plain, _ = await evbus(folder, "services", credentials=False)
     json_code, document, _ = await evbus(folder, "services", "--json", "--services-file", "services.yml")
@@ -173,7 +173,7 @@ async def test_services_are_listed_with_their_arguments_and_what_they_do(folder)
     assert rows["shout"]["call"] == "world.shout(text: str)"
 
 
-async def test_handlers_of_answers_are_listed_beside_those_of_events(folder):
+async def test_handlers_lists_response_handlers_beside_event_handlers(folder):
     (folder / "world/handler").mkdir()
     (folder / "world/conf.py").write_text('DYNE = {"service": ["service"], "handler": ["handler"]}\n')
     (folder / "world/handler/shop.py").write_text(
@@ -190,7 +190,7 @@ async def test_handlers_of_answers_are_listed_beside_those_of_events(folder):
 
 
 @pytest.mark.parametrize("credentials", [True, False])
-async def test_who_calls_in_memory_from_the_shell_is_told_that_no_other_process_is_there(folder, credentials):
+async def test_a_shell_call_over_memory_explains_that_it_reaches_no_other_process(folder, credentials):
     code, out, err = await evbus(folder, "rpc", "world.hello", "--json", credentials=credentials)
     assert (code, json.loads(out)["kind"]) == (2, "UsageError")
     assert "a service in memory can only be called by its own process" in err
@@ -210,7 +210,7 @@ async def test_who_calls_in_memory_from_the_shell_is_told_that_no_other_process_
         (["world.hello", "--profile", "both"], "several providers have a profile 'both'; say which"),
     ],
 )
-async def test_a_call_that_cannot_be_made_gives_exit_code_two(folder, arguments, said):
+async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, said):
     far = {"connection": {"url": "amqp://127.0.0.1:1/"}}
     kafka = {"connection": {"bootstrap_servers": "127.0.0.1:1"}}
     acct(folder, {"amqp": {"far": far, "both": far}, "rabbitmq": {"both": far}, "kafka": {"log": kafka}})
@@ -218,7 +218,7 @@ async def test_a_call_that_cannot_be_made_gives_exit_code_two(folder, arguments,
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 
 
-async def test_a_broker_that_is_not_there_is_named_at_the_deadline(folder):
+async def test_an_absent_broker_is_reported_at_the_timeout(folder):
     acct(folder, {"amqp": {"default": {"connection": {"url": "amqp://127.0.0.1:1/"}}}})
     code, _, err = await evbus(folder, "rpc", "world.hello", "--timeout", "1")
     assert code == 1
@@ -227,14 +227,14 @@ async def test_a_broker_that_is_not_there_is_named_at_the_deadline(folder):
     assert err.count("receives nothing, trying again") == 1
 
 
-def test_values_are_json_where_they_are_and_text_where_not():
+def test_values_are_parsed_as_json_and_otherwise_taken_as_text():
     given = ["a=1", "b=[1, null]", 'c="7"', "d=ann", "e=", "f=x=y", "g=NaN", "h=-Infinity", "i={", "j=true"]
     read = rpc.arguments(given)
     assert list(read.values()) == [1, [1, None], "7", "ann", "", "x=y", "NaN", "-Infinity", "{", True]
     assert rpc.arguments(["deep=" + "[" * 100_000])["deep"].startswith("[[")
 
 
-def test_the_last_dot_parts_the_service_from_the_method():
+def test_the_last_dot_separates_the_service_from_the_method():
     assert rpc.names("shop.world.hello") == ("shop.world", "hello")
     for text in ("", "hello", ".hello", "hello."):
         with pytest.raises(UsageError):
@@ -244,7 +244,7 @@ def test_the_last_dot_parts_the_service_from_the_method():
 # ---- rpc, over RabbitMQ
 
 
-async def test_a_call_shows_the_result_of_a_service_in_another_process(served, running, name):
+async def test_rpc_prints_the_result_of_a_service_in_another_process(served, running, name):
     process = running(served, "--json")
     await line_of(process, process.stdout, "receiving")
     code, out, err = await evbus(served, "rpc", f"{name}.hello", "name=ann", "times=2")
@@ -266,7 +266,7 @@ async def test_a_call_shows_the_result_of_a_service_in_another_process(served, r
     assert (stopped_code, counted["received"], counted["answered"]) == (0, 3, 3)
 
 
-async def test_errors_of_a_call_are_shown_with_their_class_and_give_exit_code_one(served, running, name):
+async def test_errors_of_a_call_are_printed_with_their_class_and_give_exit_code_one(served, running, name):
     process = running(served, "--json")
     await line_of(process, process.stdout, "receiving")
     failed, out, err = await evbus(served, "rpc", f"{name}.fail", "--json")
@@ -284,14 +284,14 @@ async def test_errors_of_a_call_are_shown_with_their_class_and_give_exit_code_on
     assert "IncorrectSignature" in signature
 
 
-async def test_a_service_that_nobody_serves_is_known_at_once(served, name):
+async def test_a_service_that_nobody_serves_is_reported_at_once(served, name):
     code, _, err = await evbus(served, "rpc", f"{name}.hello", "--timeout", "600")
     assert code == 1
     assert "UnknownService: nobody serves" in err
     assert "start it (`evbus run`" in err
 
 
-async def test_a_call_that_takes_longer_than_its_timeout_says_so(served, running, name):
+async def test_a_call_that_takes_longer_than_its_timeout_is_reported(served, running, name):
     process = running(served, "--json")
     await line_of(process, process.stdout, "receiving")
     code, _, err = await evbus(served, "rpc", f"{name}.slow", "--timeout", "0.5")
@@ -301,7 +301,7 @@ async def test_a_call_that_takes_longer_than_its_timeout_says_so(served, running
     (served / "go").touch()
 
 
-async def test_a_stop_lets_a_call_finish_and_its_caller_has_the_answer(served, running, name):
+async def test_on_a_signal_a_running_call_finishes_and_its_client_gets_the_reply(served, running, name):
     process = running(served, "--json")
     await line_of(process, process.stdout, "receiving")
     calling = begin(served, "rpc", f"{name}.slow", "--timeout", "60")
@@ -316,7 +316,7 @@ async def test_a_stop_lets_a_call_finish_and_its_caller_has_the_answer(served, r
     assert (code, out, stopped_code) == (0, "done\n", 0), err
 
 
-async def test_a_call_is_ended_by_a_signal(served, running, name):
+async def test_a_signal_ends_a_call(served, running, name):
     process = running(served, "--json")
     await line_of(process, process.stdout, "receiving")
     calling = begin(served, "rpc", f"{name}.slow", "--timeout", "60")

@@ -34,7 +34,7 @@ class Counted:
         return {"žába": [1, 2.5, True]}
 
 
-async def test_one_event_reaches_all_three_with_equal_bytes_and_one_serialization(
+async def test_one_event_is_serialized_once_and_reaches_three_destinations_with_equal_bytes(
     rabbitmq, kafka, fresh_name, profiles
 ):
     async with queue(rabbitmq.url, fresh_name) as made, running(profiles) as hub:
@@ -48,7 +48,7 @@ async def test_one_event_reaches_all_three_with_equal_bytes_and_one_serializatio
     assert message.message_id == dict(record.headers)["evbus-id"].decode() == receipt.id
 
 
-async def test_destinations_with_serializers_of_their_own_get_their_own_bytes(rabbitmq, kafka, fresh_name, profiles):
+async def test_each_destination_gets_the_bytes_of_its_own_serializer(rabbitmq, kafka, fresh_name, profiles):
     for provider, serializer in (("amqp", "msgpack"), ("kafka", "yaml")):
         profiles[provider]["default"]["serializer"] = serializer
     async with queue(rabbitmq.url, fresh_name) as made, running(profiles) as hub:
@@ -60,7 +60,7 @@ async def test_destinations_with_serializers_of_their_own_get_their_own_bytes(ra
 
 
 @pytest.mark.parametrize("dead", ["amqp", "kafka"])
-async def test_a_dead_destination_stops_no_other(rabbitmq, kafka, fresh_name, profiles, dead):
+async def test_a_dead_destination_does_not_stop_the_others(rabbitmq, kafka, fresh_name, profiles, dead):
     nobody = f"127.0.0.1:{free_port()}"
     connections = {"amqp": {"url": f"amqp://{nobody}/"}, "kafka": {"bootstrap_servers": nobody}}
     profiles[dead]["default"]["connection"] = connections[dead]
@@ -78,7 +78,7 @@ async def test_a_dead_destination_stops_no_other(rabbitmq, kafka, fresh_name, pr
     assert (account.delivered, account.remaining) == (200, 100)
 
 
-async def test_329_webhooks_reach_both_brokers_and_plain_readers_get_equal_bodies(rabbitmq, kafka, fresh_name):
+async def test_329_webhooks_reach_both_brokers_with_equal_bodies(rabbitmq, kafka, fresh_name):
     events = [json.loads(line) for line in WEBHOOKS.read_text().splitlines()]
     exchange = {"exchange": fresh_name, "declare": {"type": "topic", "durable": False, "auto_delete": True}}
     profiles = {

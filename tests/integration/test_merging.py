@@ -97,7 +97,7 @@ def run(site, profiles, cwd):
     return json.loads(ran.stdout)
 
 
-def test_an_installed_app_puts_events_on_its_hub(site, tmp_path):
+def test_an_installed_app_puts_events_through_its_hub(site, tmp_path):
     result = run(site, {"internal": {"default": None}}, tmp_path)
     assert result["seen"]["internal"] == ['{"item":"tea"}']
     assert result["outcomes"] == {"internal:default": "delivered"}
@@ -109,7 +109,7 @@ def test_an_ingress_plugin_of_another_package_gets_the_event(site, tmp_path):
 
 
 @pytest.mark.parametrize("provider", ["legacy", "old"])
-def test_a_plugin_written_for_pop_evbus_7_gets_the_event_unchanged(site, tmp_path, provider):
+def test_an_unchanged_plugin_for_pop_evbus_7_gets_the_event(site, tmp_path, provider):
     result = run(site, {provider: [{"default": {"street": "Elm"}}, {"def*": None}]}, tmp_path)
     assert result["seen"]["legacy"] == [["Elm", '{"item":"tea"}'], [None, '{"item":"tea"}']]
     assert result["delivered"] == 2

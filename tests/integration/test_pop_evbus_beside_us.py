@@ -76,7 +76,7 @@ def test_the_command_refuses_to_run_beside_pop_evbus(pop_evbus, tmp_path, how):
     assert "pip uninstall pop-evbus" in ran.stderr
 
 
-def test_a_package_that_only_bears_the_name_evbus_is_no_conflict(tmp_path):
+def test_a_package_that_is_merely_named_evbus_is_no_conflict(tmp_path):
     folder = tmp_path / "site" / "evbus"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()

@@ -21,7 +21,7 @@ def profile(rabbitmq, login="guest", password="guest", **options):
     return {"amqp": {"default": {"connection": connection, "retry": QUICK, **options}}}
 
 
-async def test_a_wrong_password_names_user_and_place_and_never_the_password(rabbitmq, caplog):
+async def test_the_error_for_a_wrong_password_names_user_and_address_but_not_the_password(rabbitmq, caplog):
     trouble = await trouble_with(profile(rabbitmq, password="not-this-one"), "refused")
     assert "'guest'" in trouble
     assert f"{rabbitmq.host}:{rabbitmq.port}" in trouble
@@ -36,13 +36,13 @@ async def test_a_wrong_password_in_a_url_is_never_shown(rabbitmq, caplog):
         assert form not in caplog.text + trouble
 
 
-async def test_a_virtual_host_that_is_not_there_is_named(rabbitmq):
+async def test_the_error_for_a_missing_virtual_host_names_it(rabbitmq):
     profiles = profile(rabbitmq)
     profiles["amqp"]["default"]["connection"]["virtualhost"] = "no-such-place"
     assert "no-such-place" in await trouble_with(profiles, "refused")
 
 
-async def test_events_held_for_a_wrong_password_arrive_once_it_is_right(rabbitmq, user, fresh_name):
+async def test_events_that_wait_for_the_right_password_arrive_once_it_is_set(rabbitmq, user, fresh_name):
     rabbitmq.ctl("set_permissions", user, "", ".*", "")
     async with queue(rabbitmq.url, fresh_name) as made, running(profile(rabbitmq, user, "the-new-one")) as hub:
         for number in range(10):
@@ -55,7 +55,7 @@ async def test_events_held_for_a_wrong_password_arrive_once_it_is_right(rabbitmq
     assert account.complete
 
 
-async def test_events_held_for_a_missing_right_arrive_once_it_is_granted(rabbitmq, user, fresh_name):
+async def test_events_that_wait_for_a_permission_arrive_once_it_is_granted(rabbitmq, user, fresh_name):
     async with queue(rabbitmq.url, fresh_name) as made, running(profile(rabbitmq, user, "the-right-one")) as hub:
         await hub.evbus.broker.put(fresh_name, 1)
         trouble = await until(hub, "amqp:default", "refused")
@@ -67,7 +67,7 @@ async def test_events_held_for_a_missing_right_arrive_once_it_is_granted(rabbitm
         assert len(await take(made, 1)) == 1
 
 
-async def test_events_for_a_missing_exchange_wait_and_arrive_once_it_is_made(rabbitmq, fresh_name):
+async def test_events_for_a_missing_exchange_wait_and_arrive_once_it_exists(rabbitmq, fresh_name):
     async with running(profile(rabbitmq, exchange=fresh_name)) as hub:
         await hub.evbus.broker.put("key", "held")
         trouble = await until(hub, "amqp:default", "refused")
@@ -86,7 +86,7 @@ async def test_events_for_a_missing_exchange_wait_and_arrive_once_it_is_made(rab
                 await thing.delete()
 
 
-async def test_a_declared_exchange_that_exists_otherwise_is_refused_and_named(rabbitmq, fresh_name):
+async def test_the_error_for_an_exchange_that_exists_with_another_type_names_it(rabbitmq, fresh_name):
     async with channel(rabbitmq.url) as opened:
         exchange = await opened.declare_exchange(fresh_name, aio_pika.ExchangeType.FANOUT)
         trouble = await trouble_with(profile(rabbitmq, exchange=fresh_name, declare={"type": "topic"}), "refused")
@@ -95,7 +95,7 @@ async def test_a_declared_exchange_that_exists_otherwise_is_refused_and_named(ra
     assert "declare" in trouble
 
 
-async def test_a_broker_that_refuses_does_not_stop_another_profile_of_the_same_broker(rabbitmq, fresh_name):
+async def test_a_refused_profile_does_not_stop_another_profile_of_the_same_broker(rabbitmq, fresh_name):
     profiles = profile(rabbitmq)
     profiles["amqp"]["def*"] = profile(rabbitmq, exchange=fresh_name)["amqp"]["default"]
     async with queue(rabbitmq.url, fresh_name) as made, running(profiles) as hub:

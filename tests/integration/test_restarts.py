@@ -52,14 +52,14 @@ async def through(hub, disturb):
     return count, await hub.evbus.init.stop(DEADLINE)
 
 
-async def test_a_broker_restarted_in_mid_stream_loses_none(broker, fresh_name):
+async def test_a_broker_restart_loses_no_event(broker, fresh_name):
     await prepare(broker, fresh_name)
     async with running(profiles(broker, fresh_name)) as hub:
         count, account = await through(hub, broker.restart)
     await check(broker, fresh_name, count, account)
 
 
-async def test_a_broker_that_is_away_for_longer_than_the_deadline_loses_none(broker, fresh_name):
+async def test_a_broker_outage_longer_than_the_timeout_loses_no_event(broker, fresh_name):
     await prepare(broker, fresh_name)
     async with running(profiles(broker, fresh_name, timeout=5.0)) as hub:
         loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ async def test_a_broker_that_is_away_for_longer_than_the_deadline_loses_none(bro
     await check(broker, fresh_name, count, account)
 
 
-async def test_a_broker_frozen_beyond_the_deadline_loses_none(broker, fresh_name):
+async def test_a_broker_frozen_for_longer_than_the_timeout_loses_no_event(broker, fresh_name):
     await prepare(broker, fresh_name)
     async with running(profiles(broker, fresh_name, timeout=2.0)) as hub:
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ async def service(rabbitmq, fresh_name):
     await delete(rabbitmq, f"{fresh_name}.events")
 
 
-async def test_a_listener_reads_what_nameko_s_consumer_needs(rabbitmq, service):
+async def test_a_dispatched_event_has_everything_that_a_nameko_consumer_needs(rabbitmq, service):
     # Given a queue that is bound as nameko's handlers bind theirs
     async with channel(rabbitmq.url) as opened:
         await opened.declare_exchange(f"{service}.events", "topic", durable=True)
@@ -49,7 +49,7 @@ async def test_a_listener_reads_what_nameko_s_consumer_needs(rabbitmq, service):
 
 
 @BOTH_WAYS
-async def test_the_exchange_is_declared_durable_before_the_first_event_and_neighbours_arrive(
+async def test_the_durable_exchange_of_a_service_is_declared_before_its_first_event(
     rabbitmq, service, fresh_name, batched
 ):
     async with queue(rabbitmq.url, fresh_name) as neighbour, running(profile(rabbitmq, batched=batched)) as hub:
@@ -68,7 +68,7 @@ async def test_the_exchange_is_declared_durable_before_the_first_event_and_neigh
 
 
 @BOTH_WAYS
-async def test_an_exchange_that_may_not_be_declared_and_is_missing_costs_its_own_events_alone(
+async def test_only_the_events_for_a_missing_exchange_that_may_not_be_declared_are_dead_lettered(
     rabbitmq, service, fresh_name, batched
 ):
     profiles = profile(rabbitmq, declare_events=False, batched=batched)
@@ -96,7 +96,7 @@ async def fails(hub, service):
     return caught.value.receipt
 
 
-async def test_an_exchange_that_is_there_is_found_without_being_declared(rabbitmq, service):
+async def test_an_existing_exchange_is_used_without_being_declared(rabbitmq, service):
     async with channel(rabbitmq.url) as opened:  # as nameko's AUTO_DELETE_EVENT_EXCHANGES makes it
         await opened.declare_exchange(f"{service}.events", "topic", durable=True, auto_delete=True)
     async with (
@@ -107,7 +107,7 @@ async def test_an_exchange_that_is_there_is_found_without_being_declared(rabbitm
         assert [message.body for message in await take(made, 1)] == [b"1"]
 
 
-async def test_an_exchange_of_another_kind_holds_the_events_and_says_how_to_use_it(rabbitmq, service):
+async def test_events_for_an_exchange_of_another_type_wait_and_the_error_says_how_to_use_it(rabbitmq, service):
     async with channel(rabbitmq.url) as opened:
         await opened.declare_exchange(f"{service}.events", "direct", durable=True)
     async with running(profile(rabbitmq, retry=QUICK)) as hub:
@@ -122,7 +122,7 @@ async def test_an_exchange_of_another_kind_holds_the_events_and_says_how_to_use_
 
 
 @pytest.mark.parametrize("declares", [True, False], ids=["declared", "looked up"])
-async def test_an_exchange_that_is_deleted_meanwhile_does_not_burn_neighbours(rabbitmq, service, fresh_name, declares):
+async def test_a_deleted_exchange_does_not_affect_events_for_other_queues(rabbitmq, service, fresh_name, declares):
     async with channel(rabbitmq.url) as opened:
         await opened.declare_exchange(f"{service}.events", "topic", durable=True)
     profiles = profile(rabbitmq, declare_events=declares, retry={"first": 0.01, **QUICK})
@@ -140,7 +140,9 @@ async def test_an_exchange_that_is_deleted_meanwhile_does_not_burn_neighbours(ra
 
 @BOTH_WAYS
 @pytest.mark.parametrize("where", ["exchange", "routing_key"])
-async def test_a_profile_that_says_where_its_events_go_is_obeyed(rabbitmq, service, fresh_name, batched, where):
+async def test_an_exchange_or_routing_key_in_the_profile_takes_precedence(
+    rabbitmq, service, fresh_name, batched, where
+):
     options = {"exchange": {"exchange": "amq.topic"}, "routing_key": {"routing_key": fresh_name}}[where]
     binding = ("amq.topic",) if where == "exchange" else ()
     key = {"routing_key": "created"} if binding else {}
@@ -155,7 +157,7 @@ async def test_a_profile_that_says_where_its_events_go_is_obeyed(rabbitmq, servi
 
 
 @BOTH_WAYS
-async def test_a_profile_may_insist_that_somebody_listens(rabbitmq, service, batched):
+async def test_with_mandatory_an_event_that_nobody_listens_for_is_not_delivered(rabbitmq, service, batched):
     async with running(profile(rabbitmq, mandatory=True, batched=batched)) as hub:
         receipt = await fails(hub, service)
     (error,) = receipt.outcomes.values()
@@ -163,7 +165,7 @@ async def test_a_profile_may_insist_that_somebody_listens(rabbitmq, service, bat
     assert "'created'" in str(error)
 
 
-async def test_after_a_reconnect_the_exchange_is_made_sure_of_again(rabbitmq, service):
+async def test_the_exchange_is_declared_again_after_a_reconnect(rabbitmq, service):
     async with running(profile(rabbitmq, retry={"first": 0.01})) as hub:
         await hub.evbus.broker.dispatch(service, "created", 1, confirm="delivered")
         (lane,) = hub.evbus.RUNTIME.bus.lanes
@@ -172,7 +174,7 @@ async def test_after_a_reconnect_the_exchange_is_made_sure_of_again(rabbitmq, se
         assert (await hub.evbus.broker.dispatch(service, "created", 2, confirm="delivered")).delivered
 
 
-async def test_on_kafka_an_event_of_a_service_goes_to_its_topic(kafka, fresh_name):
+async def test_on_kafka_an_event_of_a_service_is_sent_to_the_topic_of_the_service(kafka, fresh_name):
     profiles = {"kafka": {"default": {"connection": {"bootstrap_servers": kafka.bootstrap}}}}
     async with running(profiles) as hub:
         headers = {"nameko.call_id_stack": CHAIN}
@@ -186,7 +188,7 @@ async def test_on_kafka_an_event_of_a_service_goes_to_its_topic(kafka, fresh_nam
     assert dict(records[b"u-8"].headers)["evbus-routing-key"] == b"deleted"
 
 
-async def test_on_kafka_the_topics_of_the_profile_go_before_the_service_s(kafka, fresh_name):
+async def test_on_kafka_the_topics_of_the_profile_take_precedence_over_the_topic_of_the_service(kafka, fresh_name):
     connection = {"bootstrap_servers": kafka.bootstrap}
     async with running({"kafka": {"default": {"connection": connection, "topics": [fresh_name]}}}) as hub:
         await hub.evbus.broker.dispatch("users", "created", 1, confirm="delivered")

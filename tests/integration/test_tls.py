@@ -57,7 +57,7 @@ async def test_an_event_reaches_kafka_over_tls_with_a_password(kafka, fresh_name
     assert [record.value for record in await read(kafka.bootstrap, fresh_name, 1)] == [b'"known"']
 
 
-async def test_a_wrong_scram_password_is_named_by_place_and_never_shown(kafka, caplog):
+async def test_a_wrong_scram_password_is_reported_with_the_address_and_never_shown(kafka, caplog):
     profiles = scram(kafka, kafka.needs_tls().ca, "not-this-one", "SCRAM-SHA-256")
     trouble = await trouble_with(profiles, "refused")
     assert kafka.sasl_bootstrap in trouble
@@ -73,24 +73,24 @@ def scram(kafka, ca, password, mechanism):
     return profiles
 
 
-async def test_rabbitmqs_certificate_is_refused_by_another_ca(rabbitmq):
+async def test_a_rabbitmq_certificate_of_another_ca_is_refused(rabbitmq):
     profiles = amqp(f"localhost:{rabbitmq.tls_port}", rabbitmq.needs_tls().wrong_ca)
     assert "certificate" in await trouble_with(profiles, "refused")
 
 
-async def test_kafkas_certificate_is_refused_by_another_ca(kafka):
+async def test_a_kafka_certificate_of_another_ca_is_refused(kafka):
     profiles = kafka_profile(kafka.ssl_bootstrap, kafka.needs_tls().wrong_ca)
     assert "certificate" in await trouble_with(profiles, "refused")
 
 
-async def test_a_certificate_of_an_unknown_ca_is_refused_where_the_profile_names_none(rabbitmq, kafka):
+async def test_without_a_ca_file_a_certificate_of_an_unknown_ca_is_refused(rabbitmq, kafka):
     rabbitmq.needs_tls(), kafka.needs_tls()
     assert "certificate" in await trouble_with(amqp(f"localhost:{rabbitmq.tls_port}"), "refused")
     assert "certificate" in await trouble_with(kafka_profile(kafka.ssl_bootstrap), "refused")
 
 
 @PROFILES
-async def test_a_certificate_of_another_host_is_refused(profiles, certs, tls_server):
+async def test_a_certificate_for_another_host_is_refused(profiles, certs, tls_server):
     async with tls_server(certs.wrong_host_pem) as (port, accepted):
         trouble = await trouble_with(profiles(f"localhost:{port}", certs.ca), "refused")
     assert f"localhost:{port}" in trouble
@@ -107,7 +107,7 @@ async def test_an_expired_certificate_is_refused(profiles, certs, tls_server):
 
 
 @PROFILES
-async def test_a_host_name_is_let_pass_only_where_the_profile_says_so(profiles, certs, tls_server):
+async def test_a_certificate_for_another_host_is_accepted_only_if_the_profile_says_so(profiles, certs, tls_server):
     data = profiles("localhost:1", certs.ca)
     (provider,) = data
     data[provider]["default"]["ssl"]["check_hostname"] = False
@@ -118,26 +118,26 @@ async def test_a_host_name_is_let_pass_only_where_the_profile_says_so(profiles, 
     assert accepted
 
 
-async def test_tls_to_rabbitmqs_plain_port_is_refused_and_says_tls(rabbitmq, certs):
+async def test_tls_to_the_plain_port_of_rabbitmq_fails_with_an_error_about_tls(rabbitmq, certs):
     trouble = await trouble_with(amqp(f"localhost:{rabbitmq.port}", certs.ca), "refused", "retrying")
     assert str(rabbitmq.port) in trouble
     assert "TLS" in trouble
 
 
-async def test_tls_to_kafkas_plain_port_is_refused_and_says_tls(kafka, certs):
+async def test_tls_to_the_plain_port_of_kafka_fails_with_an_error_about_tls(kafka, certs):
     trouble = await trouble_with(kafka_profile(kafka.bootstrap, certs.ca), "refused", "retrying")
     assert kafka.bootstrap in trouble
     assert "TLS" in trouble
 
 
-async def test_plain_amqp_to_the_tls_port_delivers_nothing_and_says_tls(rabbitmq):
+async def test_plain_amqp_to_the_tls_port_fails_with_an_error_about_tls(rabbitmq):
     rabbitmq.needs_tls()
     trouble = await trouble_with(amqp(f"localhost:{rabbitmq.tls_port}", scheme="amqp"), "refused", "retrying")
     assert str(rabbitmq.tls_port) in trouble
     assert "TLS" in trouble
 
 
-async def test_plain_kafka_to_the_tls_port_delivers_nothing_and_says_tls(kafka):
+async def test_plain_kafka_to_the_tls_port_fails_with_an_error_about_tls(kafka):
     kafka.needs_tls()
     trouble = await trouble_with(kafka_profile(kafka.ssl_bootstrap, protocol="PLAINTEXT"), "refused", "retrying")
     assert kafka.ssl_bootstrap in trouble
@@ -145,12 +145,12 @@ async def test_plain_kafka_to_the_tls_port_delivers_nothing_and_says_tls(kafka):
 
 
 @PROFILES
-async def test_a_ca_file_that_is_missing_stops_the_start_and_never_falls_back_to_plaintext(profiles, tmp_path):
+async def test_a_missing_ca_file_stops_the_start_and_never_falls_back_to_plaintext(profiles, tmp_path):
     with pytest.raises(ValueError, match=r"gone\.pem"):
         async with running(profiles("localhost:1", tmp_path / "gone.pem")):
             pass
 
 
-def test_the_certificates_of_these_tests_are_bad_only_in_what_they_are_named_for(certs):
+def test_the_certificates_of_these_tests_are_otherwise_valid(certs):
     for pem in (certs.server_pem, certs.wrong_host_pem, certs.expired_pem):
         ssl.create_default_context(cafile=certs.ca).load_cert_chain(pem)

@@ -67,7 +67,7 @@ def numbers(bodies):
     return sorted(body["n"] for body in bodies)
 
 
-async def test_nameko_dispatches_and_our_handlers_get_it_in_every_way(rabbitmq, side, fresh_name):
+async def test_events_from_nameko_reach_our_handlers_in_every_delivery_mode(rabbitmq, side, fresh_name):
     # Given two of our instances
     one, two = ({name: Book() for name in services.HANDLED} for _ in range(2))
     profile = {"connection": {"url": rabbitmq.url}}
@@ -99,7 +99,7 @@ async def test_nameko_dispatches_and_our_handlers_get_it_in_every_way(rabbitmq, 
     assert stack[-1].startswith(f"{fresh_name}.go.")
 
 
-async def test_we_dispatch_and_namekos_handlers_get_it_in_every_way(rabbitmq, side, fresh_name):
+async def test_our_events_reach_nameko_handlers_in_every_delivery_mode(rabbitmq, side, fresh_name):
     async with side("Handles", "1", "2") as (one, two), dispatching(rabbitmq) as dispatch:
         for number in range(COUNT):
             await dispatch(fresh_name, "placed", {"n": number})
@@ -116,7 +116,7 @@ async def test_we_dispatch_and_namekos_handlers_get_it_in_every_way(rabbitmq, si
 
 
 @pytest.mark.parametrize("first", ["nameko", "ours"])
-async def test_an_instance_of_nameko_and_one_of_ours_share_the_same_queues(rabbitmq, side, fresh_name, first):
+async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq, side, fresh_name, first):
     # Given both on the same queues, whichever of them declared those
     books = {name: Book() for name in services.HANDLED}
     profile = {"connection": {"url": rabbitmq.url}}

@@ -45,7 +45,7 @@ async def clean(rabbitmq):
             rabbitmq.ctl("delete_queue", row["name"])
 
 
-async def test_our_handlers_declare_what_namekos_declare_word_for_word(rabbitmq, nameko, clean):
+async def test_our_handlers_declare_exactly_what_nameko_handlers_declare(rabbitmq, nameko, clean):
     async with recording(rabbitmq.port) as recorder:
         profile = {"connection": {"host": "127.0.0.1", "port": recorder.port}}
         books = {name: Book() for name in services.HANDLED}
@@ -55,7 +55,7 @@ async def test_our_handlers_declare_what_namekos_declare_word_for_word(rabbitmq,
     assert declared(ours) == declared(nameko["Handles"])
 
 
-async def test_our_handlers_understand_messages_of_nameko(rabbitmq, nameko, clean):
+async def test_our_handlers_understand_nameko_messages(rabbitmq, nameko, clean):
     books = {name: Book() for name in services.HANDLED}
     messages = published(nameko["Dispatches"])
     assert len(messages) == DISPATCHED
@@ -75,7 +75,7 @@ async def test_our_handlers_understand_messages_of_nameko(rabbitmq, nameko, clea
         assert call.startswith(f"{SOURCE}.go.")
 
 
-async def test_our_events_are_what_namekos_handlers_know(rabbitmq, nameko):
+async def test_our_events_look_like_nameko_events(rabbitmq, nameko):
     theirs = published(nameko["Dispatches"])[0]
     async with recording(rabbitmq.port) as recorder:
         connection = {"host": "127.0.0.1", "port": recorder.port}

@@ -168,7 +168,7 @@ async def test_a_nameko_service_calls_ours(app, side, profiles, fresh_name):
     assert theirs.bodies("error")[0][2:] == ["TooYoung", "('not yet', 5)"]
 
 
-async def test_a_request_that_we_hand_on_to_a_nameko_service_is_answered_by_it(app, side, profiles, fresh_name):
+async def test_a_nameko_service_answers_a_request_that_we_forward(app, side, profiles, fresh_name):
     async with (
         serving(app(WORLD.format(name=fresh_name)), profiles) as hub,
         side("Serves", f"rpc-{fresh_name}-serves"),
@@ -176,7 +176,7 @@ async def test_a_request_that_we_hand_on_to_a_nameko_service_is_answered_by_it(a
         assert await hub.rpc[fresh_name].onward(2) == 42
 
 
-async def test_answers_of_a_nameko_service_reach_our_handlers(app, side, profiles, fresh_name):
+async def test_replies_of_a_nameko_service_reach_our_handlers(app, side, profiles, fresh_name):
     name = f"{fresh_name}-serves"
     handlers = f"""
     SERVICE = {fresh_name!r}

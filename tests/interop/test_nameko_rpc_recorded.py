@@ -70,7 +70,7 @@ def through(recorder, **more):
     return {"amqp": {"default": {"connection": {"host": "127.0.0.1", "port": recorder.port}, **more}}}
 
 
-async def test_our_service_declares_and_answers_what_namekos_does(rabbitmq, app, nameko, clean):
+async def test_our_service_declares_and_answers_like_a_nameko_service(rabbitmq, app, nameko, clean):
     async with recording(rabbitmq.port) as recorder:
         async with serving(app(SERVES), through(recorder)), channel(rabbitmq.url) as opened:
             plain = await opened.get_underlay_channel()
@@ -100,7 +100,7 @@ async def test_our_service_declares_and_answers_what_namekos_does(rabbitmq, app,
                 assert told["error"]["exc_path"] == asked["error"]["exc_path"]
 
 
-async def test_our_service_understands_a_request_of_nameko(rabbitmq, app, nameko, clean):
+async def test_our_service_understands_nameko_requests(rabbitmq, app, nameko, clean):
     (request,) = published(nameko["Calls"])
     profiles = {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}}
     known = properties(request["properties"])
@@ -117,7 +117,7 @@ async def test_our_service_understands_a_request_of_nameko(rabbitmq, app, nameko
     assert [(known["reply_to"], known["correlation_id"], known["headers"]["nameko.call_id_stack"])] == hub.SEEN
 
 
-async def test_our_caller_declares_and_requests_what_namekos_does(rabbitmq, app, nameko, clean):
+async def test_our_client_declares_and_requests_like_a_nameko_client(rabbitmq, app, nameko, clean):
     (theirs,) = published(nameko["Calls"])
     async with recording(rabbitmq.port) as recorder:
         hub = app(WORLD)
@@ -140,7 +140,7 @@ async def test_our_caller_declares_and_requests_what_namekos_does(rabbitmq, app,
     assert said["correlation_id"]
 
 
-async def test_our_caller_understands_answers_of_nameko(rabbitmq, app, nameko, clean):
+async def test_our_client_understands_nameko_replies(rabbitmq, app, nameko, clean):
     profiles = {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}}
     answers = published(nameko["Serves"])
     async with serving(app(WORLD), profiles, service_name=SOURCE) as hub, channel(rabbitmq.url) as opened:

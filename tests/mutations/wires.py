@@ -11,14 +11,14 @@ MUTANTS = (
         "Publisher._send_batch",
         part(CONDITIONAL, "body", "None"),
         "tests/faults/test_lost_connections.py::"
-        "test_a_reset_in_mid_frame_marks_nothing_as_delivered_that_is_not[rabbitmq-up-40001]",
+        "test_a_reset_in_the_middle_of_a_frame_marks_no_undelivered_event_as_delivered[rabbitmq-up-40001]",
     ),
     Mutant(
         "a-return-is-a-confirm",
         "An event that no queue wants is dead-lettered, not delivered.",
         "Slot.set_exception",
         argument(CALL, 2, "None"),
-        "tests/faults/test_rabbitmq.py::test_returned_events_are_told_from_their_neighbours_of_equal_content",
+        "tests/faults/test_rabbitmq.py::test_of_events_with_equal_content_only_the_returned_ones_are_dead_lettered",
     ),
     Mutant(
         "not-persistent",
