@@ -45,8 +45,21 @@ async def main() -> None:
     ten = [event] * 10
 
     put, intake = hub.evbus.broker.put_nowait, bus.intake
+
+    def put_nowait() -> None:
+        put("bench", SMALL)
+        intake.items.clear()
+
+    def into_the_lane() -> None:
+        lane.extend(ten, 400)
+        lane.queue.clear()
+
+    def out_of_the_lane() -> None:
+        lane.queue.extend(ten)
+        lane.deliver(10)
+
     rows = [
-        ("put_nowait, bound once", nanoseconds(lambda: (put("bench", SMALL), intake.items.clear()))),
+        ("put_nowait, bound once", nanoseconds(put_nowait)),
         ("  of it: the event and its id", nanoseconds(lambda: Event("bench", SMALL, "default"))),
         ("  of it: the intake queue", nanoseconds(queue_of(event))),
         ("looking up hub.evbus.broker.put_nowait", nanoseconds(lambda: hub.evbus.broker.put_nowait)),
@@ -57,8 +70,8 @@ async def main() -> None:
         ("serialize: json, a webhook", nanoseconds(lambda: json_serialize.dump(None, webhook), 2000)),
         ("serialize: msgpack, a webhook", nanoseconds(lambda: msgpack_serialize.dump(None, webhook), 2000)),
         ("serialize: yaml, a webhook", nanoseconds(lambda: yaml_serialize.dump(None, webhook), 5)),
-        ("into the lane, ten at once", nanoseconds(lambda: (lane.extend(ten, 400), lane.queue.clear())) / 10),
-        ("out of the lane, ten at once", nanoseconds(lambda: (lane.queue.extend(ten), lane.deliver(10))) / 10),
+        ("into the lane, ten at once", nanoseconds(into_the_lane) / 10),
+        ("out of the lane, ten at once", nanoseconds(out_of_the_lane) / 10),
         ("in memory: published, ten at once", nanoseconds(lambda: lane.destination.publish_now(ten)) / 10),
         ("in memory: get_nowait", nanoseconds(mailbox_of(event))),
         ("RabbitMQ: its frames", nanoseconds(encoding(event))),

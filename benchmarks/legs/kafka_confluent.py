@@ -26,7 +26,9 @@ def main() -> None:
         nonlocal confirmed
         confirmed += error is None
 
-    more: dict[str, Any] = {"on_delivery": heard} if asked.get("callback") else {}
+    more: dict[str, Any] = {}
+    if asked.get("callback"):
+        more["on_delivery"] = heard
     if asked.get("headers", True):
         more["headers"] = HEADERS
     producer = Producer(

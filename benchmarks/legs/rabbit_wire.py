@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import orjson
 from measure import Clock, bodies, config
-from pamqp import commands, exceptions, frame, header
+from pamqp import commands, frame, header
 from pamqp.body import ContentBody
+from pamqp.exceptions import UnmarshalingException
 from pamqp.heartbeat import Heartbeat
 
 WINDOW = 8000  # messages
@@ -85,7 +86,7 @@ class Wire:
         while True:
             try:
                 used, _, answer = frame.unmarshal(self.received)
-            except (exceptions.UnmarshalingException, ValueError, struct.error):
+            except (UnmarshalingException, ValueError, struct.error):
                 used, answer = 0, None
             if not used or answer is None:
                 more = self.socket.recv(65536)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .kafka import Kafka
 from .needs import AMQP_URL, KAFKA_BOOTSTRAP, kafka_missing, rabbitmq_missing
@@ -81,10 +81,11 @@ class _Start:
 
 
 def _make(name: str) -> Broker:
-    variable, outside, missing, ours = {
+    kinds: dict[str, tuple[str, Callable[[str], Broker], Callable[[], str | None], Callable[[], Broker]]] = {
         "rabbitmq": (AMQP_URL, OutsideRabbitMQ, rabbitmq_missing, RabbitMQ),
         "kafka": (KAFKA_BOOTSTRAP, OutsideKafka, kafka_missing, Kafka),
-    }[name]
+    }
+    variable, outside, missing, ours = kinds[name]
     if address := os.environ.get(variable):
         return outside(address)
     if reason := missing():

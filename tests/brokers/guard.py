@@ -32,8 +32,8 @@ def descendants() -> dict[int, str]:
             continue
         state, parent = tail.split()[:2]
         if state not in "ZX":
-            pid, name = head.split(" (", 1)
-            below.setdefault(int(parent), []).append((int(pid), name))
+            number, program = head.split(" (", 1)
+            below.setdefault(int(parent), []).append((int(number), program))
     found: dict[int, str] = {}
     parents = [os.getpid()]
     while parents:

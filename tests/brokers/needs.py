@@ -49,4 +49,4 @@ def has_java() -> bool:
         return False
     ran = subprocess.run(["java", "-version"], capture_output=True, text=True)
     version = re.search(r'version "(\d+)', ran.stderr)
-    return bool(version) and int(version[1]) >= JAVA_VERSION
+    return version is not None and int(version[1]) >= JAVA_VERSION

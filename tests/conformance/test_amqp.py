@@ -1,7 +1,7 @@
 """The conformance suite on RabbitMQ, both ways of publishing, read by plain aio-pika."""
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -77,7 +77,7 @@ class RabbitTarget(Target):
 
 class TestBatched(IngressConformance):
     features = Features(max_event_bytes=16 * 1024 * 1024)
-    options: ClassVar = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     async def target(self, rabbitmq, fresh_name):
@@ -88,11 +88,11 @@ class TestBatched(IngressConformance):
 
 
 class TestOneByOne(TestBatched):
-    options: ClassVar = {"batched": False}
+    options: ClassVar[dict[str, Any]] = {"batched": False}
 
 
 class TestDurable(TestBatched):
-    options: ClassVar = {"outbox": "always"}
+    options: ClassVar[dict[str, Any]] = {"outbox": "always"}
 
     @pytest.fixture(autouse=True)
     def outbox(self, tmp_path, monkeypatch):
@@ -102,4 +102,4 @@ class TestDurable(TestBatched):
 class TestSpilling(TestDurable):
     """Three events in memory, all others on the disk."""
 
-    options: ClassVar = {"when_full": "spill", "max_events": 3}
+    options: ClassVar[dict[str, Any]] = {"when_full": "spill", "max_events": 3}

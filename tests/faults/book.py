@@ -69,7 +69,7 @@ class Book:
         finally:
             task.cancel()
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        if not isinstance(outcome, asyncio.CancelledError):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
             raise outcome
 
     def check(self, account: Any, arrived: Iterable[Arrived], at_most: int | None = None) -> Verdict:

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bear with aiokafka 0.14, which leaks the socket of a connection that is cancelled half-way."""
     for item in items:
-        if HERE in item.path.parents and "kafka" in f"{item.name} {item.fixturenames}":
+        if HERE in item.path.parents and "kafka" in f"{item.name} {getattr(item, 'fixturenames', ())}":
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 

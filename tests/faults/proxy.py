@@ -10,6 +10,7 @@ import termios
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.brokers.ports import free_port
@@ -152,7 +153,10 @@ class Proxy:
             link = _Link(self, client)
             self._links.add(link)
             link.task = self._loop.create_task(link.run())
-            link.task.add_done_callback(lambda _task, link=link: self._links.discard(link))
+            link.task.add_done_callback(partial(self._forget, link))
+
+    def _forget(self, link: "_Link", _task: object) -> None:
+        self._links.discard(link)
 
 
 @dataclass

@@ -66,7 +66,7 @@ WORLD = """
 """
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def profiles(request, rabbitmq):
     return {"amqp": {"default": {"connection": {"url": rabbitmq.url}, "batched": request.param}}}
 

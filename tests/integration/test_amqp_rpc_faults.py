@@ -49,7 +49,7 @@ WORLD = """
 """
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def tapped(request):
     return request.param
 

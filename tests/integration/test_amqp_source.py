@@ -19,7 +19,7 @@ from tests.integration.support import DEADLINE, channel
 WAYS = {"tapped": True, "by aiormq": False}
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def profile(request, rabbitmq):
     return {"connection": {"url": rabbitmq.url}, "batched": request.param}
 

@@ -17,7 +17,7 @@ from tests.integration.support import channel, take
 from tests.integration.test_amqp_source import WAYS, publishing
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def profile(request, rabbitmq):
     return {"connection": {"url": rabbitmq.url}, "batched": request.param}
 

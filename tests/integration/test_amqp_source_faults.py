@@ -19,7 +19,7 @@ from tests.integration.support import DEADLINE, channel
 from tests.integration.test_amqp_source import WAYS, publishing
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def tapped(request):
     return request.param
 

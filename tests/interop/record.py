@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from evbus_like.testing import eventually
 from tests.brokers.rabbitmq import RabbitMQ
 from tests.integration.support import channel
 from tests.interop import services, venv
-from tests.interop.recorder import recording
+from tests.interop.recorder import Recorder, recording
 
 NOTES = Path(__file__).with_name("nameko-2.14.1.json")
 SOURCE = "orders"
@@ -38,17 +39,23 @@ async def record(rabbitmq: RabbitMQ, folder: Path) -> dict[str, Any]:
                         exchange = await opened.get_exchange(f"{SOURCE}-go.events")
                         go = aio_pika.Message(b"[0, %d]" % DISPATCHED, content_type="application/json")
                         await exchange.publish(go, "go")
-                    await eventually(lambda r=recorder: len(published(r.methods())) == DISPATCHED)
+                    await eventually(partial(has_published, recorder, DISPATCHED))
                 if what in ("Serves", "Calls"):
                     await (_call if what == "Serves" else _serve)(rabbitmq, recorder)
             notes[what] = unique(recorder.methods())
     return notes
 
 
-REQUESTS = (("add", [1], {"b": 3}), ("fail", [], {}), ("nope", [], {}), ("add", [], {}), ("unserializable", [], {}))
+REQUESTS: tuple[tuple[str, list[Any], dict[str, Any]], ...] = (
+    ("add", [1], {"b": 3}),
+    ("fail", [], {}),
+    ("nope", [], {}),
+    ("add", [], {}),
+    ("unserializable", [], {}),
+)
 
 
-async def _call(rabbitmq: RabbitMQ, recorder: Any) -> None:
+async def _call(rabbitmq: RabbitMQ, recorder: Recorder) -> None:
     """Call the service in each way once."""
     import aio_pika
 
@@ -56,13 +63,18 @@ async def _call(rabbitmq: RabbitMQ, recorder: Any) -> None:
         exchange = await opened.get_exchange("nameko-rpc")
         for number, (method, args, kwargs) in enumerate(REQUESTS):
             body = json.dumps({"args": args, "kwargs": kwargs}).encode()
-            ids = {"reply_to": "nobody", "correlation_id": f"call-{number}"}
-            message = aio_pika.Message(body, content_type="application/json", content_encoding="utf-8", **ids)
+            message = aio_pika.Message(
+                body,
+                content_type="application/json",
+                content_encoding="utf-8",
+                reply_to="nobody",
+                correlation_id=f"call-{number}",
+            )
             await exchange.publish(message, f"{SOURCE}-serves.{method}")
-            await eventually(lambda n=number: len(published(recorder.methods())) == n + 1)
+            await eventually(partial(has_published, recorder, number + 1))
 
 
-async def _serve(rabbitmq: RabbitMQ, recorder: Any) -> None:
+async def _serve(rabbitmq: RabbitMQ, recorder: Recorder) -> None:
     """Have the service call, and answer it once."""
     import aio_pika
 
@@ -79,6 +91,11 @@ async def _serve(rabbitmq: RabbitMQ, recorder: Any) -> None:
         ids = {"correlation_id": request.correlation_id, "content_encoding": "utf-8"}
         answer = aio_pika.Message(b'{"result": 4, "error": null}', content_type="application/json", **ids)
         await exchange.publish(answer, request.reply_to)
+
+
+def has_published(recorder: Recorder, count: int) -> bool:
+    """Whether as many messages were published."""
+    return len(published(recorder.methods())) == count
 
 
 def published(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ class Destination:
     `received` holds the bodies that were confirmed, `sent` every body of every batch, repeats and all.
     """
 
-    publish_now = None
+    publish_now: Callable[[Sequence[Event]], int] | None = None
+    on_blocked: Callable[[str | None], None]
 
     def __init__(self, publish: Sequence[Any] = (), open: Sequence[Any] = (), close: Sequence[Any] = ()) -> None:
         self.script = {"publish": deque(publish), "open": deque(open), "close": deque(close)}

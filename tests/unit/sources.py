@@ -105,8 +105,17 @@ class Source:
         self.settled.append((verb, event.id))
 
     def _again(self, event: ReceivedEvent, attempt: int) -> ReceivedEvent:
-        facts = {"redelivered": True, "attempt": attempt, "order": event.order, "content_type": event.content_type}
-        return ReceivedEvent(event.raw, event.routing_key, event.service, event.id, event.headers, **facts)
+        return ReceivedEvent(
+            event.raw,
+            event.routing_key,
+            event.service,
+            event.id,
+            event.headers,
+            redelivered=True,
+            attempt=attempt,
+            order=event.order,
+            content_type=event.content_type,
+        )
 
     async def _step(self, verb: str) -> None:
         self.calls[verb] = self.calls.get(verb, 0) + 1
@@ -140,7 +149,15 @@ class Log:
         self.done.append(event.id)
 
 
-def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **options: Any) -> Consumer:
+class ObservedConsumer(Consumer):
+    """A consumer that keeps the reasons for which its handler has shut the worker down."""
+
+    def __init__(self, invoker: HandlerInvoker, source: Any, subscription: Subscription) -> None:
+        self.shutdowns: list[str] = []
+        super().__init__(invoker, source, subscription, self.shutdowns.append)
+
+
+def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **options: Any) -> ObservedConsumer:
     """A consumer of a function that takes an event."""
 
     def function(event: Any) -> None:
@@ -153,14 +170,11 @@ def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **optio
     prefetch = chosen.prefetch or chosen.max_workers
     subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=prefetch)
     caller = HandlerInvoker(handler, lambda event: event.raw, bus, source.max_event_bytes)
-    consumer = Consumer(caller, source, subscription, lambda reason: shut.append(reason))
-    shut: list[str] = []
-    consumer.shut = shut
-    return consumer
+    return ObservedConsumer(caller, source, subscription)
 
 
 @asynccontextmanager
-async def consuming(source: Any, call: Any, **options: Any) -> AsyncIterator[Consumer]:
+async def consuming(source: Any, call: Any, **options: Any) -> AsyncIterator[ObservedConsumer]:
     """A consumer that runs; it is stopped in the end."""
     consumer = made(source, call, **options)
     task = asyncio.create_task(consumer.run())

@@ -112,10 +112,10 @@ async def test_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled()
     source = Source()
     async with consuming(source, failing(1), on_error=SHUTDOWN) as consumer:
         source.put(1)
-        await until(lambda: consumer.shut)
+        await until(lambda: consumer.shutdowns)
     assert source.settled == []
     assert [event.id for event in source.queue] == ["1"]
-    assert "ValueError: no" in consumer.shut[0]
+    assert "ValueError: no" in consumer.shutdowns[0]
 
 
 @pytest.mark.parametrize("policy", [RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT])
@@ -134,7 +134,7 @@ async def test_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatev
     assert "cannot be decoded" in source.reasons["0"]
     assert "more than the profile's max_event_bytes (1000)" in source.reasons["1"]
     assert log.begun == ["2"]
-    assert not consumer.shut
+    assert not consumer.shutdowns
 
 
 # ---- what handlers may do

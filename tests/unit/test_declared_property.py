@@ -17,7 +17,7 @@ ints = st.integers(-(2**63), 2**63 - 1)
 points = st.builds(Point, ints, ints)
 decimals = st.decimals(allow_nan=False, allow_infinity=False, places=3)
 utc = st.just(datetime.UTC)
-items = st.deferred(
+items: st.SearchStrategy[Item] = st.deferred(
     lambda: st.builds(Item, text, decimals, st.none() | points, st.sets(text, max_size=3), st.lists(items, max_size=2))
 )
 # A hint, and values of it that Python's own equality compares

@@ -35,25 +35,25 @@ EVENTS = [Event("a", b"1", "p"), Event("b", b"2", "p")]
 @pytest.mark.parametrize("with_key", [True, False])
 async def test_publish_is_called_once_per_event_sync_or_async_with_or_without_the_routing_key(asynchronous, with_key):
     calls = []
-    if with_key:
 
-        def publish(hub, ctx, routing_key, body):
-            calls.append((ctx.acct["x"], routing_key, body))
-    else:
+    def with_routing_key(hub, ctx, routing_key, body):
+        calls.append((ctx.acct["x"], routing_key, body))
 
-        def publish(hub, ctx, body):
-            calls.append((ctx.acct["x"], None, body))
+    def without_routing_key(hub, ctx, body):
+        calls.append((ctx.acct["x"], None, body))
 
-    if asynchronous:
-        sync = publish
-        if with_key:
+    async def async_with_routing_key(hub, ctx, routing_key, body):
+        with_routing_key(hub, ctx, routing_key, body)
 
-            async def publish(hub, ctx, routing_key, body):
-                sync(hub, ctx, routing_key, body)
-        else:
+    async def async_without_routing_key(hub, ctx, body):
+        without_routing_key(hub, ctx, body)
 
-            async def publish(hub, ctx, body):
-                sync(hub, ctx, body)
+    publish = {
+        (False, True): with_routing_key,
+        (False, False): without_routing_key,
+        (True, True): async_with_routing_key,
+        (True, False): async_without_routing_key,
+    }[asynchronous, with_key]
 
     assert await made({"x": 7}, publish=publish).publish(EVENTS) is None
 

@@ -185,7 +185,7 @@ async def test_questions_for_metadata_pause_while_an_answer_leaves_something_ope
 
     client = SimpleNamespace(_metadata_update=update)
     leaders.pace(client)
-    monkeypatch.setattr(leaders.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     for _ in range(2):
         assert await client._metadata_update(cluster_of(**partitions), topics)
     assert slept[0] == 0.0

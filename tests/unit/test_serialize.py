@@ -7,6 +7,7 @@ import enum
 import math
 import uuid
 from collections import namedtuple
+from typing import Any
 
 import msgpack
 import pytest
@@ -65,7 +66,7 @@ def name(request):
     return request.param
 
 
-scalars = (
+scalars: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
     | st.integers()
@@ -73,7 +74,7 @@ scalars = (
     | st.text(st.characters())
     | st.binary()
     | st.binary().map(bytearray)
-    | st.binary().map(memoryview)
+    | st.binary().map(lambda data: memoryview(data))
     | st.datetimes(timezones=st.none() | st.timezones())
     | st.dates()
     | st.times()

@@ -25,7 +25,8 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from tests.brokers.fleet import Fleet
-from tests.brokers.outside import OutsideBroker
+from tests.brokers.kafka import Kafka
+from tests.brokers.rabbitmq import RabbitMQ
 from tests.faults.proxy import Proxy
 from tests.faults.sites import KafkaSite, RabbitSite, Site
 from tests.faults.soak.disk import Tmpfs, own_disk
@@ -43,7 +44,7 @@ def say(text: str) -> None:
 async def run(given: argparse.Namespace, fleet: Fleet, folder: Path, tmpfs: Tmpfs | None = None) -> Soak:
     """Make the way to the brokers, and soak."""
     rabbitmq, kafka = [await asyncio.to_thread(fleet.get, name) for name in ("rabbitmq", "kafka")]
-    if isinstance(rabbitmq, OutsideBroker) or isinstance(kafka, OutsideBroker):
+    if not isinstance(rabbitmq, RabbitMQ) or not isinstance(kafka, Kafka):
         raise SystemExit("a soak needs brokers of its own: unset the variables that name others")
     name = f"soak-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
