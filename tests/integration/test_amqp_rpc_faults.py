@@ -144,7 +144,7 @@ async def test_a_server_killed_in_mid_call_leaves_the_request_to_the_next_one(so
             await eventually(lambda: len(_lines(file)) == 3, DEADLINE)  # the one that may be repeated
             (tmp_path / "notes.go").touch()
             assert sorted(await call) == ["once", "x", "x"]
-            with pytest.raises(Refused, match="may have run before, and is not to be repeated"):
+            with pytest.raises(Refused, match="may have run before, and must not run twice"):
                 await refused
 
 
@@ -211,7 +211,7 @@ async def test_a_request_queue_that_is_deleted_is_made_again(rabbitmq, world, pr
 async def test_an_answer_too_large_is_an_error_of_that_call_alone(world, profiles, fresh_name):
     profiles["amqp"]["default"]["max_event_bytes"] = 100_000
     async with serving(world, profiles) as hub:
-        with pytest.raises(UnserializableValue, match="max_event_bytes of the profile is 100000"):
+        with pytest.raises(UnserializableValue, match="more than the profile.s max_event_bytes .100000"):
             await hub.rpc[fresh_name].big(200_000)
         with pytest.raises(UnserializableValue, match="more than max_event_bytes"):
             await hub.rpc[fresh_name].hello("x" * 200_000)
