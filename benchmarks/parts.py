@@ -15,7 +15,8 @@ import aiokafka.producer.message_accumulator as accumulator
 import pop.hub
 
 from benchmarks.runner import WEBHOOKS
-from evbus_like.amqp.frames import Encoder
+from evbus_like.amqp.encoder import Encoder
+from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine.event import Event
 from evbus_like.engine.queue import Queue
 from evbus_like.memory.queues import Mailbox
@@ -109,8 +110,8 @@ def mailbox_of(event: Event) -> Callable[[], Any]:
 
 def encoding(event: Event) -> Callable[[], Any]:
     """Encode for RabbitMQ."""
-    encoder = Encoder(1, 131_064, "", True, True, "evbus_like")
-    return lambda: encoder.publish(event, "bench", [])
+    encoder = Encoder(1, 131_064, PublishOptions(app_id="evbus_like"))
+    return lambda: encoder.encode(event, "bench", [])
 
 
 def record(event: Event) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""Deliveries: puts a message together from the frames of one channel."""
+"""Deliveries: messages that RabbitMQ delivers, joined from their frames and decoded into received events."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from evbus_like.amqp import wire
+from evbus_like.amqp.codec import Content, read_shortstr
+from evbus_like.amqp.properties import CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.subscription import Subscription
 
 DELIVER = b"\x00\x3c\x00\x3c"  # basic.deliver
-_tag = Struct(">Q").unpack_from
-_size = Struct(">Q").unpack_from
 MOST_PLACES = 1000
+ATTEMPT = "evbus-attempt"  # of a copy that was retried
+ROUTING_KEY = "evbus-routing-key"  # the routing key of the original of such a copy
+DEATHS = ("x-death", "x-first-death-", "x-last-death-")  # headers that RabbitMQ adds to a message that expires
+COUNT = "x-delivery-count"  # of quorum queues: how often it was delivered before
+OWN = frozenset({ATTEMPT, ROUTING_KEY})
+
+_tag = Struct(">Q").unpack_from
 
 
 class Delivery:
@@ -30,37 +38,8 @@ class Delivery:
         self.body = body
 
 
-class Content:
-    """Puts the header and the body of one content together; `done` is called with its properties and its body."""
-
-    __slots__ = ("_done", "_left", "_pieces", "_properties")
-
-    def __init__(self, done: Callable[[bytes, bytes], Any]) -> None:
-        self._done = done
-        self._properties = b""
-        self._pieces: list[bytes] = []
-        self._left = -1
-
-    def header(self, payload: bytes) -> None:
-        """Take the content's header (the specification's 2.3.5.2)."""
-        self._properties, self._left = payload[12:], _size(payload, 4)[0]
-        self._check()
-
-    def body(self, payload: bytes) -> None:
-        """Take a piece of its body."""
-        self._pieces.append(payload)
-        self._left -= len(payload)
-        self._check()
-
-    def _check(self) -> None:
-        if self._left > 0:
-            return
-        pieces, self._pieces = self._pieces, []
-        self._done(self._properties, pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-
 class Deliveries:
-    """The sink of a consumer's channel; `arrived` is called with every delivery."""
+    """The sink of a consumer's channel; `arrived` is called with each delivery."""
 
     def __init__(self, arrived: Callable[[Delivery], None]) -> None:
         self._arrived = arrived
@@ -73,17 +52,17 @@ class Deliveries:
         if payload[:4] != DELIVER:
             return False
         at = 5 + payload[4]  # behind the consumer's tag
-        where = payload[at + 9 :]
-        exchange, routing_key = self._places.get(where) or self._place(where)
+        encoded = payload[at + 9 :]
+        exchange, routing_key = self._places.get(encoded) or self._place(encoded)
         self._current = Delivery(_tag(payload, at)[0], payload[at + 8] & 1 == 1, exchange, routing_key)
         return True
 
-    def _place(self, where: bytes) -> tuple[str, str]:
-        exchange, at = wire.shortstr(where, 0)
+    def _place(self, encoded: bytes) -> tuple[str, str]:
+        exchange, at = read_shortstr(encoded, 0)
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
-        self._places[where] = exchange, wire.shortstr(where, at)[0]
-        return self._places[where]
+        self._places[encoded] = exchange, read_shortstr(encoded, at)[0]
+        return self._places[encoded]
 
     def header(self, payload: bytes) -> bool:
         """Take a delivery's header."""
@@ -104,3 +83,41 @@ class Deliveries:
         if current is not None:
             current.properties, current.body = properties, body
             self._arrived(current)
+
+
+def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
+    """Return the event of a delivery; raises nothing, whatever the message holds."""
+    properties = Properties(delivery.properties)
+    headers = properties.headers
+    routing_key, attempt = delivery.routing_key, 1
+    if headers:
+        if delivery.exchange == "" and routing_key == subscription.queue and ATTEMPT in headers:
+            attempt = _count(headers[ATTEMPT], 1)
+            routing_key = str(headers.get(ROUTING_KEY, routing_key))
+            headers = {name: value for name, value in headers.items() if not is_of_retry(name)}
+        if COUNT in headers:
+            attempt += _count(headers[COUNT], 0)
+    return ReceivedEvent(
+        delivery.body,
+        routing_key,
+        subscription.source,
+        properties.text(MESSAGE_ID) or str(headers.get("evbus-id") or ""),
+        headers,
+        properties.text(CONTENT_TYPE),
+        properties.timestamp,
+        delivery.redelivered or attempt > 1,
+        attempt,
+        None,
+        delivery,
+        properties.text(REPLY_TO),
+        properties.text(CORRELATION_ID),
+    )
+
+
+def is_of_retry(name: str) -> bool:
+    """Return whether a header was added by a retry."""
+    return name in OWN or name.startswith(DEATHS)
+
+
+def _count(value: Any, least: int) -> int:
+    return max(least, value) if isinstance(value, int) else least

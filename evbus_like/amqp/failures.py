@@ -1,4 +1,4 @@
-"""What RabbitMQ's and aio-pika's errors mean: which of the four kinds, and what a person can do about it."""
+"""Turns errors of RabbitMQ and its client library into delivery errors that say what to do about them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEv
 from evbus_like.engine.failure import chain
 
 
-def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
-    """Classify what went wrong while connecting."""
-    reason = text(error)
+def connecting(error: BaseException, place: str, user: str, close_reason: str = "") -> DeliveryError:
+    """Classify an error of connecting; `close_reason` is why RabbitMQ closed the connection, if it said so.
+
+    aiormq 7 raises an InvalidFrameError that leaves the reason out if RabbitMQ refuses to open the connection, because
+    the virtual host does not exist, for example.
+    """
+    if isinstance(error, DeliveryError):
+        return error
+    closed = isinstance(error, aiormq.InvalidFrameError) and bool(close_reason)
+    reason = close_reason if closed else text(error)
     if isinstance(error, (aiormq.ProbableAuthenticationError, aiormq.AuthenticationError)):
         return DestinationRefused(
             f"RabbitMQ at {place} refused the login of user {user!r}: check login and password of the profile,"
             " and the user's rights on the virtual host"
         )
-    closed = _close_frame(error)
-    if closed is not None:
-        reason = str(closed.reply_text)
-    if (closed is not None or isinstance(error, aiormq.ConnectionNotAllowed)) and "is down" not in reason:
+    if (closed or isinstance(error, aiormq.ConnectionNotAllowed)) and "is down" not in reason:
         return DestinationRefused(f"RabbitMQ at {place} refused user {user!r}: {reason}")
     trouble = _tls(error)
     if isinstance(trouble, ssl.SSLCertVerificationError):
@@ -48,15 +52,15 @@ def connecting(error: BaseException, place: str, user: str) -> DeliveryError:
     return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}{hint}")
 
 
-def publishing(error: BaseException, place: str, exchange: str) -> DeliveryError:
-    """Classify what went wrong with a channel that was open."""
-    reason = text(error)
+def publishing(error: BaseException | None, place: str, exchange: str) -> DeliveryError:
+    """Classify an error of a channel that publishes."""
     if isinstance(error, DeliveryError):
         return error
-    if isinstance(error, aiormq.PublishError):
+    reason = text(error)
+    if isinstance(error, aiormq.PublishError) and isinstance(error.frame, commands.Basic.Return):
         return unroutable(str(error.frame.exchange), str(error.frame.routing_key))
     if isinstance(error, aiormq.DeliveryError):
-        return TransientError(f"RabbitMQ at {place} did not take the event (basic.nack): its queue may be full")
+        return TransientError("RabbitMQ did not take it (basic.nack): its queue may be full")
     if isinstance(error, aiormq.ChannelNotFoundEntity):
         return DestinationRefused(
             f"RabbitMQ at {place}: {reason}. Create the exchange, or have the profile do it: declare: {{type: topic}}"
@@ -71,7 +75,7 @@ def publishing(error: BaseException, place: str, exchange: str) -> DeliveryError
 
 
 def unroutable(exchange: str, routing_key: str) -> PoisonEvent:
-    """The error for an event that no queue wanted."""
+    """Return the error for an event that no queue is bound for."""
     where = f"exchange {exchange!r}" if exchange else "the default exchange"
     return PoisonEvent(
         f"no queue is bound to {where} for routing key {routing_key!r}, so RabbitMQ returned the event;"
@@ -80,35 +84,58 @@ def unroutable(exchange: str, routing_key: str) -> PoisonEvent:
 
 
 def blocked(reason: str, place: str) -> str:
-    """Say what connection.blocked means, and what to do; the reason is RabbitMQ's own ("low on memory")."""
+    """Explain connection.blocked; the reason is RabbitMQ's own ("low on memory")."""
     return (
         f"RabbitMQ at {place} blocks publishers ({reason}): its memory or disk alarm is on, see"
         " `rabbitmqctl status`. Free memory or disk there, or have its queues read; deliveries then go on by themselves"
     )
 
 
-def _close_frame(error: BaseException) -> commands.Connection.Close | None:
-    """Find the broker's reason for closing a connection that it would not open (a virtual host that is not there).
-
-    aiormq 7 raises an InvalidFrameError that only says that the answer was no OpenOk; the answer itself is in a local
-    variable of its traceback.
-    """
-    traceback = error.__traceback__ if isinstance(error, aiormq.InvalidFrameError) else None
-    while traceback is not None:
-        frame = traceback.tb_frame.f_locals.get("frame")
-        if isinstance(frame, commands.Connection.Close):
-            return frame
-        traceback = traceback.tb_next
-    return None
-
-
 def _tls(error: BaseException) -> ssl.SSLError | None:
-    """Find the TLS error that led to this one, if any."""
+    """Return the TLS error that caused this one, if any."""
     return next((cause for cause in chain(error) if isinstance(cause, ssl.SSLError)), None)
 
 
-def text(error: BaseException) -> str:
-    """Give the broker's own words where there are any."""
+def text(error: BaseException | None) -> str:
+    """Return the broker's own words if there are any."""
+    if error is None:
+        return "the connection ended"
     if isinstance(error, aiormq.AMQPError) and error.args:
         return " ".join(str(arg) for arg in error.args if arg is not None)
+    if isinstance(error, OSError) and str(error):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def declaring(error: BaseException, place: str, what: str, advice: str) -> DeliveryError:
+    """Classify an error of a declaration or a consumer; `advice` says what to do if `what` differs or is missing."""
+    if isinstance(error, DeliveryError):
+        return error
+    said = f"RabbitMQ at {place} refuses {what}: {text(error).rstrip('.')}"
+    if isinstance(error, aiormq.ChannelPreconditionFailed):
+        return DestinationRefused(f"{said}. It exists with other flags or arguments. {advice}")
+    if isinstance(error, aiormq.ChannelLockedResource):
+        return DestinationRefused(
+            f"{said}. Another connection owns it: another instance has the same broadcast_identifier, or RabbitMQ has"
+            " not yet noticed that a connection of this one is lost; in that case this ends by itself"
+        )
+    if isinstance(error, aiormq.ChannelAccessRefused):
+        return DestinationRefused(
+            f"{said}. Give the user the right: receiving needs configure, write and read on queues, and read (and"
+            " configure, to declare it) on the exchange: rabbitmqctl set_permissions"
+        )
+    if isinstance(error, aiormq.ChannelNotFoundEntity):
+        return DestinationRefused(f"{said}. {advice}")
+    return lost(error, place)
+
+
+def lost(error: BaseException | None, place: str) -> TransientError:
+    """Return the error for a channel or a connection that was lost."""
+    reason = text(error)
+    if "delivery acknowledgement" in reason:
+        return TransientError(
+            f"RabbitMQ at {place} took its events back: {reason}. A handler takes longer than RabbitMQ's"
+            " consumer_timeout (30 minutes by default): let it do less, give it timeout=, or raise the setting in"
+            " rabbitmq.conf"
+        )
+    return TransientError(f"the connection to RabbitMQ at {place} was lost: {reason}")

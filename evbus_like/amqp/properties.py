@@ -1,4 +1,4 @@
-"""A message's properties: read as far as a handler needs them, and written anew for copies, the rest byte for byte."""
+"""A message's properties: read as far as a handler needs them, and changed for a copy; the rest stays byte for byte."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any
 
-from evbus_like.amqp import wire
-from evbus_like.amqp.frames import shortstr, value_of
+from evbus_like.amqp.codec import entries, pack_table, read_shortstr, read_table
 
 # Which properties are present, by the bits of their flags (the specification's 4.2.6.1), in the order of the wire.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE, PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
@@ -34,7 +33,7 @@ class Properties:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.parts: dict[int, bytes] = {}
-        with suppress(IndexError, struct_error):  # cut short: what is there is there
+        with suppress(IndexError, struct_error):  # cut short: keep what is there
             self._split()
 
     def _split(self) -> None:
@@ -57,9 +56,9 @@ class Properties:
             at = end
 
     def text(self, flag: int) -> str:
-        """Give a property that is a short string; nothing where it is missing."""
+        """Return a property that is a short string; empty if it is missing."""
         part = self.parts.get(flag)
-        return wire.shortstr(part, 0)[0] if part else ""
+        return read_shortstr(part, 0)[0] if part else ""
 
     @property
     def timestamp(self) -> float:
@@ -71,13 +70,13 @@ class Properties:
     def headers(self) -> dict[str, Any]:
         """The headers as plain data."""
         part = self.parts.get(HEADERS)
-        return wire.plain(part[4:]) if part else {}
+        return read_table(part[4:]) if part else {}
 
     def copy(self, without: Collection[str], added: Mapping[str, Any]) -> bytes:
-        """Write the properties of a persistent copy, with headers left out and others added; all else is as it was.
+        """Encode the properties of a persistent copy, without some headers and with others added.
 
-        Not copied: the expiration, which would end the copy too, and the user id, which RabbitMQ lets only that very
-        user say.
+        The expiration is not copied, because the copy would expire too, nor the user id, which RabbitMQ accepts from
+        that user alone. Everything else stays as it was.
         """
         parts = {flag: part for flag, part in self.parts.items() if flag not in (EXPIRATION, USER_ID)}
         kept = (
@@ -85,17 +84,16 @@ class Properties:
             if HEADERS in parts
             else b""
         )
-        table = kept + b"".join(shortstr(name) + value_of(value) for name, value in added.items())
-        parts[HEADERS] = _long.pack(len(table)) + table
+        parts[HEADERS] = pack_table(added, kept)
         parts[DELIVERY_MODE] = PERSISTENT
         flags = sum(parts)
         return _short.pack(flags) + b"".join(parts[flag] for flag in ORDER if flag in parts)
 
 
-def _kept(table: bytes, leaves_out: Callable[[str], bool]) -> list[bytes]:
+def _kept(table: bytes, left_out: Callable[[str], bool]) -> list[bytes]:
     found: list[bytes] = []
-    with suppress(IndexError, ValueError, struct_error):  # no table any more: RabbitMQ would not take the rest
-        for name, entry in wire.entries(table):
-            if not leaves_out(name):
+    with suppress(IndexError, ValueError, struct_error):  # the table is broken here: RabbitMQ would refuse the rest
+        for name, entry in entries(table):
+            if not left_out(name):
                 found.append(entry)
     return found

@@ -16,7 +16,7 @@ from evbus_like import errors, plugin
 from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
-REQUIRES = ["aiormq"]
+REQUIRES = ["aio_pika"]
 OPTIONS = {
     "quorum": (
         bool,
@@ -36,19 +36,19 @@ def __virtual__(hub: Any) -> bool | tuple[bool, str]:
 
 def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
-    from evbus_like.amqp import connect, declare
+    from evbus_like.amqp import settings
 
-    connect.target(ctx.acct)
-    declare.check(ctx.acct)
+    settings.target(ctx.acct)
+    settings.check_declare(ctx.acct)
     if len(ctx.acct.get("dead_letter_exchange", "").encode()) > 255:
         raise errors.ProfileError("dead_letter_exchange is longer than 255 bytes, RabbitMQ's limit")
 
 
 def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
     """Check that RabbitMQ can have the subscription's queue; raises HandlerError."""
-    from evbus_like.amqp import queues
+    from evbus_like.amqp import topology
 
-    queues.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
+    topology.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
 
 
 async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:

@@ -54,10 +54,10 @@ def __virtual__(hub: Any) -> bool | tuple[bool, str]:
 
 def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
-    from evbus_like.amqp import connect, declare
+    from evbus_like.amqp import settings
 
-    connect.target(ctx.acct)
-    declare.check(ctx.acct)
+    settings.target(ctx.acct)
+    settings.check_declare(ctx.acct)
     for option in ("app_id", "id_header"):
         if len(ctx.acct.get(option, "").encode()) > MAX_HEADER_NAME:
             raise errors.ProfileError(f"{option} is longer than {MAX_HEADER_NAME} bytes")
@@ -65,10 +65,10 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
 async def open(hub: Any, ctx: plugin.Context) -> None:
     """Connect and look up the exchange."""
-    from evbus_like.amqp import connect, publisher
+    from evbus_like.amqp import publisher, settings
 
     if "publisher" not in ctx:
-        ctx.publisher = publisher.Publisher(connect.target(ctx.acct), ctx.acct, ctx.blocked)
+        ctx.publisher = publisher.Publisher(settings.target(ctx.acct), ctx.acct, ctx.blocked)
     await ctx.publisher.open()
 
 

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from evbus_like import conf, tls
-from evbus_like.amqp import connect as amqp_connect
-from evbus_like.amqp import declare as amqp_declare
+from evbus_like.amqp import settings as amqp_settings
 from evbus_like.cli import main
 from evbus_like.engine import account, errors, options, receipt
 from evbus_like.engine.sending import destination
@@ -47,8 +46,8 @@ PROFILES = page("reference/profiles.md")
 BLOCKS = {
     "common": (PROFILES, "Every profile", "", options.COMMON),
     "retry": (PROFILES, "Every profile", "retry.", options.RETRY),
-    "amqp connection": (PROFILES, "amqp", "connection.", amqp_connect.CONNECTION),
-    "amqp declare": (PROFILES, "amqp", "declare.", amqp_declare.DECLARE),
+    "amqp connection": (PROFILES, "amqp", "connection.", amqp_settings.CONNECTION),
+    "amqp declare": (PROFILES, "amqp", "declare.", amqp_settings.DECLARE),
     "kafka connection": (PROFILES, "kafka", "connection.", kafka_connect.CONNECTION),
     "tls": (PROFILES, "TLS", "ssl.", tls.OPTIONS),
 }

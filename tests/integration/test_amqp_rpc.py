@@ -20,7 +20,6 @@ from evbus_like.testing import eventually, running
 from tests.integration.support import DEADLINE, channel
 from tests.rpc import client, serving
 
-WAYS = {"tapped": True, "by aiormq": False}
 WORLD = """
     SERVICE = {name!r}
 
@@ -66,9 +65,9 @@ WORLD = """
 """
 
 
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def profiles(request, rabbitmq):
-    return {"amqp": {"default": {"connection": {"url": rabbitmq.url}, "batched": request.param}}}
+@pytest.fixture
+def profiles(rabbitmq):
+    return {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests import rpc
 from tests.faults.proxy import Proxy
 from tests.integration.serving import server
 from tests.integration.support import DEADLINE, channel, consumers
-from tests.integration.test_amqp_source import WAYS, send_raw
+from tests.integration.test_amqp_source import send_raw
 from tests.rpc import client, serving
 
 WORLD = """
@@ -49,14 +49,9 @@ WORLD = """
 """
 
 
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def tapped(request):
-    return request.param
-
-
 @pytest.fixture
-def profiles(rabbitmq, tapped):
-    return {"amqp": {"default": {"connection": {"url": rabbitmq.url}, "batched": tapped}}}
+def profiles(rabbitmq):
+    return {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}}
 
 
 @pytest.fixture
@@ -77,10 +72,10 @@ def proxy(rabbitmq):
         yield made
 
 
-def through(proxy, tapped=True, **connection):
+def through(proxy, **connection):
     """Give profiles that lead through the proxy."""
     address = {"host": "127.0.0.1", "port": proxy.port, "timeout": 2.0}
-    return {"amqp": {"default": {"connection": {**address, **connection}, "batched": tapped, "timeout": 3.0}}}
+    return {"amqp": {"default": {"connection": {**address, **connection}, "timeout": 3.0}}}
 
 
 def settled(hub):
@@ -229,7 +224,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("tapped", [True], ids=["tapped"])  # aiormq itself gives a connection up for such bytes
 @pytest.mark.parametrize(("reply_to", "correlation_id"), HOSTILE.values(), ids=HOSTILE)
 async def test_forged_addresses_reach_nobody_and_stop_nothing(
     rabbitmq, world, profiles, fresh_name, reply_to, correlation_id
@@ -257,9 +251,9 @@ async def test_forged_addresses_reach_nobody_and_stop_nothing(
 
 
 async def test_connections_that_are_reset_end_no_call_without_an_answer_or_its_deadline(
-    world, rabbitmq, profiles, proxy, tapped, fresh_name
+    world, rabbitmq, profiles, proxy, fresh_name
 ):
-    async with serving(world, profiles), running(through(proxy, tapped)) as hub:
+    async with serving(world, profiles), running(through(proxy)) as hub:
         service = hub.rpc[fresh_name]
         assert await service.hello(0) == 0
         for round in range(3):
@@ -273,8 +267,8 @@ async def test_connections_that_are_reset_end_no_call_without_an_answer_or_its_d
         await eventually(lambda: settled(hub), DEADLINE)
 
 
-async def test_servers_whose_connection_is_reset_answer_all_calls(world, rabbitmq, profiles, proxy, tapped, fresh_name):
-    async with serving(world, through(proxy, tapped)), running(profiles) as hub:
+async def test_servers_whose_connection_is_reset_answer_all_calls(world, rabbitmq, profiles, proxy, fresh_name):
+    async with serving(world, through(proxy)), running(profiles) as hub:
         service = hub.rpc[fresh_name]
         assert await service.hello(0) == 0
         for _ in range(3):
@@ -286,9 +280,9 @@ async def test_servers_whose_connection_is_reset_answer_all_calls(world, rabbitm
 
 
 async def test_a_connection_that_answers_nothing_any_more_costs_calls_their_deadline_and_is_made_again(
-    world, rabbitmq, profiles, proxy, tapped, fresh_name
+    world, rabbitmq, profiles, proxy, fresh_name
 ):
-    async with serving(world, profiles), running(through(proxy, tapped, heartbeat=1)) as hub:
+    async with serving(world, profiles), running(through(proxy, heartbeat=1)) as hub:
         service = hub.rpc[fresh_name]
         assert await service.hello(0) == 0
         proxy.black_hole()

@@ -16,12 +16,10 @@ from evbus_like.testing import eventually
 from tests.integration.receiving import Book, handle, receiving
 from tests.integration.support import DEADLINE, channel
 
-WAYS = {"tapped": True, "by aiormq": False}
 
-
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def profile(request, rabbitmq):
-    return {"connection": {"url": rabbitmq.url}, "batched": request.param}
+@pytest.fixture
+def profile(rabbitmq):
+    return {"connection": {"url": rabbitmq.url}}
 
 
 @asynccontextmanager

@@ -8,18 +8,18 @@ import time
 import aio_pika
 import pytest
 
-from evbus_like.amqp import later
+from evbus_like.amqp import redelivery
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
 from tests.integration.receiving import Book, handle, receiving
 from tests.integration.support import channel, take
-from tests.integration.test_amqp_source import WAYS, publishing
+from tests.integration.test_amqp_source import publishing
 
 
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def profile(request, rabbitmq):
-    return {"connection": {"url": rabbitmq.url}, "batched": request.param}
+@pytest.fixture
+def profile(rabbitmq):
+    return {"connection": {"url": rabbitmq.url}}
 
 
 def fail(event):
@@ -97,7 +97,7 @@ async def test_a_queue_of_a_delay_leads_back_to_the_handlers_queue_and_vanishes_
         "x-message-ttl": 200,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": queue,
-        "x-expires": 200 + later.LEASE,
+        "x-expires": 200 + redelivery.LEASE,
     }
 
 
@@ -257,12 +257,12 @@ async def test_a_body_that_is_too_large_is_a_dead_letter_whole(rabbitmq, profile
     [(0, 100), (0.1, 100), (0.11, 200), (0.3, 500), (1.0, 1000), (1.01, 2000), (60, 100_000), (1e9, 2_000_000_000)],
 )
 def test_delays_are_rounded_up_to_few_steps(delay, milliseconds):
-    assert later.step(delay) == milliseconds
+    assert redelivery.step(delay) == milliseconds
 
 
 def test_a_queue_of_a_delay_outlives_what_is_in_it():
     subscription = Subscription("orders", ("placed",), "shipping", "ship")
-    for milliseconds in (100, 5000, later.LONGEST):
-        made = later.arguments(subscription, milliseconds)
-        assert made["x-expires"] > made["x-message-ttl"] + later.RENEW * 1000
+    for milliseconds in (100, 5000, redelivery.LONGEST):
+        made = redelivery.delay_arguments(subscription, milliseconds)
+        assert made["x-expires"] > made["x-message-ttl"] + redelivery.RENEW * 1000
         assert made["x-expires"] < 2**32

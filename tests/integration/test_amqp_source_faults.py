@@ -16,12 +16,7 @@ from evbus_like.testing import eventually
 from tests.faults.proxy import Proxy
 from tests.integration.receiving import Book, handle, receiving
 from tests.integration.support import DEADLINE, channel
-from tests.integration.test_amqp_source import WAYS, publishing
-
-
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def tapped(request):
-    return request.param
+from tests.integration.test_amqp_source import publishing
 
 
 @pytest.fixture
@@ -30,10 +25,10 @@ def proxy(rabbitmq):
         yield made
 
 
-def through(proxy, tapped=True, **connection):
+def through(proxy, **connection):
     """Give a profile that leads through the proxy."""
     address = {"host": "127.0.0.1", "port": proxy.port, "timeout": 2.0}
-    return {"connection": {**address, **connection}, "batched": tapped, "timeout": 3.0}
+    return {"connection": {**address, **connection}, "timeout": 3.0}
 
 
 async def publish_all(url, service, numbers):
@@ -43,11 +38,11 @@ async def publish_all(url, service, numbers):
             await publish("placed", number)
 
 
-async def test_a_broker_killed_in_mid_handling_gives_the_event_again_and_handling_goes_on(rabbitmq, tapped, fresh_name):
+async def test_a_broker_killed_in_mid_handling_gives_the_event_again_and_handling_goes_on(rabbitmq, fresh_name):
     # Given a handler that has begun with an event
     go_on = asyncio.Event()
     book = Book(lambda event: go_on.wait())
-    profile = {"connection": {"url": rabbitmq.url}, "batched": tapped}
+    profile = {"connection": {"url": rabbitmq.url}}
     async with receiving(profile, handle(book, fresh_name, "placed")) as worker:
         await publish_all(rabbitmq.url, fresh_name, [1])
         await book.has(1)
@@ -75,9 +70,9 @@ async def test_a_broker_that_is_restarted_in_a_stream_costs_no_event(rabbitmq, f
         assert worker.stats().state == "open"
 
 
-async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabbitmq, proxy, tapped, fresh_name):
+async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabbitmq, proxy, fresh_name):
     book = Book()
-    async with receiving(through(proxy, tapped), handle(book, fresh_name, "placed")):
+    async with receiving(through(proxy), handle(book, fresh_name, "placed")):
         for round in range(5):
             await publish_all(rabbitmq.url, fresh_name, range(round * 100, round * 100 + 100))
             proxy.reset()
@@ -86,11 +81,9 @@ async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabb
             await eventually(lambda wanted=set(range(round * 100 + 100)): set(book.bodies) == wanted)
 
 
-async def test_a_connection_that_answers_nothing_any_more_is_given_up_after_its_heartbeats(
-    rabbitmq, proxy, tapped, fresh_name
-):
+async def test_a_connection_that_answers_nothing_any_more_is_given_up_after_its_heartbeats(rabbitmq, proxy, fresh_name):
     book = Book()
-    async with receiving(through(proxy, tapped, heartbeat=1), handle(book, fresh_name, "placed")) as worker:
+    async with receiving(through(proxy, heartbeat=1), handle(book, fresh_name, "placed")) as worker:
         await publish_all(rabbitmq.url, fresh_name, range(10))
         await book.has(10)
         proxy.black_hole()
@@ -101,7 +94,7 @@ async def test_a_connection_that_answers_nothing_any_more_is_given_up_after_its_
 
 
 async def test_a_stream_of_deliveries_alone_keeps_a_connection_alive(rabbitmq, fresh_name):
-    # RabbitMQ sends no heartbeats while it sends messages, and aiormq sees nothing of tapped ones
+    # RabbitMQ sends no heartbeats while it sends messages, and aiormq sees none of those
     book = Book()
     profile = {"connection": {"url": f"{rabbitmq.url}?heartbeat=1"}}
     async with (
@@ -121,10 +114,10 @@ async def test_a_stream_of_deliveries_alone_keeps_a_connection_alive(rabbitmq, f
     assert book.bodies == list(range(number))
 
 
-async def test_a_broker_that_is_absent_at_the_start_is_waited_for(rabbitmq, proxy, tapped, fresh_name):
+async def test_a_broker_that_is_absent_at_the_start_is_waited_for(rabbitmq, proxy, fresh_name):
     proxy.refuse()
     book = Book()
-    async with receiving(through(proxy, tapped), handle(book, fresh_name, "placed"), join=False) as worker:
+    async with receiving(through(proxy), handle(book, fresh_name, "placed"), join=False) as worker:
         said = await worker.until("retrying")
         assert f"cannot connect to RabbitMQ at 127.0.0.1:{proxy.port}" in said
         proxy.heal()
@@ -147,15 +140,15 @@ async def test_many_handlers_of_a_profile_share_one_connection_also_after_a_loss
 
 
 @pytest.mark.parametrize("trouble", ["black_hole", "refuse", "hang_up"])
-async def test_a_stop_ends_whatever_the_network_does(rabbitmq, proxy, tapped, fresh_name, trouble):
+async def test_a_stop_ends_whatever_the_network_does(rabbitmq, proxy, fresh_name, trouble):
     async with asyncio.timeout(DEADLINE):
-        async with receiving(through(proxy, tapped), handle(Book(), fresh_name, "placed"), timeout=20.0):
+        async with receiving(through(proxy), handle(Book(), fresh_name, "placed"), timeout=20.0):
             getattr(proxy, trouble)()
 
 
-async def test_a_queue_that_is_deleted_under_its_handler_is_made_again(rabbitmq, tapped, fresh_name):
+async def test_a_queue_that_is_deleted_under_its_handler_is_made_again(rabbitmq, fresh_name):
     book = Book()
-    profile = {"connection": {"url": rabbitmq.url}, "batched": tapped}
+    profile = {"connection": {"url": rabbitmq.url}}
     async with receiving(profile, handle(book, fresh_name, "placed")) as worker:
         rabbitmq.ctl("delete_queue", f"evt-{fresh_name}-placed--shipping.ship")
         said = await worker.until("retrying")
@@ -165,11 +158,11 @@ async def test_a_queue_that_is_deleted_under_its_handler_is_made_again(rabbitmq,
         await book.has(1)
 
 
-async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, tapped, fresh_name):
+async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):
     # Given a queue of 50,000 events
     total, prefetch = 50_000, 100
     queue = f"evt-{fresh_name}-placed--shipping.ship"
-    profile = {"connection": {"url": rabbitmq.url}, "batched": tapped}
+    profile = {"connection": {"url": rabbitmq.url}}
     async with receiving(profile, handle(Book(), fresh_name, "placed")):
         pass
     await flood(rabbitmq, fresh_name, total)
@@ -217,9 +210,7 @@ def unacknowledged(rabbitmq, queue):
     return messages(rabbitmq, queue, "messages_unacknowledged")
 
 
-async def test_while_an_alarm_blocks_dead_letters_other_events_are_handled_and_acknowledged(
-    rabbitmq, tapped, fresh_name
-):
+async def test_while_an_alarm_blocks_dead_letters_other_events_are_handled_and_acknowledged(rabbitmq, fresh_name):
     # Given a handler that rejects one event while RabbitMQ's memory alarm is on, so that nothing can be published
     def fail_zero(event):
         if event.body == 0:
@@ -227,7 +218,7 @@ async def test_while_an_alarm_blocks_dead_letters_other_events_are_handled_and_a
 
     book = Book(fail_zero)
     queue = f"evt-{fresh_name}-placed--shipping.ship"
-    profile = {"connection": {"url": rabbitmq.url}, "batched": tapped, "timeout": 2.0}
+    profile = {"connection": {"url": rabbitmq.url}, "timeout": 2.0}
     async with receiving(profile, handle(book, fresh_name, "placed", on_error=REJECT)):
         pass
     await publish_all(rabbitmq.url, fresh_name, range(30))

@@ -13,7 +13,7 @@ from evbus_like.hub.profiles.sources import Sources
 from evbus_like.testing import eventually, new_hub
 
 DEADLINE = 60.0  # seconds: only stops a hang
-SOURCES = ("in memory", "rabbitmq", "rabbitmq by aiormq")
+SOURCES = ("in memory", "rabbitmq")
 
 
 @pytest.fixture(params=SOURCES)
@@ -22,7 +22,7 @@ def source(request):
     contexts = {"internal": {"default": None}}
     if request.param != "in memory":
         url = request.getfixturevalue("rabbitmq").url
-        contexts = {"amqp": {"default": {"connection": {"url": url}, "batched": "aiormq" not in request.param}}}
+        contexts = {"amqp": {"default": {"connection": {"url": url}}}}
     (made,) = Sources(new_hub(), contexts).named("default")
     return made
 

@@ -117,8 +117,8 @@ MUTANTS = (
         "a-returned-copy-counts-on-rabbitmq",
         "On RabbitMQ a copy that no queue took is not taken for safe.",
         "Copy.settle",
-        never(IF(3, of=3)),
-        f"{UNIT}/test_amqp_feed.py::test_a_copy_that_came_back_is_not_delivered_though_rabbitmq_confirms_it",
+        never(IF(2, of=3)),
+        f"{UNIT}/test_amqp_confirms.py::test_a_copy_that_was_returned_is_not_delivered_though_rabbitmq_confirms_it",
     ),
     Mutant(
         "an-ack-covers-others-on-rabbitmq",

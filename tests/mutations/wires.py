@@ -1,30 +1,30 @@
 """Mutants of what talks to brokers: most of them only a real broker shows."""
 
-from tests.mutations.change import argument, entry, part
+from tests.mutations.change import argument, entry, never, value
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import CALL, CALLED, CONDITIONAL
+from tests.mutations.place import CALL, IF, KEYWORD
 
 MUTANTS = (
     Mutant(
         "no-answer-is-a-confirm",
         "What RabbitMQ had not confirmed when the connection was lost is sent again.",
-        "Publisher._send_batch",
-        part(CONDITIONAL, "body", "None"),
+        "publisher.Slot.lost",
+        argument(CALL, 1, "None"),
         "tests/faults/test_lost_connections.py::"
         "test_a_reset_in_the_middle_of_a_frame_marks_no_undelivered_event_as_delivered[rabbitmq-up-40001]",
     ),
     Mutant(
         "a-return-is-a-confirm",
         "An event that no queue wants is dead-lettered, not delivered.",
-        "Slot.set_exception",
-        argument(CALL, 2, "None"),
+        "publisher.Slot.settle",
+        never(IF(1, of=3)),
         "tests/faults/test_rabbitmq.py::test_of_events_with_equal_content_only_the_returned_ones_are_dead_lettered",
     ),
     Mutant(
         "not-persistent",
         "A message to RabbitMQ is persistent unless the profile says otherwise.",
-        "Publisher.__init__",
-        argument(CALLED.holding("persistent"), 2, "False"),
+        "PublishOptions.of",
+        value(KEYWORD.holding("persistent"), "False"),
         "tests/integration/test_amqp_messages.py::test_a_message_says_what_was_put_and_when_and_is_persistent",
     ),
     Mutant(

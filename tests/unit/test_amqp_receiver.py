@@ -28,7 +28,7 @@ async def test_an_event_is_acknowledged_only_when_its_copy_is_safe(verb):
     async def send(*_):
         await safe.wait()
 
-    receiver._later = receiver._dead = SimpleNamespace(send=send)
+    receiver._delayed_retry = receiver._dead_letters = SimpleNamespace(send=send)
     task = asyncio.create_task(getattr(receiver, verb)(feed, event, 1.0))
     await asyncio.sleep(0.01)
     assert feed.acked == []
@@ -44,7 +44,7 @@ async def test_an_event_whose_copy_is_refused_stays(verb):
     async def send(*_):
         raise TransientError("no")
 
-    receiver._later = receiver._dead = SimpleNamespace(send=send)
+    receiver._delayed_retry = receiver._dead_letters = SimpleNamespace(send=send)
     with pytest.raises(TransientError):
         await getattr(receiver, verb)(feed, ReceivedEvent(b"x"), 1.0)
     assert feed.acked == []

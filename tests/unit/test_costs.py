@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from evbus_like.amqp import batch
-from evbus_like.amqp.frames import Encoder
+from evbus_like.amqp.encoder import Encoder
+from evbus_like.amqp.publisher import Batches
+from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine import values
 from evbus_like.engine.event import Event
 from evbus_like.engine.sending.serializer import Serializer
 from evbus_like.kafka.batches import PartitionBatches, in_rounds
 from evbus_like.serialize import json_serialize
+from tests.unit.amqp import confirm_channel
 from tests.unit.fakes import Destination, dump_json, entry, running, until
 
 WEBHOOKS = Path(json_serialize.__file__).parents[1] / "data" / "github-webhooks.ndjson"
@@ -158,34 +160,18 @@ async def test_an_immediate_destination_needs_no_task_and_is_called_once_a_turn(
         assert counts["tasks"] == counts["timers"] == 0
 
 
-class Channel:
-    """What the batched way needs of a channel of aiormq."""
-
-    def __init__(self) -> None:
-        self.lock, self.number, self.delivery_tag = asyncio.Lock(), 1, 0
-        self.confirmations: dict[int, Any] = {}
-        self.message_id_delivery_tag: dict[str, int] = {}
-        self.written: list[bytes] = []
-        self.write_queue = SimpleNamespace(put=self.put)
-        self.futures = 0
-
-    async def put(self, frame: Any) -> None:
-        self.written.append(frame.payload)
-
-    def create_future(self) -> Any:
-        self.futures += 1
-        return asyncio.get_running_loop().create_future()
-
-
 @pytest.mark.parametrize("size", [40, 10_000])
-async def test_a_batch_to_rabbitmq_is_one_write_and_one_future(size: int) -> None:
-    channel = Channel()
-    encoder = Encoder(1, 131_000, "", True, True, "app")
+async def test_a_batch_to_rabbitmq_is_one_write_and_needs_no_task_and_no_timer(size: int) -> None:
+    channel, written = confirm_channel()
+    batches = Batches(channel, Encoder(1, 131_000, PublishOptions(app_id="app")), None)
     events = [Event("k", b"x" * size, "p") for _ in range(EVENTS)]
+    sending = asyncio.create_task(batches.send(events))
     with counted() as counts:
-        await batch.publish(channel, encoder, events, None)
-    assert len(channel.written) == channel.futures == 1
-    assert len(channel.written[0]) > EVENTS * size
+        await asyncio.sleep(0)
+        channel.confirms.method(b"\x00\x3c\x00\x50" + EVENTS.to_bytes(8, "big") + b"\x01")
+        assert await sending == [None] * EVENTS
+    assert len(written) == 1
+    assert len(written[0]) > EVENTS * size
     assert counts["tasks"] == counts["timers"] == 0
 
 

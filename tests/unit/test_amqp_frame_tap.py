@@ -1,4 +1,4 @@
-"""amqp/tap.py and amqp/deliveries.py: messages are taken off the stream however it is cut; all else goes on."""
+"""amqp/frame_tap.py and amqp/deliveries.py: messages are taken off the stream however it is cut; all else goes on."""
 
 import asyncio
 import struct
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evbus_like.amqp.deliveries import Deliveries
-from evbus_like.amqp.tap import SIGN_OF_LIFE, Tap
+from evbus_like.amqp.frame_tap import HEARTBEAT_FRAME, FrameTap
 
 
 def frame(kind, channel, payload):
@@ -31,12 +31,12 @@ def other(channel, method=b"\x00\x14\x00\x28nothing"):
     return frame(1, channel, method)
 
 
-async def through(chunks, watched=(1,)):
-    """Feed bytes to a tap; gives what was delivered on each watched channel, and what went on."""
+async def through(chunks, tapped=(1,)):
+    """Feed bytes to a tap; gives what was delivered on each tapped channel, and what went on."""
     ended = []
-    tap = Tap(ended.append)
-    arrived = {channel: [] for channel in watched}
-    for channel in watched:
+    tap = FrameTap(ended.append)
+    arrived = {channel: [] for channel in tapped}
+    for channel in tapped:
         tap.sinks[channel] = Deliveries(arrived[channel].append)
     for chunk in chunks:
         tap.feed_data(chunk)
@@ -45,7 +45,7 @@ async def through(chunks, watched=(1,)):
     return arrived, await tap.read()
 
 
-def told(delivery):
+def facts(delivery):
     return delivery.tag, delivery.body, delivery.redelivered, delivery.exchange, delivery.routing_key
 
 
@@ -77,45 +77,45 @@ def test_a_stream_cut_anywhere_gives_the_same_messages_and_passes_the_same_frame
 
     arrived, went_on = asyncio.run(through(chunks, (1, 2)))
 
-    assert {channel: [told(it) for it in found] for channel, found in arrived.items()} == wanted
-    assert went_on.replace(SIGN_OF_LIFE, b"") == passed
+    assert {channel: [facts(it) for it in found] for channel, found in arrived.items()} == wanted
+    assert went_on.replace(HEARTBEAT_FRAME, b"") == passed
 
 
-async def test_messages_of_channels_that_nobody_watches_go_on_untouched():
+async def test_messages_of_other_channels_go_on_unchanged():
     stream = message(7, 1, b"body")
     arrived, went_on = await through([stream])
     assert (arrived, went_on) == ({1: []}, stream)
 
 
-async def test_what_is_no_amqp_goes_on_untouched():
+async def test_bytes_that_are_not_amqp_go_on_unchanged():
     answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     assert (await through([answer[:3], answer[3:]]))[1] == answer
     assert (await through([b"AMQP\x00\x00\x09\x01"]))[1] == b"AMQP\x00\x00\x09\x01"
 
 
-async def test_the_beginning_of_a_frame_goes_on_at_the_end_so_that_aiormq_can_tell():
+async def test_an_incomplete_frame_goes_on_when_the_stream_ends_so_that_aiormq_reports_it():
     assert (await through([other(0)[:5]]))[1] == other(0)[:5]
 
 
-async def test_while_messages_alone_arrive_the_connection_sees_signs_of_life():
-    tap = Tap(lambda error: None)
+async def test_while_only_messages_arrive_aiormq_gets_heartbeats():
+    tap = FrameTap(lambda error: None)
     tap.sinks[1] = Deliveries(lambda delivery: None)
     clock = iter(range(1, 100))
     tap._now = lambda: next(clock) * 2.0
     for number in range(3):
         tap.feed_data(message(1, number, b"x"))
     tap.feed_eof()
-    assert await tap.read() == SIGN_OF_LIFE * 3
+    assert await tap.read() == HEARTBEAT_FRAME * 3
 
 
-async def test_a_stream_that_breaks_is_told_at_once():
-    heard = []
-    tap = Tap(heard.append)
+async def test_a_broken_stream_is_reported_at_once():
+    errors = []
+    tap = FrameTap(errors.append)
     problem = ConnectionResetError("cut")
     tap.set_exception(problem)
-    assert heard == [problem]
+    assert errors == [problem]
 
 
-async def test_a_redelivery_says_so():
+async def test_a_redelivery_is_marked():
     arrived, _ = await through([message(1, 5, b"x", redelivered=True)])
-    assert told(arrived[1][0]) == (5, b"x", True, "ex", "placed")
+    assert facts(arrived[1][0]) == (5, b"x", True, "ex", "placed")

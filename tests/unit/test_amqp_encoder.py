@@ -1,5 +1,6 @@
-"""amqp/frames.py: what it writes by hand, pamqp reads as it was meant."""
+"""amqp/encoder.py: pamqp reads back what it writes by hand."""
 
+import asyncio
 import datetime
 
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 from pamqp import body as pamqp_body
 from pamqp import commands, frame, header
 
-from evbus_like.amqp import batch
-from evbus_like.amqp.frames import Encoder, UnknownExchange
+from evbus_like.amqp.encoder import Encoder, UnknownExchange
+from evbus_like.amqp.publisher import Batches
+from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine.event import SERVICE_HEADER, Event
-from tests.unit.test_costs import Channel
+from tests.unit.amqp import confirm_channel
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 short = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)
@@ -36,14 +38,13 @@ def event(body=b"{}", routing_key="k", headers=None, content_type="application/j
     return made
 
 
-def encoder(frame_size=100, **options):
-    settings = {"exchange": "orders", "mandatory": True, "persistent": True, "app_id": "app", **options}
-    return Encoder(3, frame_size, **settings)
+def encoder(frame_size=100, exchanges=None, **options):
+    return Encoder(3, frame_size, PublishOptions(**{"exchange": "orders", "app_id": "app", **options}), exchanges)
 
 
 def written(codec, made, routing_key="k"):
     frames = []
-    codec.publish(made, routing_key, frames)
+    codec.encode(made, routing_key, frames)
     return b"".join(frames)
 
 
@@ -116,7 +117,7 @@ def test_publishes_follow_each_other_without_a_gap():
     assert [f.value for _, f in frames if isinstance(f, pamqp_body.ContentBody)] == [b"1", b"2", b"3"]
 
 
-def test_a_header_of_the_user_cannot_pass_for_the_event_s_id():
+def test_a_users_header_does_not_replace_the_events_id():
     made = event(headers={"evbus-id": "mine"})
 
     assert first_header(written(encoder(id_header="evbus-id"), made)).properties.headers["evbus-id"] == made.id
@@ -138,7 +139,7 @@ def test_the_cache_of_routing_keys_is_bounded():
     assert len(codec._methods) <= 10_001
 
 
-def test_what_an_ordinary_message_says_of_itself_takes_at_most_64_bytes():
+def test_the_properties_of_an_ordinary_message_take_at_most_64_bytes():
     made = event()
     made.id = made.id.partition("-")[0] + "-" + "f" * 12  # after 281 million million events
 
@@ -165,7 +166,7 @@ def publish_of(codec, made):
     return method
 
 
-def test_an_event_of_a_service_goes_to_the_exchange_of_its_events_and_others_where_they_went():
+def test_an_event_of_a_service_goes_to_the_exchange_of_that_service():
     codec = encoder(exchange="", exchanges={"users.events"})
 
     ours, other = publish_of(codec, event(headers=SERVICE)), publish_of(codec, event(headers={"a": 1}))
@@ -175,7 +176,7 @@ def test_an_event_of_a_service_goes_to_the_exchange_of_its_events_and_others_whe
     assert publish_of(codec, event()).exchange == ""
 
 
-def test_equal_types_of_two_services_are_two_things():
+def test_equal_types_of_two_services_go_to_two_exchanges():
     codec = encoder(exchange="", exchanges={"users.events", "shop.events"})
 
     sent = [publish_of(codec, event(headers={SERVICE_HEADER: name})).exchange for name in ("users", "shop", "users")]
@@ -189,7 +190,7 @@ def test_an_event_of_a_service_goes_to_the_exchange_that_the_profile_names():
     assert (method.exchange, method.mandatory) == ("orders", False)
 
 
-def test_an_event_of_a_service_is_mandatory_only_where_the_profile_says_so_itself():
+def test_an_event_of_a_service_is_mandatory_only_if_the_profile_says_so():
     assert publish_of(encoder(service_mandatory=True), event(headers=SERVICE)).mandatory is True
 
 
@@ -202,20 +203,22 @@ def test_the_cache_of_services_is_bounded():
     assert len(codec._service_methods) <= 10_001
 
 
-async def test_an_exchange_that_nobody_made_sure_of_leaves_the_channel_as_it_was():
+async def test_an_unknown_exchange_leaves_the_channel_as_it_was():
     # Given a channel that has numbered three messages, and a batch whose last event is of an unknown service
-    channel = Channel()
-    there = set()
-    codec = Encoder(1, 131_000, "", True, True, exchanges=there)
-    await batch.publish(channel, codec, [event() for _ in range(3)], None)
-    before = (channel.delivery_tag, dict(channel.confirmations), dict(channel.message_id_delivery_tag))
+    known = set()
+    channel, written = confirm_channel()
+    batches = Batches(channel, Encoder(1, 131_000, PublishOptions(), known), None)
+    sending = [asyncio.create_task(batches.send([event() for _ in range(3)]))]
+    await asyncio.sleep(0)
     events = [event(), event(), event(headers=SERVICE)]
     # When it is published
     with pytest.raises(UnknownExchange, match=r"users\.events"):
-        await batch.publish(channel, codec, events, None)
-    # Then nothing was written or numbered, and it can be published once the exchange is there
-    assert (channel.delivery_tag, channel.confirmations, channel.message_id_delivery_tag) == before
-    assert len(channel.written) == 1
-    there.add("users.events")
-    await batch.publish(channel, codec, events, None)
-    assert channel.delivery_tag == 6
+        await batches.send(events)
+    # Then nothing was written or numbered, and it can be published once the exchange is declared
+    assert (len(written), channel.confirms.sent, list(channel.confirms.waiting)) == (1, 3, [1, 2, 3])
+    known.add("users.events")
+    sending.append(asyncio.create_task(batches.send(events)))
+    await asyncio.sleep(0)
+    assert channel.confirms.sent == 6
+    channel.confirms.method(b"\x00\x3c\x00\x50" + (6).to_bytes(8, "big") + b"\x01")
+    assert await asyncio.gather(*sending) == [[None] * 3] * 2

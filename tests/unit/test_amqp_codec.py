@@ -1,4 +1,4 @@
-"""amqp/wire.py and amqp/properties.py: they read what pamqp writes, and never raise, whatever they are given."""
+"""amqp/codec.py and amqp/properties.py: they read what pamqp writes, and never raise, whatever the bytes."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, encode
 
-from evbus_like.amqp import wire
+from evbus_like.amqp import codec
 from evbus_like.amqp.properties import CONTENT_TYPE, MESSAGE_ID, Properties
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -29,24 +29,24 @@ def table(values):
 
 @given(TABLES)
 def test_a_table_is_read_as_it_was_written(values):
-    assert wire.plain(table(values)) == values
+    assert codec.read_table(table(values)) == values
 
 
 @given(TABLES)
-def test_the_entries_of_a_table_are_its_very_bytes(values):
+def test_the_entries_of_a_table_are_its_own_bytes(values):
     raw = table(values)
-    found = list(wire.entries(raw))
+    found = list(codec.entries(raw))
     assert b"".join(entry for _, entry in found) == raw
     assert {name for name, _ in found} == set(values)
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_table_raise_nothing(raw):
-    assert isinstance(wire.plain(raw), dict)
+def test_bytes_that_are_not_a_table_raise_nothing(raw):
+    assert isinstance(codec.read_table(raw), dict)
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_properties_raise_nothing(raw):
+def test_bytes_that_are_not_properties_raise_nothing(raw):
     read = Properties(raw)
     assert isinstance(read.headers, dict)
     assert isinstance(read.text(MESSAGE_ID), str)
@@ -55,17 +55,17 @@ def test_bytes_that_are_no_properties_raise_nothing(raw):
 
 
 @given(TABLES, st.integers(0, 200))
-def test_a_table_that_is_cut_short_gives_what_is_whole(values, cut):
-    whole = wire.plain(table(values))
-    for name, value in wire.plain(table(values)[:cut]).items():
+def test_of_a_truncated_table_the_complete_entries_are_read(values, cut):
+    whole = codec.read_table(table(values))
+    for name, value in codec.read_table(table(values)[:cut]).items():
         assert whole.get(name, value) == value or isinstance(value, bytes | str)
 
 
-def test_tables_within_tables_end_somewhere():
+def test_the_depth_of_nested_tables_is_limited():
     raw = b"\x01aV"
-    for _ in range(wire.DEEPEST + 5):
+    for _ in range(codec.DEEPEST + 5):
         raw = b"\x01aF" + len(raw).to_bytes(4, "big") + raw
-    assert wire.plain(raw) == {}
+    assert codec.read_table(raw) == {}
 
 
 def made(**properties):
@@ -89,14 +89,14 @@ ALL = {
 }
 
 
-def test_properties_are_read_wherever_they_stand():
+def test_properties_are_read_whatever_comes_before_them():
     read = Properties(made(**ALL))
     assert (read.text(CONTENT_TYPE), read.text(MESSAGE_ID)) == ("application/json", "id")
     assert read.timestamp == ALL["timestamp"].timestamp()
     assert read.headers == {"a": 1, "b": [1, "x"]}
 
 
-def test_a_copy_is_the_same_but_for_headers_persistence_and_what_rabbitmq_would_refuse():
+def test_a_copy_differs_only_in_headers_persistence_expiration_and_user_id():
     copy = Properties(made(**ALL)).copy({"a"}, {"added": "yes"})
     again = commands.Basic.Properties()
     again.unmarshal(int.from_bytes(copy[:2], "big"), copy[2:])
@@ -104,13 +104,13 @@ def test_a_copy_is_the_same_but_for_headers_persistence_and_what_rabbitmq_would_
     assert {name: getattr(again, name) for name in ALL} == {**expected, "user_id": None}
 
 
-def test_a_copy_of_nothing_has_its_headers_and_is_persistent():
+def test_a_copy_of_empty_properties_has_headers_and_is_persistent():
     again = Properties(Properties(b"\x00\x00").copy((), {"a": 1}))
     assert again.headers == {"a": 1}
     assert len(again.parts) == 2
 
 
-def test_an_added_header_stands_once():
+def test_an_added_header_replaces_one_of_the_same_name():
     copy = Properties(Properties(made(headers={"a": 1, "b": 2})).copy((), {"a": 3}))
     assert copy.headers == {"b": 2, "a": 3}
     assert copy.raw.count(b"\x01a") == 1

@@ -1,4 +1,4 @@
-"""A profile's connection to RabbitMQ: where to, how, and with which certificates."""
+"""The settings of a profile: where to connect, how, and the exchange to declare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-import aio_pika
 from yarl import URL
 
 from evbus_like import tls
@@ -31,7 +30,14 @@ CONNECTION = {
     "client_properties": (Mapping, "what the broker shows of this client"),
     "name": (str, "the connection's name in the broker's listings"),
 }
-# aio-pika's names of TLS options, in ssl_options and in URLs, and those of an ssl: block
+DECLARE = {
+    "type": (str, "topic, direct, fanout, headers or what a plugin of the broker brings; topic by default"),
+    "durable": (bool, "the exchange survives a restart of the broker; true by default"),
+    "auto_delete": (bool, "the exchange is deleted with its last binding"),
+    "internal": (bool, "only other exchanges may publish to it"),
+    "arguments": (Mapping, "further arguments, such as alternate-exchange"),
+}
+# aio-pika's names of TLS options, in ssl_options and in URLs: the names in an ssl: block
 TLS_NAMES = {
     "cafile": "ca_file",
     "capath": "ca_path",
@@ -44,7 +50,7 @@ TLS_NAMES = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect and how; `place` is what messages call it, `user` the login, and neither is a secret."""
+    """Where to connect and how. Error messages name `place` and `user`; neither is a secret."""
 
     url: URL
     context: ssl.SSLContext | None
@@ -57,7 +63,7 @@ class Target:
 
 
 def target(acct: Mapping[str, Any]) -> Target:
-    """Work out the target of a profile; raises ProfileError."""
+    """Return the target of a profile; raises ProfileError."""
     given = acct.get("connection") or {}
     given = {"url": given} if isinstance(given, str) else dict(given)
     wrong = list(problems(given, CONNECTION, "connection."))
@@ -68,7 +74,7 @@ def target(acct: Mapping[str, Any]) -> Target:
     asked = (given.get("ssl_options"), acct.get("ssl"))
     wants_tls = url.scheme == "amqps" or bool(given.get("ssl") or block) or any(part is not None for part in asked)
     if wants_tls:
-        url = url.with_scheme("amqps")  # aiormq speaks TLS for this scheme alone, whatever else it is told
+        url = url.with_scheme("amqps")  # aiormq speaks TLS for this scheme alone
     if not url.explicit_port:
         url = url.with_port(5671 if wants_tls else 5672)
     query = {name: value for name, value in url.query.items() if name not in TLS_NAMES}
@@ -92,7 +98,7 @@ def _url(given: Mapping[str, Any]) -> URL:
             raise ProfileError(f"connection has a url and also {', '.join(both)}; give one or the other")
         try:
             url = URL(given["url"])
-            host = url.host if url.port != 0 else None  # an impossible port is found out here
+            host = url.host if url.port != 0 else None  # raises for an impossible port
         except ValueError:
             raise ProfileError("connection.url is no valid URL: amqp://user:password@host:port/vhost") from None
         if url.scheme not in ("amqp", "amqps") or not host:
@@ -126,11 +132,55 @@ def _url_tls(url: URL) -> dict[str, Any]:
     return _translated({name: value for name, value in url.query.items() if name in TLS_NAMES})
 
 
-async def connect(where: Target, properties: Mapping[str, Any]) -> aio_pika.abc.AbstractConnection:
-    """Connect once; raises what aio-pika raises, and TimeoutError."""
-    return await aio_pika.connect(
-        where.url,
-        ssl_context=where.context,
-        timeout=where.timeout,
-        client_properties=dict(properties) or None,
-    )
+def client_properties(acct: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the broker shows of this client, as the profile says."""
+    connection = acct.get("connection")
+    return dict(connection.get("client_properties") or {}) if isinstance(connection, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """The options of a profile for publishing; the exchange `""` is the default exchange."""
+
+    exchange: str = ""
+    declare: Mapping[str, Any] | None = None
+    declare_events: bool = True
+    fixed_key: str | None = None
+    by_service: bool = False  # events of services go to exchanges of their own, unless the profile names a place
+    mandatory: bool = True
+    service_mandatory: bool = False  # an event of a service need not have a listener
+    persistent: bool = True
+    app_id: str = ""
+    id_header: str = ""
+    batched: bool = True
+
+    @classmethod
+    def of(cls, acct: Mapping[str, Any]) -> PublishOptions:
+        """Return those of a profile."""
+        exchange = acct.get("exchange") or "default"
+        fixed_key = acct.get("routing_key") or None
+        return cls(
+            exchange="" if exchange == "default" else exchange,
+            declare=acct.get("declare"),
+            declare_events=acct.get("declare_events", True),
+            fixed_key=fixed_key,
+            by_service=not acct.get("exchange") and fixed_key is None,
+            mandatory=acct.get("mandatory", True),
+            service_mandatory=acct.get("mandatory", False),
+            persistent=acct.get("persistent", True),
+            app_id=acct.get("app_id", ""),
+            id_header=acct.get("id_header", ""),
+            batched=acct.get("batched", True),
+        )
+
+
+def check_declare(acct: Mapping[str, Any]) -> None:
+    """Raise ProfileError if the `declare:` block is wrong, or the profile names no exchange."""
+    block = acct.get("declare")
+    if block is None:
+        return
+    wrong = list(problems(block, DECLARE, "declare."))
+    if acct.get("exchange") in (None, "", "default"):
+        wrong.append("declare needs the exchange's name; the default exchange always exists")
+    if wrong:
+        raise ProfileError("; ".join(wrong))

@@ -1,8 +1,8 @@
-"""A tap: takes messages off the stream of a connection before aiormq decodes them, and leaves it all other frames.
+"""The frame tap: takes frames off the stream of a connection before aiormq decodes them; all others go on to aiormq.
 
-aiormq makes a dozen objects and a task for each message, and gives the whole connection up for a message whose
-properties it cannot decode, which RabbitMQ would then send again, for ever. What is used of aiormq is public: a
-transport factory, which gives the connection its stream.
+aiormq makes a dozen objects and a task for each message. It also closes the connection when it cannot decode a
+message's properties; RabbitMQ would then send that message again, forever. The tap uses only what is public in aiormq:
+a transport factory, which gives the connection its stream.
 """
 
 from __future__ import annotations
@@ -15,50 +15,53 @@ from typing import Any, Protocol
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 
-METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
-SIGN_OF_LIFE = b"\x08\x00\x00\x00\x00\x00\x00\xce"  # a heartbeat, for aiormq, which sees nothing of what is taken
-SIGN_EVERY = 1.0  # seconds
+from evbus_like.amqp.codec import BODY, HEADER, HEARTBEAT, METHOD
+
+HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"  # for aiormq, which does not see the frames that are taken
+HEARTBEAT_EVERY = 1.0  # seconds
 
 _frame = Struct(">BHI").unpack_from
 
+Lost = Callable[[BaseException | None], None]
+
 
 class Sink(Protocol):
-    """Takes the frames of one channel."""
+    """Takes the frames of one channel; each method returns False to leave the frame to aiormq."""
 
     def method(self, payload: bytes) -> bool:
-        """Take a method, or give False to leave it to aiormq."""
+        """Take a method."""
 
     def header(self, payload: bytes) -> bool:
-        """Take the header of the content that the last method announced; False as above."""
+        """Take the header of the content that the last method announced."""
 
     def body(self, payload: bytes) -> bool:
-        """Take a piece of that content; False as above."""
+        """Take a piece of that content."""
 
 
-class Tap(asyncio.StreamReader):
-    """The stream of one connection. `sinks` take frames, by their channels; `lost` is called when the stream ends."""
+class FrameTap(asyncio.StreamReader):
+    """The stream of one connection. `sinks` take frames, by channel; `lost` is called when the stream ends."""
 
-    def __init__(self, lost: Callable[[BaseException | None], None]) -> None:
+    def __init__(self, lost: Lost) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(limit=2**16, loop=loop)
         self.sinks: dict[int, Sink] = {}
         self._lost = lost
         self._rest = b""
         self._foreign = False
-        self._signed = 0.0
+        self._passed_at = 0.0
         self._now = loop.time
 
     def feed_data(self, data: Any) -> None:
-        """Take bytes from the transport; frames that nobody here wants go on to whoever reads."""
+        """Take bytes from the transport; frames that no sink takes go on to aiormq."""
         if self._foreign:
             super().feed_data(data)
             return
         data = self._rest + data if self._rest else bytes(data)
-        at, end, passed = 0, len(data), 0  # `passed` is where the frames begin that have not gone on yet
+        at, end, passed = 0, len(data), 0  # frames before `passed` are done with
         sinks = self.sinks
         while end - at >= 7:
             kind, channel, size = _frame(data, at)
-            if kind not in (METHOD, HEADER, BODY, HEARTBEAT):  # no AMQP any more: aiormq finds the words for it
+            if kind not in (METHOD, HEADER, BODY, HEARTBEAT):  # not AMQP: aiormq raises a fitting error
                 self._foreign = True
                 at = end
                 break
@@ -73,8 +76,8 @@ class Tap(asyncio.StreamReader):
             at = behind
         if passed < at:
             self._pass(data[passed:at])
-        elif at and self._now() > self._signed + SIGN_EVERY:
-            self._pass(SIGN_OF_LIFE)
+        elif at and self._now() > self._passed_at + HEARTBEAT_EVERY:
+            self._pass(HEARTBEAT_FRAME)
         self._rest = data[at:]
 
     def _taken(self, sink: Sink, kind: int, payload: bytes) -> bool:
@@ -85,35 +88,37 @@ class Tap(asyncio.StreamReader):
         return kind == BODY and sink.body(payload)
 
     def _pass(self, frames: bytes) -> None:
-        self._signed = self._now()
+        self._passed_at = self._now()
         super().feed_data(frames)
 
     def feed_eof(self) -> None:
-        """Note the end of the stream."""
-        if self._rest:  # the beginning of a frame, or no AMQP at all
+        """Handle the end of the stream."""
+        if self._rest:  # the beginning of a frame, or not AMQP
             super().feed_data(self._rest)
         super().feed_eof()
         self._lost(None)
 
     def set_exception(self, exc: Any) -> None:
-        """Note that the stream broke."""
+        """Handle a broken stream."""
         super().set_exception(exc)
         self._lost(exc)
 
 
-class Tapped(TransportFactory):
-    """Makes a connection's stream a tap; `tap` and `writer` are there when it is made."""
+class TappedTransport(TransportFactory):
+    """Opens the stream of a connection with a frame tap; `tap` and `writer` exist once it is open."""
 
-    def __init__(self, context: Any, lost: Callable[[BaseException | None], None]) -> None:
+    def __init__(self, context: Any, lost: Lost, control: Sink) -> None:
         self._context = context
         self._lost = lost
-        self.tap: Tap | None = None
+        self._control = control  # takes the frames of channel 0, those about the connection
+        self.tap: FrameTap | None = None
         self.writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: Any, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect; aiormq calls it."""
+        """Connect; called by aiormq."""
         loop = asyncio.get_running_loop()
-        tap = Tap(self._lost)
+        tap = FrameTap(self._lost)
+        tap.sinks[0] = self._control
         protocol = asyncio.StreamReaderProtocol(tap, loop=loop)
         try:
             transport, _ = await loop.create_connection(lambda: protocol, url.host, url.port, ssl=self._context)

@@ -1,4 +1,4 @@
-"""amqp/connect.py: where to connect, and never in plain text where TLS was asked for."""
+"""amqp/settings.py: where to connect, and never in plain text if TLS was asked for."""
 
 import ssl
 
@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evbus_like.amqp.connect import target
-from evbus_like.amqp.declare import check
+from evbus_like.amqp.settings import check_declare, target
 from evbus_like.engine.errors import ProfileError
 
 
-def test_without_a_connection_it_is_the_local_broker():
+def test_the_default_connection_is_the_local_broker():
     made = target({})
 
     assert (str(made.url.with_user(None)), made.user, made.context) == ("amqp://localhost:5672//", "guest", None)
@@ -67,7 +66,7 @@ def test_every_way_of_asking_for_tls_gives_tls_or_an_error(acct):
     except ProfileError:
         return
 
-    assert made.url.scheme == "amqps"  # aiormq speaks TLS for this scheme alone, whatever context it is given
+    assert made.url.scheme == "amqps"  # aiormq speaks TLS for this scheme alone
     assert made.url.port == 5671
     assert isinstance(made.context, ssl.SSLContext)
 
@@ -92,7 +91,7 @@ def test_tls_that_cannot_be_set_up_is_an_error(acct):
 
 
 @pytest.mark.parametrize("word", [0, False, "0", "false", "False", "no", "off", "", None], ids=repr)
-def test_no_verify_ssl_that_does_not_say_yes_leaves_verification_on(word):
+def test_no_verify_ssl_that_is_not_true_leaves_verification_on(word):
     try:
         made = target({"connection": {"host": "h", "ssl_options": {"no_verify_ssl": word}}})
     except ProfileError:
@@ -135,7 +134,7 @@ def test_an_impossible_address_is_a_profile_error(connection):
         target({"connection": connection})
 
 
-def test_heartbeat_and_name_go_with_the_url():
+def test_heartbeat_and_name_are_in_the_url():
     query = target({"connection": {"heartbeat": 20, "name": "me"}}).url.query
 
     assert (query["heartbeat"], query["name"]) == ("20", "me")
@@ -152,11 +151,11 @@ def test_heartbeat_and_name_go_with_the_url():
 )
 def test_a_wrong_declaration_is_named(acct, said):
     with pytest.raises(ProfileError) as caught:
-        check(acct)
+        check_declare(acct)
 
     assert said in str(caught.value)
 
 
-def test_a_right_declaration_and_none_are_fine():
-    check({})
-    check({"declare": {"type": "topic", "durable": True}, "exchange": "orders"})
+def test_a_correct_declaration_and_none_are_accepted():
+    check_declare({})
+    check_declare({"declare": {"type": "topic", "durable": True}, "exchange": "orders"})

@@ -1,0 +1,239 @@
+"""Connections to RabbitMQ and their channels; a shared connection is made when it is first needed, and after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aio_pika
+
+from evbus_like.amqp import failures, internals
+from evbus_like.amqp.codec import read_shortstr
+from evbus_like.amqp.frame_tap import Lost, Sink, TappedTransport
+from evbus_like.amqp.settings import Target
+from evbus_like.engine.errors import TransientError
+
+CLOSE_TIMEOUT = 5.0  # seconds that a broker has to answer; then the connection is cut
+CLOSE, BLOCKED, UNBLOCKED = b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x3c", b"\x00\x0a\x00\x3d"
+
+# At DEBUG these log frames, with messages and passwords in them.
+for _name in ("aio_pika", "aiormq"):
+    logging.getLogger(_name).setLevel(max(logging.INFO, logging.getLogger(_name).level))
+
+
+class ControlFrames:
+    """Reads what RabbitMQ says about the connection: why it closes it, and its alarms, which aiormq only logs.
+
+    RabbitMQ 3 sends connection.blocked when a connection publishes during the alarm: one batch is under way by then,
+    and is read and confirmed when the alarm is over.
+    """
+
+    def __init__(self, on_blocked: Callable[[str | None], None] | None = None) -> None:
+        self.close_reason = ""
+        self._on_blocked = on_blocked
+
+    def method(self, payload: bytes) -> bool:
+        """Note a method that matters here; all go on to aiormq."""
+        kind = payload[:4]
+        if kind == CLOSE:
+            self.close_reason = read_shortstr(payload, 6)[0]
+        elif kind == BLOCKED:
+            self.blocked(read_shortstr(payload, 4)[0])
+        elif kind == UNBLOCKED:
+            self.blocked(None)
+        return False
+
+    def blocked(self, reason: str | None) -> None:
+        """Report a block with RabbitMQ's reason, and None when it is over or the connection is lost."""
+        if self._on_blocked is not None:
+            self._on_blocked(reason)
+
+    def header(self, payload: bytes) -> bool:
+        """Leave it to aiormq."""
+        return False
+
+    def body(self, payload: bytes) -> bool:
+        """Leave it to aiormq."""
+        return False
+
+
+class Channel:
+    """One channel of a connection; `number` and `max_body` (bytes of body in a frame) are for encoding."""
+
+    def __init__(self, connection: Connection, channel: Any) -> None:
+        self.connection = connection
+        self.aiormq = channel
+        self.number: int = channel.number
+        self.max_body: int = channel.max_content_size
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open, as far as can be known without asking RabbitMQ."""
+        return self.connection.usable and not self.aiormq.is_closed
+
+    def tap(self, sink: Sink) -> None:
+        """Let a sink take the frames of this channel."""
+        self.connection.sinks[self.number] = sink
+
+    def on_lost(self, lost: Lost) -> Callable[[], None]:
+        """Call `lost` once when the channel or its connection is lost; returns a function that takes this back."""
+        listeners = self.connection.lost
+
+        def once(error: BaseException | None) -> None:
+            if once in listeners:
+                listeners.discard(once)
+                lost(error)
+
+        def closed(closing: asyncio.Future[Any]) -> None:
+            once(None if closing.cancelled() else closing.exception())
+
+        listeners.add(once)
+        self.aiormq.closing.add_done_callback(closed)
+        return lambda: listeners.discard(once)
+
+    async def write(self, frames: bytes) -> None:
+        """Write encoded frames in one piece."""
+        await internals.write(self.aiormq, frames)
+
+    async def close(self) -> None:
+        """Close it. If RabbitMQ does not answer, cut the connection, so that unsettled deliveries return to the queue.
+
+        Raises TransientError.
+        """
+        connection = self.connection
+        try:
+            if self.is_open:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self.aiormq.close()
+        except TimeoutError:
+            connection.abort()
+        except Exception as error:
+            if connection.usable:
+                connection.abort()
+                raise TransientError(f"closing a channel: {error}") from error
+        finally:
+            connection.sinks.pop(self.number, None)
+
+
+class Connection:
+    """One connection while it lasts. `lost` are called as soon as its stream ends, not when a heartbeat is missing."""
+
+    def __init__(self, target: Target, on_blocked: Callable[[str | None], None] | None = None) -> None:
+        self.target = target
+        self.lost: set[Lost] = set()
+        self.aio_pika: aio_pika.Connection | None = None
+        self._broken = False
+        self._control = ControlFrames(on_blocked)
+        self._transport = TappedTransport(target.context, self._break, self._control)
+        self._aiormq: Any = None
+
+    async def open(self, properties: Mapping[str, Any]) -> None:
+        """Connect; raises a DeliveryError."""
+        where = self.target
+        try:
+            self.aio_pika = internals.make_connection(where, properties, self._transport)
+            async with asyncio.timeout(where.timeout):
+                await self.aio_pika.connect()
+            self._aiormq = internals.transport_of(self.aio_pika)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, Exception):
+                raise failures.connecting(error, where.place, where.user, self._control.close_reason) from error
+            raise
+
+    @property
+    def sinks(self) -> dict[int, Sink]:
+        """The sinks of its channels, by their numbers."""
+        assert self._transport.tap is not None, "the connection is not open"
+        return self._transport.tap.sinks
+
+    def _break(self, error: BaseException | None) -> None:
+        if not self._broken:
+            self._broken = True
+            self._control.blocked(None)
+            for lost in list(self.lost):
+                lost(error)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, as far as can be known without asking RabbitMQ."""
+        return not self._broken and self._aiormq is not None and not self._aiormq.is_closed
+
+    @asynccontextmanager
+    async def channel(self, confirms: bool = False) -> AsyncIterator[Channel]:
+        """Open a channel, which is closed if the block raises."""
+        channel = Channel(self, await internals.open_channel(self._aiormq, confirms))
+        try:
+            yield channel
+        except BaseException:
+            await channel.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection, and cut it if RabbitMQ does not answer."""
+        if self.aio_pika is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self.aio_pika.close()
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut it: RabbitMQ takes unsettled deliveries back."""
+        self._break(None)
+        if self._transport.writer is not None:
+            self._transport.writer.transport.abort()
+
+
+class SharedConnection:
+    """A connection for several users, which is made when one needs it, and again after a loss."""
+
+    def __init__(self, target: Target, properties: Mapping[str, Any]) -> None:
+        self.target = target
+        self._properties = dict(properties)
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
+
+    async def get(self) -> Connection:
+        """Return the open connection, or open one; raises a DeliveryError.
+
+        Those that call it meanwhile wait for the same attempt.
+        """
+        if self._connection is not None and self._connection.usable:
+            return self._connection
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name=f"evbus_like connect {self.target.place}")
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def _opened(self, opening: asyncio.Task[Connection]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # those that waited may have been cancelled
+
+    async def _open(self) -> Connection:
+        old, self._connection = self._connection, None
+        if old is not None:
+            await old.close()
+        made = Connection(self.target)
+        await made.open(self._properties)
+        self._connection = made
+        return made
+
+    @asynccontextmanager
+    async def channel(self, confirms: bool = False) -> AsyncIterator[Channel]:
+        """Open a channel, which is closed if the block raises."""
+        connection = await self.get()
+        async with connection.channel(confirms) as channel:
+            yield channel
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
