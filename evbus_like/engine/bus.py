@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 from evbus_like.engine.account import Account
-from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
-from evbus_like.engine.loops import CrossLoopCondition, run_in_loop
 from evbus_like.engine.queue import Queue
 from evbus_like.engine.sending.admission import Admission
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.sending.worker import Worker
+from evbus_like.engine.waiting import CrossLoopCondition, DeadlineTimer, run_in_loop
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox

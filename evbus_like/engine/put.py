@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
-from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
+from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context, service_headers
 from evbus_like.engine.handling import current
-from evbus_like.engine.loops import run_in_loop
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.router import Route
+from evbus_like.engine.waiting import run_in_loop
 
 Confirm = Literal["queued", "accepted", "delivered"]
 LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
@@ -128,7 +128,9 @@ class Putter:
             receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
             under_way.expect(receipt)
             return receipt
-        if intake.items or confirm == "delivered" or not route.direct or bus.admission.commits.delays(route.lanes):
+        commits = bus.admission.commits
+        delayed = commits.waiting and commits.delays(route.lanes)
+        if intake.items or confirm == "delivered" or not route.direct or delayed:
             return await self._wait(event, confirm, deadline, timeout)
         names = bus.admit(event)
         self._in_a_row += 1
@@ -136,6 +138,33 @@ class Putter:
             self._in_a_row = 0
             await asyncio.sleep(0)
         return Receipt(event.id, names)
+
+    async def dispatch(
+        self,
+        service: str,
+        event_type: str,
+        body: Any,
+        profile: str = "default",
+        headers: Mapping[str, Any] | None = None,
+        key: str | bytes | None = None,
+        confirm: Confirm = "accepted",
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Put an event of a service; raises what `put` raises."""
+        headers = service_headers(service, event_type, headers)
+        return await self.put(event_type, body, profile, headers, key, confirm, timeout)
+
+    def dispatch_nowait(
+        self,
+        service: str,
+        event_type: str,
+        body: Any,
+        profile: str = "default",
+        headers: Mapping[str, Any] | None = None,
+        key: str | bytes | None = None,
+    ) -> str:
+        """Put an event of a service without waiting; raises what `put_nowait` raises."""
+        return self.put_nowait(event_type, body, profile, service_headers(service, event_type, headers), key)
 
     async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float, follow: bool = False) -> Receipt:
         """Put an event that must wait, for the outbox, for earlier events, or for what `confirm` asks."""

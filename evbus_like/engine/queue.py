@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from evbus_like.engine.errors import QueueFull, QueueShutDown
-from evbus_like.engine.loops import CrossLoopCondition
+from evbus_like.engine.waiting import CrossLoopCondition
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from evbus_like.engine.deadlines import DeadlineTimer
+from evbus_like.engine.waiting import DeadlineTimer
 
 DELIVERED = "delivered"
 

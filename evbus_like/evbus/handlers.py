@@ -19,7 +19,7 @@ async def start(
     """
     # Imported here, so that a program that only puts events starts sooner.
     from evbus_like.engine.receiving import group
-    from evbus_like.hub.application import binding, handlers, responses
+    from evbus_like.hub.application import binding, handlers, responses, rpc_proxy
 
     if hub.evbus.RUNTIME.handlers is not None:
         raise errors.LifecycleError("the handlers are started already; await hub.evbus.handlers.stop() first")
@@ -34,7 +34,8 @@ async def start(
         consumers = await binding.consumers(hub, contexts, found, made, [*wrong, *mistaken])
         if hub.evbus.RUNTIME.handlers is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
-        made.start([*consumers, *responses.consumers(hub, waiting, made)])
+        of_answers = responses.consumers(hub, waiting, made, lambda service: rpc_proxy.calls(hub).way(service))
+        made.start([*consumers, *of_answers])
     except BaseException:
         if hub.evbus.RUNTIME.handlers is made:
             hub.evbus.RUNTIME.handlers = None

@@ -70,7 +70,7 @@ async def call(
     passed on to everything that the method calls and puts. `timeout` is in seconds (None: the setting rpc_timeout).
     Raises what `hub.rpc.<service>.<method>()` does.
     """
-    return await rpc_proxy.calls(hub).call(service, method, args, kwargs or {}, timeout, rpc_proxy.CALL, headers)
+    return await rpc_proxy.calls(hub).call(service, method, args, kwargs or {}, timeout, headers=headers)
 
 
 def register(

@@ -10,8 +10,8 @@ from typing import Any
 
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import LifecycleError
-from evbus_like.engine.loops import in_event_loop
 from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.waiting import in_event_loop
 from evbus_like.hub.application import events
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub

@@ -34,6 +34,8 @@ class DeclaredEvents(Protocol):
 class RpcClients(Protocol):
     """The clients of called services; hub/application/rpc_clients.py makes them."""
 
+    only: str  # the profile of all calls in tests in memory, else empty
+
     def begin(self) -> None:
         """Prepare for a bus that starts."""
 

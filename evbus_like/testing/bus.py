@@ -13,7 +13,7 @@ from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.hub import call_handler, call_method, recorder
-from evbus_like.hub.application import binding, responses, services
+from evbus_like.hub.application import binding, responses, rpc_proxy, services
 from evbus_like.hub.application.responses import Marked
 from evbus_like.hub.call_handler import Outcome
 from evbus_like.hub.call_method import Reply
@@ -206,7 +206,7 @@ class Bus:
         """Start the handlers and the services."""
         chosen = [call_handler.in_memory(each) for each in self._of_events]
         made = await binding.consumers(self.hub, recorder.PROFILES, chosen, self._group)
-        waiting = responses.consumers(self.hub, self._of_answers, self._group)
+        waiting = responses.consumers(self.hub, self._of_answers, self._group, rpc_proxy.calls(self.hub).way)
         for consumer in (*made, *waiting):
             invoker: Any = consumer.invoker
             for each in getattr(invoker, "invokers", (invoker,)):

@@ -62,7 +62,7 @@ async def test_a_request_is_logged_in_the_same_way(hub, caplog, name, traced):
     async with handling(hub) as bus:
         with pytest.raises(RemoteError):
             await bus.hub.rpc.door.login(name=name, password="s3cret")
-    failed = record(caplog, "its caller hears of it")
+    failed = record(caplog, "its caller gets the error")
     assert bool(failed.exc_info) == traced
     assert f"'name': '{name}'" in failed.getMessage()
     assert "s3cret" not in caplog.text

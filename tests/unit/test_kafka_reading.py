@@ -198,7 +198,7 @@ def plugin(data):
 
 def test_a_service_whose_name_makes_no_topic_needs_topics_in_the_profile():
     ctx, kafka_plugin = plugin({})
-    with pytest.raises(HandlerError, match=r"'my orders\.events' is no name for a Kafka topic"):
+    with pytest.raises(HandlerError, match=r"'my orders\.events' cannot be the name of a Kafka topic"):
         kafka_plugin.check(ctx, Subscription("my orders", ("a",), "b", "c"))
     ctx.acct["topics"] = ["orders"]
     kafka_plugin.check(ctx, Subscription("my orders", ("a",), "b", "c"))

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from evbus_like.engine.loops import in_event_loop, run_in_loop, run_in_loop_and_block
+from evbus_like.engine.waiting import in_event_loop, run_in_loop, run_in_loop_and_block
 
 HANG = 20.0
 

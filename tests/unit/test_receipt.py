@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.deadlines import NEVER, DeadlineTimer
 from evbus_like.engine.errors import BusStopped, PoisonEvent
 from evbus_like.engine.receipt import Receipt
+from evbus_like.engine.waiting import NEVER, DeadlineTimer
 
 
 def test_it_tells_queued_from_matched_from_delivered():

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.deadlines import DeadlineTimer
+from evbus_like.engine.waiting import DeadlineTimer
 from tests.unit.fakes import HANG
 
 

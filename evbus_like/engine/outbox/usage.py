@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from evbus_like.engine.errors import EventTooLarge, OutboxFull
-from evbus_like.engine.loops import CrossLoopCondition
 from evbus_like.engine.outbox.layout import SEQS, Route, place_of, read_routes
 from evbus_like.engine.outbox.record import OVERHEAD
+from evbus_like.engine.waiting import CrossLoopCondition
 
 
 @dataclass(frozen=True)

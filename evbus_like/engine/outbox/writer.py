@@ -12,10 +12,10 @@ from time import monotonic
 from typing import Any
 
 from evbus_like.engine.errors import BadEvent, EvbusError, OutboxClosed, StorageError
-from evbus_like.engine.loops import CrossLoopCondition
 from evbus_like.engine.outbox.connection import is_storage, is_suspect, storage_error
 from evbus_like.engine.outbox.jobs import Job, SettleBuffer, answer
 from evbus_like.engine.outbox.store import PackedEvent, Store
+from evbus_like.engine.waiting import CrossLoopCondition
 
 log = logging.getLogger("evbus_like.outbox")
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evbus_like.engine.deadlines import DeadlineTimer
 from evbus_like.engine.errors import (
     BadRequest,
     DestinationRefused,
@@ -27,6 +26,7 @@ from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Source
 from evbus_like.engine.rpc.subscriptions import replies
+from evbus_like.engine.waiting import DeadlineTimer
 
 log = logging.getLogger("evbus_like.rpc")
 

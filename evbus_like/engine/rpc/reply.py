@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from evbus_like.engine.errors import DestinationRefused, Refused, UnknownService, Unroutable, UnserializableValue
@@ -106,11 +107,18 @@ class ReplySender:
             return wire.refusal(Refused(problem)), headers
         return message.body, dict(message.headers)
 
+    def _dump_answer(self, reply: dict[str, Any]) -> bytes:
+        """Serialize an answer; the null of "error" would make the serializer search every result for NaN."""
+        if reply.keys() == {"result", "error"} and reply["error"] is None:
+            with suppress(Exception):  # then the error names the place in the whole answer
+                return b'{"result":%b,"error":null}' % self._dump(reply["result"])
+        return self._dump(reply)
+
     def _answer(self, event: ReceivedEvent, method: str, reply: dict[str, Any], headers: dict[str, Any]) -> Message:
         """Build the message of an answer; one that cannot be sent becomes an error."""
         called, problem, body = f"{self._service}.{method}", "", b""
         try:
-            body = self._dump(reply)
+            body = self._dump_answer(reply)
             if len(body) > self._max_event_bytes:
                 problem = f"it is {len(body)} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
         except Exception as error:

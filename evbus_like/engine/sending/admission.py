@@ -63,12 +63,17 @@ class Admission:
                 total += self._hand_over(route, run, size)
                 run, size = [], 0
                 route = found
-                if found is None or not found.quick or event.receipt is not None or commits.delays(found.lanes):
+                if (
+                    found is None
+                    or not found.quick
+                    or event.receipt is not None
+                    or (commits.waiting and commits.delays(found.lanes))
+                ):
                     route = None
                     self._admit_quietly(event)
                     continue
             try:
-                body = found.sole.pack(event.body, found.lanes)  # type: ignore[union-attr]
+                body = _packed(found, event.body)
             except PutError as error:
                 self.taken += 1
                 self.rejected += 1
@@ -121,13 +126,13 @@ class Admission:
         If it must be stored first, its receipt tells when the lanes have it. OutboxFull leaves the event unchanged.
         """
         route = self.route(event.profile)
-        if not route.quick or self.commits.delays(route.lanes):
+        if not route.quick or (self.commits.waiting and self.commits.delays(route.lanes)):
             self._admit_slowly(event, route)
         else:
             assert route.sole is not None
             self.taken += 1
             try:
-                event.body = route.sole.pack(event.body, route.lanes)
+                event.body = _packed(route, event.body)
             except PutError:
                 self.rejected += 1
                 raise
@@ -237,3 +242,16 @@ class Admission:
                 event.profile,
                 names,
             )
+
+
+def _packed(route: Route, body: Any) -> bytes:
+    """Serialize a body with the route's only serializer, whose `pack` raises the error if that fails."""
+    serializer = route.sole
+    assert serializer is not None
+    try:
+        packed = serializer.dump(body)
+        if type(packed) is bytes and len(packed) <= route.max_event_bytes:
+            return packed
+    except Exception:
+        pass
+    return serializer.pack(body, route.lanes)

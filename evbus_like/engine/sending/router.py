@@ -24,11 +24,12 @@ class Entry:
 class Route:
     """The lanes of one profile name, grouped by serializer so that each serializes a body once."""
 
-    __slots__ = ("direct", "groups", "lanes", "names", "quick", "sole")
+    __slots__ = ("direct", "groups", "lanes", "max_event_bytes", "names", "quick", "sole")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
         self.names = tuple(lane.name for lane in self.lanes)
+        self.max_event_bytes = min((lane.max_event_bytes for lane in self.lanes), default=0)
         self.direct = all(lane.direct for lane in self.lanes)  # whether events go straight into every lane
         grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
         for entry in entries:

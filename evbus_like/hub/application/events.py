@@ -8,9 +8,9 @@ from collections.abc import Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evbus_like.engine.errors import BadEvent, BusStopped, DeclarationError, LifecycleError, PutTimeout
-from evbus_like.engine.loops import in_event_loop, run_in_loop_and_block
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.waiting import in_event_loop, run_in_loop_and_block
 from evbus_like.hub import plugins
 from evbus_like.hub.runtime import Hub
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import BadEvent, HandlerError, Refused
-from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like.engine.event import SERVICE_HEADER, service_headers
 from evbus_like.hub import plugins
 from evbus_like.hub.runtime import Hub
 
@@ -49,10 +49,7 @@ def load(hub: Hub) -> Middleware | None:
 
 
 def begin(hub: Hub) -> None:
-    """Load the middleware for a bus that starts, and have puts pass it; raises HandlerError.
-
-    Without middleware, puts go as ever: nothing stands before them.
-    """
+    """Load the middleware for a bus that starts, and wrap the ways to put if it has hooks; raises HandlerError."""
     through = hub.evbus.RUNTIME.middleware = load(hub)
     broker = hub.evbus.broker
     if through is None or not through.looks_at_what_goes_out or getattr(broker.put, "passes_middleware", False):
@@ -85,8 +82,35 @@ def begin(hub: Hub) -> None:
             body, headers = _passed(message)
         return plain_nowait(routing_key, body, profile, headers, *more, **named)
 
+    async def dispatch(
+        service: Any,
+        event_type: Any,
+        body: Any,
+        profile: Any = "default",
+        headers: Any = None,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
+        return await broker.put(
+            event_type, body, profile, service_headers(service, event_type, headers), *more, **named
+        )
+
+    def dispatch_nowait(
+        service: Any,
+        event_type: Any,
+        body: Any,
+        profile: Any = "default",
+        headers: Any = None,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
+        headers = service_headers(service, event_type, headers)
+        return broker.put_nowait(event_type, body, profile, headers, *more, **named)
+
     put.passes_middleware = True  # type: ignore[attr-defined]
     broker.put, broker.put_nowait = put, put_nowait
+    if not getattr(broker.dispatch, "_has_contracts", False):
+        broker.dispatch, broker.dispatch_nowait = dispatch, dispatch_nowait
 
 
 def _message(routing_key: Any, body: Any, headers: Any) -> MiddlewareMessage:

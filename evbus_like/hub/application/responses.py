@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,17 @@ from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.rpc.responses import Key, ResponseInvoker, response_decoder
 from evbus_like.engine.rpc.subscriptions import responses, responses_queue
 from evbus_like.hub import plugins
-from evbus_like.hub.application import handlers, rpc_proxy
+from evbus_like.hub.application import handlers
 from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
     from evbus_like.engine.rpc.client import Client
+
+
+WayTo = Callable[[str], tuple[PluginSource, str]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ def owner(hub: Hub) -> str:
     """
     named = str(settings.config(hub, "service_name", "") or "")
     services = sorted({service for _, service, *_ in marked(hub)})
-    if not named and rpc_proxy.calls(hub).only:  # in a trial no other application can have the queue
+    clients = hub.evbus.RUNTIME.rpc_clients
+    if not named and clients is not None and clients.only:  # in a test in memory no other application has the queue
         return "trial"
     if not named and len(services) != 1:
         raise HandlerError(
@@ -104,8 +109,11 @@ def owner(hub: Hub) -> str:
     return named or services[0]
 
 
-def consumers(hub: Hub, chosen: list[Marked], group: Group) -> list[Consumer]:
-    """Bind handlers of answers to their sources; raises HandlerError that names what is wrong."""
+def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> list[Consumer]:
+    """Bind handlers of answers to their sources; raises one HandlerError that names everything that is wrong.
+
+    `way_to` gives the source and the exchange of a called service.
+    """
     if not chosen:
         return []
     service, decode = owner(hub), decoder(hub)
@@ -114,7 +122,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group) -> list[Consumer]:
     wrong: list[str] = []
     for each in chosen:
         try:
-            source, exchange = rpc_proxy.calls(hub).way(each.of)
+            source, exchange = way_to(each.of)
         except EvbusError as error:
             wrong.append(f"{each.handler.ref}: {error}")
             continue

@@ -7,7 +7,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evbus_like.engine.errors import (
     BadEvent,
@@ -23,15 +23,14 @@ from evbus_like.engine.errors import (
 )
 from evbus_like.engine.event import check
 from evbus_like.engine.handling import current
-from evbus_like.engine.loops import run_in_loop
 from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.rpc import directory, wire
 from evbus_like.engine.rpc.client import Client
 from evbus_like.engine.rpc.directory import REST, Route
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
 from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.waiting import run_in_loop
 from evbus_like.hub import plugins
-from evbus_like.hub.application.rpc_proxy import ASK, CALL, CAST
 from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.plan import pairs
@@ -39,6 +38,7 @@ from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
 
+How = Literal["call", "cast", "ask"]
 GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
 
@@ -52,7 +52,7 @@ class CallRequest:
     args: Any
     kwargs: Any
     timeout: float
-    how: str
+    how: How
     headers: Mapping[str, Any] | None
 
     @property
@@ -74,6 +74,7 @@ class RpcClients:
         self._closed = False
         self._dump: Any = None
         self._source_name = "app"
+        self._timeout = 30.0
         self.only = ""  # the profile of all calls, whatever a service's own is: for trials in memory
 
     # ---- the way to a service
@@ -85,6 +86,7 @@ class RpcClients:
         self._clients, self._found, self._sources, self._closed = {}, {}, None, False
         self._dump = plugins.serializer(self._hub, "json").dump
         self._source_name = str(settings.config(self._hub, "service_name", "") or "app")
+        self._timeout = float(settings.config(self._hub, "rpc_timeout", 30.0))
 
     def register(self, service: str, **entry: Any) -> None:
         """Say how a service is reached; raises HandlerError."""
@@ -160,12 +162,12 @@ class RpcClients:
         args: Any,
         kwargs: Any,
         timeout: float | None,
-        how: str = CALL,
+        how: How = "call",
         headers: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call from any event loop; raises an RpcError."""
         if timeout is None:
-            timeout = float(settings.config(self._hub, "rpc_timeout", 30.0))
+            timeout = self._timeout
         _check(service, method, timeout, headers)
         engine = self._hub.evbus.RUNTIME.bus
         if engine.loop is None or engine.state != "running" or self._closed:
@@ -225,9 +227,9 @@ class RpcClients:
         except SerializeError as error:
             raise UnserializableValue(f"an argument of {asked.called}: {error}") from None
         service, method, timeout = asked.service, asked.method, asked.timeout
-        if asked.how == CAST:
+        if asked.how == "cast":
             return await client.send(service, method, packed, headers, timeout)
-        if asked.how == ASK:
+        if asked.how == "ask":
             return await self._ask(client, asked, packed, headers)
         answer = await client.call(service, method, packed, headers, timeout)
         if through is not None:

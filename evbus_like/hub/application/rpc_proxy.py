@@ -15,7 +15,6 @@ from evbus_like.hub.runtime import Hub
 if TYPE_CHECKING:
     from evbus_like.hub.application.rpc_clients import RpcClients
 
-CALL, CAST, ASK = "call", "cast", "ask"
 _making = threading.Lock()  # the first calls of two threads make one
 
 
@@ -101,14 +100,14 @@ class MethodProxy:
 
     async def cast(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Send the request, and expect no answer; returns when the broker has it."""
-        await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, CAST)
+        await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, "cast")
 
     async def ask(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> str:
         """Send the request, and have the answer go to the application's handlers for it; gives its correlation id.
 
         The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
         """
-        asked: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, ASK)
+        asked: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, "ask")
         return asked
 
     async def publish(self, **kwargs: Any) -> Receipt:
