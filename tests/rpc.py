@@ -1,4 +1,4 @@
-"""What the tests of calls share: an application of service plugins, made up for one test."""
+"""Helpers for tests of calls: an application of service plugins, written for one test."""
 
 import textwrap
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ def write(root: Path, *world: str, **plugins: str) -> Path:
 
 @asynccontextmanager
 async def serving(hub: Any, profiles: Any = None, timeout: float = 5.0, **opt: Any) -> Any:
-    """A bus that serves the hub's services."""
+    """Run a bus that serves the services of the hub."""
     if opt:
         hub.OPT = {"evbus_like": opt}
     async with running(profiles, hub, timeout) as hub:
@@ -44,9 +44,9 @@ def client(hub: Any) -> Any:
 async def raw(
     hub: Any, routing_key: str, body: bytes, reply_to: str = "", correlation_id: str = "", **more: Any
 ) -> Any:
-    """Send a letter by hand, in memory, as anybody who reaches the broker may; gives its outcome."""
+    """Send a hand-made message in memory, as any client of a broker could; gives its outcome."""
     outcomes: list[Exception | None] = []
-    letter = Message("nameko-rpc", routing_key, body, "hand-made", correlation_id, reply_to, **more)
-    letter.on_settled = outcomes.append
-    await hub.egress.internal.send({"acct": {}}, None, [letter])
+    message = Message("nameko-rpc", routing_key, body, "hand-made", correlation_id, reply_to, **more)
+    message.on_settled = outcomes.append
+    await hub.egress.internal.send({"acct": {}}, None, [message])
     return outcomes[0]

@@ -47,7 +47,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(command: str | list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line, or a program with its arguments; what it writes to stderr stands in its output."""
+    """Run a command line, or a program with its arguments; its output includes stderr."""
     return subprocess.run(
         command,
         shell=isinstance(command, str),
@@ -72,14 +72,14 @@ def session(text: str) -> list[tuple[str, list[str]]]:
 
 
 def matches(expected: list[str], output: str) -> bool:
-    """Whether the output is as shown; `...` stands for anything, in a line or as lines."""
+    """Whether the output is as shown; `...` matches anything, in a line or as whole lines."""
     pattern = "\n".join(expected)
     parts = [re.escape(part.strip("\n")) for part in pattern.split("...")]
     return re.fullmatch(r"(?s:.*?)".join(parts), output.strip("\n")) is not None
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
-    """Give the text with the addresses of the test's brokers."""
+    """Give the text with replacements, such as the addresses of the test's brokers."""
     for old, new in replacements.items():
         text = text.replace(old, new)
     return text

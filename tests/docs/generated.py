@@ -1,6 +1,6 @@
-"""The parts of the pages that are made from the tests' own lists; `python -m tests.docs.generated` writes them anew.
+"""The generated parts of the pages; `python -m tests.docs.generated` writes them again.
 
-Such a part stands between two comments, `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+Such a part is enclosed by two comments, `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
 
 
 def with_part(text: str, name: str, part: str) -> str:
-    """Give the page's text with a part made anew; raises ValueError where the page has no place for it."""
+    """Give the text of the page with a new part; raises ValueError if the page has no place for it."""
     place = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
     if not place.search(text):
         raise ValueError(f"no place for the part {name}: the page needs its two comments")
@@ -30,7 +30,7 @@ def with_part(text: str, name: str, part: str) -> str:
 
 
 def main() -> None:
-    """Write all parts anew."""
+    """Generate all parts again."""
     for name, (page, make) in PARTS.items():
         page.write_text(with_part(page.read_text(encoding="utf-8"), name, make()), encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 `python -m tests.docs.roads` prints them as CONTRIBUTING lists them, `--json` as JSON. A list is in order of first use.
 Each road is taken several times and only what runs every time is kept, so that timers of the bus do not count. With
-`--first` it is taken once, with all that happens the first time only.
+`--first` it is taken once, including what happens only the first time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Recorder:
 
     async def until(self, ended: Callable[[], bool]) -> None:
         """Let other tasks run until something has ended; the look itself is not noted."""
-        more = 20  # turns of the loop after the end, for what is cleared away
+        more = 20  # turns of the loop after the end, for clean-up
         while more:
             await asyncio.sleep(0)
             self.on = False

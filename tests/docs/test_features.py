@@ -1,4 +1,4 @@
-"""The page of features: each row has a test that exists, or says that it is absent, and why."""
+"""The page of features: each row names a test that exists, or says why the feature is absent."""
 
 import re
 

@@ -27,7 +27,7 @@ def section(text, heading):
 
 
 def rows(text, prefix=""):
-    """What stands in backquotes in the first cell of a table's rows, without the prefix."""
+    """The names in backquotes in the first column of a table, without the prefix."""
     cells = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
     names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
     return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
@@ -98,7 +98,7 @@ def test_every_error_class_is_documented():
     text = page("reference/errors.md")
     for name, thing in vars(errors).items():
         if isinstance(thing, type) and issubclass(thing, errors.EvbusError):
-            assert text.count(name) >= 2, f"{name} must stand in the tree and be explained"
+            assert text.count(name) >= 2, f"{name} must be in the tree and be explained"
 
 
 def test_every_subcommand_and_its_options_are_documented():

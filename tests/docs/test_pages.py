@@ -1,4 +1,4 @@
-"""What the pages show is run, and what they point at is there."""
+"""What the pages show works, and what they link to exists."""
 
 import ast
 import os
@@ -62,7 +62,7 @@ def test_the_evbus_commands_of_the_readme_work_with_its_credentials_file(tmp_pat
     assert len(commands) == 3
     for command in commands:
         ran = run(command, tmp_path)
-        # Then each is well
+        # Then each succeeds
         assert ran.returncode == 0, f"{command}\n{ran.stdout}"
 
 

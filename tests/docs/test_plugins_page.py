@@ -1,4 +1,4 @@
-"""The page on plugins is followed to the letter: its files become a package, which is installed and tested."""
+"""The page on plugins works as written: its files become a package, which is installed and tested."""
 
 import dataclasses
 import inspect
@@ -33,20 +33,20 @@ def project(tmp_path_factory):
     return made
 
 
-def followed(project, command):
+def run_in(project, command):
     return run(command, project, PYTHONPATH=str(project / "site"))
 
 
 def test_the_destination_of_the_page_passes_the_conformance_suite(project):
     (shown,) = [block.text for block in blocks(PAGE) if block.language == "console"]
     ((command, expected),) = session(shown)
-    ran = followed(project, command)
+    ran = run_in(project, command)
     assert ran.returncode == 0, ran.stdout
     assert matches([f"...{expected[-1]}..."], ran.stdout), ran.stdout
 
 
 def test_the_source_of_the_page_passes_the_conformance_suite(project):
-    ran = followed(project, "pytest tests/test_spool.py")
+    ran = run_in(project, "pytest tests/test_spool.py")
     assert ran.returncode == 0, ran.stdout
     assert re.search(r"27 passed, 7 skipped", ran.stdout), ran.stdout
 
@@ -70,25 +70,25 @@ asyncio.run(main())
 
 
 def test_the_smallest_destination_the_serializer_and_the_matcher_of_the_page_work_together(project):
-    ran = followed(project, [sys.executable, "-c", PROGRAM])
+    ran = run_in(project, [sys.executable, "-c", PROGRAM])
     assert ran.stdout.startswith("heard one ann,3"), ran.stdout
     assert "ben" not in ran.stdout
 
 
 def test_the_credentials_file_of_the_page_is_accepted(project):
-    ran = followed(project, "evbus explain orders.new --acct-file credentials.yml")
+    ran = run_in(project, "evbus explain orders.new --acct-file credentials.yml")
     assert ran.returncode == 0, ran.stdout
     assert "reaches 1 of 1 profile" in ran.stdout
 
 
 def test_mypy_accepts_the_plugins_of_the_page(project):
     pytest.importorskip("mypy", reason="make check installs mypy")
-    ran = followed(project, [sys.executable, "-m", "mypy", "--ignore-missing-imports", "check_types.py"])
+    ran = run_in(project, [sys.executable, "-m", "mypy", "--ignore-missing-imports", "check_types.py"])
     assert ran.returncode == 0, ran.stdout
 
 
 def names(heading):
-    """What the first cells of the table below a heading hold in backquotes, without arguments."""
+    """The names in backquotes in the first column of the table below a heading, without arguments."""
     part = re.search(rf"^###? {heading}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)[1]
     cells = re.findall(r"^\| (`[^|]*) \|", part, re.MULTILINE)
     found = [re.sub(r"^async |\(.*", "", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)]

@@ -1,4 +1,4 @@
-"""The page of promises: each has a test, every test that it names exists, and what is made from lists fits them."""
+"""The page of promises: each has a test, every test named on it exists, and its generated parts are up to date."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The roads that CONTRIBUTING lists stay short; test_promises.py keeps the lists true."""
+"""The roads listed in CONTRIBUTING stay short; test_promises.py keeps the lists up to date."""
 
 import pytest
 

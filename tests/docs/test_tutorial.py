@@ -1,4 +1,4 @@
-"""The tutorial, followed word by word."""
+"""The tutorial works as written."""
 
 import aio_pika
 import pytest
@@ -10,13 +10,13 @@ PAGE_URL = "amqp://guest:guest@localhost/"
 
 @pytest.fixture
 async def fresh_rabbitmq(rabbitmq):
-    """A RabbitMQ without what an earlier run of the tutorial left there."""
-    await forget(rabbitmq.url)
+    """A RabbitMQ without the queue and the exchange of an earlier run of the tutorial."""
+    await delete_leftovers(rabbitmq.url)
     yield rabbitmq
-    await forget(rabbitmq.url)
+    await delete_leftovers(rabbitmq.url)
 
 
-async def forget(url):
+async def delete_leftovers(url):
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         await channel.queue_delete("shop-reader")

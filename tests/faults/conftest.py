@@ -1,4 +1,4 @@
-"""Fixtures of the fault suite: sites behind a proxy, and a bus that is carried through a fault."""
+"""Fixtures of the fault suite: sites behind a proxy, and a stream of events through a fault."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.brokers.outside import OutsideBroker
-from tests.faults.book import Book, Verdict
 from tests.faults.proxy import Proxy
+from tests.faults.sender import FaultCosts, Sender
 from tests.faults.sites import KafkaSite, RabbitSite, Site
 from tests.integration.conftest import no_leak  # noqa: F401 - a fixture
 from tests.integration.support import DEADLINE
@@ -17,14 +17,14 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bear with aiokafka 0.14, which leaks the socket of a connection that is cancelled half-way."""
+    """Tolerate aiokafka 0.14, which leaks the socket of a connection attempt that is cancelled."""
     for item in items:
         if HERE in item.path.parents and "kafka" in f"{item.name} {getattr(item, 'fixturenames', ())}":
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what each fault has cost: repeats are allowed, and never silent."""
+    """Print the cost of each fault: repeats are allowed, but always shown."""
     costs = [
         f"{report.nodeid.rpartition('::')[2]}: {value}"
         for report in terminalreporter.getreports("passed")
@@ -46,7 +46,7 @@ def rabbit_proxy(rabbitmq: Any) -> Iterator[Proxy]:
 
 @pytest.fixture
 def kafka_proxy(kafka: Any) -> Iterator[Proxy]:
-    """A proxy before Kafka, at the address that this Kafka gives to those who come through it."""
+    """A proxy before Kafka, at the address that this Kafka advertises to clients of the proxy."""
     if isinstance(kafka, OutsideBroker):
         kafka.start()  # skips
     with Proxy(kafka.proxied_port, kafka.proxy_port) as proxy:
@@ -71,43 +71,43 @@ async def kafka_site(kafka: Any, kafka_proxy: Proxy, fresh_name: str) -> Site:
 
 @pytest.fixture(params=["rabbit_site", "kafka_site"], ids=["rabbitmq", "kafka"])
 def site(request: pytest.FixtureRequest) -> Site:
-    """A site of each kind in turn."""
+    """Each kind of site in turn."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def costs(record_property: Callable[[str, object], None]) -> Callable[[Verdict], None]:
-    """Note what a fault has cost, for the summary."""
+def report_costs(record_property: Callable[[str, object], None]) -> Callable[[FaultCosts], None]:
+    """Add the cost of a fault to the summary."""
 
-    def note(verdict: Verdict) -> None:
-        words = f"{verdict.put} put, {verdict.arrived} arrived, {verdict.repeats} repeats, {verdict.missing} missing"
+    def report(costs: FaultCosts) -> None:
+        words = f"{costs.put} put, {costs.arrived} arrived, {costs.repeats} repeats, {costs.missing} missing"
         record_property("costs", words)
 
-    return note
+    return report
 
 
 @pytest.fixture
-def carried(costs: Callable[[Verdict], None]) -> Callable[..., Awaitable[Any]]:
-    """Stream to a site while something happens to it: afterwards all has arrived, in order, and the account agrees.
+def stream_through(report_costs: Callable[[FaultCosts], None]) -> Callable[..., Awaitable[Any]]:
+    """Stream events to a site through a fault, and check that all arrive in order and that the account agrees.
 
-    `await carried(site, happens, **options)`: `happens(hub)` begins while events flow, and when it has returned they
-    must flow again. `at_most` bounds the repeats; options go to the profile. Gives the account.
+    `await stream_through(site, fault, **options)`: `fault(hub)` begins while events flow, and when it returns they must
+    flow again. `at_most` is the highest number of repeats allowed; options are those of the profile. Gives the account.
     """
 
-    async def carry(
-        site: Site, happens: Callable[[Any], Awaitable[None]], at_most: int | None = None, size: int = 0, **options: Any
+    async def stream(
+        site: Site, fault: Callable[[Any], Awaitable[None]], at_most: int | None = None, size: int = 0, **options: Any
     ) -> Any:
-        book = Book()
+        sender = Sender()
         async with site.bus(**options) as hub:
-            async with book.streaming(hub, size):
+            async with sender.streaming(hub, size):
                 await site.flows(hub)
-                await happens(hub)
+                await fault(hub)
                 await site.flows(hub)
             account = await hub.evbus.init.stop(DEADLINE)
-        verdict = book.check(account, await site.arrived(), at_most)
-        costs(verdict)
-        assert verdict.missing == 0
+        costs = sender.check(account, await site.arrived(), at_most)
+        report_costs(costs)
+        assert costs.missing == 0
         assert account.complete
         return account
 
-    return carry
+    return stream

@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that stands between a client and a broker and spoils their connections on demand."""
+"""A TCP proxy on 127.0.0.1 between a client and a broker, which breaks their connections on demand."""
 
 import array
 import asyncio
@@ -22,23 +22,23 @@ BOTH = (UP, DOWN)
 
 
 class Proxy:
-    """Leads connections to `port` of this proxy on to `target`, a port on 127.0.0.1; `listen` fixes its own.
+    """Forwards connections to its `port` to the port `target` on 127.0.0.1; `listen` chooses its own port.
 
-    It has a thread with an event loop of its own, so it goes on while the loop of the test is blocked. The verbs may be
-    called from any thread and have happened when they return. Use it in a `with`.
+    It runs in a thread with its own event loop, so it keeps working while the loop of the test is blocked. Its methods
+    may be called from any thread and return when they have taken effect. Use it in a `with`.
 
-    `tried` counts the connections that clients made, those that were hung up on too; `carried` counts bytes.
+    `attempts` counts the connections made by clients, rejected ones included; `bytes_passed` counts by direction.
     """
 
     def __init__(self, target: int, listen: int | None = None) -> None:
         self.target = target
         self.port = listen or free_port()
-        self.tried = 0
-        self.carried = dict.fromkeys(BOTH, 0)
+        self.attempts = 0
+        self.bytes_passed = dict.fromkeys(BOTH, 0)
         self.was_cut = threading.Event()  # set when `cut_after` has cut
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {self.port}", daemon=True)
-        self._links: set[_Link] = set()
+        self._connections: set[_Connection] = set()
         self._rules = _Rules()
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -56,25 +56,25 @@ class Proxy:
 
     @property
     def open(self) -> int:
-        """How many connections there are now."""
-        return len(self._links)
+        """The number of open connections."""
+        return len(self._connections)
 
-    # ---- the verbs
+    # ---- faults
 
     def heal(self) -> None:
-        """Let everything pass again; connections that lost bytes are reset, as theirs would never fit again."""
+        """Let everything pass again; connections that lost bytes are reset, since they cannot continue."""
         self._do(self._heal)
 
     def reset(self) -> None:
-        """Break every connection with a TCP reset, on both sides; new ones may come."""
+        """Break every connection with a TCP reset on both sides; new ones are accepted."""
         self._do(self._reset)
 
     def refuse(self) -> None:
-        """Reset every connection and let nobody connect: the port is closed."""
+        """Reset every connection and close the port."""
         self._do(self._refuse)
 
     def hang_up(self) -> None:
-        """Reset every connection, and every new one once it is accepted; `tried` counts them."""
+        """Reset every connection, and every new one once it is accepted; `attempts` counts them."""
         self._do(self._change, then_reset=True, hang_up=True)
 
     def black_hole(self) -> None:
@@ -82,17 +82,17 @@ class Proxy:
         self._do(self._change, swallow=True)
 
     def freeze(self, *directions: str) -> None:
-        """Hold every byte back, in both directions or in those named (half-open); `heal` lets them go on."""
+        """Hold every byte back, in both directions or in those named (half-open); `heal` sends them on."""
         self._do(self._change, frozen=frozenset(directions or BOTH))
 
     def delay(self, seconds: float, *directions: str) -> None:
-        """Hold each chunk back for so long, one after another."""
+        """Delay each chunk by so many seconds, one after another."""
         self._do(self._change, slow=dict.fromkeys(directions or BOTH, seconds))
 
     def cut_after(self, count: int, direction: str = UP, hang_up: bool = False) -> None:
-        """Let `count` more bytes pass in one direction, and reset their connection there, in mid frame or not.
+        """Let `count` more bytes pass in one direction, and then reset the connection, even within a frame.
 
-        With `hang_up` nobody gets a connection afterwards, until `heal`.
+        With `hang_up` every new connection is reset afterwards, until `heal`.
         """
         self.was_cut.clear()
         self._do(self._change, cut={direction: count}, hang_up_after_cut=hang_up)
@@ -109,14 +109,14 @@ class Proxy:
 
     async def _heal(self) -> None:
         await self._change()
-        for link in [link for link in self._links if link.lossy]:
-            link.reset()
+        for connection in [connection for connection in self._connections if connection.lossy]:
+            connection.reset()
         if self._listener is None:
             await self._listen()
 
     async def _reset(self) -> None:
-        for link in list(self._links):
-            link.reset()
+        for connection in list(self._connections):
+            connection.reset()
 
     async def _refuse(self) -> None:
         await self._stop_listening()
@@ -139,29 +139,29 @@ class Proxy:
 
     async def _shut(self) -> None:
         await self._stop_listening()
-        tasks = [link.task for link in self._links]
+        tasks = [connection.task for connection in self._connections]
         await self._reset()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             client, _ = await self._loop.sock_accept(listener)
-            self.tried += 1
+            self.attempts += 1
             if self._rules.hang_up:
                 _reset(client)
                 continue
-            link = _Link(self, client)
-            self._links.add(link)
-            link.task = self._loop.create_task(link.run())
-            link.task.add_done_callback(partial(self._forget, link))
+            connection = _Connection(self, client)
+            self._connections.add(connection)
+            connection.task = self._loop.create_task(connection.run())
+            connection.task.add_done_callback(partial(self._forget, connection))
 
-    def _forget(self, link: "_Link", _task: object) -> None:
-        self._links.discard(link)
+    def _forget(self, connection: "_Connection", _task: object) -> None:
+        self._connections.discard(connection)
 
 
 @dataclass
 class _Rules:
-    """What happens to connections now."""
+    """The fault that applies to all connections."""
 
     swallow: bool = False
     hang_up: bool = False
@@ -172,14 +172,14 @@ class _Rules:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replace(self, new: "_Rules") -> None:
-        """Become the new rules, and wake who waits under the old ones."""
+        """Take over the new rules, and wake the connections that wait under the old ones."""
         old = self.changed
         self.__dict__.update(new.__dict__)
         old.set()
 
 
-class _Link:
-    """One client's connection and the one to the broker that belongs to it."""
+class _Connection:
+    """The connection of one client, and its counterpart to the broker."""
 
     task: "asyncio.Task[None]"
 
@@ -197,7 +197,7 @@ class _Link:
         try:
             await loop.sock_connect(self.broker, (HOST, self.proxy.target))
             await asyncio.gather(self._pipe(UP, self.client, self.broker), self._pipe(DOWN, self.broker, self.client))
-        except OSError:  # a side reset its connection, or the broker is not there: so does the proxy on the other
+        except OSError:  # one side was reset, or the broker is not there: the proxy resets the other side
             pass
         finally:
             self._close()
@@ -222,10 +222,10 @@ class _Link:
             if left is not None:
                 data, rules.cut[direction] = data[:left], left - len(data)
             await loop.sock_sendall(sink, data)
-            proxy.carried[direction] += len(data)
+            proxy.bytes_passed[direction] += len(data)
             if left is not None and rules.cut[direction] <= 0:
                 await self._cut(rules, sink)
-        # One side has said all; the other is told so, and may still answer.
+        # One side has sent everything; the other sees the end and may still answer.
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
@@ -245,7 +245,7 @@ class _Link:
 
 
 async def _sent(sock: socket.socket) -> None:
-    """Wait until the other side's kernel has all bytes: a reset throws away what is still on its way."""
+    """Wait until the other side's kernel has all bytes: a reset discards what is still on its way."""
     waiting = array.array("i", [1])
     while waiting[0]:
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, waiting)

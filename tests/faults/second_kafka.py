@@ -1,4 +1,4 @@
-"""A second broker for a Kafka cluster, so that one can die and leave its partitions without a leader."""
+"""A second broker of a Kafka cluster; killing it leaves its partitions without a leader."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ NODE = 2
 
 
 class SecondKafka(Kafka):
-    """Node 2 of the cluster of `first`, which must run and stays its only controller."""
+    """Node 2 of the cluster of `first`, which must be running and remains the only controller."""
 
     def __init__(self, first: Kafka) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class SecondKafka(Kafka):
         self._settings.write_text(settings)
 
     def command(self) -> list[str]:
-        """Format the data folder for the first's cluster, then become the broker."""
+        """Format the data folder for the cluster of the first broker, then run the broker."""
         about = (self._first.scratch / "data/meta.properties").read_text()
         cluster = re.search(r"^cluster\.id=(.*)$", about, re.MULTILINE)
         assert cluster

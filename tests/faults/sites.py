@@ -1,4 +1,4 @@
-"""Sites: a queue or a topic of a real broker, reached through a proxy and read past it."""
+"""Sites: a queue or topic of a real broker, written through a proxy and read directly."""
 
 import asyncio
 import json
@@ -13,14 +13,14 @@ from evbus_like.testing import eventually, running
 from tests.faults.proxy import Proxy
 from tests.integration.support import DEADLINE, channel, create_topic, read
 
-# Options of a profile, so that trouble is noticed and its end found soon. aiokafka tries again by itself: a lane hears
-# of an absent Kafka at its deadline only.
+# Options of a profile that make a bus notice faults and recoveries soon. aiokafka retries by itself, so a lane notices
+# an absent Kafka only at its timeout.
 QUICK = {"timeout": 2.0, "retry": {"first": 0.05, "max": 0.5, "refused_cap": 0.3}}
 
 
 @dataclass(frozen=True)
-class Arrived:
-    """One message as the receiver has it."""
+class ReceivedMessage:
+    """One message as it was received."""
 
     id: str
     key: str
@@ -28,7 +28,7 @@ class Arrived:
 
 
 class Site:
-    """Where a test's events go: `profile` gives the way there through the proxy, `arrived` reads what is there."""
+    """Where the events of a test are sent: `profile` leads there through the proxy, `arrived` reads what is there."""
 
     provider = ""
 
@@ -39,19 +39,19 @@ class Site:
         self.lane = f"{self.provider}:default"
 
     def profile(self, connection: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-        """Give the profile's data."""
+        """Give the data of the profile."""
         raise NotImplementedError
 
     async def make(self) -> None:
-        """Make the queue or the topic, durable."""
+        """Create the durable queue or the topic."""
         raise NotImplementedError
 
-    async def arrived(self) -> list[Arrived]:
-        """Read all that is there, in its order (Kafka: in the order of each key)."""
+    async def arrived(self) -> list[ReceivedMessage]:
+        """Read all messages in order (Kafka: in the order of each key)."""
         raise NotImplementedError
 
     async def count(self) -> int:
-        """Say how many messages are there, and leave them."""
+        """Count the messages without removing them."""
         raise NotImplementedError
 
     @asynccontextmanager
@@ -61,21 +61,21 @@ class Site:
             yield hub
 
     def status(self, hub: Any) -> dict[str, Any]:
-        """Give the lane's state, trouble and how many wait."""
+        """Give the status of the lane, such as its state, trouble and number of waiting events."""
         return hub.evbus.init.status()["destinations"][self.lane]
 
     async def until(self, hub: Any, *states: str) -> str:
-        """Wait for one of these states of the lane, and give its trouble."""
+        """Wait until the lane has one of these states, and give its trouble."""
         await eventually(lambda: self.status(hub)["state"] in states)
         return self.status(hub)["trouble"]
 
     async def flows(self, hub: Any, count: int = 50) -> None:
-        """Return when `count` more events were delivered."""
+        """Wait until `count` more events have been delivered."""
         since = self.delivered(hub)
         await eventually(lambda: self.delivered(hub) >= since + count)
 
     def delivered(self, hub: Any) -> int:
-        """Say how many events the lane has delivered."""
+        """Count the events that the lane has delivered."""
         return next(lane.delivered for lane in hub.evbus.init.account().lanes if lane.destination == self.lane)
 
     async def kill(self) -> None:
@@ -88,7 +88,7 @@ class Site:
 
 
 class RabbitSite(Site):
-    """A topic exchange whose every message goes to one queue, so the queue has the order of all keys."""
+    """A topic exchange with one queue for all messages, so the queue has the order of all keys."""
 
     provider = "amqp"
 
@@ -117,7 +117,7 @@ class RabbitSite(Site):
                 async with queue.iterator() as messages:
                     async for message in messages:
                         await message.ack()
-                        found.append(parsed(message.message_id, message.body))
+                        found.append(parse(message.message_id, message.body))
                         if len(found) == left:
                             break
         return found
@@ -140,13 +140,13 @@ class KafkaSite(Site):
 
     async def arrived(self):
         return [
-            parsed(dict(record.headers)["evbus-id"].decode(), record.value)
+            parse(dict(record.headers)["evbus-id"].decode(), record.value)
             for record in await read(self.broker.bootstrap, self.name, 0)
             if record.value is not None
         ]
 
 
-def parsed(event_id: str, body: bytes) -> Arrived:
-    """Read a message of `book.Book`."""
+def parse(event_id: str, body: bytes) -> ReceivedMessage:
+    """Parse a message of `sender.Sender`."""
     content = json.loads(body)
-    return Arrived(event_id, content["key"], content["number"])
+    return ReceivedMessage(event_id, content["key"], content["number"])

@@ -1,7 +1,7 @@
 """The faults that the bus has to survive, and where each is tested; `python -m tests.faults.table` prints it.
 
-A fault is made to happen by the tests that bear its number: `@pytest.mark.fault(7)`. Where another suite has the test
-already, `elsewhere` names it. Where there is none, `missing` says why; then something is left to do.
+The tests of a fault carry its number: `@pytest.mark.fault(7)`. `elsewhere` names its tests in other suites. If there is
+no test, `missing` says why.
 """
 
 import ast
@@ -31,7 +31,7 @@ def _tests(file: str, *names: str) -> tuple[str, ...]:
 
 FAULTS = {
     1: Fault(
-        "The broker is killed in mid-stream.",
+        "The broker is killed while events are sent.",
         _tests(f"{INTEGRATION}/test_restarts.py", "a_broker_restart_loses_no_event"),
     ),
     2: Fault("Events are put while nothing is connected."),
@@ -41,16 +41,16 @@ FAULTS = {
     ),
     4: Fault("A connection is reset in the middle of a frame."),
     5: Fault("The broker takes five seconds for a confirm."),
-    6: Fault("RabbitMQ raises its memory alarm and blocks those who publish."),
+    6: Fault("RabbitMQ raises its memory alarm and blocks publishers."),
     7: Fault(
-        "No queue wants an event.",
+        "An event is unroutable: no queue is bound for it.",
         (
             "evbus_like/testing/conformance/delivery.py::test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered",
         ),
     ),
-    8: Fault("Events of equal content are returned while others like them are in flight."),
+    8: Fault("Events are returned while others with equal content are in flight."),
     9: Fault(
-        "An event is larger than the broker takes, which closes the channel over it.",
+        "An event is larger than the broker accepts, which closes the channel.",
         (
             "evbus_like/testing/conformance/bodies.py::test_put_rejects_a_body_over_the_maximum_size_and_the_next_event_is_delivered",
         ),
@@ -63,7 +63,7 @@ FAULTS = {
             "events_that_wait_for_a_permission_arrive_once_it_is_granted",
         ),
     ),
-    11: Fault("Rights are revoked while the bus runs."),
+    11: Fault("Permissions are revoked while the bus runs."),
     12: Fault(
         "The password is wrong at the start.",
         _tests(
@@ -93,11 +93,11 @@ FAULTS = {
         ),
     ),
     15: Fault("A partition has no leader."),
-    16: Fault("The broker is away while the bus is stopped."),
-    17: Fault("Kafka refuses a producer's numbers, or has fenced it."),
+    16: Fault("The broker is unreachable while the bus is stopped."),
+    17: Fault("Kafka refuses the sequence numbers of a producer, or has fenced it."),
     18: Fault("The clock jumps."),
     19: Fault(
-        "Bodies that no format holds: cycles, huge integers, lone surrogates, bottomless nesting.",
+        "Bodies that no format can represent: cycles, huge integers, lone surrogates, deep nesting.",
         _tests(
             f"{UNIT}/test_serialize.py",
             "a_cycle_is_an_error",
@@ -113,7 +113,7 @@ FAULTS = {
     ),
     20: Fault("One destination is dead beside a fast one."),
     21: Fault(
-        "A lane is full, and does with new events what its profile says.",
+        "A lane is full and treats new events as its profile says.",
         _tests(
             f"{UNIT}/test_put.py",
             "a_full_lane_raises_from_put_nowait_and_makes_put_wait",
@@ -130,7 +130,7 @@ FAULTS = {
         _tests(f"{UNIT}/test_put.py", "cancelling_puts_at_any_moment_leaves_each_in_once_or_out"),
     ),
     23: Fault(
-        "The process is asked to end while events wait.",
+        "The process gets a signal to end while events wait.",
         _tests(f"{INTEGRATION}/test_command.py", "on_a_signal_the_pipe_stops_reading_and_delivers_what_it_has_read")
         + _tests(f"{UNIT}/test_signals.py", "a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up")
         + _tests(f"{UNIT}/test_durable.py", "a_stop_spills_what_is_left_in_memory"),
@@ -175,12 +175,12 @@ FAULTS = {
     30: Fault("The event loop is blocked for ten seconds."),
     31: Fault("There are 10,000 profiles.", _tests(f"{UNIT}/test_router.py", "patterns_are_tried_once_for_a_name")),
     32: Fault(
-        "A profile's name is a regular expression that takes for ever.",
+        "A profile's name is a regular expression that takes too long.",
         _tests(f"{UNIT}/test_match.py", "an_endless_regex_is_stopped_and_says_so")
         + _tests(f"{UNIT}/test_router.py", "a_name_whose_route_cannot_be_told_is_tried_once"),
     ),
     33: Fault(
-        "What is logged goes to a destination that fails.",
+        "Log records are sent to a destination that fails.",
         _tests(
             f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_causes_no_further_records"
         ),
@@ -198,7 +198,7 @@ FAULTS = {
 
 
 def marked() -> dict[int, list[str]]:
-    """Give the tests of this folder by the numbers that they bear."""
+    """Give the tests of this folder by their fault numbers."""
     found: dict[int, list[str]] = defaultdict(list)
     for file in sorted(HERE.glob("test_*.py")):
         for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

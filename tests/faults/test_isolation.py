@@ -1,4 +1,4 @@
-"""One destination is slow or dead: its own events wait, and those of others do not."""
+"""One destination is slow or dead: its events wait, those of the others do not."""
 
 from contextlib import suppress
 
@@ -6,8 +6,8 @@ import pytest
 
 from evbus_like.engine.errors import PutTimeout, QueueFull
 from evbus_like.testing import eventually, running
-from tests.faults.book import Book
 from tests.faults.proxy import DOWN
+from tests.faults.sender import Sender
 from tests.integration.support import DEADLINE
 
 ROOM = 500  # events that the slow lane holds
@@ -16,20 +16,20 @@ SHARE = 20_000  # events of a round of the race between two buses
 
 
 @pytest.mark.fault(5)
-async def test_a_slow_broker_fills_only_its_own_lane(site, costs):
+async def test_a_slow_broker_fills_only_its_own_lane(site, report_costs):
     # Given a broker that takes five seconds for a confirm, and another destination
-    book = Book()
+    sender = Sender()
     slow = site.profile(max_events=ROOM, max_bytes=ROOM * LARGEST, batch_events=100, timeout=60.0)
     async with running({site.provider: {"default": slow}, "internal": {"fast": None}}) as hub:
-        await book.put(hub, confirm="delivered")
+        await sender.put(hub, confirm="delivered")
         site.proxy.delay(5.0, DOWN)
         # When events are put until the slow lane has no room
-        await filled(book, hub)
+        await fill(sender, hub)
         with pytest.raises(QueueFull):
-            book.put_nowait(hub)
+            sender.put_nowait(hub)
         lane = hub.evbus.RUNTIME.bus.lanes[0]
         slow_before = lane.account().delivered
-        # Then the other destination gets thousands of events, while the slow one gets a batch or two
+        # Then the other destination gets thousands of events, while the slow one gets one or two batches
         for number in range(5000):
             await hub.evbus.broker.put("fast", number, "fast", confirm="delivered")
         assert lane.account().delivered - slow_before <= 300
@@ -41,32 +41,32 @@ async def test_a_slow_broker_fills_only_its_own_lane(site, costs):
         account = await hub.evbus.init.stop(DEADLINE)
     account.lanes, (_, fast) = account.lanes[:1], account.lanes
     account.put -= fast.accepted
-    costs(book.check(account, await site.arrived(), at_most=0))
+    report_costs(sender.check(account, await site.arrived(), at_most=0))
     assert fast.delivered == 5000
 
 
 @pytest.mark.fault(5)
-async def test_a_waiting_lane_is_also_bounded_in_bytes(site, costs):
+async def test_a_waiting_lane_is_also_bounded_in_bytes(site, report_costs):
     # Given a lane with room for 100 kB, whose broker does not answer
-    book = Book()
+    sender = Sender()
     site.proxy.black_hole()
     async with site.bus(max_bytes=100_000, timeout=2.0) as hub:
         # When events of 10 kB are put until there is no room
-        await filled(book, hub, size=10_000)
+        await fill(sender, hub, size=10_000)
         # Then no more than the bound and one event wait
         assert hub.evbus.RUNTIME.bus.lanes[0].bytes <= 111_000
-        assert len(book.events) <= 11
+        assert len(sender.events) <= 11
         site.proxy.heal()
         account = await hub.evbus.init.stop(DEADLINE)
-    costs(book.check(account, await site.arrived()))
+    report_costs(sender.check(account, await site.arrived()))
     assert account.complete
 
 
-async def filled(book, hub, **options):
+async def fill(sender, hub, **options):
     """Put until there is no room."""
     with suppress(PutTimeout):
         while True:
-            await book.put(hub, timeout=0.2, **options)
+            await sender.put(hub, timeout=0.2, **options)
 
 
 @pytest.mark.fault(20)
@@ -74,7 +74,7 @@ async def filled(book, hub, **options):
 async def test_a_dead_destination_costs_another_less_than_five_percent_of_its_rate(
     rabbit_site, kafka_site, fresh_name, how
 ):
-    # Given two buses with as much for the same Kafka, one of which has a dead RabbitMQ beside it
+    # Given two buses that send the same to Kafka, one of which also has a dead RabbitMQ
     live = {"default": kafka_site.profile(batch_events=100, timeout=30.0)}
     dead = {"dead": rabbit_site.profile(timeout=0.1, retry={"first": 0.01, "max": 0.05})}
     getattr(rabbit_site.proxy, how)()
@@ -87,7 +87,7 @@ async def test_a_dead_destination_costs_another_less_than_five_percent_of_its_ra
         before = beside.evbus.init.account().retries
         # When one of them has delivered its share
         # Then the other has, in the same time and while its RabbitMQ failed, at least 95 % of it
-        # (in one round of several: something else on the machine costs a round, a dead destination would cost all)
+        # (in one round of several: other load on the machine spoils a round, a dead destination would spoil all)
         rounds = [await share_beside(alone, beside)]
         while rounds[-1] < 0.95 and len(rounds) < 8:
             rounds.append(await share_beside(alone, beside))
@@ -99,7 +99,7 @@ async def test_a_dead_destination_costs_another_less_than_five_percent_of_its_ra
 
 
 async def share_beside(alone, beside):
-    """Put as much on both buses; when the first has delivered it, how much of it the second has."""
+    """Put the same on both buses; gives the share that the second has delivered when the first has delivered all."""
     lanes = [hub.evbus.RUNTIME.bus.lanes[0] for hub in (alone, beside)]
     before = [lane.account().delivered for lane in lanes]
     for _ in range(SHARE):

@@ -1,11 +1,11 @@
-"""The publishing process is killed: what its puts promised holds."""
+"""The publishing process is killed: no event whose put returned is lost."""
 
 import pytest
 
 from evbus_like.testing import eventually
-from tests.faults.soak.run import Child
-from tests.faults.soak.side import recorded
-from tests.faults.soak.tally import Tally
+from tests.faults.soak.arrivals import Arrivals
+from tests.faults.soak.process import PublisherProcess
+from tests.faults.soak.side_file import recorded
 
 KILLS = 3
 
@@ -18,7 +18,7 @@ KILLS = 3
 )
 async def test_no_event_whose_put_returned_is_lost_when_the_process_is_killed(site, tmp_path, settings):
     # Given a publisher whose puts return when the broker has confirmed, or when the event is on the disk
-    child = Child(tmp_path, {site.provider: {"default": site.profile()}}, report_every=0.05, **settings)
+    child = PublisherProcess(tmp_path, {site.provider: {"default": site.profile()}}, report_every=0.05, **settings)
     durable = "options" in settings
     try:
         # When it is killed at random moments, and started again
@@ -26,7 +26,7 @@ async def test_no_event_whose_put_returned_is_lost_when_the_process_is_killed(si
             await child.start()
             await more_put(child)
             if durable:
-                site.proxy.hang_up()  # what is on the disk cannot be delivered by this process
+                site.proxy.hang_up()  # this process cannot deliver what is on the disk
                 await more_put(child)
             await child.kill()
             site.proxy.heal()
@@ -36,13 +36,13 @@ async def test_no_event_whose_put_returned_is_lost_when_the_process_is_killed(si
     finally:
         await child.close()
     # Then every put that returned has arrived, in order
-    tally = Tally()
+    arrivals = Arrivals()
     for message in await site.arrived():
-        tally.note(message.key, message.number)
+        arrivals.note(message.key, message.number)
     put = {key: numbers for (_, key), numbers in recorded(child.side_file).items()}
     assert sum(map(len, put.values())) > 100 * KILLS
-    assert tally.missing(put) == []
-    assert tally.total("late") == 0
+    assert arrivals.missing(put) == []
+    assert arrivals.total("late") == 0
     assert last["account"]["remaining"] == 0
 
 

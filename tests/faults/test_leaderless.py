@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from evbus_like.testing import eventually, running
 from tests.brokers.kafka import Kafka
 from tests.brokers.needs import in_ci, kafka_missing
-from tests.faults.book import Book
 from tests.faults.second_kafka import NODE, SecondKafka
-from tests.faults.sites import QUICK, parsed
+from tests.faults.sender import Sender
+from tests.faults.sites import QUICK, parse
 from tests.integration.support import DEADLINE, read
 
 LANE = "kafka:default"
@@ -20,7 +20,7 @@ LANE = "kafka:default"
 
 @pytest.fixture(scope="module")
 def kafka_cluster():
-    """A Kafka of two brokers, the first of them the controller too."""
+    """A Kafka of two brokers, the first of which is also the controller."""
     if reason := kafka_missing():
         (pytest.fail if in_ci() else pytest.skip)(reason)
     brokers = [Kafka()]
@@ -48,7 +48,7 @@ async def two_leaders(kafka_cluster, fresh_name):
 
 @asynccontextmanager
 async def dead(broker):
-    """Kill a broker; it is back at the end."""
+    """Kill a broker and start it again at the end."""
     await asyncio.to_thread(broker.kill)
     try:
         yield
@@ -66,42 +66,42 @@ def lane(hub):
 
 
 async def arrivals(cluster, topic, count):
-    """Read a topic: what arrived in all, and the ids in the first broker's partition, where none may be twice."""
+    """Read a topic: all that arrived, and the ids in the first broker's partition, where no id may occur twice."""
     records = await read(cluster[0].bootstrap, topic, count)
-    arrived = [parsed(dict(record.headers)["evbus-id"].decode(), record.value) for record in records]
+    arrived = [parse(dict(record.headers)["evbus-id"].decode(), record.value) for record in records]
     ids = [message.id for message, record in zip(arrived, records, strict=True) if record.partition == 0]
-    assert len(ids) == len(set(ids)), "a neighbour was repeated"
+    assert len(ids) == len(set(ids)), "an event of the other partition was repeated"
     return arrived, set(ids)
 
 
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["lane gives up first", "client gives up first"])
 async def test_events_for_a_partition_without_a_leader_wait_and_no_event_of_another_is_repeated(
-    kafka_cluster, two_leaders, request_timeout_ms, costs
+    kafka_cluster, two_leaders, request_timeout_ms, report_costs
 ):
-    book = Book()
+    sender = Sender()
     async with running(profile(kafka_cluster, two_leaders, request_timeout_ms, **QUICK)) as hub:
         for _ in range(30):
-            await book.put(hub, confirm="delivered")
+            await sender.put(hub, confirm="delivered")
         # When the second broker dies, and events for both partitions are put
         async with dead(kafka_cluster[1]):
             for _ in range(300):
-                book.put_nowait(hub)
+                sender.put_nowait(hub)
             await eventually(lambda: f"partition 1 of topic {two_leaders!r} has no leader" in lane(hub)["trouble"])
             meanwhile = hub.evbus.init.account()
         account = await hub.evbus.init.stop(DEADLINE)
-    # Then those of the first broker have arrived meanwhile, and the others once there is a leader again
+    # Then those of the first broker arrive meanwhile, and the others once there is a leader again
     arrived, neighbours = await arrivals(kafka_cluster, two_leaders, 330)
-    costs(book.check(account, arrived))
+    report_costs(sender.check(account, arrived))
     assert account.complete
-    assert 30 < meanwhile.delivered == 30 + len(neighbours & set(list(book.events)[30:])) < 330
+    assert 30 < meanwhile.delivered == 30 + len(neighbours & set(list(sender.events)[30:])) < 330
     assert meanwhile.dead_lettered == 0
 
 
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("request_timeout_ms", [20_000, 1000], ids=["in the client", "in the lane"])
 async def test_waiting_for_a_leader_uses_little_cpu_time(kafka_cluster, two_leaders, request_timeout_ms):
-    # Given events that wait for a leader: in aiokafka until request_timeout_ms is over, in the lane after that
+    # Given events that wait for a leader: in aiokafka until request_timeout_ms has passed, then in the lane
     async with running(profile(kafka_cluster, two_leaders, request_timeout_ms)) as hub:
         for key in "abcd":
             await hub.evbus.broker.put(key, 1, confirm="delivered")

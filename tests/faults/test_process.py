@@ -13,32 +13,32 @@ import pytest
 
 from evbus_like.hub.log_handler import BusHandler
 from evbus_like.testing import eventually, new_hub, running
-from tests.faults.book import Book, in_order
+from tests.faults.sender import Sender, in_order
 from tests.integration.support import DEADLINE
 
 
 @pytest.mark.fault(16)
 @pytest.mark.parametrize("how", ["refuse", "black_hole"])
-async def test_stop_returns_without_the_broker_and_counts_the_remaining_events(site, costs, how):
+async def test_stop_returns_without_the_broker_and_counts_the_remaining_events(site, report_costs, how):
     # Given events in flight to a broker that is no longer there
-    book = Book()
+    sender = Sender()
     async with site.bus(timeout=60.0) as hub:
-        await book.put(hub, confirm="delivered")
+        await sender.put(hub, confirm="delivered")
         getattr(site.proxy, how)()
         for _ in range(50):
-            await book.put(hub)
+            await sender.put(hub)
         # When the bus is stopped
         async with asyncio.timeout(DEADLINE):
             account = await hub.evbus.init.stop(1.0)
-    # Then it ends, though a client library may wait for ever, and nothing is unaccounted
-    costs(book.check(account, await site.arrived()))
+    # Then it ends, even if a client library waits forever, and every event is in the account
+    report_costs(sender.check(account, await site.arrived()))
     assert account.accepted == 51
     assert account.remaining > 0
 
 
 @pytest.mark.fault(18)
-async def test_clock_jumps_lose_no_event_and_keep_the_order(site, carried, monkeypatch):
-    # Given a clock that jumps back by a day or ahead by half an hour each time somebody looks at it
+async def test_clock_jumps_lose_no_event_and_keep_the_order(site, stream_through, monkeypatch):
+    # Given a clock that jumps back by a day or ahead by half an hour each time it is read
     real, jumps = time.time, itertools.cycle([0.0, -86_400.0, 1_800.0])
 
     def jumping():
@@ -52,7 +52,7 @@ async def test_clock_jumps_lose_no_event_and_keep_the_order(site, carried, monke
     monkeypatch.setattr(time, "time", jumping)
 
     # When the connection is lost and comes back
-    async def happens(hub):
+    async def fault(hub):
         for _ in range(3):
             site.proxy.reset()
             await site.flows(hub)
@@ -60,8 +60,8 @@ async def test_clock_jumps_lose_no_event_and_keep_the_order(site, carried, monke
         await site.until(hub, "retrying")
         site.proxy.heal()
 
-    # Then everything arrives all the same
-    await carried(site, happens, timeout=1.0)
+    # Then everything arrives nevertheless
+    await stream_through(site, fault, timeout=1.0)
 
 
 @pytest.mark.fault(22)
@@ -98,7 +98,7 @@ async def test_the_event_of_a_cancelled_put_reaches_every_destination_or_none(ra
                 kafka_site.proxy.reset()
             await asyncio.gather(*tasks, return_exceptions=True)
         account = await hub.evbus.init.stop(DEADLINE)
-    # Then both destinations have the same events: all whose put returned, and of the others some, whole
+    # Then both destinations have the same events: all whose put returned, and some of the others
     at_rabbitmq = {message.number for message in await rabbit_site.arrived()}
     at_kafka = {message.number for message in await kafka_site.arrived()}
     assert account.complete
@@ -111,28 +111,28 @@ async def test_the_event_of_a_cancelled_put_reaches_every_destination_or_none(ra
 
 
 @pytest.mark.fault(29)
-async def test_events_from_threads_other_loops_and_callbacks_survive_a_lost_connection(site, costs):
-    # Given events put before any listener
-    hub, book, lock = new_hub(), Book(), threading.Lock()
+async def test_events_from_threads_other_loops_and_callbacks_survive_a_lost_connection(site, report_costs):
+    # Given events put before the bus runs
+    hub, sender, lock = new_hub(), Sender(), threading.Lock()
     numbers = {}
 
     def put_nowait(key, count):
         for number in range(count):
             event_id = hub.evbus.broker.put_nowait(key, {"key": key, "number": number})
             with lock:
-                book.note(event_id, key, number)
+                sender.note(event_id, key, number)
 
     async def put(key, count):
         for number in range(count):
             receipt = await hub.evbus.broker.put(key, {"key": key, "number": number})
             with lock:
-                book.note(receipt.id, key, number)
+                sender.note(receipt.id, key, number)
 
     async def called_back(data):
         number = numbers["callback"] = numbers.get("callback", -1) + 1
         put_one = hub.evbus.broker.put_nowait("callback", {"key": "callback", "number": number})
         with lock:
-            book.note(put_one, "callback", number)
+            sender.note(put_one, "callback", number)
 
     put_nowait("before", 100)
     async with site.bus(hub) as hub:
@@ -146,49 +146,49 @@ async def test_events_from_threads_other_loops_and_callbacks_survive_a_lost_conn
             asyncio.create_task(put("loop 1", 300)),
         ]
         for _ in range(20):
-            hub.evbus.broker.put_nowait("key", {object()})  # cannot be serialized: the callback is told
+            hub.evbus.broker.put_nowait("key", {object()})  # cannot be serialized: the callback is called
             await asyncio.sleep(0.005)
         site.proxy.reset()
         await asyncio.gather(*threads)
         await eventually(lambda: numbers.get("callback") == 19)
         account = await hub.evbus.init.stop(DEADLINE)
-    # Then all is there, in the order of each
+    # Then all events arrive, in the order of each source
     assert account.rejected == 20
     account.put -= account.rejected
-    verdict = book.check(account, await site.arrived())
-    costs(verdict)
-    assert (verdict.put, verdict.missing) == (1320, 0)
+    costs = sender.check(account, await site.arrived())
+    report_costs(costs)
+    assert (costs.put, costs.missing) == (1320, 0)
 
 
 @pytest.mark.fault(30)
-async def test_an_event_loop_blocked_for_ten_seconds_loses_no_event(rabbit_site, kafka_site, costs):
+async def test_an_event_loop_blocked_for_ten_seconds_loses_no_event(rabbit_site, kafka_site, report_costs):
     # Given a heartbeat of two seconds, and events in flight
-    books = {"amqp": Book(), "kafka": Book()}
+    senders = {"amqp": Sender(), "kafka": Sender()}
     sites = {"amqp": rabbit_site, "kafka": kafka_site}
     profiles = {
         "amqp": {"amqp": rabbit_site.profile(connection={"heartbeat": 2}, timeout=30.0)},
         "kafka": {"kafka": kafka_site.profile(timeout=30.0)},
     }
     async with running(profiles) as hub:
-        for name, book in books.items():
-            await book.put(hub, profile=name, confirm="delivered")
+        for name, sender in senders.items():
+            await sender.put(hub, profile=name, confirm="delivered")
             for _ in range(2000):
-                book.put_nowait(hub, profile=name)
+                sender.put_nowait(hub, profile=name)
         await asyncio.sleep(0)
-        tried = rabbit_site.proxy.tried
+        tried = rabbit_site.proxy.attempts
         # When the event loop is blocked for ten seconds
-        time.sleep(10.0)  # noqa: ASYNC251 - just that
-        # Then the bus reconnects, and all arrives
-        for name, book in books.items():
+        time.sleep(10.0)  # noqa: ASYNC251 - blocks the loop on purpose
+        # Then the bus reconnects, and all events arrive
+        for name, sender in senders.items():
             for _ in range(100):
-                await book.put(hub, profile=name)
-            await book.put(hub, profile=name, confirm="delivered", timeout=DEADLINE)
+                await sender.put(hub, profile=name)
+            await sender.put(hub, profile=name, confirm="delivered", timeout=DEADLINE)
         account = await hub.evbus.init.stop(DEADLINE)
-    assert rabbit_site.proxy.tried > tried
+    assert rabbit_site.proxy.attempts > tried
     assert account.complete
-    for name, book in books.items():
+    for name, sender in senders.items():
         arrived = await sites[name].arrived()
-        assert {message.id for message in arrived} == set(book.events)
+        assert {message.id for message in arrived} == set(sender.events)
         in_order(arrived)
 
 
@@ -197,13 +197,13 @@ async def test_ten_thousand_profiles_are_matched_once_per_name_and_not_once_per_
     # Given 10,000 profiles with patterns
     profiles = {"internal": {f"shop-{number}-*": {"routing_key": "one"} for number in range(10_000)}}
     async with running(profiles) as hub:
-        looked = 0
+        tried_count = 0
         for entry in hub.evbus.RUNTIME.bus.admission.router.entries:
             matches = entry.matches
 
             def counted(name, matches=matches):
-                nonlocal looked
-                looked += 1
+                nonlocal tried_count
+                tried_count += 1
                 return matches(name)
 
             object.__setattr__(entry, "matches", counted)
@@ -212,8 +212,8 @@ async def test_ten_thousand_profiles_are_matched_once_per_name_and_not_once_per_
             await hub.evbus.broker.put("key", number, f"shop-{number % 3}-eu")
             hub.evbus.broker.put_nowait("key", number, f"shop-{number % 3}-eu")
         account = await hub.evbus.init.stop(DEADLINE)
-    # Then each pattern was looked at three times
-    assert looked == 30_000
+    # Then each pattern was tried three times
+    assert tried_count == 30_000
     assert (account.put, account.delivered) == (1000, 1000)
 
 
@@ -242,9 +242,9 @@ asyncio.run(main())
 
 @pytest.mark.fault(32)
 def test_an_endless_regex_rejects_its_events_with_a_clear_error_and_other_events_pass():
-    # When a thousand events have a name on which a profile's expression takes for ever
+    # When a thousand events have a name on which the regular expression of a profile takes too long
     ran = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=DEADLINE)
-    # Then each put says so, the one that nobody awaited is counted, and the events of other names go on
+    # Then each put raises, the one by put_nowait is counted, and events with other names are delivered
     assert ran.returncode == 0, ran.stderr
     counts, said = ran.stdout.splitlines()
     assert counts == "1 1001 0 True"
@@ -254,8 +254,8 @@ def test_an_endless_regex_rejects_its_events_with_a_clear_error_and_other_events
 
 
 @pytest.mark.fault(33)
-async def test_a_failing_destination_of_log_records_creates_no_further_records(rabbit_site, costs):
-    # Given a log that goes to a destination that is not there
+async def test_a_failing_destination_of_log_records_creates_no_further_records(rabbit_site, report_costs):
+    # Given a log that is sent to a destination that is not there
     rabbit_site.proxy.refuse()
     log = logging.getLogger()
     async with rabbit_site.bus(retry={"first": 0.01, "max": 0.05}) as hub:
@@ -265,7 +265,7 @@ async def test_a_failing_destination_of_log_records_creates_no_further_records(r
         log.setLevel(logging.DEBUG)
         log.addHandler(handler)
         try:
-            # When it is logged to, and the destination fails many times
+            # When records are logged, and the destination fails many times
             for number in range(10):
                 logging.getLogger("app").warning("line %d", number)
             await eventually(lambda: hub.evbus.init.account().retries >= 200)
@@ -273,7 +273,7 @@ async def test_a_failing_destination_of_log_records_creates_no_further_records(r
         finally:
             log.removeHandler(handler)
             log.setLevel(level)
-        # Then nothing has come of it but those lines, and they arrive in the end
+        # Then only those records have become events, and they arrive in the end
         assert put == 10
         rabbit_site.proxy.heal()
         account = await hub.evbus.init.stop(DEADLINE)

@@ -1,4 +1,4 @@
-"""The proxy does what the fault tests believe that it does."""
+"""The proxy does what the fault tests rely on."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ from tests.faults.proxy import DOWN, UP, Proxy
 
 @pytest.fixture
 def echo():
-    """A server that says everything back; gives its port."""
+    """An echo server; gives its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     served = []
 
@@ -86,7 +86,7 @@ def test_bytes_pass_the_proxy_unchanged(proxy, client):
     sending.start()
     assert b"".join(received(client, len(sent))) == sent
     sending.join()
-    assert (proxy.tried, proxy.open) == (1, 1)
+    assert (proxy.attempts, proxy.open) == (1, 1)
 
 
 def test_reset_breaks_the_connection_and_the_next_one_works(proxy, client):
@@ -109,7 +109,7 @@ def test_a_proxy_that_hangs_up_counts_the_attempts(proxy, client):
     for _ in range(3):
         with pytest.raises(ConnectionResetError):
             connected(proxy)
-    assert proxy.tried == 4
+    assert proxy.attempts == 4
 
 
 def test_a_black_hole_swallows_bytes_and_heal_resets_the_connections_that_lost_some(proxy, client):
@@ -134,7 +134,7 @@ def test_a_half_open_connection_carries_bytes_in_one_direction(proxy, client, di
     proxy.freeze(direction)
     client.sendall(b"later")
     assert silent(client)
-    assert proxy.carried[UP] == at_the_broker
+    assert proxy.bytes_passed[UP] == at_the_broker
 
 
 def test_delayed_bytes_arrive_at_once_after_heal(proxy, client):

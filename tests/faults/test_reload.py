@@ -6,13 +6,13 @@ import contextlib
 import pytest
 
 from evbus_like.testing import eventually, running
-from tests.faults.book import Book
+from tests.faults.sender import Sender
 from tests.integration.support import DEADLINE, read
 
 
 @contextlib.asynccontextmanager
 async def user_of(broker, name):
-    """Make a user of RabbitMQ; gives what changes its password."""
+    """Create a user of RabbitMQ; gives a function that changes the password."""
 
     async def change(password):
         await asyncio.to_thread(broker.ctl, "change_password", name, password)
@@ -28,7 +28,7 @@ async def user_of(broker, name):
 @pytest.mark.fault(34)
 @pytest.mark.parametrize("outbox", ["never", "always"])
 async def test_after_a_reload_with_the_new_password_the_waiting_events_are_delivered(
-    rabbit_site, fresh_name, carried, tmp_path, monkeypatch, caplog, outbox
+    rabbit_site, fresh_name, stream_through, tmp_path, monkeypatch, caplog, outbox
 ):
     monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
     slow = {"first": 0.05, "refused_cap": 3600.0}
@@ -36,49 +36,49 @@ async def test_after_a_reload_with_the_new_password_the_waiting_events_are_deliv
 
     async with user_of(rabbit_site.broker, fresh_name) as change_password:
 
-        async def happens(hub):
-            # Given events that wait, for the password was changed at the broker
+        async def fault(hub):
+            # Given events that wait because the password was changed at the broker
             await change_password("the new one")
             rabbit_site.proxy.reset()
             assert fresh_name in await rabbit_site.until(hub, "refused")
             await eventually(lambda: rabbit_site.status(hub)["waiting"] > 100)
-            # When the bus is told the new one, it goes on at once, and `carried` sees to it that all arrives in order
+            # When the bus gets the new one, it continues at once; `stream_through` checks that all arrives in order
             new = rabbit_site.profile(connection={**login, "password": "the new one"}, outbox=outbox, retry=slow)
             reloaded = await hub.evbus.init.reload({"amqp": {"default": new}})
             assert reloaded.changed == ("amqp:default",)
 
-        await carried(rabbit_site, happens, connection=login, outbox=outbox, retry=slow)
+        await stream_through(rabbit_site, fault, connection=login, outbox=outbox, retry=slow)
     assert "the old one" not in caplog.text
     assert "the new one" not in caplog.text
 
 
 @pytest.mark.fault(34)
-async def test_a_reload_while_events_flow_repeats_none_of_them(rabbit_site, carried):
-    async def happens(hub):
+async def test_a_reload_while_events_flow_repeats_none_of_them(rabbit_site, stream_through):
+    async def fault(hub):
         for number in range(5):
             changed = rabbit_site.profile(app_id=f"number {number}")
             assert (await hub.evbus.init.reload({"amqp": {"default": changed}})).changed
             await rabbit_site.flows(hub)
 
-    await carried(rabbit_site, happens, at_most=0)
+    await stream_through(rabbit_site, fault, at_most=0)
 
 
 @pytest.mark.fault(34)
-async def test_profiles_are_changed_added_and_removed_while_the_broker_is_unreachable(site, costs):
-    # Given events that wait for a broker that is away
-    book = Book()
+async def test_profiles_are_changed_added_and_removed_while_the_broker_is_unreachable(site, report_costs):
+    # Given events that wait for an unreachable broker
+    sender = Sender()
     async with running({site.provider: {"default": site.profile(), "gone": site.profile()}}) as hub:
-        await book.put(hub, confirm="delivered")
+        await sender.put(hub, confirm="delivered")
         site.proxy.refuse()
         for _ in range(50):
-            await book.put(hub)
+            await sender.put(hub)
         await hub.evbus.broker.put("gone", {"key": "gone", "number": 0}, "gone")
         # When the profiles are reloaded
         contexts = {site.provider: {"default": site.profile(timeout=3.0), "new": site.profile()}}
         reloaded = await hub.evbus.init.reload(contexts, timeout=0.5)
         for _ in range(50):
-            await book.put(hub)
-        # Then all that remains of the profile arrives once the broker is back; what is gone is counted (and may arrive)
+            await sender.put(hub)
+        # Then the events of the changed profile arrive once the broker is back; those of the removed one are counted
         lane = f"{site.provider}:"
         assert (reloaded.changed, reloaded.added) == ((f"{lane}default",), (f"{lane}new",))
         assert reloaded.removed == (f"{lane}gone",)
@@ -88,9 +88,9 @@ async def test_profiles_are_changed_added_and_removed_while_the_broker_is_unreac
     gone = lanes[f"{lane}gone"]
     assert (gone.accepted, gone.dropped, gone.drops) == (1, 1, {"removed": 1})
     account.lanes = [lanes[f"{lane}default"]]
-    verdict = book.check(account, await site.arrived())
-    costs(verdict)
-    assert (verdict.put, verdict.missing) == (101, 0)
+    costs = sender.check(account, await site.arrived())
+    report_costs(costs)
+    assert (costs.put, costs.missing) == (101, 0)
 
 
 @pytest.mark.fault(34)

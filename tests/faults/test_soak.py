@@ -24,7 +24,7 @@ async def test_a_short_soak_with_kills_full_disks_and_torn_outboxes_finds_no_vio
     assert summary["violations"] == []
     assert summary["kills"] == 2
     assert min(publisher["delivered"] for publisher in summary["publishers"].values()) > 100
-    # And the troubles were no illusion
+    # And the faults did happen
     assert summary["puts_refused_by_the_full_disk"] > 0
     assert summary["torn"]["torn_away"] > 0
     assert summary["torn"]["arrived"] > 0

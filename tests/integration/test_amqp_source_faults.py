@@ -77,7 +77,7 @@ async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabb
             await publish_all(rabbitmq.url, fresh_name, range(round * 100, round * 100 + 100))
             proxy.reset()
             # far below any heartbeat
-            await eventually(lambda least=round + 2: proxy.tried >= least, timeout=10.0)
+            await eventually(lambda least=round + 2: proxy.attempts >= least, timeout=10.0)
             await eventually(lambda wanted=set(range(round * 100 + 100)): set(book.bodies) == wanted)
 
 

@@ -1,1 +1,1 @@
-"""Other systems on the other side of the broker, the real ones."""
+"""Tests with the real nameko on the other side of the broker."""

@@ -1,4 +1,4 @@
-"""The real nameko, where this machine can have it."""
+"""The real nameko, if this machine can run it."""
 
 import pytest
 
@@ -11,5 +11,5 @@ def nameko_python():
     try:
         return venv.python()
     except venv.Unavailable as problem:
-        reason = f"{problem}; the recorded form (test_nameko_recorded.py) stands in for this test"
+        reason = f"{problem}; the recorded form (test_nameko_recorded.py) covers this test"
     return pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Services of the real nameko, run by its own interpreter: they dispatch, handle, serve and call."""
+"""Services of the real nameko, run by its own interpreter: they dispatch and handle events, serve and call methods."""
 
 import json
 import os
@@ -13,13 +13,13 @@ INSTANCE = os.environ["INTEROP_INSTANCE"]
 
 
 def note(method, body):
-    """Write a line that the test reads."""
+    """Append a line to the log that the test reads."""
     with open(os.environ["INTEROP_LOG"], "a") as log:
         log.write(json.dumps([INSTANCE, method, body]) + "\n")
 
 
 class KeptHandler(EventHandler):
-    """A broadcast that is kept while nobody listens."""
+    """A broadcast handler whose events are kept while it does not run."""
 
     broadcast_identifier = "host-" + INSTANCE
 
@@ -36,55 +36,55 @@ class WorkerContext(DependencyProvider):
 
 
 class Dispatches:
-    """Dispatches as many events as it is told to."""
+    """Dispatches events on request."""
 
     name = SOURCE
     dispatch = EventDispatcher()
 
     @event_handler(SOURCE + "-go", "go")
     def go(self, body):
-        """Dispatch events from here on, one for each number."""
+        """Dispatch one event for each number of a range."""
         for number in range(*body):
             self.dispatch("placed", {"n": number, "text": "\u00e4"})
 
 
 class Handles:
-    """Handles events in all ways that nameko has."""
+    """Handles events in every delivery mode of nameko."""
 
     name = "shipping"
 
     @event_handler(SOURCE, "placed")
     def ship(self, body):
-        """Handle it as one of a pool."""
+        """Handle an event as a service pool."""
         note("ship", body)
 
     @event_handler(SOURCE, "placed", handler_type=SINGLETON)
     def any(self, body):
-        """Handle it as the only one."""
+        """Handle an event as a singleton."""
         note("any", body)
 
     @event_handler(SOURCE, "placed", handler_type=BROADCAST, reliable_delivery=False)
     def each(self, body):
-        """Handle it as everybody does."""
+        """Handle an event as an unreliable broadcast."""
         note("each", body)
 
     @kept_handler(SOURCE, "placed", handler_type=BROADCAST)
     def all(self, body):
-        """Handle it as everybody does, some day."""
+        """Handle an event as a reliable broadcast."""
         note("all", body)
 
     @event_handler(SOURCE, "placed", reliable_delivery=False)
     def loose(self, body):
-        """Handle it as one of a pool, if there is one."""
+        """Handle an event as an unreliable service pool."""
         note("loose", body)
 
 
 class TooOld(Exception):
-    """What a method raises."""
+    """The error that a method raises."""
 
 
 class Serves:
-    """Serves calls: `name` is the source with an end, for others have queues of that name."""
+    """Serves calls: `name` has a suffix because other queues have the name of the source."""
 
     name = SOURCE + "-serves"
     data = WorkerContext()
@@ -96,7 +96,7 @@ class Serves:
 
     @rpc
     def context(self):
-        """Give the context that came along."""
+        """Return the context of the call."""
         return self.data
 
     @rpc
@@ -106,12 +106,12 @@ class Serves:
 
     @rpc
     def unserializable(self):
-        """Give what cannot be sent."""
+        """Return a value that cannot be serialized."""
         return object()
 
 
 class Calls:
-    """Calls our service when it is told to, and notes what it gets."""
+    """Calls our service on request and logs the results."""
 
     name = SOURCE + "-calls"
     world = RpcProxy(SOURCE)
@@ -119,10 +119,10 @@ class Calls:
 
     @event_handler(SOURCE + "-go", "go")
     def go(self, calls):
-        """Make calls: (whom, method, args, kwargs)."""
-        for whom, method, args, kwargs in calls:
+        """Make calls: (service, method, args, kwargs)."""
+        for service, method, args, kwargs in calls:
             try:
-                note("answer", [method, getattr(getattr(self, whom), method)(*args, **kwargs)])
+                note("answer", [method, getattr(getattr(self, service), method)(*args, **kwargs)])
             except RemoteError as error:
                 note("error", [method, type(error).__name__, error.exc_type, error.value])
             except Exception as error:

@@ -1,4 +1,4 @@
-"""Note what the real nameko sends, for machines that cannot run it: `python -m tests.interop.record`."""
+"""Record the traffic of the real nameko, for machines that cannot run it: `python -m tests.interop.record`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISPATCHED = 3
 
 
 async def record(rabbitmq: RabbitMQ, folder: Path) -> dict[str, Any]:
-    """Run both services and give what each of them sent."""
+    """Run the services and give what each of them sent."""
     import aio_pika
 
     notes: dict[str, Any] = {}
@@ -56,7 +56,7 @@ REQUESTS: tuple[tuple[str, list[Any], dict[str, Any]], ...] = (
 
 
 async def _call(rabbitmq: RabbitMQ, recorder: Recorder) -> None:
-    """Call the service in each way once."""
+    """Send one request for each case to the service."""
     import aio_pika
 
     async with channel(rabbitmq.url) as opened:
@@ -75,7 +75,7 @@ async def _call(rabbitmq: RabbitMQ, recorder: Recorder) -> None:
 
 
 async def _serve(rabbitmq: RabbitMQ, recorder: Recorder) -> None:
-    """Have the service call, and answer it once."""
+    """Make the service call, and answer its request."""
     import aio_pika
 
     async with channel(rabbitmq.url) as opened:
@@ -99,12 +99,12 @@ def has_published(recorder: Recorder, count: int) -> bool:
 
 
 def published(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the messages among what was noted."""
+    """Give the published messages of a recording."""
     return [method for method in methods if method["method"] == "Basic.Publish"]
 
 
 def unique(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out what was said before in the same words."""
+    """Leave out repeated methods."""
     found: list[dict[str, Any]] = []
     for method in methods:
         if method not in found:
@@ -113,7 +113,7 @@ def unique(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write the notes anew."""
+    """Record everything again."""
     rabbitmq = RabbitMQ()
     try:
         rabbitmq.start()

@@ -1,4 +1,4 @@
-"""A recorder: stands between a client and RabbitMQ, and notes what the client declares, consumes and publishes."""
+"""A proxy between a client and RabbitMQ that records what the client declares, consumes and publishes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNIMPORTANT = ("ticket", "nowait", "consumer_tag", "immediate")
 
 
 def methods(data: bytes) -> list[dict[str, Any]]:
-    """Decode what a client sent on one connection; messages are noted with their publish."""
+    """Decode what a client sent on one connection; a message is part of its publish."""
     found: list[dict[str, Any]] = []
     content: dict[int, dict[str, Any]] = {}
     at = GREETING
@@ -52,7 +52,7 @@ def _plain(frame: Any) -> dict[str, Any]:
 
 
 def properties(encoded: str) -> dict[str, Any]:
-    """Decode noted properties."""
+    """Decode recorded properties."""
     raw = base64.b64decode(encoded)
     made = commands.Basic.Properties()
     made.unmarshal(decode.short_uint(raw)[1], raw[2:])
@@ -60,20 +60,20 @@ def properties(encoded: str) -> dict[str, Any]:
 
 
 class Recorder:
-    """What went through, connection by connection."""
+    """The recorded bytes of each connection."""
 
     def __init__(self) -> None:
         self.port = 0
         self.streams: list[bytearray] = []
 
     def methods(self) -> list[dict[str, Any]]:
-        """Give all methods that were noted."""
+        """Give all recorded methods."""
         return [method for stream in self.streams for method in methods(bytes(stream))]
 
 
 @asynccontextmanager
 async def recording(target: int) -> AsyncIterator[Recorder]:
-    """Listen on 127.0.0.1, lead connections on to a port there, and note what clients send."""
+    """Listen on 127.0.0.1, forward connections to a port there, and record what clients send."""
     recorder = Recorder()
     tasks: set[asyncio.Task[Any]] = set()
 

@@ -18,7 +18,7 @@ HANDLED = ("ship", "any", "each", "all", "loose")
 
 
 class Service:
-    """A running service and what it has noted."""
+    """A running service and its log."""
 
     def __init__(self, log: Path) -> None:
         self.log = log

@@ -1,4 +1,4 @@
-"""The real nameko 2.14.1 on the other side, in both directions and on the same queues, in all its ways of delivery."""
+"""Events between the real nameko 2.14.1 and us, in both directions, on shared queues, in every delivery mode."""
 
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,14 +15,14 @@ COUNT = 40
 
 
 def consumers(rabbitmq, source):
-    """Say how many consumers each queue of a source's events has."""
+    """Count the consumers of each queue of a source."""
     rows = json.loads(rabbitmq.ctl("list_queues", "name", "consumers", "--formatter", "json"))
     return {row["name"]: row["consumers"] for row in rows if row["name"].startswith(f"evt-{source}-")}
 
 
 @pytest.fixture
 def side(rabbitmq, nameko_python, tmp_path, fresh_name):
-    """Run services of nameko; gives what they note."""
+    """Run services of nameko; gives their logs."""
 
     @asynccontextmanager
     async def run(what, *instances):
@@ -42,7 +42,7 @@ def side(rabbitmq, nameko_python, tmp_path, fresh_name):
 
 @asynccontextmanager
 async def dispatching(rabbitmq):
-    """Give our `dispatch`."""
+    """Give the `dispatch` of our bus."""
     async with bus({"amqp": {"default": {"connection": {"url": rabbitmq.url}}}}) as hub:
 
         async def dispatch(service, event_type, body, **options):
@@ -51,16 +51,16 @@ async def dispatching(rabbitmq):
         yield dispatch
 
 
-def all_ways(source, books, instance="1"):
+def handlers_of_all_modes(source, books, instance="1"):
     """Handlers that read the same queues as those of nameko_services.Handles."""
-    ways = {
+    modes = {
         "ship": {},
         "any": {"delivery": SINGLETON},
         "each": {"delivery": BROADCAST, "reliable": False},
         "all": {"delivery": BROADCAST, "broadcast_identifier": f"host-{instance}"},
         "loose": {"reliable": False},
     }
-    return [handle(books[name], source, "placed", name=name, **options) for name, options in ways.items()]
+    return [handle(books[name], source, "placed", name=name, **options) for name, options in modes.items()]
 
 
 def numbers(bodies):
@@ -72,19 +72,19 @@ async def test_events_from_nameko_reach_our_handlers_in_every_delivery_mode(rabb
     one, two = ({name: Book() for name in services.HANDLED} for _ in range(2))
     profile = {"connection": {"url": rabbitmq.url}}
     async with (
-        receiving(profile, *all_ways(fresh_name, one, "1")),
-        receiving(profile, *all_ways(fresh_name, two, "2")),
+        receiving(profile, *handlers_of_all_modes(fresh_name, one, "1")),
+        receiving(profile, *handlers_of_all_modes(fresh_name, two, "2")),
         side("Dispatches", "1"),
         dispatching(rabbitmq) as dispatch,
     ):
-        # When a service of nameko, which our event sets off, dispatches its own
+        # When a service of nameko, triggered by our event, dispatches events
         await dispatch(f"{fresh_name}-go", "go", [0, COUNT], headers={"nameko.call_id_stack": ["ours.1"]})
         for name in ("each", "all"):
             await one[name].has(COUNT)
             await two[name].has(COUNT)
         for name in ("ship", "any", "loose"):
             await eventually(lambda name=name: len(one[name].events) + len(two[name].events) >= COUNT)
-    # Then each gets what its way of delivery says
+    # Then each handler gets the events of its delivery mode
     expected = list(range(COUNT))
     for name in ("each", "all"):
         assert numbers(one[name].bodies) == numbers(two[name].bodies) == expected
@@ -93,7 +93,7 @@ async def test_events_from_nameko_reach_our_handlers_in_every_delivery_mode(rabb
     event = one["each"].events[0]
     assert (event.content_type, event.service, event.routing_key) == ("application/json", fresh_name, "placed")
     assert event.body["text"] == "ä"
-    # And nameko's chain of calls came along: our own call, and the method that dispatched
+    # And the call stack of nameko contains our call and the method that dispatched
     stack = event.headers["nameko.call_id_stack"]
     assert stack[0] == "ours.1"
     assert stack[-1].startswith(f"{fresh_name}.go.")
@@ -117,15 +117,15 @@ async def test_our_events_reach_nameko_handlers_in_every_delivery_mode(rabbitmq,
 
 @pytest.mark.parametrize("first", ["nameko", "ours"])
 async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq, side, fresh_name, first):
-    # Given both on the same queues, whichever of them declared those
+    # Given both on the same queues, declared by either of them
     books = {name: Book() for name in services.HANDLED}
     profile = {"connection": {"url": rabbitmq.url}}
     async with AsyncExitStack() as stack:
         if first == "ours":
-            await stack.enter_async_context(receiving(profile, *all_ways(fresh_name, books, "2")))
+            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, books, "2")))
         (theirs,) = await stack.enter_async_context(side("Handles", "1"))
         if first == "nameko":
-            await stack.enter_async_context(receiving(profile, *all_ways(fresh_name, books, "2")))
+            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, books, "2")))
         shared = consumers(rabbitmq, fresh_name)
         begin = f"evt-{fresh_name}-placed"
         assert [shared[begin], shared[f"{begin}--shipping.ship"], shared[f"{begin}--shipping.loose"]] == [2, 2, 2]
@@ -136,7 +136,7 @@ async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq,
         def both(name):
             return theirs.bodies(name) + books[name].bodies
 
-        # Then they share the events of pools, and each has all broadcasts
+        # Then they share the events of pools, and each gets all broadcasts
         for name in services.HANDLED:
             wanted = 2 * COUNT if name in ("each", "all") else COUNT
             await eventually(lambda name=name, wanted=wanted: len(both(name)) >= wanted)

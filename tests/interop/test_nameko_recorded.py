@@ -1,4 +1,4 @@
-"""What nameko 2.14.1 sent when it was recorded (nameko-2.14.1.json), for machines that cannot run it."""
+"""Recorded traffic of nameko 2.14.1 (nameko-2.14.1.json), for machines that cannot run it."""
 
 import base64
 import json
@@ -13,26 +13,26 @@ from tests.integration.test_amqp_source import send_raw
 from tests.interop import services
 from tests.interop.record import DISPATCHED, NOTES, SOURCE, published, unique
 from tests.interop.recorder import properties, recording
-from tests.interop.test_nameko import all_ways
+from tests.interop.test_nameko import handlers_of_all_modes
 
 INSTANCE = re.compile(r"[0-9a-f]{32}$")
 
 
 @pytest.fixture(scope="module")
 def nameko():
-    """What was recorded."""
+    """The recording."""
     return json.loads(NOTES.read_text(encoding="utf-8"))
 
 
 def declared(methods):
-    """Give what was declared and consumed, with every instance's own id as one and the same, in any order."""
+    """Give what was declared and consumed, sorted, with a placeholder for the id of an instance."""
     kept = [method for method in methods if method["method"].split(".")[0] in ("Exchange", "Queue")]
     kept += [method for method in methods if method["method"] in ("Basic.Qos", "Basic.Consume")]
-    alike = [{name: _alike(value) for name, value in method.items()} for method in kept]
+    alike = [{name: _without_instance(value) for name, value in method.items()} for method in kept]
     return sorted(json.dumps(method, sort_keys=True) for method in unique(alike))
 
 
-def _alike(value):
+def _without_instance(value):
     return INSTANCE.sub("<instance>", value) if isinstance(value, str) else value
 
 
@@ -49,7 +49,7 @@ async def test_our_handlers_declare_exactly_what_nameko_handlers_declare(rabbitm
     async with recording(rabbitmq.port) as recorder:
         profile = {"connection": {"host": "127.0.0.1", "port": recorder.port}}
         books = {name: Book() for name in services.HANDLED}
-        async with receiving(profile, *all_ways(SOURCE, books)):
+        async with receiving(profile, *handlers_of_all_modes(SOURCE, books)):
             pass
         ours = recorder.methods()
     assert declared(ours) == declared(nameko["Handles"])
@@ -60,7 +60,7 @@ async def test_our_handlers_understand_nameko_messages(rabbitmq, nameko, clean):
     messages = published(nameko["Dispatches"])
     assert len(messages) == DISPATCHED
     async with (
-        receiving({"connection": {"url": rabbitmq.url}}, *all_ways(SOURCE, books)),
+        receiving({"connection": {"url": rabbitmq.url}}, *handlers_of_all_modes(SOURCE, books)),
         channel(rabbitmq.url) as opened,
     ):
         plain = await opened.get_underlay_channel()

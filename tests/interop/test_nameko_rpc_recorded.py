@@ -1,4 +1,4 @@
-"""Calls as nameko 2.14.1 made and answered them when it was recorded, for machines that cannot run it."""
+"""Recorded calls and replies of nameko 2.14.1, for machines that cannot run it."""
 
 import asyncio
 import base64
@@ -44,7 +44,7 @@ WORLD = f"""
 
 @pytest.fixture(scope="module")
 def nameko():
-    """What was recorded."""
+    """The recording."""
     return json.loads(NOTES.read_text(encoding="utf-8"))
 
 
@@ -58,21 +58,21 @@ async def clean(rabbitmq):
 
 
 def declared(methods, of):
-    """Give what was declared, bound and consumed for calls, with every instance's own id as one and the same."""
+    """Give what was declared, bound and consumed for calls, with a placeholder for the id of an instance."""
     kept = [method for method in methods if method["method"].split(".")[0] in ("Exchange", "Queue")]
     kept += [method for method in methods if method["method"] == "Basic.Consume"]
     alike = [OWN.sub("<own>", json.dumps(method, sort_keys=True)) for method in kept]
     return sorted({each for each in alike if "evt-" not in each and ".events" not in each and of in each})
 
 
-def through(recorder, **more):
-    """A profile that leads through the recorder."""
+def profile_through(recorder, **more):
+    """A profile that connects through the recorder."""
     return {"amqp": {"default": {"connection": {"host": "127.0.0.1", "port": recorder.port}, **more}}}
 
 
 async def test_our_service_declares_and_answers_like_a_nameko_service(rabbitmq, app, nameko, clean):
     async with recording(rabbitmq.port) as recorder:
-        async with serving(app(SERVES), through(recorder)), channel(rabbitmq.url) as opened:
+        async with serving(app(SERVES), profile_through(recorder)), channel(rabbitmq.url) as opened:
             plain = await opened.get_underlay_channel()
             known = [call for call in published(nameko["Serves"]) if call["routing_key"] == "nobody"]
             assert len(known) == len(REQUESTS)
@@ -90,14 +90,14 @@ async def test_our_service_declares_and_answers_like_a_nameko_service(rabbitmq, 
         said, expected = properties(mine["properties"]), properties(theirs["properties"])
         for name in ("content_type", "content_encoding", "delivery_mode", "correlation_id"):
             assert said[name] == expected[name], name
-        told, asked = json.loads(mine["body"]), json.loads(theirs["body"])
-        assert told["result"] == asked["result"]
-        assert (told["error"] is None) == (asked["error"] is None)
-        if asked["error"]:
-            assert set(told["error"]) >= set(asked["error"])
-            assert told["error"]["exc_type"] == asked["error"]["exc_type"]
-            if asked["error"]["exc_path"].startswith("nameko."):
-                assert told["error"]["exc_path"] == asked["error"]["exc_path"]
+        reply, expected_reply = json.loads(mine["body"]), json.loads(theirs["body"])
+        assert reply["result"] == expected_reply["result"]
+        assert (reply["error"] is None) == (expected_reply["error"] is None)
+        if expected_reply["error"]:
+            assert set(reply["error"]) >= set(expected_reply["error"])
+            assert reply["error"]["exc_type"] == expected_reply["error"]["exc_type"]
+            if expected_reply["error"]["exc_path"].startswith("nameko."):
+                assert reply["error"]["exc_path"] == expected_reply["error"]["exc_path"]
 
 
 async def test_our_service_understands_nameko_requests(rabbitmq, app, nameko, clean):
@@ -121,7 +121,7 @@ async def test_our_client_declares_and_requests_like_a_nameko_client(rabbitmq, a
     (theirs,) = published(nameko["Calls"])
     async with recording(rabbitmq.port) as recorder:
         hub = app(WORLD)
-        async with serving(hub, through(recorder), service_name=f"{SOURCE}-calls"):
+        async with serving(hub, profile_through(recorder), service_name=f"{SOURCE}-calls"):
             headers = {"nameko.call_id_stack": ["orders-calls.go.1"]}
             assert await hub.evbus.rpc.call(SOURCE, "add", (1,), {"b": 3}, headers=headers) == 4
         ours = recorder.methods()
@@ -146,17 +146,17 @@ async def test_our_client_understands_nameko_replies(rabbitmq, app, nameko, clea
     async with serving(app(WORLD), profiles, service_name=SOURCE) as hub, channel(rabbitmq.url) as opened:
         await hub.evbus.rpc.call(SOURCE, "add", (1,), headers={"nameko.call_id_stack": ["x"]})
         plain, caller = await opened.get_underlay_channel(), client(hub)
-        told = []
+        replies = []
         for number, answer in enumerate(answers):
             caller._pending[f"call-{number}"] = future = asyncio.get_running_loop().create_future()
             raw = base64.b64decode(answer["properties"])
             key = caller._subscription.identifier
             await send_raw(plain, answer["exchange"], key, raw, answer["body"].encode())
             async with asyncio.timeout(DEADLINE):
-                told.append(await future)
+                replies.append(await future)
             del caller._pending[f"call-{number}"]
-    assert wire.result(told[0], "add") == 4
+    assert wire.result(replies[0], "add") == 4
     expected = [RemoteError, MethodNotFound, IncorrectSignature, UnserializableValue]
-    for answer, error in zip(told[1:], expected, strict=True):
+    for answer, error in zip(replies[1:], expected, strict=True):
         with pytest.raises(error):
             wire.result(answer, "x")

@@ -17,7 +17,7 @@ MAKE_SECONDS = 600
 
 
 class Unavailable(Exception):
-    """nameko cannot be had on this machine; the message says why."""
+    """nameko cannot be installed on this machine; the message says why."""
 
 
 def python() -> str:
@@ -36,7 +36,7 @@ def python() -> str:
 
 
 def interpreters() -> Iterator[str]:
-    """Yield interpreters of the right versions that run: those on PATH, then those that pyenv has and does not show."""
+    """Yield interpreters of the right versions that run: those on PATH, then those of pyenv."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     roots = {folder.parent for folder in folders if folder.name == "shims"}
     roots |= {Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")}
@@ -50,7 +50,7 @@ def interpreters() -> Iterator[str]:
 
 
 def _is(candidate: str, version: str) -> bool:
-    """Whether it runs, and is what its name says; a shim of pyenv may lead nowhere."""
+    """Whether it runs and has the version of its name; a shim of pyenv may not."""
     code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     try:
         ran = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True, timeout=30)

@@ -7,7 +7,7 @@ Real brokers of its own; RabbitMQ and Kafka are killed, frozen, cut off and slow
 fills up, a publisher is killed and started again. Every minute the account is checked: accepted = delivered + pending +
 dead-lettered + counted drops. Progress goes to standard error, a summary to standard output.
 
-Exit codes: 0 if nothing was wrong, 1 if something was, or if the soak could not go on, 2 for wrong options.
+Exit codes: 0 if nothing was wrong, 1 if something was, or if the soak could not continue, 2 for wrong options.
 """
 
 import argparse
@@ -37,12 +37,12 @@ KILLS = 50 / 60  # a minute
 
 
 def say(text: str) -> None:
-    """Tell how it goes."""
+    """Print the progress."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 async def run(given: argparse.Namespace, fleet: Fleet, folder: Path, tmpfs: Tmpfs | None = None) -> Soak:
-    """Make the way to the brokers, and soak."""
+    """Put proxies in front of the brokers, and soak."""
     rabbitmq, kafka = [await asyncio.to_thread(fleet.get, name) for name in ("rabbitmq", "kafka")]
     if not isinstance(rabbitmq, RabbitMQ) or not isinstance(kafka, Kafka):
         raise SystemExit("a soak needs brokers of its own: unset the variables that name others")
@@ -66,14 +66,14 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--minutes", type=float, default=60.0)
-    add("--seed", type=int, default=random.randrange(10**6), help="the same troubles, kills and cuts again")
+    add("--seed", type=int, default=random.randrange(10**6), help="repeats the same faults, kills and cuts")
     add("--kills", type=int, help="how often to kill the publisher, spread over the time (50 an hour, one at least)")
     add("--torn", type=int, default=4, help="how many outboxes to cut, in a phase of their own at the end")
     add("--json", action="store_true", help="print the summary as JSON")
     add("--confirm", choices=["accepted", "delivered"], default="accepted", help="what the puts wait for")
     add("--options", type=json.loads, default={}, help='further options of all profiles, as JSON: {"timeout": 1}')
-    add("--only", type=re.compile, default=re.compile(""), help='troubles to choose from, as in "disk|amqp: killed"')
-    add("--longest", type=float, default=15.0, help="seconds that a trouble may last")
+    add("--only", type=re.compile, default=re.compile(""), help='faults to choose from, as in "disk|amqp: killed"')
+    add("--longest", type=float, default=15.0, help="seconds that a fault may last")
     add("--pause", type=float, default=0.03, help="seconds between two puts of a key")
     add("--disk", choices=["auto", "tmpfs", "limit"], default="auto", help="how the disk becomes full (auto: tmpfs)")
     parsed = parser.parse_args(given)
@@ -85,7 +85,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Soak and print the summary."""
     given = arguments()
-    logging.basicConfig(level=logging.CRITICAL)  # the readers' libraries tell of every broker that dies
+    logging.basicConfig(level=logging.CRITICAL)  # the readers' libraries log every broker that is killed
     with tempfile.TemporaryDirectory(prefix="evbus-soak-") as name:
         tmpfs, why_not = own_disk(given.disk, Path(name) / "disk")
         if why_not:

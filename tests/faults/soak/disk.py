@@ -1,4 +1,4 @@
-"""Disks that are full: a tmpfs of our own under the outboxes, and a limit on the size of files."""
+"""Full disks: a private tmpfs for the outboxes, or a limit on the size of files."""
 
 import ctypes
 import os
@@ -15,10 +15,10 @@ BLOCK = 64 * 1024
 
 
 class Tmpfs:
-    """A tmpfs that only this process and its children see, so nobody has to unmount it; OSError where not allowed.
+    """A tmpfs that only this process and its children see; OSError if that is not allowed.
 
-    Threads that run already do not see it: make it before any. A log that has its size already is written over on a
-    full disk, too, so it is full only for an outbox that must grow.
+    Create it before any thread, since threads that already run do not see it. SQLite overwrites an existing log even on
+    a full disk, so only an outbox that must grow is affected.
     """
 
     name = "disk: full"
@@ -45,11 +45,11 @@ class Tmpfs:
                         file.write(b"x" * size)
 
     def free(self) -> None:
-        """Take the ballast away."""
+        """Remove the ballast."""
         self._ballast.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Unmount it, for its folder to be removed."""
+        """Unmount it, so that its folder can be removed."""
         subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
 
@@ -67,7 +67,7 @@ class Limit:
         self._set(LIMIT)
 
     def free(self) -> None:
-        """Lift it."""
+        """Remove the limit."""
         self._set(None)
 
     def _set(self, size: int | None) -> None:

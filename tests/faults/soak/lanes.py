@@ -1,6 +1,6 @@
 """The lanes of a soak's publishers: each kind of profile, at each broker.
 
-A profile's name is "publisher-kind-provider", a routing key "publisher-kind-provider.key", so that what arrives says
+A profile's name is "publisher-kind-provider", a routing key "publisher-kind-provider.key", so that every message shows
 where it comes from.
 """
 
@@ -42,10 +42,10 @@ def provider_of(profile: str) -> str:
     return profile.split("-")[2]
 
 
-def may_go_with_a_kill(profile: str, confirm: str) -> int:
-    """Give how many events, whose put returned, a kill of the process may cost a lane: what it holds in memory alone.
+def most_lost_by_a_kill(profile: str, confirm: str) -> int:
+    """Give how many events a lane may lose by a kill although their puts returned: those that are only in memory.
 
-    Each key may have one more on its way in.
+    Each key may have one more that is being put.
     """
     if confirm == "delivered" or kind_of(profile) == "durable":
         return 0

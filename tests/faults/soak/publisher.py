@@ -17,15 +17,15 @@ from typing import Any
 
 from evbus_like.engine.errors import BusStopped, NotDelivered, PutTimeout, StorageError
 from evbus_like.testing import new_hub, running
-from tests.faults.soak.side import SideFile, highest
+from tests.faults.soak.side_file import SideFile, highest
 
-SKIPPED = 10  # numbers left out after a start: the last put of a key may have returned without being written down
+SKIPPED = 10  # numbers left out after a start: the last put of a key may have returned without being recorded
 STOP = 60.0  # seconds that a stop may take
 REFUSED_PAUSE = 0.1  # seconds until an event that the disk refused is put again
 
 
 class Streams:
-    """Puts the events of all profiles and keys; `counts` has what became of puts that did not return."""
+    """Puts the events of all profiles and keys; `counts` counts the puts that raised."""
 
     def __init__(self, hub: Any, settings: dict[str, Any], run: int, side: SideFile) -> None:
         self.counts: Counter[str] = Counter()
@@ -46,16 +46,16 @@ class Streams:
             await asyncio.sleep(self._settings["pause"])
 
     async def _put_one(self, profile: str, key: str, number: int) -> str | None:
-        """Give the event's id, "-" if nobody knows what became of it, "" if it is nowhere, None once the bus stops."""
+        """Give the event's id, "-" if its outcome is unknown, "" if it was not accepted, None once the bus stops."""
         body = {"key": key, "number": number, "filler": "x" * self._settings["size"]}
         try:
             receipt = await self._put(key, body, profile, confirm=self._settings["confirm"], timeout=5.0)
-        except PutTimeout as error:  # mostly there was no room, and the same number comes again
+        except PutTimeout as error:  # usually there was no room, and the same number is put again
             self.counts["timed_out"] += 1
             return "-" if "not known" in str(error) else ""
         except NotDelivered:
             return "-"
-        except StorageError:  # promised: the event is nowhere. If it is not, its number arrives with two ids
+        except StorageError:  # the event must not be stored; if it is, its number arrives with two ids
             self.counts["refused"] += 1
             await asyncio.sleep(REFUSED_PAUSE)
             return ""
@@ -65,7 +65,7 @@ class Streams:
 
 
 def report(hub: Any, streams: Streams, account: Any = None) -> None:
-    """Print how it is."""
+    """Print a report."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     line = {
         "account": (account or hub.evbus.init.account()).as_dict(),

@@ -1,4 +1,4 @@
-"""The summary of a soak, as plain data and for people."""
+"""The summary of a soak, as data and as text."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from tests.faults.soak.soak import Soak
 
 
 def summarize(soak: Soak) -> dict[str, Any]:
-    """Give all that a run came to."""
-    tallies, torn = soak.tallies, soak.torn
+    """Give the results of a run as data."""
+    destinations, torn = soak.arrivals_by_provider, soak.torn
     return {
         "ok": not soak.violations,
         "seconds": round(soak.seconds),
@@ -18,15 +18,15 @@ def summarize(soak: Soak) -> dict[str, Any]:
         "kills": soak.kills,
         "kills_beside_a_broker_that_is_away": soak.beside,
         "kills_with_a_torn_uncommitted_write": soak.spoilt,
-        "puts_refused_by_the_full_disk": sum(p.watch.refused for p in soak.publishers),
-        "arrived": {name: tally.total("unique") for name, tally in tallies.items()},
-        "repeats": {name: tally.total("repeats") for name, tally in tallies.items()},
-        "late": {name: tally.total("late") for name, tally in tallies.items()},
+        "puts_refused_by_the_full_disk": sum(p.monitor.refused for p in soak.publishers),
+        "arrived": {name: arrivals.total("unique") for name, arrivals in destinations.items()},
+        "repeats": {name: arrivals.total("repeats") for name, arrivals in destinations.items()},
+        "late": {name: arrivals.total("late") for name, arrivals in destinations.items()},
         "ids_used_twice": soak.ids_used_twice,
-        "redelivered_to_the_reader": tallies["amqp"].redelivered,
+        "redelivered_to_the_reader": destinations["amqp"].redelivered,
         "publishers": {publisher.name: _of(publisher) for publisher in soak.publishers},
-        "memory_mib": [round(sample / 2**20, 1) for sample in soak.steady.watch.samples],
-        "memory_flat": soak.steady.watch.flat,
+        "memory_mib": [round(sample / 2**20, 1) for sample in soak.steady.monitor.samples],
+        "memory_flat": soak.steady.monitor.flat,
         "torn": {"rounds": torn.rounds, "put": torn.put, "arrived": torn.arrived, "torn_away": torn.torn_away},
         "violations": soak.violations,
     }
@@ -36,24 +36,24 @@ def _of(publisher: Publisher) -> dict[str, Any]:
     return {
         **publisher.line(),
         "starts": publisher.child.runs_begun,
-        "reports_checked": publisher.watch.checked,
-        "lanes": publisher.watch.lanes,
+        "reports_checked": publisher.monitor.checked,
+        "lanes": publisher.monitor.lanes,
     }
 
 
 def as_text(summary: dict[str, Any]) -> str:
-    """Write a summary for people."""
+    """Give a summary as text."""
     faults, torn = sum(summary["faults"].values()), summary["torn"]
     memory = summary["memory_mib"]
     lines = [
         f"{summary['seconds']} s, seed {summary['seed']}: {faults} faults, {summary['kills']} kills of the publisher"
-        f" ({summary['kills_beside_a_broker_that_is_away']} beside a broker that was away,"
-        f" {summary['kills_with_a_torn_uncommitted_write']} with a torn write behind the last commit)",
+        f" ({summary['kills_beside_a_broker_that_is_away']} while a broker was down,"
+        f" {summary['kills_with_a_torn_uncommitted_write']} with a torn write after the last commit)",
         *(f"{name}: {as_line(account)}" for name, account in summary["publishers"].items()),
         f"repeats {summary['repeats']}, out of order {summary['late']}, ids used twice {summary['ids_used_twice']}",
         f"disk full ({', '.join(summary['disk_full'])}): {summary['puts_refused_by_the_full_disk']} puts raised",
         f"torn outboxes ({', '.join(torn['rounds']) or 'none'}): {torn['put']} put, {torn['arrived']} arrived,"
-        f" {torn['torn_away']} torn away with the file, which are no losses of the bus",
+        f" {torn['torn_away']} cut away with the file, which the bus has not lost",
         f"memory of the publisher that was never killed: {memory[0] if memory else 0} MiB at first,"
         f" {memory[-1] if memory else 0} MiB at last, {'flat' if summary['memory_flat'] else 'GROWING'}",
         *(f"WRONG: {text}" for text in summary["violations"]),

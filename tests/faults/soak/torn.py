@@ -1,7 +1,7 @@
 """The torn outbox: a publisher is killed, its outbox is cut, and it is started again.
 
-What the cut has taken is gone and is no loss of the bus. What is checked: the publisher starts, it says what it found,
-all that it found arrives, in order, and so does what is put afterwards.
+Events that were cut away are not lost by the bus. Checked is that the publisher starts, that it logs what it found, and
+that all of it arrives in order, as does everything put afterwards.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tests.faults.sites import Site
 from tests.faults.soak.publisher import SKIPPED
 from tests.faults.soak.publishers import Publisher
-from tests.faults.soak.side import highest, recorded
+from tests.faults.soak.side_file import highest, recorded
 from tests.faults.soak.wal import cut_file, cut_log
 
 ENOUGH = 100  # events put to each lane before the kill, and after it
@@ -24,8 +24,8 @@ DAMAGED = "the outbox was damaged"
 
 
 @dataclass
-class Torn:
-    """What the cuts of a soak came to, in events."""
+class TornResults:
+    """The results of all cuts of a soak, in events."""
 
     rounds: list[str] = field(default_factory=list)
     put: int = 0
@@ -34,10 +34,10 @@ class Torn:
     violations: list[str] = field(default_factory=list)
 
 
-async def tear(publisher: Publisher, sites: list[Site], choose: random.Random, how: str, torn: Torn) -> None:
-    """Do it once: `how` is "log" or "file"."""
+async def tear(publisher: Publisher, sites: list[Site], choose: random.Random, how: str, torn: TornResults) -> None:
+    """Cut the outbox of one publisher: `how` is "log" or "file"."""
     share = choose.uniform(0.3, 0.95)
-    for site in sites:  # so that all of it waits in the outbox
+    for site in sites:  # so that every event waits in the outbox
         site.proxy.refuse()
     try:
         await publisher.start()
@@ -64,32 +64,32 @@ async def tear(publisher: Publisher, sites: list[Site], choose: random.Random, h
 
 
 def check(publisher: Publisher, before: dict[str, int], prefix: bool, damaged: bool) -> tuple[int, list[str]]:
-    """Look at what became of the events put before the cut; gives how many have arrived, and what is wrong."""
-    wrong = list(publisher.watch.violations)
+    """Check the events put before the cut; gives how many have arrived, and what is wrong."""
+    wrong = list(publisher.monitor.violations)
     arrived = 0
     for (name, key), numbers in recorded(publisher.child.side_file).items():
-        tally = publisher.tally(name).key(key)
+        arrivals = publisher.arrivals(name).key(key)
         old = range(before.get(key, -1 - SKIPPED) + 1 + SKIPPED)
-        there = [number for number in old if tally.has(number)]
-        gone = [number for number in numbers if number in old and not tally.has(number)]
+        there = [number for number in old if arrivals.has(number)]
+        gone = [number for number in numbers if number in old and not arrivals.has(number)]
         arrived += len(there)
-        if tally.late:
-            wrong.append(f"{key}: {tally.late} events came out of order")
+        if arrivals.late:
+            wrong.append(f"{key}: {arrivals.late} events came out of order")
         if prefix and there and gone and gone[0] < there[-1]:
             wrong.append(f"{key}: {gone[0]} is gone and {there[-1]}, committed later, is not")
-    said = publisher.child.said
-    found = sum(map(int, LEFT.findall(said)))
+    log = publisher.child.log
+    found = sum(map(int, LEFT.findall(log)))
     if found != arrived:
         wrong.append(f"{publisher.name}: {found} events were found in the torn outbox, {arrived} of them arrived")
-    if damaged and DAMAGED not in said:
-        wrong.append(f"{publisher.name}: the outbox was damaged and the publisher did not say so: {said[-500:]}")
+    if damaged and DAMAGED not in log:
+        wrong.append(f"{publisher.name}: the outbox was damaged and the publisher did not say so: {log[-500:]}")
     if lost := [name for name in publisher.names if publisher.ledger.missing(name)[2]]:
         wrong.append(f"{publisher.name}: events put after the cut are lost: {publisher.ledger.examples(lost[0])}")
     return arrived, wrong
 
 
 async def put_more(publisher: Publisher) -> None:
-    """Wait until every lane has taken more events."""
+    """Wait until every lane has accepted more events."""
     publisher.ledger.read()
     since = dict(publisher.ledger.recorded)
 
@@ -102,7 +102,7 @@ async def put_more(publisher: Publisher) -> None:
 
 
 async def within(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; gives whether it came true in time."""
+    """Wait for a condition; gives whether it became true in time."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
         if condition():

@@ -1,4 +1,4 @@
-"""Torn writes: what a crash may leave behind the last commit of an outbox, and what it must not take before it."""
+"""Torn writes: garbage that a crash may leave after the last commit of an outbox, and logs and files that are cut."""
 
 import os
 import random
@@ -20,7 +20,7 @@ def log_of(outbox: Path) -> Path:
 def committed(wal: Path) -> int:
     """Give the length of a log up to the end of its last commit, 0 if there is none.
 
-    A frame that was cut off counts as committed if it says so: then a little more is left than need be.
+    A frame that was cut off counts as committed if its header says so; the result may then be a little too long.
     """
     end = 0
     with wal.open("rb") as file:
@@ -38,7 +38,7 @@ def committed(wal: Path) -> int:
 
 
 def spoil_uncommitted(outbox: Path, choose: random.Random) -> bool:
-    """Put garbage behind the last commit of a log; gives whether there was one. Nothing of the outbox may be lost."""
+    """Write garbage after the last commit of a log; gives whether there was a commit. No event may be lost by it."""
     wal = log_of(outbox)
     end = committed(wal) if wal.exists() else 0
     if not end:
@@ -51,9 +51,9 @@ def spoil_uncommitted(outbox: Path, choose: random.Random) -> bool:
 
 
 def cut_log(outbox: Path, share: float) -> bool:
-    """Cut a log so that a share of it is left; gives whether the file itself has nothing of it yet.
+    """Cut a log to a share of its length; gives whether nothing of it has been written to the file itself.
 
-    Where it has not, the commits before the cut are left, as if time had ended there.
+    If so, all commits before the cut are kept.
     """
     wal = log_of(outbox)
     os.truncate(wal, int(committed(wal) * share))
@@ -61,13 +61,13 @@ def cut_log(outbox: Path, share: float) -> bool:
 
 
 def empty_log(outbox: Path) -> None:
-    """Write a log back into its file, as an orderly end does."""
+    """Checkpoint a log into its file, as an orderly end does."""
     with closing(sqlite3.connect(outbox)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def cut_file(outbox: Path, share: float) -> bool:
-    """Write a log back into its file, and cut that so that a share of it is left; gives False: any event may be hit."""
+    """Checkpoint a log into its file, and cut that to a share of its length; gives False: any event may be lost."""
     empty_log(outbox)
     os.truncate(outbox, int(outbox.stat().st_size * share))
     return False

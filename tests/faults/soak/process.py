@@ -1,4 +1,4 @@
-"""A publisher as a child: started, read, frozen, killed and started again."""
+"""A publisher as a child process: started, read, frozen, killed and started again."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[3]
 DEADLINE = 120.0  # seconds that a publisher may take to start, or to stop
 
 
-class Child:
+class PublisherProcess:
     """Runs `publisher.py` with these settings; `latest` is its last report, `runs_begun` counts its starts."""
 
     def __init__(self, folder: Path, profiles: dict[str, Any], **settings: Any) -> None:
         self.side_file = folder / "put"
         self._settings = folder / "settings.json"
-        self._log = folder / "publisher.log"
+        self._log_file = folder / "publisher.log"
         defaults = {
             "profiles": profiles,
             "side_file": str(self.side_file),
@@ -38,9 +38,9 @@ class Child:
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it, and return when it runs; raises RuntimeError where it ends instead."""
+        """Start it, and return when it runs; raises RuntimeError if it ends instead."""
         self.runs_begun += 1
-        with self._log.open("ab") as log:
+        with self._log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "tests.faults.soak.publisher", str(self._settings), str(self.runs_begun)),
@@ -61,7 +61,7 @@ class Child:
         assert process.stdout
         try:
             async for line in process.stdout:
-                if line.endswith(b"\n"):  # a kill may tear the last one
+                if line.endswith(b"\n"):  # a kill may cut the last one
                     self.latest = json.loads(line)
                     self.reports.put_nowait(self.latest)
                     first.set()
@@ -70,12 +70,12 @@ class Child:
 
     @property
     def runs(self) -> bool:
-        """Whether it is there."""
+        """Whether it is running."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         assert self._process
         return self._process.pid
 
@@ -89,7 +89,7 @@ class Child:
         await self._ended()
 
     async def stop(self) -> dict[str, Any]:
-        """Ask it to end, and give its last report; it raises where it ended otherwise than it should."""
+        """Stop it and give its last report; raises RuntimeError if it did not end properly."""
         self.signal(signal.SIGTERM)
         await self._ended()
         assert self._process
@@ -105,16 +105,16 @@ class Child:
             await self._reading
 
     async def close(self) -> None:
-        """Make sure that nothing of it is left."""
+        """Kill it if it is still running."""
         if self.runs:
             await self.kill()
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         """All of its log."""
-        return self._log.read_text(errors="replace")
+        return self._log_file.read_text(errors="replace")
 
     @property
     def errors(self) -> str:
         """The end of its log."""
-        return self.said[-2000:]
+        return self.log[-2000:]

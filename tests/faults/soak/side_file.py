@@ -1,7 +1,7 @@
-"""The side file of a publisher: which puts returned, on the disk whatever happens to the process that wrote it.
+"""The side file of a publisher: it records which puts returned, and survives a kill of the process.
 
-A line is "profile key number id run"; the id is "-" where a put did not say what became of the event. The file comes in
-parts, for a limit on the size of files is one of the troubles, and must not hit the account book.
+A line is "profile key number id run"; the id is "-" for a put with an unknown outcome. The file has several
+parts, because a limit on the size of files is one of the faults and must not affect this record.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class SideFile:
         self._file = open(f"{self._path}.{number:06}", "xb", buffering=0)  # noqa: SIM115 - closed with the process
 
     async def write(self, profile: str, key: str, number: int, event_id: str, run: int) -> None:
-        """Append a line and return when it cannot be lost."""
+        """Append a line and return when it is on the disk."""
         line = f"{profile} {key} {number} {event_id} {run}\n"
         self._lines.append(line)
         while line in self._lines:
@@ -67,7 +67,7 @@ class SideFile:
         os.fsync(self._file.fileno())
 
 
-class Reading:
+class SideFileReader:
     """Reads a side file while it grows: `more` gives the lines that have come since the last time."""
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,7 @@ class Reading:
         self._part = self._offset = 0
 
     def more(self) -> Iterator[Line]:
-        """Yield new lines; one that a kill has torn is left out."""
+        """Yield new lines, except one that a kill has cut."""
         files = parts(self._path)
         for number in range(self._part, len(files)):
             if number > self._part:
@@ -96,7 +96,7 @@ def parts(path: Path) -> list[Path]:
 def highest(path: Path) -> dict[str, int]:
     """Give the highest number of each key."""
     numbers: dict[str, int] = {}
-    for line in Reading(path).more():
+    for line in SideFileReader(path).more():
         numbers[line.key] = max(line.number, numbers.get(line.key, -1))
     return numbers
 
@@ -104,7 +104,7 @@ def highest(path: Path) -> dict[str, int]:
 def recorded(path: Path) -> dict[tuple[str, str], list[int]]:
     """Read a whole side file: the numbers of each profile and key whose put returned."""
     numbers: dict[tuple[str, str], list[int]] = {}
-    for line in Reading(path).more():
+    for line in SideFileReader(path).more():
         if line.certain:
             numbers.setdefault((line.profile, line.key), []).append(line.number)
     return numbers

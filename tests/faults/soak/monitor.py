@@ -1,4 +1,4 @@
-"""What a soak reads in a publisher's reports: the account, the memory, and whether events flow."""
+"""What a soak reads in a publisher's reports: the account, the memory, and whether events are delivered."""
 
 import asyncio
 import statistics
@@ -6,33 +6,33 @@ import time
 from typing import Any
 
 from tests.faults.soak.lanes import kind_of
-from tests.faults.soak.run import Child
+from tests.faults.soak.process import PublisherProcess
 
 GROWTH, SLACK = 0.2, 10 * 2**20  # the memory may grow by a fifth or 10 MiB, whichever is more
 COUNTS = ("accepted", "delivered", "retries")
 ENDS = ("delivered", "spilled", "dead_lettered", "dropped", "remaining")
 
 
-class Watch:
-    """Reads the reports: every one of them must balance, and no count may go back."""
+class ReportMonitor:
+    """Reads the reports: every account must balance, and no count may decrease."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: PublisherProcess) -> None:
         self.child = child
         self.violations: list[str] = []
-        self.samples: list[int] = []  # bytes of memory: the least of each span of time, so that no backlog is in it
+        self.samples: list[int] = []  # bytes of memory: the least of each span of time, which leaves backlogs out
         self.checked = 0
         self.lanes: dict[str, dict[str, Any]] = {}  # the accounts of the last report, by profile
-        self.at = 0.0  # when that came, by the monotonic clock
+        self.at = 0.0  # when that arrived, by the monotonic clock
         self._refused = self._refused_before = 0
         self._span: list[int] = []
 
     async def run(self) -> None:
-        """Take in every report."""
+        """Check every report."""
         while True:
             self.take(await self.child.reports.get())
 
     def take(self, report: dict[str, Any]) -> None:
-        """Look at one report."""
+        """Check one report."""
         self.checked += 1
         self.at = time.monotonic()
         self._refused = report["refused"]
@@ -45,18 +45,18 @@ class Watch:
                 self.violations.append(f"{profile}: events were given up: {lane}")
             before = self.lanes.get(profile, lane)
             if any(lane[count] < before[count] for count in COUNTS):
-                self.violations.append(f"{profile}: a count went back: {before}, then {lane}")
+                self.violations.append(f"{profile}: a count decreased: {before}, then {lane}")
             self.lanes[profile] = lane
 
     def forget_counts(self) -> None:
-        """Expect a new account: the publisher starts again."""
+        """Expect a new account, because the publisher starts again."""
         while not self.child.reports.empty():
             self.take(self.child.reports.get_nowait())
         self._refused_before, self._refused = self.refused, 0
         self.lanes = {}
 
     def sample(self) -> None:
-        """Note the least memory since the last sample."""
+        """Record the least memory since the last sample."""
         if self._span:
             self.samples.append(min(self._span))
             self._span = []
