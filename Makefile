@@ -54,7 +54,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills, on real broke
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy evbus_like/engine
+	$(PY) -m mypy
 	-$(PY) -m tools.check_house
 	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
 
