@@ -150,7 +150,7 @@ async def test_our_client_understands_nameko_replies(rabbitmq, app, nameko, clea
         for number, answer in enumerate(answers):
             caller._pending[f"call-{number}"] = future = asyncio.get_running_loop().create_future()
             raw = base64.b64decode(answer["properties"])
-            key = caller._subscription.identifier
+            key = caller._reply_to
             await send_raw(plain, answer["exchange"], key, raw, answer["body"].encode())
             async with asyncio.timeout(DEADLINE):
                 replies.append(await future)
