@@ -12,15 +12,15 @@ APPS = Path(__file__).with_name("apps")
 DEADLINE = 60
 
 
-def acct(folder, data):
+def write_credentials(folder, data):
     """Write the credentials file."""
     path = folder / "acct.json"
     path.write_text(json.dumps(data))
     path.chmod(0o600)
 
 
-def begin(folder, *arguments, credentials=True):
-    """Start the command; gives the process."""
+def start_evbus(folder, *arguments, credentials=True):
+    """Start the command and give its process."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
     return subprocess.Popen(
         [EVBUS, *arguments],
@@ -35,17 +35,18 @@ def begin(folder, *arguments, credentials=True):
 
 async def evbus(folder, *arguments, credentials=True):
     """Run the command to its end; gives its exit code, its standard output and its standard error."""
-    process = begin(folder, *arguments, credentials=credentials)
-    return await ended(process)
+    process = start_evbus(folder, *arguments, credentials=credentials)
+    return await wait_for_end(process)
 
 
-async def ended(process):
+async def wait_for_end(process):
+    """Wait until the command ends; gives its exit code, its standard output and its standard error."""
     out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
     return process.returncode, out, err
 
 
-async def line_of(process, stream, text):
-    """Read lines until one holds the text; a process that does not write it is killed, which ends the reading."""
+async def read_line_with(process, stream, text):
+    """Read lines until one contains the text, and give that line; a process that does not write it is killed."""
     killer = asyncio.get_running_loop().call_later(DEADLINE, process.kill)
     try:
         while text not in (line := await asyncio.to_thread(stream.readline)):

@@ -1,4 +1,4 @@
-"""A Kafka that makes no topics by itself, and bad TLS servers."""
+"""Fixtures: a Kafka that creates no topics, TLS servers, credentials files, and checks for leaks and endless loops."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from tests.brokers.needs import in_ci, kafka_missing
 
 @pytest.fixture(scope="session")
 def strict_kafka():
-    """A Kafka of our own where a topic must be made before it can be sent to."""
+    """A Kafka of our own that does not create topics automatically."""
     if reason := kafka_missing():
         (pytest.fail if in_ci() else pytest.skip)(reason)
     broker = Kafka(auto_create_topics=False)
@@ -29,7 +29,7 @@ def strict_kafka():
 
 @pytest.fixture
 def tls_server():
-    """Make a TLS server with a certificate; it gives its port, and counts whoever got through the handshake."""
+    """Run a TLS server with a certificate; gives its port and the connections that passed the handshake."""
 
     @asynccontextmanager
     async def serve(pem):
@@ -77,10 +77,10 @@ def no_endless_loop():
 
 @pytest.fixture(autouse=True)
 def no_leak():
-    """Let a connection that a test left open fail that very test, and not whichever runs when it is collected.
+    """Make a test fail that leaves a connection open, instead of the test that runs when it is garbage-collected.
 
-    What only the log records of the test before kept alive is collected first: aiokafka 0.14 leaks the socket of a
-    connection that is cancelled half-way, as one to a dead broker is.
+    Objects kept alive by the log records of the previous test are collected first, because aiokafka 0.14 leaks the
+    socket of a connection attempt that is cancelled, such as one to a dead broker.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -1,4 +1,4 @@
-"""Handlers for one test: functions of the test itself, called by a bus of their own."""
+"""Handlers for tests on RabbitMQ: functions of the test, called by a bus of their own."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from tests.integration.sources import on_hub
 from tests.integration.support import DEADLINE
 
 
-class Book:
-    """A handler that notes what it gets; `then` is called afterwards, and may raise."""
+class RecordingHandler:
+    """A handler that records its events; `then` is called afterwards with each, and may raise."""
 
     def __init__(self, then: Callable[[Any], Any] | None = None) -> None:
         self.events: list[Any] = []
@@ -29,22 +29,22 @@ class Book:
 
     @property
     def bodies(self) -> list[Any]:
-        """The bodies so far."""
+        """The bodies of the events so far."""
         return [event.body for event in self.events]
 
-    async def has(self, count: int) -> None:
-        """Wait until there are so many events."""
+    async def wait_for(self, count: int) -> None:
+        """Wait until it has had so many events."""
         await eventually(lambda: len(self.events) >= count)
 
 
 class Worker:
-    """What a running worker shows of itself."""
+    """The group of handlers that runs, with its statistics."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
 
     def stats(self, number: int = 0) -> Any:
-        """The tally of one of its handlers."""
+        """The statistics of one handler."""
         return self.group.consumers[number].stats
 
     async def join(self) -> None:
@@ -52,21 +52,21 @@ class Worker:
         await self.group.subscribed(DEADLINE)
 
     async def until(self, state: str) -> str:
-        """Wait for a state of the first handler, and give its trouble."""
+        """Wait until the first handler has a state, and give its trouble."""
         await eventually(lambda: self.stats().state == state)
         return str(self.stats().trouble)
 
 
 def handle(
-    book: Any, source: str, event_type: Any, service: str = "shipping", name: str = "ship", **options: Any
+    call: Any, source: str, event_type: Any, service: str = "shipping", name: str = "ship", **options: Any
 ) -> Any:
-    """Describe a handler that calls `book`."""
+    """Describe a handler that calls `call`."""
 
     def function(event: Any) -> None:
         """Only carries the mark."""
 
     (marked,) = getattr(marks.handler(source, event_type, name=name, **options)(function), marks.MARK)
-    return Handler(f"test.{name}", service, name, book, True, marked)
+    return Handler(f"test.{name}", service, name, call, True, marked)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Records of Kafka, published and looked at with plain aiokafka."""
+"""Records of Kafka, produced and inspected with plain aiokafka."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.integration.support import DEADLINE
 
 
 async def publish(bootstrap, topic, bodies, event_type="created", key=str, pause=0.0):
-    """Produce JSON records of one type; `key` makes a body's record key, None for none. Gives their places."""
+    """Produce JSON records of one type; `key` makes the record key from a body, None for no key. Gives metadata."""
     async with (
         asyncio.timeout(DEADLINE),
         aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer,
@@ -28,8 +28,8 @@ async def publish(bootstrap, topic, bodies, event_type="created", key=str, pause
         return [await each for each in sent]
 
 
-async def committed(bootstrap, topic, group):
-    """Give a group's committed offsets of a topic, by partition; None where there is none."""
+async def committed_offsets(bootstrap, topic, group):
+    """Give a group's committed offsets of a topic, by partition; None without one."""
     async with (
         asyncio.timeout(DEADLINE),
         aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group) as reader,
@@ -39,7 +39,7 @@ async def committed(bootstrap, topic, group):
         return {place.partition: await reader.committed(place) for place in places}
 
 
-async def groups(bootstrap):
+async def group_names(bootstrap):
     """Give the names of all groups."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -49,17 +49,17 @@ async def groups(bootstrap):
         await admin.close()
 
 
-async def total(bootstrap, topic, group):
-    """Give the sum of a group's committed offsets: how many records of a new topic are dealt with."""
-    return sum(offset or 0 for offset in (await committed(bootstrap, topic, group)).values())
+async def total_committed(bootstrap, topic, group):
+    """Give the sum of a group's committed offsets: the number of settled records of a new topic."""
+    return sum(offset or 0 for offset in (await committed_offsets(bootstrap, topic, group)).values())
 
 
-async def reached(bootstrap, topic, group, count):
-    """Wait until so many records are committed; a producer that retried may have made more."""
+async def wait_until_committed(bootstrap, topic, group, count):
+    """Wait until so many records are committed; a producer that retried may have written more."""
     found = 0
     try:
         async with asyncio.timeout(DEADLINE):
-            while (found := await total(bootstrap, topic, group)) < count:  # noqa: ASYNC110 - Kafka tells nobody
+            while (found := await total_committed(bootstrap, topic, group)) < count:  # noqa: ASYNC110 - Kafka signals nothing
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"{group} has committed {found} records of {topic}, not {count}") from None

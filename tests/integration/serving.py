@@ -1,6 +1,6 @@
 """A process that serves an application's services: `python -m tests.integration.serving FOLDER PROFILES`.
 
-FOLDER is on the path and has the application, PROFILES is JSON. Prints "ready"; SIGTERM stops it.
+FOLDER contains the application and is added to the path, PROFILES is JSON. Prints "ready"; SIGTERM stops it.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def serve(profiles):
 
 @asynccontextmanager
 async def server(folder, profiles):
-    """Run such a process, and end it at the end; gives it when it serves."""
+    """Run such a process during the block; gives it once it serves."""
     command = [sys.executable, "-m", "tests.integration.serving", str(folder), json.dumps(profiles)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:

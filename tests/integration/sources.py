@@ -1,4 +1,4 @@
-"""Handlers for one test: plain functions on a source, without an application around them."""
+"""Handlers for tests: plain functions on a source, without an application."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -18,14 +18,14 @@ def handler(call, source, event_types="created", *, service="shipping", name="ta
 
 @asynccontextmanager
 async def receiving(profiles, *made, timeout=30.0, wait=True):
-    """Give a group of handlers that receive from these profiles, {provider: {profile: data}}; stopped at the end."""
+    """Run handlers on these profiles, {provider: {profile: data}}, during the block; gives their group."""
     async with running() as hub, on_hub(hub, profiles, *made, timeout=timeout, wait=wait) as group:
         yield group
 
 
 @asynccontextmanager
 async def on_hub(hub, profiles, *made, timeout=30.0, wait=True):
-    """The same on a hub whose bus runs already."""
+    """Run handlers on a hub whose bus is running."""
     contexts = await hub.evbus.acct.profiles(acct_data=profiles)
     group = Group()
     group.start(await binding.consumers(hub, contexts, list(made), group))
@@ -37,14 +37,14 @@ async def on_hub(hub, profiles, *made, timeout=30.0, wait=True):
         await group.stop(timeout)
 
 
-def facts(group):
-    """Give the counts of a group's only consumer."""
+def stats_of(group):
+    """Give the statistics of the only consumer of a group."""
     (only,) = group.status().values()
     return only
 
 
-async def checked(profiles, *made):
-    """Bind handlers without receiving; raises what start would."""
+async def bind_only(profiles, *made):
+    """Bind handlers without receiving; raises what a start would raise."""
     hub = new_hub()
     async with running(hub=hub):
         contexts = await hub.evbus.acct.profiles(acct_data=profiles)

@@ -1,4 +1,4 @@
-"""Plain readers of the brokers, and short ways to ask a bus how it is."""
+"""Plain readers of the brokers, and helpers that show the status of a bus."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from evbus_like.testing import eventually, running
 
 DEADLINE = 60.0  # seconds: only stops a hang
-QUICK = {"refused_cap": 0.2}  # a retry: block, so that a mended destination is found soon
+QUICK = {"refused_cap": 0.2}  # a retry: block, so that a repaired destination is noticed soon
 
 
 @asynccontextmanager
@@ -22,7 +22,7 @@ async def channel(url):
 
 @asynccontextmanager
 async def queue(url, name, exchange=None, **binding):
-    """Make a durable queue, bound to an exchange if one is named, and give it; it is deleted at the end."""
+    """Declare a durable queue, bound to an exchange if one is named; it is deleted at the end."""
     async with channel(url) as opened:
         made = await opened.declare_queue(name, durable=True)
         if exchange is not None:
@@ -32,7 +32,7 @@ async def queue(url, name, exchange=None, **binding):
 
 
 async def consumers(url, name):
-    """Give how many consumers a queue has, 0 if there is no such queue."""
+    """Count the consumers of a queue, 0 if there is no such queue."""
     async with channel(url) as opened:
         try:
             made = await opened.declare_queue(name, passive=True)
@@ -42,7 +42,7 @@ async def consumers(url, name):
 
 
 async def take(made, count):
-    """Take `count` messages off an aio-pika queue, and whatever else is there."""
+    """Take at least `count` messages off an aio-pika queue, and all others that it has."""
     taken = []
     async with asyncio.timeout(DEADLINE):
         while (message := await made.get(no_ack=True, fail=False)) or len(taken) < count:
@@ -54,7 +54,7 @@ async def take(made, count):
 
 
 async def read(bootstrap, topic, count, **settings):
-    """Read a Kafka topic from its beginning: `count` records, and whatever else is there."""
+    """Read a Kafka topic from its beginning: at least `count` records, and all others that it has."""
     records = []
     async with (
         asyncio.timeout(DEADLINE),
@@ -67,13 +67,13 @@ async def read(bootstrap, topic, count, **settings):
 
 
 async def lags(consumer):
-    """Give how many records of each partition a consumer has not read yet."""
+    """Count the records of each partition that a consumer has not read yet."""
     ends = await consumer.end_offsets(list(consumer.assignment()))
     return {partition: end - await consumer.position(partition) for partition, end in ends.items()}
 
 
 async def create_topic(bootstrap, name, partitions=2):
-    """Make a Kafka topic."""
+    """Create a Kafka topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -83,20 +83,20 @@ async def create_topic(bootstrap, name, partitions=2):
 
 
 def status(hub, name):
-    """Give a destination's state and trouble."""
+    """Give the status of a destination."""
     return hub.evbus.init.status()["destinations"][name]
 
 
 async def until(hub, name, state):
-    """Wait for a destination's state and give its trouble."""
+    """Wait until a destination has a state, and give its trouble."""
     await eventually(lambda: status(hub, name)["state"] == state)
     return status(hub, name)["trouble"]
 
 
 async def trouble_with(profiles, *states):
-    """Put one event towards a destination that cannot take it; gives what is said of it.
+    """Put one event for a destination that cannot take it, and give the trouble that the status shows.
 
-    The event must still be there when the bus is stopped, and the stop must end.
+    The event must remain when the bus is stopped, and the stop must return.
     """
     async with running(profiles) as hub:
         (name,) = hub.evbus.init.status()["destinations"]

@@ -13,7 +13,7 @@ import pytest
 from evbus_like.errors import HandlerError
 from evbus_like.handlers import BROADCAST, SINGLETON
 from evbus_like.testing import eventually
-from tests.integration.receiving import Book, handle, receiving
+from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.integration.support import DEADLINE, channel
 
 
@@ -46,14 +46,17 @@ def queues(rabbitmq, service):
 
 
 async def test_an_event_reaches_a_handler_with_all_that_its_message_says(rabbitmq, profile, fresh_name):
-    book = Book()
-    async with receiving(profile, handle(book, fresh_name, "placed")), publishing(rabbitmq.url, fresh_name) as publish:
+    seen = RecordingHandler()
+    async with (
+        receiving(profile, handle(seen, fresh_name, "placed")),
+        publishing(rabbitmq.url, fresh_name) as publish,
+    ):
         moment = datetime(2026, 7, 1, tzinfo=UTC)
         headers = {"text": "ä", "number": 7, "big": 2**40, "real": 1.5, "yes": True, "none": None}
         deep = {"list": ["a", ["b"]], "table": {"x": {"y": 1}}, "moment": moment, "raw": bytearray(b"\x00\xff")}
         await publish("placed", {"n": 1}, message_id="id-1", timestamp=moment, headers={**headers, **deep})
-        await book.has(1)
-    (event,) = book.events
+        await seen.wait_for(1)
+    (event,) = seen.events
     assert (event.body, event.raw, event.content_type) == ({"n": 1}, b'{"n": 1}', "application/json")
     assert (event.id, event.routing_key, event.service) == ("id-1", "placed", fresh_name)
     assert (event.redelivered, event.attempt, event.timestamp) == (False, 1, moment.timestamp())
@@ -62,39 +65,42 @@ async def test_an_event_reaches_a_handler_with_all_that_its_message_says(rabbitm
 
 
 async def test_an_id_stands_in_a_header_where_there_is_no_message_id(rabbitmq, profile, fresh_name):
-    book = Book()
-    async with receiving(profile, handle(book, fresh_name, "placed")), publishing(rabbitmq.url, fresh_name) as publish:
+    seen = RecordingHandler()
+    async with (
+        receiving(profile, handle(seen, fresh_name, "placed")),
+        publishing(rabbitmq.url, fresh_name) as publish,
+    ):
         async with channel(rabbitmq.url) as opened:
             plain = await opened.get_underlay_channel()
             properties = aiormq.spec.Basic.Properties(headers={"evbus-id": "from a header"})
             # aiormq gives every message an id; so these frames are written by hand
             await send_raw(plain, f"{fresh_name}.events", "placed", properties.marshal(), b"x")
             await send_raw(plain, f"{fresh_name}.events", "placed", b"\x00\x00", b"y")
-            await book.has(2)
+            await seen.wait_for(2)
         await publish("placed", 1, message_id="of its own", headers={"evbus-id": "from a header"})
-        await book.has(3)
-    assert [event.id for event in book.events] == ["from a header", "", "of its own"]
+        await seen.wait_for(3)
+    assert [event.id for event in seen.events] == ["from a header", "", "of its own"]
 
 
 async def test_nobody_gets_what_he_did_not_ask_for(rabbitmq, profile, fresh_name):
-    book = Book()
+    seen = RecordingHandler()
     async with (
-        receiving(profile, handle(book, fresh_name, ("user.*", "order.#"))),
+        receiving(profile, handle(seen, fresh_name, ("user.*", "order.#"))),
         publishing(rabbitmq.url, fresh_name) as publish,
     ):
         for event_type in ("user.made", "user.made.twice", "order", "order.a.b", "other", "user.gone"):
             await publish(event_type, event_type)
-        await book.has(4)
-    assert book.bodies == ["user.made", "order", "order.a.b", "user.gone"]
+        await seen.wait_for(4)
+    assert seen.bodies == ["user.made", "order", "order.a.b", "user.gone"]
 
 
 async def test_queues_and_exchanges_are_named_and_flagged_as_nameko_does(rabbitmq, profile, fresh_name):
-    book = Book()
-    pool = handle(book, fresh_name, "placed")
-    loose = handle(book, fresh_name, "placed", name="loose", reliable=False)
-    single = handle(book, fresh_name, "placed", name="any", delivery=SINGLETON)
-    kept = handle(book, fresh_name, "placed", name="all", delivery=BROADCAST, broadcast_identifier="host1")
-    every = handle(book, fresh_name, "placed", name="each", delivery=BROADCAST, reliable=False)
+    seen = RecordingHandler()
+    pool = handle(seen, fresh_name, "placed")
+    loose = handle(seen, fresh_name, "placed", name="loose", reliable=False)
+    single = handle(seen, fresh_name, "placed", name="any", delivery=SINGLETON)
+    kept = handle(seen, fresh_name, "placed", name="all", delivery=BROADCAST, broadcast_identifier="host1")
+    every = handle(seen, fresh_name, "placed", name="each", delivery=BROADCAST, reliable=False)
     async with receiving(profile, pool, loose, single, kept, every):
         found = queues(rabbitmq, fresh_name)
         exchanges = rabbitmq.ctl("list_exchanges", "name", "type", "durable", "auto_delete", "internal", "arguments")
@@ -121,19 +127,22 @@ async def test_queues_and_exchanges_are_named_and_flagged_as_nameko_does(rabbitm
 
 
 async def test_quorum_queues_where_the_profile_asks_for_them(rabbitmq, profile, fresh_name):
-    book = Book()
-    handlers = [handle(book, fresh_name, "placed"), handle(book, fresh_name, "placed", name="loose", reliable=False)]
+    seen = RecordingHandler()
+    handlers = [
+        handle(seen, fresh_name, "placed"),
+        handle(seen, fresh_name, "placed", name="loose", reliable=False),
+    ]
     async with receiving({**profile, "quorum": True}, *handlers), publishing(rabbitmq.url, fresh_name) as publish:
         types = {name.rpartition(".")[2]: flags["type"] for name, flags in queues(rabbitmq, fresh_name).items()}
         assert types == {"ship": "quorum", "loose": "classic"}
         await publish("placed", 1)
-        await book.has(2)
+        await seen.wait_for(2)
 
 
 async def test_an_instance_of_a_pool_gets_each_event_and_each_service_and_broadcast_gets_all(
     rabbitmq, profile, fresh_name
 ):
-    one, two, other, all_one, all_two, single = (Book() for _ in range(6))
+    one, two, other, all_one, all_two, single = (RecordingHandler() for _ in range(6))
     loose = {"name": "each", "delivery": BROADCAST, "reliable": False}
     first = (
         handle(one, fresh_name, "placed"),
@@ -154,8 +163,8 @@ async def test_an_instance_of_a_pool_gets_each_event_and_each_service_and_broadc
         for number in range(40):
             await publish("placed", number)
         everything = list(range(40))
-        for book in (other, all_one, all_two, single):
-            await book.has(40)
+        for seen in (other, all_one, all_two, single):
+            await seen.wait_for(40)
         await eventually(lambda: len(one.events) + len(two.events) >= 40)
     for bodies in (other.bodies, all_one.bodies, all_two.bodies, single.bodies, one.bodies + two.bodies):
         assert sorted(bodies) == everything
@@ -164,51 +173,54 @@ async def test_an_instance_of_a_pool_gets_each_event_and_each_service_and_broadc
 
 
 async def test_reliable_queues_keep_events_while_nobody_receives(rabbitmq, profile, fresh_name):
-    before, after, missed = Book(), Book(), Book()
+    before, after, missed = RecordingHandler(), RecordingHandler(), RecordingHandler()
     async with receiving(profile, handle(before, fresh_name, "placed")):
         pass
     async with publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", "kept")
         loose = handle(missed, fresh_name, "placed", name="loose", reliable=False)
         async with receiving(profile, handle(after, fresh_name, "placed"), loose):
-            await after.has(1)
+            await after.wait_for(1)
             await publish("placed", "now")
-            await missed.has(1)
-            await after.has(2)
+            await missed.wait_for(1)
+            await after.wait_for(2)
     assert (after.bodies, missed.bodies) == (["kept", "now"], ["now"])
 
 
 async def test_an_event_is_acknowledged_when_its_handler_is_done_and_not_before(rabbitmq, profile, fresh_name):
     go_on = asyncio.Event()
-    book = Book(lambda event: go_on.wait())
+    seen = RecordingHandler(lambda event: go_on.wait())
     ready = "messages_ready", "messages_unacknowledged"
 
     def counts():
         rows = json.loads(rabbitmq.ctl("list_queues", "name", *ready, "--formatter", "json"))
         return next((row[ready[0]], row[ready[1]]) for row in rows if fresh_name in row["name"])
 
-    async with receiving(profile, handle(book, fresh_name, "placed")), publishing(rabbitmq.url, fresh_name) as publish:
+    async with (
+        receiving(profile, handle(seen, fresh_name, "placed")),
+        publishing(rabbitmq.url, fresh_name) as publish,
+    ):
         await publish("placed", 1)
-        await book.has(1)
+        await seen.wait_for(1)
         assert counts() == (0, 1)
         go_on.set()
         await eventually(lambda: counts() == (0, 0))
 
 
 async def test_the_exchange_that_a_profile_names_is_the_one_that_is_bound(rabbitmq, profile, fresh_name):
-    book = Book()
+    seen = RecordingHandler()
     name = f"own-{fresh_name}"
     own = {**profile, "exchange": name, "declare": {"type": "direct"}}
-    async with receiving(own, handle(book, fresh_name, "placed")), channel(rabbitmq.url) as opened:
+    async with receiving(own, handle(seen, fresh_name, "placed")), channel(rabbitmq.url) as opened:
         exchange = await opened.declare_exchange(name, "direct", durable=True)
         await exchange.publish(aio_pika.Message(b"1", content_type="application/json"), "placed")
-        await book.has(1)
-    assert book.events[0].service == fresh_name
+        await seen.wait_for(1)
+    assert seen.events[0].service == fresh_name
 
 
 async def test_messages_with_odd_properties_are_handled_and_stop_nothing(rabbitmq, fresh_name):
     # Given messages that RabbitMQ takes and that a strict reader cannot decode
-    book = Book()
+    seen = RecordingHandler()
     odd = {
         "no utf-8 anywhere": properties((1 << 15, b"\x02\xff\xfe"), (1 << 7, b"\x02\xc3\x28")),
         "a year that no calendar has": properties((1 << 6, struct.pack(">Q", 2**63))),
@@ -217,7 +229,7 @@ async def test_messages_with_odd_properties_are_handled_and_stop_nothing(rabbitm
         "nothing": b"\x00\x00",
     }
     async with (
-        receiving({"connection": {"url": rabbitmq.url}}, handle(book, fresh_name, "placed")) as worker,
+        receiving({"connection": {"url": rabbitmq.url}}, handle(seen, fresh_name, "placed")) as worker,
         channel(rabbitmq.url) as opened,
         publishing(rabbitmq.url, fresh_name) as publish,
     ):
@@ -226,12 +238,12 @@ async def test_messages_with_odd_properties_are_handled_and_stop_nothing(rabbitm
             await send_raw(plain, f"{fresh_name}.events", "placed", raw, name.encode())
         await publish("placed", "fine")
         # Then the handler has them all, and the connection was never lost
-        await book.has(len(odd) + 1)
+        await seen.wait_for(len(odd) + 1)
         await asyncio.sleep(0.2)
         stats = worker.stats()
-    assert [event.raw.decode() for event in book.events] == [*odd, '"fine"']
+    assert [event.raw.decode() for event in seen.events] == [*odd, '"fine"']
     assert (stats.received, stats.handled, stats.lost) == (len(odd) + 1, len(odd) + 1, 0)
-    assert book.events[2].headers == {"\\xff\\xfe": b"\xff\xfe"}
+    assert seen.events[2].headers == {"\\xff\\xfe": b"\xff\xfe"}
 
 
 def properties(*parts):
@@ -256,13 +268,16 @@ async def send_raw(plain, exchange, routing_key, raw, body):
 
 
 async def test_a_body_of_many_frames_arrives_whole(rabbitmq, profile, fresh_name):
-    book = Book()
+    seen = RecordingHandler()
     big = bytes(range(256)) * 4096 * 3
-    async with receiving(profile, handle(book, fresh_name, "placed")), publishing(rabbitmq.url, fresh_name) as publish:
+    async with (
+        receiving(profile, handle(seen, fresh_name, "placed")),
+        publishing(rabbitmq.url, fresh_name) as publish,
+    ):
         await publish("placed", big, content_type="application/octet-stream")
         await publish("placed", b"", content_type="application/octet-stream")
-        await book.has(2)
-    assert [event.raw for event in book.events] == [big, b""]
+        await seen.wait_for(2)
+    assert [event.raw for event in seen.events] == [big, b""]
 
 
 async def refused(profile, handler):
@@ -273,9 +288,9 @@ async def refused(profile, handler):
 
 
 async def test_a_queue_that_exists_with_other_flags_is_named_with_what_to_do(rabbitmq, profile, fresh_name):
-    async with receiving(profile, handle(Book(), fresh_name, "placed")):
+    async with receiving(profile, handle(RecordingHandler(), fresh_name, "placed")):
         pass
-    said = await refused(profile, handle(Book(), fresh_name, "placed", reliable=False))
+    said = await refused(profile, handle(RecordingHandler(), fresh_name, "placed", reliable=False))
     assert f"'evt-{fresh_name}-placed--shipping.ship'" in said
     assert "other flags" in said
     assert "rabbitmqctl delete_queue" in said
@@ -283,21 +298,21 @@ async def test_a_queue_that_exists_with_other_flags_is_named_with_what_to_do(rab
 
 async def test_an_exclusive_queue_of_another_is_named_with_what_to_do(rabbitmq, profile, fresh_name):
     loose = {"delivery": BROADCAST, "reliable": False, "broadcast_identifier": "same"}
-    async with receiving(profile, handle(Book(), fresh_name, "placed", **loose)):
-        said = await refused(profile, handle(Book(), fresh_name, "placed", **loose))
+    async with receiving(profile, handle(RecordingHandler(), fresh_name, "placed", **loose)):
+        said = await refused(profile, handle(RecordingHandler(), fresh_name, "placed", **loose))
     assert "broadcast_identifier" in said
 
 
 async def test_an_exchange_of_another_type_is_named_with_what_to_do(rabbitmq, profile, fresh_name):
     async with channel(rabbitmq.url) as opened:
         await opened.declare_exchange(f"{fresh_name}.events", "fanout", durable=True)
-    said = await refused(profile, handle(Book(), fresh_name, "placed"))
+    said = await refused(profile, handle(RecordingHandler(), fresh_name, "placed"))
     assert f"the exchange '{fresh_name}.events'" in said
     assert "declare:" in said
 
 
 async def test_an_exchange_that_the_profile_names_and_nobody_made_is_missed(rabbitmq, profile, fresh_name):
-    said = await refused({**profile, "exchange": fresh_name}, handle(Book(), "orders", "placed"))
+    said = await refused({**profile, "exchange": fresh_name}, handle(RecordingHandler(), "orders", "placed"))
     assert f"no exchange '{fresh_name}'" in said
     assert "Create it" in said
 
@@ -307,14 +322,14 @@ async def test_a_user_without_rights_is_told_which_ones(rabbitmq, profile, fresh
     rabbitmq.ctl("add_user", user, "secret-word")
     rabbitmq.ctl("set_permissions", user, "^$", "^$", "^$")
     url = rabbitmq.url.replace("guest:guest", f"{user}:secret-word")
-    said = await refused({**profile, "connection": {"url": url}}, handle(Book(), fresh_name, "placed"))
+    said = await refused({**profile, "connection": {"url": url}}, handle(RecordingHandler(), fresh_name, "placed"))
     assert "set_permissions" in said
     assert "secret-word" not in said
 
 
 async def test_a_wrong_password_is_a_refusal_that_shows_no_secret(rabbitmq, profile, fresh_name):
     url = rabbitmq.url.replace("guest:guest", "guest:not-it-at-all")
-    said = await refused({**profile, "connection": {"url": url}}, handle(Book(), fresh_name, "placed"))
+    said = await refused({**profile, "connection": {"url": url}}, handle(RecordingHandler(), fresh_name, "placed"))
     assert "refused the login of user 'guest'" in said
     assert "not-it-at-all" not in said
 
@@ -330,15 +345,15 @@ async def test_a_wrong_password_is_a_refusal_that_shows_no_secret(rabbitmq, prof
 async def test_what_rabbitmq_could_never_have_is_refused_at_the_start(options, types, said):
     profile = {"connection": {"url": "amqp://nowhere.invalid"}, **options}
     with pytest.raises(HandlerError, match=said):
-        async with receiving(profile, handle(Book(), "orders", types)):
+        async with receiving(profile, handle(RecordingHandler(), "orders", types)):
             pass
 
 
 async def test_names_that_the_letter_of_amqp_forbids_and_rabbitmq_takes(rabbitmq, profile, fresh_name):
-    book = Book()
+    seen = RecordingHandler()
     service = f"bestellung/ä*{'x' * 130}-{fresh_name}"
-    async with receiving(profile, handle(book, service, "placed")), channel(rabbitmq.url) as opened:
+    async with receiving(profile, handle(seen, service, "placed")), channel(rabbitmq.url) as opened:
         plain = await opened.get_underlay_channel()
         await send_raw(plain, f"{service}.events", "placed", b"\x00\x00", b"1")
-        await book.has(1)
-    assert book.events[0].service == service
+        await seen.wait_for(1)
+    assert seen.events[0].service == service

@@ -12,7 +12,7 @@ from evbus_like.amqp import redelivery
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
-from tests.integration.receiving import Book, handle, receiving
+from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.integration.support import channel, take
 from tests.integration.test_amqp_source import publishing
 
@@ -46,19 +46,19 @@ async def test_an_event_that_fails_comes_again_after_a_delay_with_its_attempt_co
         if event.attempt < 3:
             raise ValueError("not yet")
 
-    book = Book(fail_twice)
-    handler = handle(book, fresh_name, "placed", backoff=0.2, max_backoff=0.2)
+    seen = RecordingHandler(fail_twice)
+    handler = handle(seen, fresh_name, "placed", backoff=0.2, max_backoff=0.2)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", {"n": 1}, message_id="one", headers={"own": "header", "list": ["a", "b"]})
-        await book.has(3)
+        await seen.wait_for(3)
         await eventually(lambda: worker.stats().handled == 1)
         stats = worker.stats()
-    assert [event.attempt for event in book.events] == [1, 2, 3]
-    assert [event.redelivered for event in book.events] == [False, True, True]
+    assert [event.attempt for event in seen.events] == [1, 2, 3]
+    assert [event.redelivered for event in seen.events] == [False, True, True]
     # Every attempt sees the same event
     seen = {
         (event.id, event.routing_key, event.raw, event.content_type, json.dumps(event.headers, sort_keys=True))
-        for event in book.events
+        for event in seen.events
     }
     assert seen == {("one", "placed", b'{"n": 1}', "application/json", '{"list": ["a", "b"], "own": "header"}')}
     # A wait is drawn between 0.1 and 0.2 s and rounded up to a step, so it is 0.2 s
@@ -72,21 +72,21 @@ async def test_while_an_event_waits_for_its_retry_others_are_handled(rabbitmq, p
         if event.body == 0 and event.attempt == 1:
             raise ValueError("later")
 
-    book = Book(fail_once)
-    handler = handle(book, fresh_name, "placed", backoff=1.0, max_workers=1, prefetch=1)
+    seen = RecordingHandler(fail_once)
+    handler = handle(seen, fresh_name, "placed", backoff=1.0, max_workers=1, prefetch=1)
     async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
         for number in range(5):
             await publish("placed", number)
-        await book.has(6)
-    assert book.bodies == [0, 1, 2, 3, 4, 0]
+        await seen.wait_for(6)
+    assert seen.bodies == [0, 1, 2, 3, 4, 0]
 
 
 async def test_a_queue_of_a_delay_leads_back_to_the_handlers_queue_and_vanishes_unused(rabbitmq, profile, fresh_name):
-    book = Book(fail)
-    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
+    seen = RecordingHandler(fail)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
     async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
-        await book.has(2)
+        await seen.wait_for(2)
         fields = ("name", "durable", "auto_delete", "exclusive", "arguments")
         rows = json.loads(rabbitmq.ctl("list_queues", *fields, "--formatter", "json"))
     queue = f"evt-{fresh_name}-placed--shipping.ship"
@@ -102,22 +102,22 @@ async def test_a_queue_of_a_delay_leads_back_to_the_handlers_queue_and_vanishes_
 
 
 async def test_a_queue_of_a_delay_that_somebody_deleted_is_made_again(rabbitmq, profile, fresh_name):
-    book = Book(fail)
+    seen = RecordingHandler(fail)
     queue = f"evt-{fresh_name}-placed--shipping.ship"
-    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
     async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
-        await book.has(2)
+        await seen.wait_for(2)
         rabbitmq.ctl("delete_queue", f"{queue}.retry.200")
         await publish("placed", 2)
-        await book.has(4)
-    assert book.bodies == [1, 1, 2, 2]
+        await seen.wait_for(4)
+    assert seen.bodies == [1, 1, 2, 2]
 
 
 async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_it_had(rabbitmq, profile, fresh_name):
-    book = Book(fail)
+    seen = RecordingHandler(fail)
     body = b'{"n":   1}'
-    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.1)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.1)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish(
             "placed",
@@ -152,24 +152,24 @@ async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_i
 
 
 async def test_a_dead_letter_that_is_put_back_begins_anew(rabbitmq, profile, fresh_name):
-    book = Book(fail)
+    seen = RecordingHandler(fail)
     queue = f"evt-{fresh_name}-placed--shipping.ship"
-    handler = handle(book, fresh_name, "placed", attempts=2, backoff=0.1)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.1)
     async with receiving(profile, handler) as worker, channel(rabbitmq.url) as opened:
         exchange = await opened.get_exchange(f"{fresh_name}.events")
         await exchange.publish(aio_pika.Message(b"1", content_type="application/json", headers={"a": 1}), "placed")
         await eventually(lambda: worker.stats().dead == 1)
         (letter,) = await letters(rabbitmq, f"{queue}.dead", 1)
         await exchange.publish(letter, letter.headers["evbus-dead-routing-key"])
-        await book.has(3)
-    assert [event.attempt for event in book.events][:3] == [1, 2, 1]
+        await seen.wait_for(3)
+    assert [event.attempt for event in seen.events][:3] == [1, 2, 1]
 
 
 async def test_an_existing_queue_of_dead_letters_is_taken_as_it_is(rabbitmq, profile, fresh_name):
     dead = f"evt-{fresh_name}-placed--shipping.ship.dead"
     async with channel(rabbitmq.url) as opened:
         await opened.declare_queue(dead, durable=True, arguments={"x-max-length": 10})
-    handler = handle(Book(fail), fresh_name, "placed", on_error=REJECT)
+    handler = handle(RecordingHandler(fail), fresh_name, "placed", on_error=REJECT)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
         await eventually(lambda: worker.stats().dead == 1)
@@ -180,7 +180,7 @@ async def test_an_existing_queue_of_dead_letters_is_taken_as_it_is(rabbitmq, pro
 async def test_dead_letters_go_to_the_exchange_that_the_profile_names(rabbitmq, profile, fresh_name):
     # Given an exchange for dead letters to which no queue is bound yet
     name = f"dead-{fresh_name}"
-    handler = handle(Book(fail), fresh_name, "placed", on_error=REJECT)
+    handler = handle(RecordingHandler(fail), fresh_name, "placed", on_error=REJECT)
     own = {**profile, "dead_letter_exchange": name}
     async with channel(rabbitmq.url) as opened, publishing(rabbitmq.url, fresh_name) as publish:
         exchange = await opened.declare_exchange(name, "topic", durable=True)
@@ -200,36 +200,36 @@ async def test_dead_letters_go_to_the_exchange_that_the_profile_names(rabbitmq, 
 
 async def test_an_event_that_is_requeued_comes_again_and_says_so(rabbitmq, profile, fresh_name):
     def fail_thrice(event):
-        if len(book.events) < 4:
+        if len(seen.events) < 4:
             raise ValueError("again")
 
-    book = Book(fail_thrice)
-    handler = handle(book, fresh_name, "placed", on_error=REQUEUE)
+    seen = RecordingHandler(fail_thrice)
+    handler = handle(seen, fresh_name, "placed", on_error=REQUEUE)
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
         await eventually(lambda: worker.stats().handled == 1)
         assert worker.stats().requeued == 3
-    assert [event.redelivered for event in book.events] == [False, True, True, True]
+    assert [event.redelivered for event in seen.events] == [False, True, True, True]
 
 
 async def test_a_quorum_queue_counts_attempts_over_requeues(rabbitmq, profile, fresh_name):
-    book = Book(lambda event: fail(event) if len(book.events) < 3 else None)
-    handler = handle(book, fresh_name, "placed", on_error=REQUEUE)
+    seen = RecordingHandler(lambda event: fail(event) if len(seen.events) < 3 else None)
+    handler = handle(seen, fresh_name, "placed", on_error=REQUEUE)
     async with receiving({**profile, "quorum": True}, handler), publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
-        await book.has(3)
-    assert [event.attempt for event in book.events] == [1, 2, 3]
+        await seen.wait_for(3)
+    assert [event.attempt for event in seen.events] == [1, 2, 3]
 
 
 async def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once(rabbitmq, profile, fresh_name):
-    book = Book()
-    handler = handle(book, fresh_name, "placed")
+    seen = RecordingHandler()
+    handler = handle(seen, fresh_name, "placed")
     async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         for number in range(20):
             await publish("placed", b"{no json", message_id=f"bad-{number}")
         await publish("placed", "good")
         await eventually(lambda: worker.stats().dead == 20)
-        await book.has(1)
+        await seen.wait_for(1)
         assert worker.stats().received == 21
     found = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 20)
     assert {letter.body for letter in found} == {b"{no json"}
@@ -238,18 +238,18 @@ async def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once(rabbitmq, 
 
 
 async def test_a_body_that_is_too_large_is_a_dead_letter_whole(rabbitmq, profile, fresh_name):
-    book = Book()
-    handler = handle(book, fresh_name, "placed")
+    seen = RecordingHandler()
+    handler = handle(seen, fresh_name, "placed")
     big = b"x" * 300_000
     own = {**profile, "max_event_bytes": 1000}
     async with receiving(own, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", big, content_type="text/plain")
         await publish("placed", b"small", content_type="text/plain")
         await eventually(lambda: worker.stats().dead == 1)
-        await book.has(1)
+        await seen.wait_for(1)
     (letter,) = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 1)
     assert letter.body == big
-    assert book.bodies == ["small"]
+    assert seen.bodies == ["small"]
 
 
 @pytest.mark.parametrize(

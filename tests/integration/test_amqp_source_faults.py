@@ -14,7 +14,7 @@ import pytest
 from evbus_like.handlers import REJECT
 from evbus_like.testing import eventually
 from tests.faults.proxy import Proxy
-from tests.integration.receiving import Book, handle, receiving
+from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.integration.support import DEADLINE, channel
 from tests.integration.test_amqp_source import publishing
 
@@ -41,11 +41,11 @@ async def publish_all(url, service, numbers):
 async def test_a_broker_killed_in_mid_handling_gives_the_event_again_and_handling_goes_on(rabbitmq, fresh_name):
     # Given a handler that has begun with an event
     go_on = asyncio.Event()
-    book = Book(lambda event: go_on.wait())
+    seen = RecordingHandler(lambda event: go_on.wait())
     profile = {"connection": {"url": rabbitmq.url}}
-    async with receiving(profile, handle(book, fresh_name, "placed")) as worker:
+    async with receiving(profile, handle(seen, fresh_name, "placed")) as worker:
         await publish_all(rabbitmq.url, fresh_name, [1])
-        await book.has(1)
+        await seen.wait_for(1)
         # When RabbitMQ is killed and comes back
         await asyncio.to_thread(rabbitmq.kill)
         await worker.until("retrying")
@@ -53,52 +53,52 @@ async def test_a_broker_killed_in_mid_handling_gives_the_event_again_and_handlin
         await asyncio.to_thread(rabbitmq.start)
         await worker.until("open")
         # Then the event comes again, as one that came before, and later ones come too
-        await book.has(2)
+        await seen.wait_for(2)
         await publish_all(rabbitmq.url, fresh_name, range(2, 20))
-        await eventually(lambda: set(book.bodies) == set(range(1, 20)))
-    assert book.bodies[:2] == [1, 1]
-    assert book.events[1].redelivered
+        await eventually(lambda: set(seen.bodies) == set(range(1, 20)))
+    assert seen.bodies[:2] == [1, 1]
+    assert seen.events[1].redelivered
 
 
 async def test_a_broker_that_is_restarted_in_a_stream_costs_no_event(rabbitmq, fresh_name):
-    book = Book()
-    async with receiving({"connection": {"url": rabbitmq.url}}, handle(book, fresh_name, "placed")) as worker:
+    seen = RecordingHandler()
+    async with receiving({"connection": {"url": rabbitmq.url}}, handle(seen, fresh_name, "placed")) as worker:
         await publish_all(rabbitmq.url, fresh_name, range(200))
         await asyncio.to_thread(rabbitmq.restart)
         await publish_all(rabbitmq.url, fresh_name, range(200, 400))
-        await eventually(lambda: set(book.bodies) == set(range(400)))
+        await eventually(lambda: set(seen.bodies) == set(range(400)))
         assert worker.stats().state == "open"
 
 
 async def test_a_connection_that_is_reset_is_noticed_at_once_and_made_again(rabbitmq, proxy, fresh_name):
-    book = Book()
-    async with receiving(through(proxy), handle(book, fresh_name, "placed")):
+    seen = RecordingHandler()
+    async with receiving(through(proxy), handle(seen, fresh_name, "placed")):
         for round in range(5):
             await publish_all(rabbitmq.url, fresh_name, range(round * 100, round * 100 + 100))
             proxy.reset()
             # far below any heartbeat
             await eventually(lambda least=round + 2: proxy.attempts >= least, timeout=10.0)
-            await eventually(lambda wanted=set(range(round * 100 + 100)): set(book.bodies) == wanted)
+            await eventually(lambda wanted=set(range(round * 100 + 100)): set(seen.bodies) == wanted)
 
 
 async def test_a_connection_that_answers_nothing_any_more_is_given_up_after_its_heartbeats(rabbitmq, proxy, fresh_name):
-    book = Book()
-    async with receiving(through(proxy, heartbeat=1), handle(book, fresh_name, "placed")) as worker:
+    seen = RecordingHandler()
+    async with receiving(through(proxy, heartbeat=1), handle(seen, fresh_name, "placed")) as worker:
         await publish_all(rabbitmq.url, fresh_name, range(10))
-        await book.has(10)
+        await seen.wait_for(10)
         proxy.black_hole()
         await publish_all(rabbitmq.url, fresh_name, range(10, 20))
         await worker.until("retrying")
         proxy.heal()
-        await eventually(lambda: set(book.bodies) == set(range(20)))
+        await eventually(lambda: set(seen.bodies) == set(range(20)))
 
 
 async def test_a_stream_of_deliveries_alone_keeps_a_connection_alive(rabbitmq, fresh_name):
     # RabbitMQ sends no heartbeats while it sends messages, and aiormq sees none of those
-    book = Book()
+    seen = RecordingHandler()
     profile = {"connection": {"url": f"{rabbitmq.url}?heartbeat=1"}}
     async with (
-        receiving(profile, handle(book, fresh_name, "placed")) as worker,
+        receiving(profile, handle(seen, fresh_name, "placed")) as worker,
         publishing(rabbitmq.url, fresh_name) as publish,
     ):
         async with asyncio.timeout(DEADLINE):
@@ -109,53 +109,53 @@ async def test_a_stream_of_deliveries_alone_keeps_a_connection_alive(rabbitmq, f
                 await publish("placed", number)
                 number += 1
                 await asyncio.sleep(0.02)
-        await book.has(number)
+        await seen.wait_for(number)
         assert worker.stats().lost == 0
-    assert book.bodies == list(range(number))
+    assert seen.bodies == list(range(number))
 
 
 async def test_a_broker_that_is_absent_at_the_start_is_waited_for(rabbitmq, proxy, fresh_name):
     proxy.refuse()
-    book = Book()
-    async with receiving(through(proxy), handle(book, fresh_name, "placed"), join=False) as worker:
+    seen = RecordingHandler()
+    async with receiving(through(proxy), handle(seen, fresh_name, "placed"), join=False) as worker:
         said = await worker.until("retrying")
         assert f"cannot connect to RabbitMQ at 127.0.0.1:{proxy.port}" in said
         proxy.heal()
         await worker.join()
         await publish_all(rabbitmq.url, fresh_name, [1])
-        await book.has(1)
+        await seen.wait_for(1)
 
 
 async def test_many_handlers_of_a_profile_share_one_connection_also_after_a_loss(rabbitmq, proxy, fresh_name):
-    book = Book()
-    handlers = [handle(book, fresh_name, "placed", name=f"ship{number}") for number in range(10)]
+    seen = RecordingHandler()
+    handlers = [handle(seen, fresh_name, "placed", name=f"ship{number}") for number in range(10)]
     async with receiving(through(proxy), *handlers):
         await publish_all(rabbitmq.url, fresh_name, [1])
-        await book.has(10)
+        await seen.wait_for(10)
         assert proxy.open == 1
         proxy.reset()
         await publish_all(rabbitmq.url, fresh_name, [2])
-        await eventually(lambda: book.bodies.count(2) == 10)
+        await eventually(lambda: seen.bodies.count(2) == 10)
         assert proxy.open == 1
 
 
 @pytest.mark.parametrize("trouble", ["black_hole", "refuse", "hang_up"])
 async def test_a_stop_ends_whatever_the_network_does(rabbitmq, proxy, fresh_name, trouble):
     async with asyncio.timeout(DEADLINE):
-        async with receiving(through(proxy), handle(Book(), fresh_name, "placed"), timeout=20.0):
+        async with receiving(through(proxy), handle(RecordingHandler(), fresh_name, "placed"), timeout=20.0):
             getattr(proxy, trouble)()
 
 
 async def test_a_queue_that_is_deleted_under_its_handler_is_made_again(rabbitmq, fresh_name):
-    book = Book()
+    seen = RecordingHandler()
     profile = {"connection": {"url": rabbitmq.url}}
-    async with receiving(profile, handle(book, fresh_name, "placed")) as worker:
+    async with receiving(profile, handle(seen, fresh_name, "placed")) as worker:
         rabbitmq.ctl("delete_queue", f"evt-{fresh_name}-placed--shipping.ship")
         said = await worker.until("retrying")
         assert "was deleted" in said
         await worker.until("open")
         await publish_all(rabbitmq.url, fresh_name, [1])
-        await book.has(1)
+        await seen.wait_for(1)
 
 
 async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):
@@ -163,7 +163,7 @@ async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):
     total, prefetch = 50_000, 100
     queue = f"evt-{fresh_name}-placed--shipping.ship"
     profile = {"connection": {"url": rabbitmq.url}}
-    async with receiving(profile, handle(Book(), fresh_name, "placed")):
+    async with receiving(profile, handle(RecordingHandler(), fresh_name, "placed")):
         pass
     await flood(rabbitmq, fresh_name, total)
     await eventually(lambda: messages(rabbitmq, queue, "messages_ready") == total)
@@ -175,17 +175,17 @@ async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):
         await go_on.wait()
         open_at_most = max(open_at_most, worker.group.consumers[0]._settler.open)
 
-    book = Book(look)
-    async with receiving(profile, handle(book, fresh_name, "placed", prefetch=prefetch, max_workers=20)) as worker:
+    seen = RecordingHandler(look)
+    async with receiving(profile, handle(seen, fresh_name, "placed", prefetch=prefetch, max_workers=20)) as worker:
         await eventually(lambda: worker.stats().received >= prefetch)
         await asyncio.sleep(0.5)
         # Then no more than the prefetch was sent ahead
         assert worker.stats().received == prefetch
         assert unacknowledged(rabbitmq, queue) == prefetch
         go_on.set()
-        await eventually(lambda: len(book.events) >= total, timeout=120.0)
+        await eventually(lambda: len(seen.events) >= total, timeout=120.0)
         await eventually(lambda: unacknowledged(rabbitmq, queue) == 0)
-    assert sorted(event.body for event in book.events) == list(range(total))
+    assert sorted(event.body for event in seen.events) == list(range(total))
     assert open_at_most <= prefetch
 
 
@@ -216,16 +216,16 @@ async def test_while_an_alarm_blocks_dead_letters_other_events_are_handled_and_a
         if event.body == 0:
             raise ValueError("rejected")
 
-    book = Book(fail_zero)
+    seen = RecordingHandler(fail_zero)
     queue = f"evt-{fresh_name}-placed--shipping.ship"
     profile = {"connection": {"url": rabbitmq.url}, "timeout": 2.0}
-    async with receiving(profile, handle(book, fresh_name, "placed", on_error=REJECT)):
+    async with receiving(profile, handle(seen, fresh_name, "placed", on_error=REJECT)):
         pass
     await publish_all(rabbitmq.url, fresh_name, range(30))
     rabbitmq.ctl("set_vm_memory_high_watermark", "0.0000001")
     try:
-        async with receiving(profile, handle(book, fresh_name, "placed", on_error=REJECT)) as worker:
-            await book.has(30)
+        async with receiving(profile, handle(seen, fresh_name, "placed", on_error=REJECT)) as worker:
+            await seen.wait_for(30)
             await eventually(lambda: unacknowledged(rabbitmq, queue) == 1)
             assert worker.stats().dead == 0
             # Then the letter goes its way when the alarm is over

@@ -10,16 +10,27 @@ import subprocess
 
 import pytest
 
-from tests.integration.commands import APPS, DEADLINE, EVBUS, acct, begin, ended, evbus, line_of
+from tests.integration.commands import (
+    APPS,
+    DEADLINE,
+    EVBUS,
+    evbus,
+    read_line_with,
+    start_evbus,
+    wait_for_end,
+    write_credentials,
+)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with an application, shop, and a source, pigeon, that reads the file events."""
+    """A folder with the application shop and the source pigeon, which reads the file events."""
     for name in ("shop", "pigeons"):
         shutil.copytree(APPS / name, tmp_path / name)
     (tmp_path / "events").touch()
-    acct(tmp_path, {"pigeon": {"default": {"path": "events"}}, "internal": {"out": {"routing_key": "out"}}})
+    write_credentials(
+        tmp_path, {"pigeon": {"default": {"path": "events"}}, "internal": {"out": {"routing_key": "out"}}}
+    )
     return tmp_path
 
 
@@ -44,7 +55,7 @@ def running(folder):
     started = []
 
     def start(*arguments, **more):
-        started.append(begin(folder, "run", *arguments, **more))
+        started.append(start_evbus(folder, "run", *arguments, **more))
         return started[-1]
 
     yield start
@@ -61,14 +72,14 @@ def running(folder):
 async def test_run_runs_the_handlers_of_the_folder_until_a_signal(folder, running, number):
     event(folder, "order_placed", {"id": 7})
     process = running()
-    await line_of(process, process.stdout, "hello, order 7")
+    await read_line_with(process, process.stdout, "hello, order 7")
 
     process.send_signal(number)
-    code, out, err = await ended(process)
+    code, out, err = await wait_for_end(process)
 
     assert code == 0, err
     assert "shipping.ship" in out
-    assert "put 1, accepted 0" in out  # nothing matches default: the profile is a source alone
+    assert "put 1, accepted 0" in out  # nothing matches default: the profile is only a source
     assert "evt-orders-order_placed--shipping.ship" in err
     assert f"{number.name}: running handlers finish" in err
     assert "ack e1" in notes(folder)
@@ -77,10 +88,10 @@ async def test_run_runs_the_handlers_of_the_folder_until_a_signal(folder, runnin
 async def test_run_prints_its_progress_as_json_lines_apart_from_the_output_of_handlers(folder, running):
     event(folder, "order_placed", {"id": 7})
     process = running("--json", "--only", "shipping.ship", "--skip", "shipping.l*", "--app", "shop")
-    started, receiving = [json.loads(await line_of(process, process.stdout, "event")) for _ in range(2)]
-    await line_of(process, process.stderr, "hello, order 7")
+    started, receiving = [json.loads(await read_line_with(process, process.stdout, "event")) for _ in range(2)]
+    await read_line_with(process, process.stderr, "hello, order 7")
     process.terminate()
-    code, out, _ = await ended(process)
+    code, out, _ = await wait_for_end(process)
     stopping, stopped = map(json.loads, out.splitlines())
 
     assert (started["event"], started["pid"], receiving) == ("started", process.pid, {"event": "receiving"})
@@ -92,15 +103,15 @@ async def test_run_prints_its_progress_as_json_lines_apart_from_the_output_of_ha
 
 
 async def test_on_a_signal_a_running_handler_finishes_and_its_events_are_delivered(folder, running):
-    acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"d*": {"routing_key": "out"}}})
+    write_credentials(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"d*": {"routing_key": "out"}}})
     event(folder, "order_slow", {"id": 7})
     process = running("--json")
-    await line_of(process, process.stderr, "slow has begun")
+    await read_line_with(process, process.stderr, "slow has begun")
     process.terminate()
-    await line_of(process, process.stdout, "stopping")
+    await read_line_with(process, process.stdout, "stopping")
 
     (folder / "go").touch()
-    code, out, _ = await ended(process)
+    code, out, _ = await wait_for_end(process)
 
     stopped = json.loads(out.splitlines()[-1])
     assert (code, stopped["account"]["delivered"]) == (0, 1)
@@ -111,12 +122,12 @@ async def test_on_a_signal_a_running_handler_finishes_and_its_events_are_deliver
 async def test_a_second_signal_ends_the_process_at_once(folder, running, number):
     event(folder, "order_slow", {"id": 7})
     process = running("--json")
-    await line_of(process, process.stderr, "slow has begun")
+    await read_line_with(process, process.stderr, "slow has begun")
     process.send_signal(number)
-    await line_of(process, process.stdout, "stopping")
+    await read_line_with(process, process.stdout, "stopping")
 
     process.send_signal(number)
-    code, _, _ = await ended(process)
+    code, _, _ = await wait_for_end(process)
 
     assert code == -number
     assert "ack e1" not in notes(folder)
@@ -125,9 +136,9 @@ async def test_a_second_signal_ends_the_process_at_once(folder, running, number)
 async def test_a_handler_stuck_in_a_thread_does_not_keep_the_process_alive(folder, running):
     event(folder, "order_stuck")
     process = running("--stop-timeout", "0.2")
-    await line_of(process, process.stdout, "stuck has begun")
+    await read_line_with(process, process.stdout, "stuck has begun")
     process.terminate()
-    _, _, err = await ended(process)
+    _, _, err = await wait_for_end(process)
 
     assert "a handler did not end within" in err
     assert re.search("abandoned while still running: evbus_like .*stuck", err)
@@ -136,7 +147,7 @@ async def test_a_handler_stuck_in_a_thread_does_not_keep_the_process_alive(folde
 
 async def test_a_handler_failure_that_shuts_the_worker_down_gives_exit_code_one(folder, running):
     event(folder, "order_lost", {"id": 7})
-    code, out, _ = await ended(running("--json"))
+    code, out, _ = await wait_for_end(running("--json"))
 
     stopped = json.loads(out.splitlines()[-1])
     assert (code, stopped["exit_code"]) == (1, 1)
@@ -183,14 +194,14 @@ async def test_without_handlers_the_error_names_the_folder_that_was_searched(tmp
 
 async def test_without_credentials_run_says_that_events_stay_in_memory(folder, running):
     process = running(credentials=False)
-    await line_of(process, process.stderr, "no credentials file, so the only profile is internal:default")
-    await line_of(process, process.stderr, "every handler receives")
+    await read_line_with(process, process.stderr, "no credentials file, so the only profile is internal:default")
+    await read_line_with(process, process.stderr, "every handler receives")
     process.terminate()
-    assert (await ended(process))[0] == 0
+    assert (await wait_for_end(process))[0] == 0
 
 
 async def test_unhandled_events_in_memory_are_counted(folder, running):
-    acct(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"default": None}})
+    write_credentials(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"default": None}})
     handler(
         folder,
         "@evbus.handler('orders', 'many', profile='pigeon:default')\n"
@@ -200,21 +211,21 @@ async def test_unhandled_events_in_memory_are_counted(folder, running):
     )
     event(folder, "many")
     process = running("--json", "--stop-timeout", "0.2")
-    await line_of(process, process.stderr, "slow has begun")
+    await read_line_with(process, process.stderr, "slow has begun")
     process.terminate()
-    code, out, err = await ended(process)
+    code, out, err = await wait_for_end(process)
 
     assert json.loads(out.splitlines()[-1])["unhandled_in_memory"] == 20
     assert (code, "20 events in memory were not handled and are lost" in err) == (1, True)
 
 
 async def test_an_absent_source_is_reported_and_retried(folder, running):
-    acct(folder, {"pigeon": {"default": {"path": "events", "absent": True}}})
+    write_credentials(folder, {"pigeon": {"default": {"path": "events", "absent": True}}})
     process = running("--only", "shipping.ship")
-    line = await line_of(process, process.stderr, "receives nothing, trying again: no pigeon has come")
+    line = await read_line_with(process, process.stderr, "receives nothing, trying again: no pigeon has come")
     assert "handler.shipping.ship on pigeon:default" in line
     process.terminate()
-    assert (await ended(process))[0] == 0
+    assert (await wait_for_end(process))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -317,10 +328,10 @@ async def test_a_failing_handler_gives_exit_code_one_and_its_traceback(folder):
 
 @pytest.mark.parametrize("name", ["slow", "stuck"])
 async def test_a_signal_ends_a_handler_call_that_takes_too_long(folder, name):
-    process = begin(folder, "call-handler", f"shipping.{name}", credentials=False)
-    await line_of(process, process.stdout, f"{name} has begun")
+    process = start_evbus(folder, "call-handler", f"shipping.{name}", credentials=False)
+    await read_line_with(process, process.stdout, f"{name} has begun")
     process.terminate()
-    code, out, err = await ended(process)
+    code, out, err = await wait_for_end(process)
     assert (code, out) == (143, "")
     assert "ended by a signal before the handler was done" in err
 
@@ -361,7 +372,7 @@ async def test_tail_prints_events_as_json_from_its_own_queue_and_settles_none_as
 
 
 async def test_tail_prints_one_readable_line_without_control_characters(folder):
-    acct(folder, {"pigeon": {"default": {"path": "events", "exchange": "orders.events"}}})
+    write_credentials(folder, {"pigeon": {"default": {"path": "events", "exchange": "orders.events"}}})
     event(folder, "order.placed", {"text": "x" * 1000}, id="a\x1b[2J")
     code, out, _ = await evbus(folder, "tail", "pigeon:default", "--count", "1")
 
@@ -373,10 +384,10 @@ async def test_tail_prints_one_readable_line_without_control_characters(folder):
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--count", "5"], 130)])
 async def test_tail_ends_on_a_signal(folder, arguments, code):
-    process = begin(folder, "tail", "default", "--service", "orders", *arguments)
-    await line_of(process, process.stderr, "receiving orders: # from pigeon:default")
+    process = start_evbus(folder, "tail", "default", "--service", "orders", *arguments)
+    await read_line_with(process, process.stderr, "receiving orders: # from pigeon:default")
     process.send_signal(signal.SIGINT)
-    assert (await ended(process))[0] == code
+    assert (await wait_for_end(process))[0] == code
     assert notes(folder)[-1].startswith("unsubscribe")
 
 

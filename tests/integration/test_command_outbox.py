@@ -37,7 +37,7 @@ def make(body=b"{}", **changes):
 
 @pytest.fixture
 def box(tmp_path):
-    """An outbox file that is not there yet."""
+    """The path of an outbox file that does not exist yet."""
     return tmp_path / "state" / "outbox.sqlite"
 
 
@@ -55,7 +55,7 @@ def acct(credentials, out):
 
 @pytest.fixture
 def doing(tmp_path):
-    """Make a plugin, doing, whose destination does what a line says; gives the folder for PYTHONPATH."""
+    """Write a plugin, doing, whose destination runs one line of code; gives the folder for PYTHONPATH."""
 
     def make_it(line):
         plugin = tmp_path / "plugins" / "doing"
@@ -71,7 +71,7 @@ def doing(tmp_path):
 
 
 async def fill(path, waiting=(), dead=()):
-    """Make an outbox: `waiting` are (event, destination), `dead` are (event, destination, reason)."""
+    """Create an outbox: `waiting` are (event, destination), `dead` are (event, destination, reason)."""
     made = Outbox(path)
     made.open()
     for event, destination in waiting:
@@ -82,7 +82,7 @@ async def fill(path, waiting=(), dead=()):
 
 
 async def age(path, number, seconds):
-    """Let a dead letter have died so long ago."""
+    """Make a dead letter older, by its age in seconds."""
     connection = sqlite3.connect(path)
     connection.execute("UPDATE dead SET died = ? WHERE number = ?", (time.time() - seconds, number))
     connection.commit()
@@ -90,7 +90,7 @@ async def age(path, number, seconds):
 
 
 def environment(path, **more):
-    """What the command sees: an outbox, no credentials, and the example's plugin."""
+    """The environment of the command: an outbox, no credentials, and the example's plugin."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
     named = {"EVBUS_OUTBOX": str(path)} if path else {}
     return {**own, **named, "PYTHONPATH": str(JSONL), "COLUMNS": "200", **more}
@@ -123,7 +123,7 @@ def pending(path, destination=HERE):
 
 def numbers(path):
     """The numbers of the dead letters in a file."""
-    return [letter.number for letter in inspect.dead_letters(path)]
+    return [dead_letter.number for dead_letter in inspect.dead_letters(path)]
 
 
 def sent(out):
@@ -184,7 +184,7 @@ async def test_while_a_bus_runs_reading_commands_work_and_changing_ones_name_its
     try:
         _, document = await evbus_json(box, "outbox", "ls")
         _, text, _ = await evbus(box, "outbox", "ls")
-        listed, letters = await evbus_json(box, "dead", "ls")
+        listed, dead_letters = await evbus_json(box, "dead", "ls")
         shown, _, _ = await evbus(box, "dead", "show", 1)
         refused = [
             await evbus(box, "outbox", "flush", "--acct-file", acct),
@@ -198,7 +198,7 @@ async def test_while_a_bus_runs_reading_commands_work_and_changing_ones_name_its
 
     assert document["holder"] == os.getpid()
     assert f"process {os.getpid()}" in text
-    assert (listed, shown, len(letters["dead_letters"])) == (0, 0, 1)
+    assert (listed, shown, len(dead_letters["dead_letters"])) == (0, 0, 1)
     for code, _, err in refused:
         assert code == 2
         assert f"in use by process {os.getpid()}" in err
@@ -466,7 +466,7 @@ async def test_the_filters_of_ls_and_purge_select_the_same_dead_letters(box, fil
     purging, purged = await evbus_json(box, "dead", "purge", "--all", "--yes", *filters)
 
     assert (code, purging) == (0, 0)
-    assert [letter["number"] for letter in document["dead_letters"]] == expected
+    assert [dead_letter["number"] for dead_letter in document["dead_letters"]] == expected
     assert document["more"] is ("--limit" in filters)
     assert purged == {"purged": len(expected), "missing": []}
     assert numbers(box) == [number for number in (1, 2, 3, 4, 5) if number not in expected]
@@ -601,8 +601,8 @@ async def test_replay_with_send_gives_exit_code_one_if_events_are_left(box, acct
 
 
 async def test_replay_with_filters_is_not_limited_to_one_page(box):
-    letters = [(make(routing_key=f"{'a' if number % 2 else 'b'}.{number}"), HERE, "no") for number in range(2500)]
-    await fill(box, dead=letters)
+    dead_letters = [(make(routing_key=f"{'a' if number % 2 else 'b'}.{number}"), HERE, "no") for number in range(2500)]
+    await fill(box, dead=dead_letters)
 
     code, document = await evbus_json(box, "dead", "replay", "--all", "--routing-key", "a.*")
 

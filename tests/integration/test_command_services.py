@@ -8,28 +8,30 @@ import pytest
 
 from evbus_like.cli import rpc
 from evbus_like.cli.errors import UsageError
-from tests.integration.commands import APPS, acct, begin, ended, evbus, line_of
+from tests.integration.commands import APPS, evbus, read_line_with, start_evbus, wait_for_end, write_credentials
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with an application, world, that has a service of that name."""
+    """A folder with the application world, which has a service of that name."""
     shutil.copytree(APPS / "world", tmp_path / "world")
-    acct(tmp_path, {"internal": {"default": None}})
+    write_credentials(tmp_path, {"internal": {"default": None}})
     return tmp_path
 
 
 @pytest.fixture
 def name(fresh_name):
-    """A service that nothing else is called; the name of a file, too."""
+    """A unique service name that is also a valid file name."""
     return fresh_name.replace("-", "_")
 
 
 @pytest.fixture
 def served(folder, rabbitmq, name):
-    """A folder whose service has a name of its own, and is called over RabbitMQ."""
+    """A folder whose service has a unique name and is called over RabbitMQ."""
     (folder / "world/service/world.py").rename(folder / f"world/service/{name}.py")
-    acct(folder, {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}, "internal": {"default": None}})
+    write_credentials(
+        folder, {"amqp": {"default": {"connection": {"url": rabbitmq.url}}}, "internal": {"default": None}}
+    )
     return folder
 
 
@@ -39,7 +41,7 @@ def running():
     started = []
 
     def start(folder, *arguments, **more):
-        started.append(begin(folder, "run", *arguments, **more))
+        started.append(start_evbus(folder, "run", *arguments, **more))
         return started[-1]
 
     yield start
@@ -60,9 +62,9 @@ def service(folder, text, name="more"):
 @pytest.mark.parametrize("credentials", [True, False])
 async def test_run_serves_services_until_a_signal(folder, running, credentials):
     process = running(folder, credentials=credentials)
-    await line_of(process, process.stderr, "every service can be called")
+    await read_line_with(process, process.stderr, "every service can be called")
     process.terminate()
-    code, out, err = await ended(process)
+    code, out, err = await wait_for_end(process)
 
     assert code == 0, err
     assert "SIGTERM: running handlers and calls finish" in err
@@ -71,9 +73,9 @@ async def test_run_serves_services_until_a_signal(folder, running, credentials):
 
 async def test_run_prints_the_services_in_its_json_lines(folder, running):
     process = running(folder, "--json", "--only", "world.s*", "--skip", "world.slow")
-    started, receiving = [json.loads(await line_of(process, process.stdout, "event")) for _ in range(2)]
+    started, receiving = [json.loads(await read_line_with(process, process.stdout, "event")) for _ in range(2)]
     process.terminate()
-    code, out, _ = await ended(process)
+    code, out, _ = await wait_for_end(process)
     stopped = json.loads(out.splitlines()[-1])
 
     assert started["handlers"] == []
@@ -110,13 +112,13 @@ async def test_handlers_and_services_of_one_application_run_together_and_call_ea
     shutil.copytree(APPS / "pigeons", folder / "pigeons")
     first = (folder / "world/handler/first.py").read_text()
     (folder / "world/handler/first.py").write_text(first.replace("'x')", "'x', profile='pigeon:birds')"))
-    acct(folder, {"internal": {"default": None}, "pigeon": {"birds": {"path": "events"}}})
+    write_credentials(folder, {"internal": {"default": None}, "pigeon": {"birds": {"path": "events"}}})
 
     process = running(folder, "--service-name", "shop")
-    await line_of(process, process.stdout, "TEA")
-    await line_of(process, process.stdout, "heard ASKED")
+    await read_line_with(process, process.stdout, "TEA")
+    await read_line_with(process, process.stdout, "heard ASKED")
     process.terminate()
-    code, _, err = await ended(process)
+    code, _, err = await wait_for_end(process)
 
     assert code == 0, err
     assert "every handler receives and every service can be called" in err
@@ -213,13 +215,13 @@ async def test_a_shell_call_over_memory_explains_that_it_reaches_no_other_proces
 async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, said):
     far = {"connection": {"url": "amqp://127.0.0.1:1/"}}
     kafka = {"connection": {"bootstrap_servers": "127.0.0.1:1"}}
-    acct(folder, {"amqp": {"far": far, "both": far}, "rabbitmq": {"both": far}, "kafka": {"log": kafka}})
+    write_credentials(folder, {"amqp": {"far": far, "both": far}, "rabbitmq": {"both": far}, "kafka": {"log": kafka}})
     code, _, err = await evbus(folder, "rpc", *arguments)
     assert (code, said in err, "Traceback" in err) == (2, True, False), err
 
 
 async def test_an_absent_broker_is_reported_at_the_timeout(folder):
-    acct(folder, {"amqp": {"default": {"connection": {"url": "amqp://127.0.0.1:1/"}}}})
+    write_credentials(folder, {"amqp": {"default": {"connection": {"url": "amqp://127.0.0.1:1/"}}}})
     code, _, err = await evbus(folder, "rpc", "world.hello", "--timeout", "1")
     assert code == 1
     assert "RpcTimeout: world.hello was not called: amqp:default is not connected after 1 s" in err
@@ -246,7 +248,7 @@ def test_the_last_dot_separates_the_service_from_the_method():
 
 async def test_rpc_prints_the_result_of_a_service_in_another_process(served, running, name):
     process = running(served, "--json")
-    await line_of(process, process.stdout, "receiving")
+    await read_line_with(process, process.stdout, "receiving")
     code, out, err = await evbus(served, "rpc", f"{name}.hello", "name=ann", "times=2")
     text_code, text, _ = await evbus(served, "rpc", f"{name}.shout", "text=7e")
     json_code, document, _ = await evbus(
@@ -260,7 +262,7 @@ async def test_rpc_prints_the_result_of_a_service_in_another_process(served, run
     assert (facts["ok"], facts["result"], facts["error"]) == (True, "A", None)
 
     process.terminate()
-    stopped_code, out, _ = await ended(process)
+    stopped_code, out, _ = await wait_for_end(process)
     counts = {each["source"]: each for each in json.loads(out.splitlines()[-1])["services"]}
     counted = counts["amqp:default"]
     assert (stopped_code, counted["received"], counted["answered"]) == (0, 3, 3)
@@ -268,15 +270,15 @@ async def test_rpc_prints_the_result_of_a_service_in_another_process(served, run
 
 async def test_errors_of_a_call_are_printed_with_their_class_and_give_exit_code_one(served, running, name):
     process = running(served, "--json")
-    await line_of(process, process.stdout, "receiving")
+    await read_line_with(process, process.stdout, "receiving")
     failed, out, err = await evbus(served, "rpc", f"{name}.fail", "--json")
     missing, _, no_method = await evbus(served, "rpc", f"{name}.nope")
     wrong, _, signature = await evbus(served, "rpc", f"{name}.hello", "nmae=ann")
 
     assert (failed, missing, wrong) == (1, 1, 1)
-    told = json.loads(out)["error"]
-    assert (told["class"], told["raised"]["class"], told["raised"]["code"]) == ("RemoteError", "ValueError", 404)
-    assert told["raised"]["args"] == ["no such thing", 5]
+    error = json.loads(out)["error"]
+    assert (error["class"], error["raised"]["class"], error["raised"]["code"]) == ("RemoteError", "ValueError", 404)
+    assert error["raised"]["args"] == ["no such thing", 5]
     assert "raised ValueError: " in err
     assert "(code 404)" in err
     assert "MethodNotFound" in no_method
@@ -293,7 +295,7 @@ async def test_a_service_that_nobody_serves_is_reported_at_once(served, name):
 
 async def test_a_call_that_takes_longer_than_its_timeout_is_reported(served, running, name):
     process = running(served, "--json")
-    await line_of(process, process.stdout, "receiving")
+    await read_line_with(process, process.stdout, "receiving")
     code, _, err = await evbus(served, "rpc", f"{name}.slow", "--timeout", "0.5")
     assert code == 1
     assert "RpcTimeout: " in err
@@ -303,26 +305,26 @@ async def test_a_call_that_takes_longer_than_its_timeout_is_reported(served, run
 
 async def test_on_a_signal_a_running_call_finishes_and_its_client_gets_the_reply(served, running, name):
     process = running(served, "--json")
-    await line_of(process, process.stdout, "receiving")
-    calling = begin(served, "rpc", f"{name}.slow", "--timeout", "60")
-    await line_of(process, process.stderr, "slow has begun")
+    await read_line_with(process, process.stdout, "receiving")
+    calling = start_evbus(served, "rpc", f"{name}.slow", "--timeout", "60")
+    await read_line_with(process, process.stderr, "slow has begun")
     process.terminate()
-    await line_of(process, process.stdout, "stopping")
+    await read_line_with(process, process.stdout, "stopping")
 
     (served / "go").touch()
-    code, out, err = await ended(calling)
-    stopped_code, _, _ = await ended(process)
+    code, out, err = await wait_for_end(calling)
+    stopped_code, _, _ = await wait_for_end(process)
 
     assert (code, out, stopped_code) == (0, "done\n", 0), err
 
 
 async def test_a_signal_ends_a_call(served, running, name):
     process = running(served, "--json")
-    await line_of(process, process.stdout, "receiving")
-    calling = begin(served, "rpc", f"{name}.slow", "--timeout", "60")
-    await line_of(process, process.stderr, "slow has begun")
+    await read_line_with(process, process.stdout, "receiving")
+    calling = start_evbus(served, "rpc", f"{name}.slow", "--timeout", "60")
+    await read_line_with(process, process.stderr, "slow has begun")
     calling.send_signal(signal.SIGTERM)
-    code, _, err = await ended(calling)
+    code, _, err = await wait_for_end(calling)
     (served / "go").touch()
 
     assert code == 143

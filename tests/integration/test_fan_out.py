@@ -1,4 +1,4 @@
-"""One event, several destinations: equal bodies, one serialization, and no destination waits for another."""
+"""One event, several destinations: equal bodies, one serialization, and no destination blocks another."""
 
 import json
 from collections import defaultdict

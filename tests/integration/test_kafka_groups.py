@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from evbus_like.testing import eventually
-from tests.integration.records import publish, reached
+from tests.integration.records import publish, wait_until_committed
 from tests.integration.support import create_topic
 from tests.integration.workers import Workers
 
@@ -94,7 +94,7 @@ async def test_workers_come_and_go_while_events_flow_and_none_is_lost(kafka, fre
         second.kill()
         await flow
         await everything(workers, 3000)
-        await reached(kafka.bootstrap, topic, group, 3000)
+        await wait_until_committed(kafka.bootstrap, topic, group, 3000)
         repeats = sum(workers.handled().values()) - 3000
         record_property("costs", f"{repeats} repeats of 3000 events, 4 workers that came, 2 that went, 1 killed")
         assert repeats < 300  # what was under way in the killed one, and not committed within its last moments
@@ -124,5 +124,5 @@ async def test_a_handler_that_outlasts_a_rebalance_does_not_commit_into_anothers
         await workers.start(max_workers=4)
         assert time.monotonic() - begun < 60
         await everything(workers, 8)
-        await reached(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 8)
+        await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 8)
         assert max(workers.handled().values()) <= 3

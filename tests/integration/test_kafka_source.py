@@ -15,8 +15,8 @@ from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
 from evbus_like.kafka import dead_letters
 from evbus_like.kafka import feed as feed_module
 from evbus_like.testing import eventually
-from tests.integration.records import committed, groups, publish, reached, total
-from tests.integration.sources import facts, handler, receiving
+from tests.integration.records import committed_offsets, group_names, publish, total_committed, wait_until_committed
+from tests.integration.sources import handler, receiving, stats_of
 from tests.integration.support import create_topic, read
 
 
@@ -74,7 +74,7 @@ async def test_records_that_nobody_wants_are_passed_over_and_committed(kafka, fr
     async with receiving(profiles(kafka), taker(taken, fresh_name)):
         await publish(kafka.bootstrap, topic, range(50), "deleted")
         await publish(kafka.bootstrap, topic, ["wanted"])
-        await reached(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 51)
+        await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 51)
     assert taken.bodies == ["wanted"]
 
 
@@ -88,11 +88,11 @@ async def test_a_record_is_committed_after_its_handler_and_not_before(kafka, fre
 
     async with receiving(profiles(kafka), handler(take, fresh_name)) as group_of:
         await publish(kafka.bootstrap, topic, range(4))
-        await eventually(lambda: facts(group_of)["handled"] == 3)
+        await eventually(lambda: stats_of(group_of)["handled"] == 3)
         await asyncio.sleep(0.6)  # several times the pause between commits
-        assert await committed(kafka.bootstrap, topic, group) == {0: 0}
+        assert await committed_offsets(kafka.bootstrap, topic, group) == {0: 0}
         go_on.set()
-        await reached(kafka.bootstrap, topic, group, 4)
+        await wait_until_committed(kafka.bootstrap, topic, group, 4)
 
 
 async def test_a_stop_commits_what_was_handled_a_moment_ago(kafka, fresh_name):
@@ -101,7 +101,7 @@ async def test_a_stop_commits_what_was_handled_a_moment_ago(kafka, fresh_name):
     async with receiving(profiles(kafka), taker(taken, fresh_name)):
         await publish(kafka.bootstrap, topic, range(20))
         await eventually(lambda: len(taken.events) == 20)
-    assert await total(kafka.bootstrap, topic, group) == 20
+    assert await total_committed(kafka.bootstrap, topic, group) == 20
 
 
 async def test_events_that_come_while_nobody_receives_are_kept_for_a_reliable_handler(kafka, fresh_name):
@@ -140,7 +140,7 @@ async def test_an_unreliable_broadcast_needs_no_group(kafka, fresh_name):
     async with receiving(profiles(kafka), *made):
         await publish(kafka.bootstrap, topic, range(10))
         await eventually(lambda: all(len(each.events) == 10 for each in taken))
-        assert not any(fresh_name in name for name in await groups(kafka.bootstrap))
+        assert not any(fresh_name in name for name in await group_names(kafka.bootstrap))
 
 
 async def test_a_broadcast_with_an_identifier_keeps_its_place(kafka, fresh_name):
@@ -176,11 +176,11 @@ async def test_a_new_group_begins_where_since_says_and_later_where_it_was(kafka,
 async def test_a_topic_that_does_not_exist_yet_is_waited_for_and_read_from_its_beginning(strict_kafka, fresh_name):
     taken, topic = Taken(), f"{fresh_name}.events"
     async with receiving(profiles(strict_kafka), taker(taken, fresh_name)) as group:
-        assert facts(group)["state"] == "open"
+        assert stats_of(group)["state"] == "open"
         await create_topic(strict_kafka.bootstrap, topic)
         await publish(strict_kafka.bootstrap, topic, range(20))
         await eventually(lambda: len(taken.events) == 20)
-        assert facts(group)["trouble"] == ""
+        assert stats_of(group)["trouble"] == ""
 
 
 async def test_a_missing_topic_is_told_of_once_for_all_handlers_that_wait_for_it(strict_kafka, fresh_name, caplog):
@@ -230,7 +230,7 @@ async def test_reading_goes_on_where_records_were_deleted_before_they_were_read(
     async with receiving(profiles(kafka), taker(taken, fresh_name)):
         await eventually(lambda: len(taken.events) == 4)
         assert sorted(taken.bodies) == [6, 7, 8, 9]
-        await reached(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 10)
+        await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 10)
 
 
 async def test_events_of_one_key_are_handled_in_order_and_those_of_others_meanwhile(kafka, fresh_name):
@@ -270,7 +270,7 @@ async def test_an_event_that_is_requeued_comes_again_with_its_redelivered_flag(k
 
     async with receiving(profiles(kafka), handler(take, fresh_name, on_error=REQUEUE)):
         await publish(kafka.bootstrap, topic, [0, 1], key=(lambda body: "k") if keyed else None)
-        await reached(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 2)
+        await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 2)
     assert [each for each in seen if each[0] == 0] == [(0, False), (0, True), (0, True)]
     if keyed:
         assert seen[-1] == (1, False)
@@ -288,8 +288,8 @@ async def test_a_dead_letter_is_the_record_itself_and_says_why(kafka, fresh_name
         async with aiokafka.AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
             headers = [("evbus-routing-key", b"created"), ("twice", b"1"), ("twice", b"2"), ("raw", b"\xff")]
             await producer.send_and_wait(topic, b"\x00value", b"\xffkey", headers=headers)
-        await eventually(lambda: facts(group)["dead"] == 1)
-        await reached(kafka.bootstrap, topic, queue, 1)
+        await eventually(lambda: stats_of(group)["dead"] == 1)
+        await wait_until_committed(kafka.bootstrap, topic, queue, 1)
     (letter,) = await read(kafka.bootstrap, dead_letters.topic_name(queue + ".dead"), 1)
     assert (letter.value, letter.key) == (b"\x00value", b"\xffkey")
     assert list(letter.headers[:4]) == headers
@@ -308,8 +308,8 @@ async def test_a_body_that_cannot_be_decoded_goes_to_the_dead_letters_and_holds_
             for value in (b"{not json", b"", b"[1]"):
                 await producer.send_and_wait(topic, value, b"k", headers=headers)
             await producer.send_and_wait(topic, None, b"k", headers=headers)
-        await reached(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 4)
-        assert (facts(group)["dead"], taken.bodies) == (3, [[1]])
+        await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 4)
+        assert (stats_of(group)["dead"], taken.bodies) == (3, [[1]])
 
 
 async def test_where_the_topic_of_dead_letters_is_missing_its_event_waits_and_the_log_says_what_to_make(
@@ -325,10 +325,10 @@ async def test_where_the_topic_of_dead_letters_is_missing_its_event_waits_and_th
     async with receiving(profiles(strict_kafka), handler(take, fresh_name, on_error=REJECT)) as group:
         await publish(strict_kafka.bootstrap, topic, [1])
         await eventually(lambda: f"kafka-topics.sh --create --topic {group_name}.dead" in caplog.text)
-        assert await total(strict_kafka.bootstrap, topic, group_name) == 0
+        assert await total_committed(strict_kafka.bootstrap, topic, group_name) == 0
         await create_topic(strict_kafka.bootstrap, f"{group_name}.dead")
-        await eventually(lambda: facts(group)["dead"] == 1)
-        await reached(strict_kafka.bootstrap, topic, group_name, 1)
+        await eventually(lambda: stats_of(group)["dead"] == 1)
+        await wait_until_committed(strict_kafka.bootstrap, topic, group_name, 1)
     assert len(await read(strict_kafka.bootstrap, f"{group_name}.dead", 1)) == 1
 
 
@@ -340,7 +340,7 @@ async def test_a_flood_is_received_no_faster_than_it_is_handled(kafka, fresh_nam
 
     async def take(event):
         nonlocal most, open_events
-        counts = facts(group)
+        counts = stats_of(group)
         open_events = counts["received"] - counts["handled"]
         most = max(most, open_events)
         if counts["handled"] < 50:
@@ -348,11 +348,11 @@ async def test_a_flood_is_received_no_faster_than_it_is_handled(kafka, fresh_nam
 
     made = handler(take, fresh_name, since="earliest", prefetch=50, max_workers=10)
     async with receiving(profiles(kafka), made) as group:
-        await eventually(lambda: facts(group)["received"] >= 50)
+        await eventually(lambda: stats_of(group)["received"] >= 50)
         await asyncio.sleep(1.0)
-        assert facts(group)["received"] < 2 * 50
+        assert stats_of(group)["received"] < 2 * 50
         go_on.set()
-        await eventually(lambda: facts(group)["handled"] == 20_000)
+        await eventually(lambda: stats_of(group)["handled"] == 20_000)
     assert most <= 2 * 50
 
 

@@ -11,8 +11,8 @@ from evbus_like.testing import eventually
 from tests.brokers.outside import OutsideBroker
 from tests.brokers.ports import free_port
 from tests.faults.proxy import Proxy
-from tests.integration.records import publish, reached
-from tests.integration.sources import facts, handler, receiving
+from tests.integration.records import publish, wait_until_committed
+from tests.integration.sources import handler, receiving, stats_of
 from tests.integration.support import create_topic, read
 
 # aiokafka 0.14 leaks the socket of a connection that is cancelled half-way, as one to a dead broker is.
@@ -59,9 +59,11 @@ async def through(kafka, name, bootstrap, disturb, **options):
         await disturb()
         await publish(kafka.bootstrap, f"{name}.events", range(COUNT, 2 * COUNT))
         await eventually(lambda: len(set(slow.handled)) == 2 * COUNT, timeout=120.0)
-        await eventually(lambda: facts(group)["state"] == "open")
+        await eventually(lambda: stats_of(group)["state"] == "open")
         if not options:
-            await reached(kafka.bootstrap, f"{name}.events", f"evt-{name}-created--shipping.take", 2 * COUNT)
+            await wait_until_committed(
+                kafka.bootstrap, f"{name}.events", f"evt-{name}-created--shipping.take", 2 * COUNT
+            )
     return slow.handled
 
 
@@ -84,13 +86,13 @@ async def test_an_outage_beyond_the_timeout_is_told_and_survived(kafka, fresh_na
         await eventually(lambda: len(slow.handled) == 10)
         await asyncio.to_thread(kafka.kill)
         try:
-            await eventually(lambda: facts(group)["state"] == "retrying", timeout=90.0)
-            assert kafka.bootstrap in facts(group)["trouble"]
+            await eventually(lambda: stats_of(group)["state"] == "retrying", timeout=90.0)
+            assert kafka.bootstrap in stats_of(group)["trouble"]
         finally:
             await asyncio.to_thread(kafka.start)
         await publish(kafka.bootstrap, f"{fresh_name}.events", range(10, 20))
         await eventually(lambda: set(slow.handled) == set(range(20)))
-        assert (facts(group)["state"], facts(group)["trouble"]) == ("open", "")
+        assert (stats_of(group)["state"], stats_of(group)["trouble"]) == ("open", "")
 
 
 async def test_a_broker_that_is_frozen_for_longer_than_the_session_is_read_on(kafka, fresh_name):
@@ -130,8 +132,8 @@ async def test_a_broker_that_is_absent_at_the_start_is_waited_for(kafka, proxy, 
     proxy.refuse()
     made = handler(slow.take, fresh_name)
     async with receiving(profiles(f"127.0.0.1:{proxy.port}"), made, wait=False) as group:
-        await eventually(lambda: facts(group)["state"] == "retrying")
-        assert "cannot connect" in facts(group)["trouble"]
+        await eventually(lambda: stats_of(group)["state"] == "retrying")
+        assert "cannot connect" in stats_of(group)["trouble"]
         proxy.heal()
         await group.subscribed(60.0)
         await publish(kafka.bootstrap, f"{fresh_name}.events", range(3))
@@ -143,16 +145,16 @@ async def test_a_wrong_password_is_a_refusal_that_shows_no_password(kafka, fresh
     login = {"sasl_mechanism": "SCRAM-SHA-256", "sasl_plain_username": "evbus", "sasl_plain_password": "wr0ng-secret"}
     made = handler(Slow().take, fresh_name)
     async with receiving(profiles(kafka.sasl_bootstrap, login, ssl=ca), made, wait=False) as group:
-        await eventually(lambda: facts(group)["state"] == "refused")
-        assert "refused the login of user 'evbus'" in facts(group)["trouble"]
-        assert "wr0ng-secret" not in facts(group)["trouble"]
+        await eventually(lambda: stats_of(group)["state"] == "refused")
+        assert "refused the login of user 'evbus'" in stats_of(group)["trouble"]
+        assert "wr0ng-secret" not in stats_of(group)["trouble"]
 
 
 async def test_a_session_that_the_broker_does_not_allow_is_a_refusal(kafka, fresh_name):
     made = handler(Slow().take, fresh_name)
     async with receiving(profiles(kafka.bootstrap, session_timeout=100_000), made, wait=False) as group:
-        await eventually(lambda: facts(group)["state"] == "refused")
-        assert "InvalidSessionTimeoutError" in facts(group)["trouble"]
+        await eventually(lambda: stats_of(group)["state"] == "refused")
+        assert "InvalidSessionTimeoutError" in stats_of(group)["trouble"]
 
 
 async def test_events_and_dead_letters_go_over_tls_with_a_password(kafka, fresh_name):
@@ -170,14 +172,14 @@ async def test_events_and_dead_letters_go_over_tls_with_a_password(kafka, fresh_
     made = handler(take, fresh_name, on_error=REJECT)
     async with receiving(profiles(kafka.sasl_bootstrap, login, ssl=ca), made) as group:
         await publish(kafka.bootstrap, f"{fresh_name}.events", [1])
-        await eventually(lambda: facts(group)["dead"] == 1)
+        await eventually(lambda: stats_of(group)["dead"] == 1)
     assert len(await read(kafka.bootstrap, f"evt-{fresh_name}-created--shipping.take.dead", 1)) == 1
 
 
 async def test_nobody_there_at_all_does_not_hold_up_the_stop(fresh_name):
     made = handler(Slow().take, fresh_name)
     async with receiving(profiles(f"127.0.0.1:{free_port()}"), made, wait=False) as group:
-        await eventually(lambda: facts(group)["state"] == "retrying")
+        await eventually(lambda: stats_of(group)["state"] == "retrying")
         begun = time.monotonic()
     assert time.monotonic() - begun < 30
 
@@ -196,7 +198,7 @@ async def test_a_stop_ends_though_the_broker_is_gone(kafka, fresh_name, how, opt
         made = handler(take, fresh_name, on_error=REJECT, **options)
         async with receiving(profiles(kafka.bootstrap), made, timeout=40.0) as group:
             await publish(kafka.bootstrap, f"{fresh_name}.events", range(20))
-            await eventually(lambda: facts(group)["dead"] == 20)
+            await eventually(lambda: stats_of(group)["dead"] == 20)
             await asyncio.to_thread(kafka.kill if how == "killed" else kafka.pause)
             begun = time.monotonic()
         took = time.monotonic() - begun

@@ -1,4 +1,4 @@
-"""pop-evbus installed beside us is refused with a message that says what to do, wherever on the path it stands."""
+"""An installed pop-evbus is refused with a message that says what to do, wherever it is on the path."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""RabbitMQ refuses: the events wait, the error says who and where and what to do, and mending it lets them go."""
+"""RabbitMQ refuses: the events wait, the error says what to do, and they arrive once the cause is removed."""
 
 import aio_pika
 import pytest
@@ -9,7 +9,7 @@ from tests.integration.support import QUICK, channel, queue, take, trouble_with,
 
 @pytest.fixture
 def user(rabbitmq, fresh_name):
-    """A user of RabbitMQ without any rights on exchanges."""
+    """A user of RabbitMQ without permissions on exchanges."""
     rabbitmq.ctl("add_user", fresh_name, "the-right-one")
     rabbitmq.ctl("set_permissions", fresh_name, "", "", "")
     yield fresh_name
@@ -77,7 +77,7 @@ async def test_events_for_a_missing_exchange_wait_and_arrive_once_it_exists(rabb
             made = await opened.declare_queue(fresh_name, durable=True)
             exchange = await opened.declare_exchange(f"{fresh_name}-x", aio_pika.ExchangeType.FANOUT)
             await made.bind(exchange)
-            # Bound before the exchange of the profile exists, so that its first event finds the queue.
+            # The queue is bound before the exchange of the profile exists, so that the first event is routed to it.
             real = await opened.declare_exchange(
                 fresh_name, aio_pika.ExchangeType.FANOUT, arguments={"alternate-exchange": f"{fresh_name}-x"}
             )

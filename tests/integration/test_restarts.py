@@ -1,4 +1,4 @@
-"""A broker is restarted, or frozen, in mid-stream: nothing accepted is lost, and the order stays."""
+"""A broker is restarted or frozen while events are sent: no accepted event is lost, and the order is kept."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from evbus_like.testing import eventually, running
 from tests.integration.support import DEADLINE, channel, create_topic, queue, read, take
 
-# aiokafka 0.14 leaks the socket of a connection that is cancelled half-way, as one to a dead broker is.
+# aiokafka 0.14 leaks the socket of a connection attempt that is cancelled, such as one to a dead broker.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -24,7 +24,7 @@ def profiles(broker, name, **options):
 
 
 async def streamed(hub, stop):
-    """Put numbers until told to stop; gives how many were accepted."""
+    """Put numbers until the event is set; gives how many were accepted."""
     number = 0
     while not stop.is_set():
         await hub.evbus.broker.put("key", number)
@@ -92,7 +92,7 @@ async def test_a_broker_frozen_for_longer_than_the_timeout_loses_no_event(broker
 
 
 async def noticed(hub):
-    """Return when the bus has seen that its destination does not answer."""
+    """Return when the bus has noticed that its destination does not answer."""
     (name,) = hub.evbus.init.status()["destinations"]
     await eventually(lambda: hub.evbus.init.status()["destinations"][name]["state"] == "retrying")
 
@@ -106,7 +106,7 @@ async def prepare(broker, name):
 
 
 async def check(broker, name, count, account):
-    """All arrived, first arrivals in order, repeats no more than what was sent again, and the account agrees."""
+    """All arrived, first arrivals in order, no more repeats than retries, and the account agrees."""
     if hasattr(broker, "bootstrap"):
         numbers = [int(record.value) for record in await read(broker.bootstrap, name, count)]
     else:

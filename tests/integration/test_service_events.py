@@ -22,7 +22,7 @@ async def delete(rabbitmq, *exchanges):
 
 @pytest.fixture
 async def service(rabbitmq, fresh_name):
-    """A service that nobody knows yet; its exchange is deleted at the end."""
+    """A new service name; its exchange is deleted at the end."""
     yield fresh_name
     await delete(rabbitmq, f"{fresh_name}.events")
 
@@ -40,7 +40,7 @@ async def test_a_dispatched_event_has_everything_that_a_nameko_consumer_needs(ra
             service, "created", {"id": 7}, headers={"nameko.call_id_stack": CHAIN}, confirm="delivered"
         )
         (message,) = await take(made, 1)
-    # Then it has all that kombu and nameko look at: no content encoding is utf-8 to them
+    # Then it has everything that kombu and nameko need; they read a missing content encoding as UTF-8
     assert (message.exchange, message.routing_key) == (f"{service}.events", "created")
     assert (message.content_type, message.delivery_mode) == ("application/json", 2)
     assert message.headers == {"nameko.call_id_stack": CHAIN, "evbus-service": service}
@@ -64,7 +64,7 @@ async def test_the_durable_exchange_of_a_service_is_declared_before_its_first_ev
     assert bodies == beside == list(range(20))
     assert account.delivered == 41
     async with channel(rabbitmq.url) as opened:
-        await opened.declare_exchange(f"{service}.events", "topic", durable=True)  # refused where it differs
+        await opened.declare_exchange(f"{service}.events", "topic", durable=True)  # refused if it differs
 
 
 @BOTH_WAYS
@@ -115,7 +115,7 @@ async def test_events_for_an_exchange_of_another_type_wait_and_the_error_says_ho
         trouble = await until(hub, "amqp:default", "refused")
         assert f"{service}.events" in trouble
         assert "declare_events: false" in trouble
-        # It is tried again, and goes on once somebody has acted
+        # It is retried, and continues once the exchange is deleted
         await delete(rabbitmq, f"{service}.events")
         await until(hub, "amqp:default", "open")
         assert (await hub.evbus.init.stop()).delivered == 1

@@ -1,4 +1,4 @@
-"""TLS fails closed: what is asked for is set up, or the events wait and the error says why."""
+"""TLS fails closed: the connection is as secure as configured, or the events wait and the error says why."""
 
 import ssl
 

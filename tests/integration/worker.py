@@ -1,4 +1,4 @@
-"""A worker process for tests: handlers that write down what they get.
+"""A worker process for tests: handlers that log their events.
 
 `python -m tests.integration.worker PLAN` with a plan in JSON: `profiles`, `handler` (keywords of sources.handler),
 `file` for one JSON line per event, `seconds` that handling one takes. Prints "ready"; SIGTERM stops it.
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from tests.integration.sources import facts, handler, receiving
+from tests.integration.sources import handler, receiving, stats_of
 
 
 async def work(plan):
@@ -33,7 +33,7 @@ async def work(plan):
         async with receiving(plan["profiles"], handler(take, **plan["handler"])) as group:
             print("ready", flush=True)
             await stopped.wait()
-        print(json.dumps(facts(group)), flush=True)
+        print(json.dumps(stats_of(group)), flush=True)
 
 
 if __name__ == "__main__":

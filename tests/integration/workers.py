@@ -1,4 +1,4 @@
-"""Worker processes as a test starts, ends and reads them."""
+"""Worker processes that a test starts, stops and reads."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.integration.support import DEADLINE
 
 
 class Workers:
-    """Processes that run one plan, see worker.py; each call of `start` makes one more. Use it in an `async with`."""
+    """Processes that run one plan (see worker.py), one for each call of `start`. Use it in an `async with`."""
 
     def __init__(self, folder, profiles, **options):
         self.folder = folder
@@ -28,7 +28,7 @@ class Workers:
             await process.wait()
 
     async def start(self, **options):
-        """Start a worker and return when it receives."""
+        """Start a worker and return once it receives."""
         self.files.append(self.folder / f"worker-{len(self.files)}.jsonl")
         plan = {**self.plan, "file": str(self.files[-1]), "handler": {**self.plan["handler"], **options}}
         command = ["-m", "tests.integration.worker", json.dumps(plan)]
@@ -41,18 +41,18 @@ class Workers:
         return process
 
     async def stop(self, process):
-        """Stop a worker as its operator would, and give its counts."""
+        """Stop a worker with SIGTERM, and give its statistics."""
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             answer, _ = await process.communicate()
         return json.loads(answer)
 
     def notes(self, what="done", worker=None):
-        """Give what all workers, or one, have noted so far."""
+        """Give what all workers, or one, have logged so far."""
         files = self.files if worker is None else [self.files[worker]]
         lines = [line for file in files if file.exists() for line in file.read_text().split("\n")[:-1]]
         return [note for note in map(json.loads, lines) if note["what"] == what]
 
     def handled(self, worker=None):
-        """Count the handlings by the events' bodies."""
+        """Count how often each event body was handled."""
         return Counter(note["body"] for note in self.notes(worker=worker))

@@ -8,7 +8,7 @@ import pytest
 from evbus_like.handlers import BROADCAST, SINGLETON
 from evbus_like.testing import eventually
 from evbus_like.testing import running as bus
-from tests.integration.receiving import Book, handle, receiving
+from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.interop import services
 
 COUNT = 40
@@ -51,7 +51,7 @@ async def dispatching(rabbitmq):
         yield dispatch
 
 
-def handlers_of_all_modes(source, books, instance="1"):
+def handlers_of_all_modes(source, handlers, instance="1"):
     """Handlers that read the same queues as those of nameko_services.Handles."""
     modes = {
         "ship": {},
@@ -60,7 +60,7 @@ def handlers_of_all_modes(source, books, instance="1"):
         "all": {"delivery": BROADCAST, "broadcast_identifier": f"host-{instance}"},
         "loose": {"reliable": False},
     }
-    return [handle(books[name], source, "placed", name=name, **options) for name, options in modes.items()]
+    return [handle(handlers[name], source, "placed", name=name, **options) for name, options in modes.items()]
 
 
 def numbers(bodies):
@@ -69,7 +69,7 @@ def numbers(bodies):
 
 async def test_events_from_nameko_reach_our_handlers_in_every_delivery_mode(rabbitmq, side, fresh_name):
     # Given two of our instances
-    one, two = ({name: Book() for name in services.HANDLED} for _ in range(2))
+    one, two = ({name: RecordingHandler() for name in services.HANDLED} for _ in range(2))
     profile = {"connection": {"url": rabbitmq.url}}
     async with (
         receiving(profile, *handlers_of_all_modes(fresh_name, one, "1")),
@@ -80,8 +80,8 @@ async def test_events_from_nameko_reach_our_handlers_in_every_delivery_mode(rabb
         # When a service of nameko, triggered by our event, dispatches events
         await dispatch(f"{fresh_name}-go", "go", [0, COUNT], headers={"nameko.call_id_stack": ["ours.1"]})
         for name in ("each", "all"):
-            await one[name].has(COUNT)
-            await two[name].has(COUNT)
+            await one[name].wait_for(COUNT)
+            await two[name].wait_for(COUNT)
         for name in ("ship", "any", "loose"):
             await eventually(lambda name=name: len(one[name].events) + len(two[name].events) >= COUNT)
     # Then each handler gets the events of its delivery mode
@@ -118,14 +118,14 @@ async def test_our_events_reach_nameko_handlers_in_every_delivery_mode(rabbitmq,
 @pytest.mark.parametrize("first", ["nameko", "ours"])
 async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq, side, fresh_name, first):
     # Given both on the same queues, declared by either of them
-    books = {name: Book() for name in services.HANDLED}
+    handlers = {name: RecordingHandler() for name in services.HANDLED}
     profile = {"connection": {"url": rabbitmq.url}}
     async with AsyncExitStack() as stack:
         if first == "ours":
-            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, books, "2")))
+            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, handlers, "2")))
         (theirs,) = await stack.enter_async_context(side("Handles", "1"))
         if first == "nameko":
-            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, books, "2")))
+            await stack.enter_async_context(receiving(profile, *handlers_of_all_modes(fresh_name, handlers, "2")))
         shared = consumers(rabbitmq, fresh_name)
         begin = f"evt-{fresh_name}-placed"
         assert [shared[begin], shared[f"{begin}--shipping.ship"], shared[f"{begin}--shipping.loose"]] == [2, 2, 2]
@@ -134,7 +134,7 @@ async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq,
             await dispatch(fresh_name, "placed", {"n": number})
 
         def both(name):
-            return theirs.bodies(name) + books[name].bodies
+            return theirs.bodies(name) + handlers[name].bodies
 
         # Then they share the events of pools, and each gets all broadcasts
         for name in services.HANDLED:
@@ -143,5 +143,5 @@ async def test_a_nameko_instance_and_one_of_ours_share_the_same_queues(rabbitmq,
     for name in services.HANDLED:
         twice = 2 if name in ("each", "all") else 1
         assert numbers(both(name)) == sorted(list(range(COUNT)) * twice), name
-    assert books["ship"].bodies
+    assert handlers["ship"].bodies
     assert theirs.bodies("ship")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from evbus_like.testing import eventually, running
-from tests.integration.receiving import Book, receiving
+from tests.integration.receiving import RecordingHandler, receiving
 from tests.integration.support import channel
 from tests.integration.test_amqp_source import send_raw
 from tests.interop import services
@@ -48,30 +48,30 @@ async def clean(rabbitmq):
 async def test_our_handlers_declare_exactly_what_nameko_handlers_declare(rabbitmq, nameko, clean):
     async with recording(rabbitmq.port) as recorder:
         profile = {"connection": {"host": "127.0.0.1", "port": recorder.port}}
-        books = {name: Book() for name in services.HANDLED}
-        async with receiving(profile, *handlers_of_all_modes(SOURCE, books)):
+        handlers = {name: RecordingHandler() for name in services.HANDLED}
+        async with receiving(profile, *handlers_of_all_modes(SOURCE, handlers)):
             pass
         ours = recorder.methods()
     assert declared(ours) == declared(nameko["Handles"])
 
 
 async def test_our_handlers_understand_nameko_messages(rabbitmq, nameko, clean):
-    books = {name: Book() for name in services.HANDLED}
+    handlers = {name: RecordingHandler() for name in services.HANDLED}
     messages = published(nameko["Dispatches"])
     assert len(messages) == DISPATCHED
     async with (
-        receiving({"connection": {"url": rabbitmq.url}}, *handlers_of_all_modes(SOURCE, books)),
+        receiving({"connection": {"url": rabbitmq.url}}, *handlers_of_all_modes(SOURCE, handlers)),
         channel(rabbitmq.url) as opened,
     ):
         plain = await opened.get_underlay_channel()
         for message in messages:
             raw = base64.b64decode(message["properties"])
             await send_raw(plain, message["exchange"], message["routing_key"], raw, message["body"].encode())
-        for book in books.values():
-            await book.has(DISPATCHED)
-    for book in books.values():
-        assert book.bodies == [{"n": number, "text": "ä"} for number in range(DISPATCHED)]
-        (call,) = book.events[0].headers["nameko.call_id_stack"]
+        for handler in handlers.values():
+            await handler.wait_for(DISPATCHED)
+    for handler in handlers.values():
+        assert handler.bodies == [{"n": number, "text": "ä"} for number in range(DISPATCHED)]
+        (call,) = handler.events[0].headers["nameko.call_id_stack"]
         assert call.startswith(f"{SOURCE}.go.")
 
 
