@@ -56,11 +56,11 @@ async def test_an_event_that_fails_comes_again_after_a_delay_with_its_attempt_co
     assert [event.attempt for event in seen.events] == [1, 2, 3]
     assert [event.redelivered for event in seen.events] == [False, True, True]
     # Every attempt sees the same event
-    seen = {
+    contents = {
         (event.id, event.routing_key, event.raw, event.content_type, json.dumps(event.headers, sort_keys=True))
         for event in seen.events
     }
-    assert seen == {("one", "placed", b'{"n": 1}', "application/json", '{"list": ["a", "b"], "own": "header"}')}
+    assert contents == {("one", "placed", b'{"n": 1}', "application/json", '{"list": ["a", "b"], "own": "header"}')}
     # A wait is drawn between 0.1 and 0.2 s and rounded up to a step, so it is 0.2 s
     assert all(after - before >= 0.1 for before, after in itertools.pairwise(times))
     assert (stats.retried, stats.handled, stats.dead) == (2, 1, 0)

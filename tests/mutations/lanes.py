@@ -1,4 +1,4 @@
-"""Mutants of the lanes and the bus: order, bounds, retries, the account, and the end."""
+"""Mutants of the lanes and the bus: order, bounds, retries, the account, and the stop."""
 
 from tests.mutations.change import (
     always,
@@ -20,35 +20,35 @@ UNIT = "tests/unit"
 MUTANTS = (
     Mutant(
         "unknown-outcome-is-delivered",
-        "An event whose answer never came is sent again.",
+        "An event without a confirm is sent again.",
         "Worker._publish",
         nothing_on("TimeoutError", WITH),
         f"{UNIT}/test_worker.py::test_a_publish_that_hangs_is_cut_off_and_sent_again",
     ),
     Mutant(
         "every-outcome-is-delivered",
-        "An event that its destination has not confirmed is not counted as delivered.",
+        "An unconfirmed event is not counted as delivered.",
         "Worker._settle",
         always(IF(3, of=5)),
         f"{UNIT}/test_worker.py::test_outcomes_settle_each_event_by_itself",
     ),
     Mutant(
         "a-library-s-cancellation-ends-the-worker",
-        "A client library that cancels its caller does not end a lane.",
+        "A client library that cancels its caller does not end the worker of a lane.",
         "Worker._attempt",
         part(EXCEPT, "type", "Exception"),
         f"{UNIT}/test_worker.py::test_a_batch_that_fails_as_a_whole_is_sent_again_over_a_new_connection",
     ),
     Mutant(
         "resent-out-of-order",
-        "What is sent again keeps its order.",
+        "Events that are sent again keep their order.",
         "Lane.put_back",
         builtin("extendleft", "extend"),
         f"{UNIT}/test_worker.py::test_what_is_sent_again_goes_before_what_is_behind_it",
     ),
     Mutant(
         "poison-takes-its-neighbours",
-        "A poison event is given up alone.",
+        "Only the poison event of a batch is dead-lettered.",
         "Worker._failed",
         never(IF(1, of=5)),
         f"{UNIT}/test_worker.py::test_a_poison_event_is_dead_lettered_alone_and_the_rest_goes_on",
@@ -76,7 +76,7 @@ MUTANTS = (
     ),
     Mutant(
         "drops-what-is-on-its-way",
-        "drop_old does not drop what is being sent.",
+        "drop_old does not drop events that are being sent.",
         "Lane._drop_old",
         both(part(SUBSCRIPT(1, of=2), "slice", "0"), part(SUBSCRIPT(2, of=2), "slice", "0")),
         f"{UNIT}/test_durable.py::test_what_is_on_its_way_is_not_dropped_as_old",
@@ -104,28 +104,28 @@ MUTANTS = (
     ),
     Mutant(
         "a-cancelled-put-stays",
-        "A put that is cancelled before it is accepted is out.",
+        "A put that is cancelled before it is accepted puts no event.",
         "Receipt.wait_accepted",
         drop(ASSIGNMENT),
         f"{UNIT}/test_put.py::test_a_put_cancelled_while_it_waits_for_its_turn_is_out",
     ),
     Mutant(
         "accepts-after-stop",
-        "A stopped bus takes nothing.",
+        "A stopped bus accepts no events.",
         "Bus._become",
         value(ASSIGNMENT(2, of=3), "False"),
         f"{UNIT}/test_put.py::test_a_put_after_stop_raises_and_strands_nothing",
     ),
     Mutant(
         "a-lane-forgotten-at-stop",
-        "A stop delivers what is queued, for every destination.",
+        "A stop delivers the queued events of every destination.",
         "Bus._finish",
         without_the_first(COMPREHENSION(1, of=2)),
         f"{UNIT}/test_bus.py::test_a_stop_delivers_what_is_queued_at_every_destination",
     ),
     Mutant(
         "stop-without-a-deadline",
-        "A stop ends by its deadline.",
+        "A stop ends at its timeout.",
         "Bus._finish",
         value(KEYWORD.holding("timeout"), "None"),
         f"{UNIT}/test_worker.py::test_stop_ends_by_its_deadline_when_everything_hangs",
@@ -139,14 +139,14 @@ MUTANTS = (
     ),
     Mutant(
         "ids-repeat-after-a-fork",
-        "Every event has an id of its own.",
+        "Every event has a unique id.",
         "_renew_prefix",
         value(ASSIGNMENT, "'0' * 20"),
         f"{UNIT}/test_event.py::test_a_forked_child_makes_other_ids",
     ),
     Mutant(
         "certificates-go-unchecked",
-        "TLS verifies the certificate unless the profile says otherwise by name.",
+        "TLS verifies the certificate and the host name unless the profile explicitly says otherwise.",
         "context",
         both(always(IF(4, of=5)), always(IF(5, of=5))),
         f"{UNIT}/test_tls.py::test_certificates_and_host_names_are_verified_unless_the_profile_says_otherwise_by_name",

@@ -1,4 +1,4 @@
-"""Mutants of the outbox: what is on the disk, when, and what a restart makes of it."""
+"""Mutants of the outbox: what is on the disk, when, and what a restart does with it."""
 
 from tests.mutations.change import always, drop, insert, never, operator, part, text, value
 from tests.mutations.mutant import Mutant
@@ -16,7 +16,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-commit",
-        "What an append has answered for is there after a crash.",
+        "An event whose append returned is there after a crash.",
         "Store.commit",
         text("COMMIT", "ROLLBACK"),
         f"{UNIT}/test_outbox_append.py::test_an_append_is_on_the_disk_when_it_returns",
@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         "never-settled",
-        "What was delivered is not sent again by the next start.",
+        "Delivered events are not sent again by the next start.",
         "Lane.deliver",
         drop(CALL(3, of=4)),
         f"{UNIT}/test_durable.py::test_what_was_delivered_is_not_sent_again",
@@ -53,14 +53,14 @@ MUTANTS = (
     ),
     Mutant(
         "overtakes-the-backlog",
-        "What a restart finds on the disk goes before what is put after it.",
+        "Events that a restart finds on the disk are sent before events put after it.",
         "Lane.accept",
         part(OR(1, of=3), "values", "False", at=1),
         f"{UNIT}/test_durable.py::test_what_a_restart_finds_goes_before_what_is_put_after_it",
     ),
     Mutant(
         "no-checksum",
-        "A body that rotted on the disk is not delivered as if it were whole.",
+        "A body that is damaged on the disk is not delivered as if it were intact.",
         "record._walk",
         operator(AND, "or"),
         f"{UNIT}/test_outbox_append.py::test_an_event_that_rots_on_the_disk_is_a_dead_letter_and_the_others_go_on",
@@ -74,42 +74,42 @@ MUTANTS = (
     ),
     Mutant(
         "no-lock",
-        "One process at a time has an outbox.",
+        "Only one process at a time uses an outbox.",
         "Lock.take",
         never(WHILE),
         f"{UNIT}/test_outbox_lock.py::test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
     ),
     Mutant(
         "no-bound-on-the-disk",
-        "The outbox holds no more bytes than it may.",
+        "The outbox does not exceed its maximum size.",
         "OutboxUsage.reserve",
         always(IF),
         f"{UNIT}/test_outbox_append.py::test_a_full_outbox_refuses_and_takes_again_when_there_is_room",
     ),
     Mutant(
         "a-silent-drop-for-want-of-disk",
-        "What a full outbox drops, where a profile says to drop, is counted.",
+        "Events that a full outbox drops are counted.",
         "commits._drop",
         drop(CALL),
         f"{UNIT}/test_durable.py::test_a_full_outbox_drops_the_new_event_and_counts_it_where_the_profile_says_to_drop",
     ),
     Mutant(
         "failed-disk-is-a-success",
-        "A disk that fails makes put raise.",
+        "If the disk fails, put raises.",
         "Writer._fail",
         part(TUPLE, "elts", "None", at=3),
         f"{UNIT}/test_outbox_writer.py::test_a_disk_that_fails_fails_the_append_and_the_next_works_once_it_is_mended",
     ),
     Mutant(
         "let-go-before-the-dead-letter-is-written",
-        "A dead letter is on the disk before the event is let go.",
+        "A dead letter is on the disk before its event is removed.",
         "dead_letters.store_dead_letter",
         value(RETURN.holding("TransientError"), "None"),
         f"{UNIT}/test_durable.py::test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again",
     ),
     Mutant(
         "memory-forgotten-at-stop",
-        "A stop writes down what a spilling lane still holds in memory.",
+        "A stop stores the events that a spilling lane still has in memory.",
         "Worker._end",
         drop(AWAIT(2, of=3)),
         f"{UNIT}/test_durable.py::test_a_stop_spills_what_is_left_in_memory",

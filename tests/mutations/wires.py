@@ -1,4 +1,4 @@
-"""Mutants of what talks to brokers: most of them only a real broker shows."""
+"""Mutants of the code that talks to brokers; most are noticed only with a real broker."""
 
 from tests.mutations.change import argument, entry, never, value
 from tests.mutations.mutant import Mutant
@@ -7,7 +7,7 @@ from tests.mutations.place import CALL, IF, KEYWORD
 MUTANTS = (
     Mutant(
         "no-answer-is-a-confirm",
-        "What RabbitMQ had not confirmed when the connection was lost is sent again.",
+        "Events that RabbitMQ had not confirmed when the connection was lost are sent again.",
         "publisher.Slot.lost",
         argument(CALL, 1, "None"),
         "tests/faults/test_lost_connections.py::"
@@ -15,7 +15,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-return-is-a-confirm",
-        "An event that no queue wants is dead-lettered, not delivered.",
+        "An unroutable event is dead-lettered, not delivered.",
         "publisher.Slot.settle",
         never(IF(1, of=3)),
         "tests/faults/test_rabbitmq.py::test_of_events_with_equal_content_only_the_returned_ones_are_dead_lettered",
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-replica-is-enough",
-        "Kafka's confirm means that all in-sync replicas have the record.",
+        "A confirm from Kafka means that all in-sync replicas have the record.",
         "Producer.__init__",
         entry("acks", "1"),
         "tests/unit/test_kafka_connection.py::"
