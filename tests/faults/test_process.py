@@ -229,12 +229,12 @@ async def main():
             try:
                 await hub.evbus.broker.put("key", 1, "a" * 60)
             except Exception as error:
-                said = str(error)
+                message = str(error)
         hub.evbus.broker.put_nowait("key", 1, "a" * 60)
         await hub.evbus.broker.put("key", 2, "fine", confirm="delivered")
         account = await hub.evbus.init.stop()
         print(account.delivered, account.rejected, account.unmatched, account.balanced)
-        print(said)
+        print(message)
 
 asyncio.run(main())
 """
@@ -246,10 +246,10 @@ def test_an_endless_regex_rejects_its_events_with_a_clear_error_and_other_events
     ran = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=DEADLINE)
     # Then each put raises, the one by put_nowait is counted, and events with other names are delivered
     assert ran.returncode == 0, ran.stderr
-    counts, said = ran.stdout.splitlines()
+    counts, message = ran.stdout.splitlines()
     assert counts == "1 1001 0 True"
-    assert "internal:(a|a)*[bc] cannot say whether it matches 'aaaa" in said
-    assert "write it simpler" in said
+    assert "internal:(a|a)*[bc] cannot say whether it matches 'aaaa" in message
+    assert "write it simpler" in message
     assert "internal:(a|a)*[bc]" in ran.stderr
 
 

@@ -229,7 +229,7 @@ async def test_an_absent_source_is_reported_and_retried(folder, running):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (
             ["--only", "shiping.*"],
@@ -241,9 +241,9 @@ async def test_an_absent_source_is_reported_and_retried(folder, running):
         (["--acct-file", "nowhere.yml"], "does not exist"),
     ],
 )
-async def test_options_that_select_nothing_are_reported(folder, arguments, said):
+async def test_options_that_select_nothing_are_reported(folder, arguments, expected):
     code, _, err = await evbus(folder, "run", *arguments)
-    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert (code, expected in err, "Traceback" in err) == (2, True, False), err
 
 
 # ---- handlers
@@ -337,7 +337,7 @@ async def test_a_signal_ends_a_handler_call_that_takes_too_long(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["shipping.sink"], "there is no handler 'shipping.sink'"),
         (["shipping.ship", "--body", "{"], "--body is not valid JSON"),
@@ -346,9 +346,9 @@ async def test_a_signal_ends_a_handler_call_that_takes_too_long(folder, name):
         (["shipping.ship", "--header", "x"], "write NAME=VALUE"),
     ],
 )
-async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, said):
+async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, expected):
     code, _, err = await evbus(folder, "call-handler", *arguments, credentials=False)
-    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert (code, expected in err, "Traceback" in err) == (2, True, False), err
 
 
 # ---- tail
@@ -402,7 +402,7 @@ async def test_tail_starts_where_its_since_option_says(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["default"], "name the service: --service SERVICE"),
         (["out", "--service", "s"], "internal:out is in the memory of another process"),
@@ -412,6 +412,6 @@ async def test_tail_starts_where_its_since_option_says(folder):
         (["default", "a*b", "--service", "s"], "* and # stand for whole words"),
     ],
 )
-async def test_invalid_arguments_of_tail_are_explained(folder, arguments, said):
+async def test_invalid_arguments_of_tail_are_explained(folder, arguments, expected):
     code, _, err = await evbus(folder, "tail", *arguments)
-    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert (code, expected in err, "Traceback" in err) == (2, True, False), err

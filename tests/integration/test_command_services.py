@@ -125,7 +125,7 @@ async def test_handlers_and_services_of_one_application_run_together_and_call_ea
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("def one(hub):\n    yield 1\n", "service.more.one: it is a generator"),
         ("SERVICE = 'world'\ndef one(hub): ...\n", "another plugin is the service 'world' already"),
@@ -133,14 +133,14 @@ async def test_handlers_and_services_of_one_application_run_together_and_call_ea
         ("PROFILE = 'nobody'\ndef one(hub): ...\n", "service more: unknown source profile 'nobody'"),
     ],
 )
-async def test_an_invalid_service_is_reported_and_nothing_starts(folder, text, said):
+async def test_an_invalid_service_is_reported_and_nothing_starts(folder, text, expected):
     service(folder, text)
     code, _, err = await evbus(folder, "run")
-    assert (code, said in err) == (2, True), err
+    assert (code, expected in err) == (2, True), err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (
             ["run", "--only", "word.*"],
@@ -152,9 +152,9 @@ async def test_an_invalid_service_is_reported_and_nothing_starts(folder, text, s
         (["handlers"], "no handler was found"),
     ],
 )
-async def test_options_that_select_nothing_are_reported(folder, arguments, said):
+async def test_options_that_select_nothing_are_reported(folder, arguments, expected):
     code, _, err = await evbus(folder, *arguments)
-    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert (code, expected in err, "Traceback" in err) == (2, True, False), err
 
 
 # ---- services
@@ -200,7 +200,7 @@ async def test_a_shell_call_over_memory_explains_that_it_reaches_no_other_proces
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["hello"], "'hello': write SERVICE.METHOD"),
         (["world.hello", "param"], "argument 'param': write NAME=VALUE"),
@@ -212,12 +212,12 @@ async def test_a_shell_call_over_memory_explains_that_it_reaches_no_other_proces
         (["world.hello", "--profile", "both"], "several providers have a profile 'both'; say which"),
     ],
 )
-async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, said):
+async def test_a_call_with_invalid_arguments_gives_exit_code_two(folder, arguments, expected):
     far = {"connection": {"url": "amqp://127.0.0.1:1/"}}
     kafka = {"connection": {"bootstrap_servers": "127.0.0.1:1"}}
     write_credentials(folder, {"amqp": {"far": far, "both": far}, "rabbitmq": {"both": far}, "kafka": {"log": kafka}})
     code, _, err = await evbus(folder, "rpc", *arguments)
-    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert (code, expected in err, "Traceback" in err) == (2, True, False), err
 
 
 async def test_an_absent_broker_is_reported_at_the_timeout(folder):

@@ -91,6 +91,6 @@ async def test_our_events_look_like_nameko_events(rabbitmq, nameko):
     for name in ("exchange", "routing_key", "mandatory"):
         assert ours[name] == theirs[name], name
     assert json.loads(ours["body"]) == json.loads(theirs["body"])
-    said, known = properties(ours["properties"]), properties(theirs["properties"])
-    assert (said["content_type"], said["delivery_mode"]) == (known["content_type"], known["delivery_mode"])
-    assert type(said["headers"]["nameko.call_id_stack"]) is type(known["headers"]["nameko.call_id_stack"])
+    sent, known = properties(ours["properties"]), properties(theirs["properties"])
+    assert (sent["content_type"], sent["delivery_mode"]) == (known["content_type"], known["delivery_mode"])
+    assert type(sent["headers"]["nameko.call_id_stack"]) is type(known["headers"]["nameko.call_id_stack"])

@@ -46,14 +46,14 @@ import json, sys
 from nameko.standalone.rpc import ClusterRpcProxy, ServiceRpcProxy
 from nameko import exceptions
 config, name = {"AMQP_URI": sys.argv[1]}, sys.argv[2]
-said = {}
+results = {}
 def call(key, function, *args, **kwargs):
     try:
-        said[key] = function(*args, **kwargs)
+        results[key] = function(*args, **kwargs)
     except exceptions.RemoteError as error:
-        said[key] = ["RemoteError", error.exc_type, error.value]
+        results[key] = ["RemoteError", error.exc_type, error.value]
     except Exception as error:
-        said[key] = [type(error).__name__, str(error)]
+        results[key] = [type(error).__name__, str(error)]
 with ClusterRpcProxy(config, context_data={"tenant": "blue"}, timeout=30) as cluster:
     world = cluster[name]
     call("add", world.add, 1, b=3)
@@ -64,10 +64,10 @@ with ClusterRpcProxy(config, context_data={"tenant": "blue"}, timeout=30) as clu
     call("context", world.context)
     call("nobody", cluster[name + "-nobody"].add, 1)
     replies = [world.add.call_async(number) for number in range(50)]
-    said["async"] = [reply.result()["sum"] for reply in replies]
+    results["async"] = [reply.result()["sum"] for reply in replies]
 with ServiceRpcProxy(name, config, timeout=30) as world:
     call("service", world.add, 5)
-print(json.dumps(said))
+print(json.dumps(results))
 """
 
 
@@ -130,16 +130,16 @@ async def test_a_nameko_client_calls_our_service(app, rabbitmq, nameko_python, p
         async with asyncio.timeout(DEADLINE):
             out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
-    said = json.loads(out)
-    assert said["add"] == {"sum": 4, "text": "ä"}
-    assert said["service"] == {"sum": 7, "text": "ä"}
-    assert said["async"] == [n + 2 for n in range(50)]
-    assert said["fail"] == ["RemoteError", "TooYoung", "('not yet', 5)"]
-    assert said["nope"][0] == "MethodNotFound"
-    assert said["signature"][0] == "IncorrectSignature"
-    assert said["unserializable"][:2] == ["RemoteError", "UnserializableValueError"]  # nameko has no more of it
-    assert said["nobody"][0] == "UnknownService"
-    assert said["context"]["nameko.tenant"] == "blue"
+    results = json.loads(out)
+    assert results["add"] == {"sum": 4, "text": "ä"}
+    assert results["service"] == {"sum": 7, "text": "ä"}
+    assert results["async"] == [n + 2 for n in range(50)]
+    assert results["fail"] == ["RemoteError", "TooYoung", "('not yet', 5)"]
+    assert results["nope"][0] == "MethodNotFound"
+    assert results["signature"][0] == "IncorrectSignature"
+    assert results["unserializable"][:2] == ["RemoteError", "UnserializableValueError"]  # nameko has no more of it
+    assert results["nobody"][0] == "UnknownService"
+    assert results["context"]["nameko.tenant"] == "blue"
 
 
 async def test_a_nameko_service_calls_ours(app, side, profiles, fresh_name):

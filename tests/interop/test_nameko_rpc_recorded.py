@@ -87,9 +87,9 @@ async def test_our_service_declares_and_answers_like_a_nameko_service(rabbitmq, 
     for mine, theirs in zip(published(ours), known, strict=True):
         for name in ("exchange", "routing_key", "mandatory"):
             assert mine[name] == theirs[name], name
-        said, expected = properties(mine["properties"]), properties(theirs["properties"])
+        sent, expected = properties(mine["properties"]), properties(theirs["properties"])
         for name in ("content_type", "content_encoding", "delivery_mode", "correlation_id"):
-            assert said[name] == expected[name], name
+            assert sent[name] == expected[name], name
         reply, expected_reply = json.loads(mine["body"]), json.loads(theirs["body"])
         assert reply["result"] == expected_reply["result"]
         assert (reply["error"] is None) == (expected_reply["error"] is None)
@@ -131,13 +131,13 @@ async def test_our_client_declares_and_requests_like_a_nameko_client(rabbitmq, a
     for name in ("exchange", "routing_key", "mandatory"):
         assert mine[name] == theirs[name], name
     assert json.loads(mine["body"]) == json.loads(theirs["body"])
-    said, known = properties(mine["properties"]), properties(theirs["properties"])
+    sent, known = properties(mine["properties"]), properties(theirs["properties"])
     for name in ("content_type", "content_encoding", "delivery_mode"):
-        assert said[name] == known[name], name
-    assert said["headers"]["nameko.call_id_stack"] == ["orders-calls.go.1"]
+        assert sent[name] == known[name], name
+    assert sent["headers"]["nameko.call_id_stack"] == ["orders-calls.go.1"]
     (bound,) = [each["routing_key"] for each in ours if each["method"] == "Queue.Bind" and "reply" in each["queue"]]
-    assert said["reply_to"] == bound
-    assert said["correlation_id"]
+    assert sent["reply_to"] == bound
+    assert sent["correlation_id"]
 
 
 async def test_our_client_understands_nameko_replies(rabbitmq, app, nameko, clean):

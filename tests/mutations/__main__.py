@@ -1,4 +1,4 @@
-"""`python -m tests.mutations`: break promises on purpose, one after the other, and see whether a test notices."""
+"""`python -m tests.mutations`: break promises on purpose, one by one, and check that a test notices."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def trials(mutants: Sequence[Mutant], jobs: int) -> Iterator[Result]:
-    """Try the mutants, several at a time; and at the end, one by one, those whose tests start brokers."""
+    """Try the mutants, several at a time, and then one by one those whose tests start brokers."""
     without = [mutant for mutant in mutants if not mutant.needs_brokers]
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda mutant: trial(mutant, LIMIT), without)
@@ -61,18 +61,18 @@ def trials(mutants: Sequence[Mutant], jobs: int) -> Iterator[Result]:
 
 
 def unbroken(mutants: Sequence[Mutant]) -> str:
-    """Run the tests on the tree as it is: say what is wrong with them, or nothing."""
+    """Run the tests on the unchanged tree; gives what is wrong with them, or nothing."""
     tests = sorted({mutant.test for mutant in mutants})
     limit = sum(LIMIT_BROKERS if mutant.needs_brokers else LIMIT for mutant in mutants)
     with copy_of_tree() as tree:
         code, output = pytest_in(tree, tests, limit)
     if code == 0:
         return ""
-    return f"{output}\nthe tests do not pass on the tree as it is (exit code {code}): mend that first"
+    return f"{output}\nthe tests do not pass on the unchanged tree (exit code {code}): fix that first"
 
 
 def line(result: Result) -> str:
-    """Say in a line what became of a mutant, and why where it was not noticed."""
+    """Give the result of a mutant in a line, with the reason."""
     text = f"{result.verdict:8} {result.seconds:5.1f} s  {result.mutant.name}: {result.mutant.breaks}"
     if result.verdict == "noticed":
         return f"{text}\n{'':19}{result.reason[:120]}"

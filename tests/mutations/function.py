@@ -1,4 +1,4 @@
-"""A function of the package, found by its name in whatever file it is, and written anew there."""
+"""A function of the package, found by its name in any file, and rewritten there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Function:
     node: ast.FunctionDef | ast.AsyncFunctionDef
 
     def written_as(self, node: ast.stmt) -> str:
-        """Give the text of the file with another function in this one's place, and all else as it is."""
+        """Give the text of the file with another function in place of this one, otherwise unchanged."""
         first = min(each.lineno for each in (self.node, *self.node.decorator_list))
         depth = self.node.col_offset // 4
         for _ in range(depth):  # ast.unparse indents, and leaves the lines of long texts alone
@@ -32,7 +32,7 @@ class Function:
 
 
 def find(name: str, package: Path) -> Function:
-    """Find the one function whose full name ends so: `lane.Lane.take`, or `Lane.take`; raises Misfit."""
+    """Find the one function whose full name ends with a name: `lane.Lane.take`, or `Lane.take`; raises Misfit."""
     alike = _index(package).get(name.rpartition(".")[2], [])
     found = [function for function in alike if f".{function.name}".endswith(f".{name}")]
     if len(found) == 1:

@@ -52,7 +52,7 @@ class Mutant:
         function, changed = self.broken()
         path = tree / function.path.relative_to(ROOT)
         if not path.exists() or path.read_text(encoding="utf-8") != function.source:
-            raise Misfit(f"the mutant {self.name}: somebody has changed {path.name} meanwhile; run it again")
+            raise Misfit(f"the mutant {self.name}: {path.name} has changed during the run; run it again")
         path.write_text(function.written_as(changed), encoding="utf-8")
 
     def diff(self) -> str:

@@ -91,7 +91,7 @@ def _statement(name: str, expression: type[ast.expr]) -> Place:
 
 
 def named(name: str) -> Place:
-    """Give the place where a name of Python's own stands, such as `all`, or a method of its own, such as `extend`."""
+    """Give the place of a built-in name, such as `all`, or of a built-in method, such as `extend`."""
     return Place(f"name {name}", lambda node: name in (getattr(node, "id", None), getattr(node, "attr", None)))
 
 

@@ -31,7 +31,7 @@ PATH_WITHOUT_THE_ORIGINAL = "import sys\nsys.path[:] = [path for path in sys.pat
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one mutant; `seconds` is how long its test took, `output` the end of what that printed."""
+    """The result of one mutant; `seconds` is how long its test took, `output` the end of what it printed."""
 
     mutant: Mutant
     verdict: Verdict
@@ -40,7 +40,7 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """What the test said first, to see whether it is the promise that failed, or something else."""
+        """The first error of the test, which shows whether the promise failed or something else."""
         said = re.search(r"^E +(\S.*)", self.output, re.MULTILINE)
         return said[1] if said else "no answer in time" if self.verdict == "noticed" else ""
 
@@ -52,7 +52,7 @@ class Result:
 
 @contextmanager
 def copy_of_tree() -> Iterator[Path]:
-    """A copy of the tree, which is gone after the block."""
+    """A copy of the tree, removed after the block."""
     with tempfile.TemporaryDirectory(prefix="evbus_like-mutant-") as folder:
         copy = Path(folder) / "tree"
         shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
@@ -61,7 +61,7 @@ def copy_of_tree() -> Iterator[Path]:
 
 
 def pytest_in(tree: Path, tests: Sequence[str], limit: float) -> tuple[int | None, str]:
-    """Run tests in a tree and give pytest's exit code, None where `limit` seconds were not enough, and its output."""
+    """Run tests in a tree; gives pytest's exit code, None after `limit` seconds, and its output."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     options = ("-q", "-x", "-p", "no:cacheprovider", "--tb=line", "--show-capture=no")
     command = [sys.executable, "-m", "pytest", *options, *tests]
@@ -80,7 +80,7 @@ def pytest_in(tree: Path, tests: Sequence[str], limit: float) -> tuple[int | Non
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End pytest and all that it started: politely first, for it may have brokers."""
+    """End pytest and everything it started, with SIGINT first because it may run brokers."""
     for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
         if process.poll() is not None:
             return
@@ -92,10 +92,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def judge(code: int | None, output: str) -> Verdict:
-    """Say what pytest's exit code means (https://docs.pytest.org/en/stable/reference/exit-codes.html).
+    """Interpret pytest's exit code (https://docs.pytest.org/en/stable/reference/exit-codes.html).
 
-    A test that does not end has noticed, for the same test ended in time on the tree that is not broken. Only a test
-    that fails has noticed besides: brokers that would not start, or a pytest that breaks down, say nothing.
+    A test that does not end has noticed, because the same test ends in time on the unchanged tree. Otherwise only a
+    failed test has noticed: brokers that do not start, or a crash of pytest, show nothing.
     """
     if code is None or (code == 1 and re.search(r"\b\d+ failed\b", output)):
         return "noticed"
@@ -105,7 +105,7 @@ def judge(code: int | None, output: str) -> Verdict:
 
 
 def trial(mutant: Mutant, limit: float) -> Result:
-    """Break one promise in a copy of the tree, and see whether the test notices within `limit` seconds."""
+    """Break one promise in a copy of the tree, and check that the test notices within `limit` seconds."""
     with copy_of_tree() as tree:
         mutant.apply(tree)
         began = monotonic()
