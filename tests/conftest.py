@@ -1,11 +1,14 @@
 """Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
 
+import subprocess
 import sys
+import textwrap
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pop.hub
 import pytest
 
 from evbus_like.testing import new_hub
@@ -57,6 +60,50 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     yield make
     for name in [name for name in sys.modules if name.startswith("their_app")]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def hub() -> Any:
+    """A fresh hub with the bus on it."""
+    made = pop.hub.Hub()
+    made.pop.sub.add(dyne_name="evbus")
+    return made
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a package which pop finds: {"ingress/redis.py": source}."""
+
+    def write(files: dict[str, str], name: str = "their_app") -> Path:
+        root = tmp_path / "site"
+        dynes = sorted({path.split("/")[0] for path in files})
+        conf = f"DYNE = { ({dyne: [dyne] for dyne in dynes})!r}\n"
+        for path, source in {"conf.py": conf, "__init__.py": "", **files}.items():
+            target = root / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(textwrap.dedent(source))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., str]:
+    """A function that runs a script in a process of its own, with a folder on its path, and gives what it printed."""
+
+    def run(script: str, path: Path | None = None) -> str:
+        prefix = f"import sys; sys.path.append({str(path)!r})\n" if path else ""
+        done = subprocess.run(
+            [sys.executable, "-c", prefix + textwrap.dedent(script)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 def _get(fleet: Fleet, name: str) -> Any:

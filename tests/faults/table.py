@@ -132,7 +132,7 @@ FAULTS = {
     23: Fault(
         "The process gets a signal to end while events wait.",
         _tests(f"{INTEGRATION}/test_command.py", "on_a_signal_the_pipe_stops_reading_and_delivers_what_it_has_read")
-        + _tests(f"{UNIT}/test_signals.py", "a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up")
+        + _tests(f"{INTEGRATION}/test_signals.py", "a_signal_stops_the_bus_within_its_deadline_and_the_account_adds_up")
         + _tests(f"{UNIT}/test_durable.py", "a_stop_spills_what_is_left_in_memory"),
     ),
     24: Fault(

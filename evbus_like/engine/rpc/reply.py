@@ -6,10 +6,16 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from evbus_like.engine.errors import DestinationRefused, Refused, UnknownService, Unroutable, UnserializableValue
+from evbus_like.engine.errors import (
+    DestinationRefused,
+    Refused,
+    SerializeError,
+    UnknownService,
+    Unroutable,
+    UnserializableValue,
+)
 from evbus_like.engine.message import Message, Send, SendBuffer
 from evbus_like.engine.middleware import ANSWER, Middleware, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DONE, PENDING, Disposition
@@ -109,10 +115,12 @@ class ReplySender:
 
     def _dump_answer(self, reply: dict[str, Any]) -> bytes:
         """Serialize an answer; the null of "error" would make the serializer search every result for NaN."""
-        if reply.keys() == {"result", "error"} and reply["error"] is None:
-            with suppress(Exception):  # then the error names the place in the whole answer
-                return b'{"result":%b,"error":null}' % self._dump(reply["result"])
-        return self._dump(reply)
+        if reply.keys() != {"result", "error"} or reply["error"] is not None:
+            return self._dump(reply)
+        try:
+            return b'{"result":%b,"error":null}' % self._dump(reply["result"])
+        except SerializeError as error:
+            raise SerializeError(str(error).replace("body", "body.result", 1), error.path) from None
 
     def _answer(self, event: ReceivedEvent, method: str, reply: dict[str, Any], headers: dict[str, Any]) -> Message:
         """Build the message of an answer; one that cannot be sent becomes an error."""
