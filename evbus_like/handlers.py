@@ -1,4 +1,4 @@
-"""Mark functions as handlers of events: the one ordinary import of an application that receives.
+"""Marks for handlers, methods and middleware: what applications import.
 
 .. code-block:: python
 
@@ -82,28 +82,28 @@ def handler(
     dedup: int = 0,
     dedup_durable: bool = False,
 ) -> Callable[[F], F]:
-    """Call the function with every event of these types from the service `source`.
+    """Mark a function to be called with every event of these types from the service `source`.
 
     Types may be patterns: `user.*` (one word), `user.#` (any number). One function may be marked several times.
 
-    - `name` is the listener's, the function's by default; it is a part of its queue's name.
-    - `profile` is where the events come from: a profile's name, or `amqp:orders` where several providers have it.
+    - `name` of the listener, by default the function's; it is part of the queue's name.
+    - `profile` to receive from: a profile's name, or `amqp:orders` if several providers have it.
     - `delivery`: SERVICE_POOL (one instance of each service gets an event), SINGLETON (one handler in all),
       BROADCAST (every instance; then `reliable=False`, or a `broadcast_identifier` that a restart does not change).
     - `reliable`: the queue keeps events while nobody receives.
     - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead
-      letters), REQUEUE (for ever), ACK_AND_LOG, SHUTDOWN (the worker ends with exit code 1), REJECT (the dead letters
-      at once). `requeue_on_error=True` is nameko's word for REQUEUE.
+      letters), REQUEUE (forever), ACK_AND_LOG, SHUTDOWN (the worker stops with exit code 1), REJECT (the dead letters
+      at once). `requeue_on_error=True` means REQUEUE, as in nameko.
     - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
       shows: `"password"`, `"card.number"`, `"*"` for all.
     - `max_workers` calls at once, sync functions in threads; `prefetch` events received and not settled (max_workers).
-    - `timeout`: seconds that one call may take, None for ever. An async function is cancelled; a thread goes on.
+    - `timeout`: seconds that one call may take, None for no limit. An async function is cancelled; a thread goes on.
     - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
-    - `dedup`: how many event ids to remember; an event that was handled already is acknowledged without a call.
+    - `dedup`: how many event ids to remember; an event that was handled before is acknowledged without a call.
       `dedup_durable` keeps them in the outbox file.
 
     An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
-    for options that fit no handler.
+    for invalid options.
     """
     if not isinstance(requeue_on_error, bool):
         raise HandlerError(f"requeue_on_error must be True or False, not {requeue_on_error!r}")
@@ -148,11 +148,11 @@ def method(
     expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
     sensitive: str | Sequence[str] = (),
 ) -> Callable[[F], F]:
-    """Say how a function of a service plugin is called; without it, a public function is a method with these defaults.
+    """Set the options of a method of a service; a public function without this mark has the defaults.
 
-    - `name` is what callers call it, the function's by default.
-    - `timeout`: seconds that one call may take, None for ever.
-    - `repeat=False`: a request whose worker died in mid call is refused when it comes again, and not run a second time.
+    - `name` for callers, by default the function's.
+    - `timeout`: seconds that one call may take, None for no limit.
+    - `repeat=False`: a request whose worker died during the call is refused when it is delivered again.
     - `expected_exceptions` and `sensitive` are as for handlers; parts of a request are `"kwargs.password"`.
     """
     options = {
@@ -173,18 +173,18 @@ def method(
 
 
 def on_response(service: str, method: str, **options: Any) -> Callable[[F], F]:
-    """Call the function with the answers of calls made by `hub.rpc.<service>.<method>.ask(...)`: (hub, event).
+    """Mark a function (hub, event) to be called with the answers to `hub.rpc.<service>.<method>.ask(...)`.
 
-    `event.body` is the result, `event.correlation_id` what `ask` gave. The answers wait in a durable queue of the
-    application, so any of its instances may handle them, also after a restart. `options` are those of `handler` that
-    are about errors and work: on_error, attempts, backoff, max_backoff, expected_exceptions, sensitive, max_workers,
+    `event.body` is the result, `event.correlation_id` what `ask` returned. Answers wait in a durable queue of the
+    application, so that any instance may handle them, also after a restart. `options` are those of `handler` for errors
+    and workers: on_error, attempts, backoff, max_backoff, expected_exceptions, sensitive, max_workers,
     timeout.
     """
     return _answers(RESPONSE, service, method, options)
 
 
 def on_error(service: str, method: str, **options: Any) -> Callable[[F], F]:
-    """Call the function with the errors of such calls; `event.body` has the error's class, message, code and args."""
+    """Mark a function to be called with the errors of such calls; `event.body` has class, message, code and args."""
     return _answers(ERROR, service, method, options)
 
 
@@ -207,22 +207,22 @@ def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Cal
 
 
 def answer(value: Any = None) -> NoReturn:
-    """In a middleware: the message goes no further. A request is answered with the value, an event is done."""
+    """In a middleware: stop here and answer a request with the value; an event counts as handled."""
     raise Answer(value)
 
 
 def refuse(reason: str) -> NoReturn:
-    """In a middleware: the message goes no further, and its sender hears why; an event goes to the dead letters."""
+    """In a middleware: stop here and give the sender the reason; an event becomes a dead letter."""
     raise Refused(reason)
 
 
 def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
-    """Give what a method returns to hand its request on: `service.method` answers the first caller."""
+    """Return this from a method to hand the request on: `service.method` answers the first caller."""
     return Transfer(service, method, args, kwargs)
 
 
 def unusable(function: Any) -> str:
-    """Say why pop would not take what is marked for a function of the hub: it would never be called."""
+    """Return why pop would not put a marked object on the hub, where it would never be called; else an empty string."""
     if not inspect.isfunction(function) and type(function).__name__ != "cython_function_or_method":
         return f"mark functions, def or async def, not {function!r}: a plugin's other objects are not called"
     if function.__name__.startswith("_"):
@@ -231,5 +231,5 @@ def unusable(function: Any) -> str:
 
 
 def _many(value: Any, kind: type) -> tuple[Any, ...]:
-    """Give one or several as a tuple; what is neither is told of when the handlers start."""
+    """Return one or several values as a tuple; invalid values are reported at start."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (kind, str, bytes)) else (value,)

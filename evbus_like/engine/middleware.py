@@ -1,4 +1,4 @@
-"""Middleware: functions that every message passes on its way in and out, and may change, answer or refuse."""
+"""Middleware: functions that may change, answer or refuse every message that is received or sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING: Any = object()
 
 
 class Answer(Exception):
-    """What `answer` raises inside a middleware."""
+    """Raised by `answer` inside a middleware."""
 
     def __init__(self, value: Any) -> None:
         super().__init__("a middleware answers")
@@ -23,11 +23,12 @@ class Answer(Exception):
 
 
 class MiddlewareMessage:
-    """One message on its way. A middleware may assign to `body` and change `headers`.
+    """One message that passes the middleware, which may assign to `body` and change `headers`.
 
-    `kind` is "request", "answer" or "event", `service` and `name` say of which method, or event type, it is. The body
-    of a request is {"args": [...], "kwargs": {...}}, that of an answer {"result": ..., "error": ...}, that of an event
-    is the event's own. `event` is what was received, None for what goes out of itself. `answer` is for the engine.
+    `kind` is "request", "answer" or "event"; `service` and `name` are the service and its method or event type. The
+    body of a request is {"args": [...], "kwargs": {...}}, of an answer {"result": ..., "error": ...}, of an event the
+    event's own. `event` is the received event, None for a message that no received event caused. `answer` is for the
+    engine.
     """
 
     __slots__ = ("answer", "body", "event", "headers", "kind", "name", "service")
@@ -45,7 +46,7 @@ class MiddlewareMessage:
 
     @property
     def is_answered(self) -> bool:
-        """Whether a middleware answered it, so that it goes no further."""
+        """Whether a middleware answered it, so that it is not passed on."""
         return self.answer is not MISSING
 
     def __repr__(self) -> str:  # the body may hold secrets
@@ -63,7 +64,7 @@ class Hook:
 class Middleware:
     """The middleware of an application, in the order of the plugins' names.
 
-    A function that raises refuses the message: whoever sent it hears of it, and the worker lives.
+    A function that raises refuses the message: the sender gets the error, and the worker goes on.
     """
 
     def __init__(self, incoming: Sequence[Hook], outgoing: Sequence[Hook]) -> None:
@@ -72,19 +73,19 @@ class Middleware:
 
     @property
     def looks_at_what_goes_out(self) -> bool:
-        """Whether there is a function for messages on their way out."""
+        """Whether a middleware has a function for outgoing messages."""
         return bool(self._outgoing)
 
     async def incoming(self, message: MiddlewareMessage) -> None:
-        """Pass a message that was received; raises Refused."""
+        """Pass a received message; raises Refused."""
         await _pass(self._incoming, message)
 
     async def outgoing(self, message: MiddlewareMessage) -> None:
-        """Pass a message that is about to be sent; raises Refused."""
+        """Pass a message before it is sent; raises Refused."""
         await _pass(self._outgoing, message)
 
     def outgoing_now(self, message: MiddlewareMessage) -> None:
-        """Pass a message without waiting; raises Refused, also for a middleware that is async."""
+        """Pass a message without waiting; raises Refused, also if the middleware is async."""
         for hook in self._outgoing:
             try:
                 done = hook.call(message)

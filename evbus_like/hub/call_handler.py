@@ -1,4 +1,4 @@
-"""Trials: handlers called without a broker, on a bus that runs in memory."""
+"""Calls handlers without a broker, on a bus in memory: for tests and for `evbus call-handler`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from evbus_like.hub.runtime import Hub
 
 SOURCE = "internal:*"
 JSON = "application/json"
-LEAVE = 2.0  # seconds that a handler which is cancelled may take
+LEAVE = 2.0  # seconds that a cancelled handler may take
 
 
 @dataclass
@@ -43,19 +43,19 @@ class Outcome:
 
 
 def in_memory(handler: Handler) -> Handler:
-    """Give a handler that reads from memory, whatever its profile is; what only a broker or a disk has is left out."""
+    """Return the handler with a profile in memory, without options that need a broker or a disk."""
     return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
 
 
 def every(hub: Hub) -> list[Handler]:
-    """Give the handlers of events and of answers; raises HandlerError."""
+    """Return the handlers of events and of answers; raises HandlerError."""
     return [*handlers.found(hub), *(each.handler for each in responses.found(hub))]
 
 
 def named(hub: Hub, wanted: Any, routing_key: str | None = None) -> Handler:
-    """Give a handler by its function on the hub, or by "service.name"; raises HandlerError that says what there is.
+    """Return a handler by its function on the hub or by "service.name"; raises HandlerError, which names similar ones.
 
-    Where a function is marked several times, the mark whose event types have the routing key is meant, else the first.
+    Of a function with several marks, the one whose event types match the routing key is chosen, else the first.
     """
     found = every(hub)
     chosen = [each for each in found if _is(hub, each, wanted)]
@@ -90,7 +90,7 @@ def event_for(
     routing_key: str | None = None,
     **more: Any,
 ) -> ReceivedEvent:
-    """Make an event as a broker would give it: the body serialized, bytes untouched; `more` are its other fields."""
+    """Make an event as a broker would deliver it: the body serialized, bytes unchanged; `more` are its other fields."""
     if routing_key is None:
         plain = [each for each in handler.options.event_types if not is_pattern(each)]
         if not plain:
@@ -105,13 +105,13 @@ def event_for(
 
 
 async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
-    """Call a handler with an event, as a consumer would, and give what came of it; nothing is settled anywhere."""
+    """Call a handler with an event as a consumer does, and return the outcome; nothing is settled."""
     watched, failures = watch(handler)
     caller = HandlerInvoker(watched, decoding.decoder(hub), hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
     calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)
-    except asyncio.CancelledError:  # ours, not the handler's: it must not become a verdict
+    except asyncio.CancelledError:  # our own cancellation must not become a disposition
         caller.closing = True
         calling.cancel()
         await asyncio.wait([calling], timeout=LEAVE)
@@ -125,7 +125,7 @@ async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) 
 
 
 def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]]:
-    """Give a handler that does the same, and the exceptions that it raises, by their events."""
+    """Return the handler wrapped to record its exceptions, and these exceptions by event."""
     failures: dict[ReceivedEvent, BaseException] = {}
 
     async def call_async(event: ReceivedEvent) -> None:
@@ -156,7 +156,7 @@ def _why(disposition: Disposition) -> BaseException | None:
 
 
 def watch_calls(caller: HandlerInvoker, tell: Callable[[Outcome], None]) -> None:
-    """Let a consumer's caller tell what came of each call, and be the same in all else."""
+    """Make a consumer's invoker report the outcome of each call."""
     caller.handler, failures = watch(caller.handler)
     handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
 

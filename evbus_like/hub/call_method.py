@@ -1,4 +1,4 @@
-"""Trials of services: methods called without a broker, and services that a test makes up."""
+"""Calls methods of services without a broker, and serves made-up services, for tests."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ NOBODY = "nobody: the answer is looked at here"
 
 @dataclass
 class Reply:
-    """What came of one call of a method: its result, as the caller gets it, or where the request was handed on.
+    """The outcome of one call of a method: its result as the caller gets it, or where the request was handed on.
 
-    `sent` is what the method put.
+    `sent` are the events that the method put.
     """
 
     method: str
@@ -46,7 +46,7 @@ class Reply:
 
 
 def named(hub: Hub, wanted: Any) -> Method:
-    """Give a method by its function on the hub, or by "service.method"; raises HandlerError that says what there is."""
+    """Return a method by its function or by "service.method"; raises HandlerError, which names similar ones."""
     found = [each for _, methods in services.found(hub).values() for each in methods.values()]
     for each in found:
         if wanted in (f"{each.service}.{each.name}", each.ref, f"hub.{each.ref}"):
@@ -70,7 +70,7 @@ async def request(
     headers: Mapping[str, Any],
     tap: Recorder,
 ) -> Reply:
-    """Call a method as a server would, and give what came of it; raises what the method raised, or an RpcError."""
+    """Call a method as a service does and return the outcome; raises what the method raised, or an RpcError."""
     dump, failures = plugins.serializer(hub, "json").dump, []
     messages: list[Message] = []
 
@@ -115,7 +115,7 @@ async def request(
 
 
 def _watched(method: Method, tell: Callable[[BaseException], None]) -> Callable[..., Any]:
-    """Give a function that does what the method does, and tells what it raises."""
+    """Return the method's function wrapped to report its exceptions."""
 
     async def call_async(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -135,7 +135,7 @@ def _watched(method: Method, tell: Callable[[BaseException], None]) -> Callable[
 
 
 async def serve(hub: Hub, service: str, functions: Mapping[str, Callable[..., Any]], timeout: float) -> Group:
-    """Serve, in memory, a service that the test makes up; gives the group to stop. Raises HandlerError."""
+    """Serve a made-up service in memory; returns the group to stop. Raises HandlerError."""
     methods = {}
     for name, function in functions.items():
         if not callable(function) or kind_problem(function):

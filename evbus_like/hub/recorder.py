@@ -1,4 +1,4 @@
-"""What was put on a bus that runs in memory, kept for whoever looks on."""
+"""Records the events that are put on a bus in memory, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evbus_like.hub.runtime import Hub
 TAP = "evbus_like: what was put"  # the name of the queue that gets a copy of every event
 # Whatever the profile of an event: handlers get it by the first profile, and a copy is kept by the second.
 PROFILES = {"internal": {"*": None, "**": {"routing_key": TAP}}}
-MOST = 100_000  # events that are kept; older ones go
+MOST = 100_000  # events that are kept; older ones are dropped
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sent:
 
 
 class Recorder:
-    """What was put on a bus that runs with `PROFILES`: a task takes it from its queue, so that this never fills."""
+    """Records what is put on a bus with `PROFILES`: a task empties the queue of copies, so that it never fills."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -49,25 +49,25 @@ class Recorder:
 
     @property
     def sent(self) -> list[Sent]:
-        """All that was put, in its order."""
+        """The events that were put, in their order."""
         if self._hub.evbus.RUNTIME.bus.state == "running":
-            self._hub.evbus.RUNTIME.bus.admit_queued()  # what put_nowait has queued a moment ago
+            self._hub.evbus.RUNTIME.bus.admit_queued()  # events that put_nowait has just queued
         while self._mailbox.items:
             self._note(self._mailbox.get_event_nowait())
         return list(self._sent)
 
     def clear(self) -> None:
-        """Forget what was put so far."""
+        """Forget the events that were put so far."""
         _ = self.sent
         self._sent.clear()
 
     async def changed(self) -> None:
-        """Wait until more was put."""
+        """Wait until another event was put."""
         self._more.clear()
         await self._more.wait()
 
     async def close(self) -> None:
-        """End the task."""
+        """Stop the task."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -97,7 +97,7 @@ class Recorder:
 def filtered(
     sent: list[Sent], routing_key: str = "#", service: str | None = None, profile: str | None = None
 ) -> Iterator[Sent]:
-    """Yield those that fit; the routing key may be a pattern of event types."""
+    """Yield the events that match; the routing key may be a pattern of event types."""
     for each in sent:
         if (
             (service is None or each.service == service)

@@ -1,4 +1,4 @@
-"""A received event: what a source gives, and what a handler gets."""
+"""A received event: made by a source, and given to a handler."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 class ReceivedEvent:
     """One event on its way to a handler.
 
-    `raw` are the bytes that arrived; `body` is what they mean, decoded by `content_type`. `routing_key` is the event's
-    type and `service` the service that it came from. `redelivered` says that the source gave it before; `attempt`
-    counts the handlings, from 1, as far as the source can know. `timestamp` is in seconds since 1970, 0.0 if unknown.
+    `raw` are the received bytes; `body` is decoded from them by `content_type`. `routing_key` is the event's type and
+    `service` its service. `redelivered` says that the source delivered it before; `attempt` counts from 1, as far as
+    the source knows. `timestamp` is in seconds since 1970, 0.0 if unknown.
 
     `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
 
-    `order` is for the source: events of the same order are handled one after another, None means that any order will
-    do. `token` is the source's own, to settle the event by. `busy` says that a handler is at work on it. A source that
-    has taken an event back (a partition went to somebody else) sets `revoked`: no handler begins it any more.
+    `order` is set by the source: events of the same order are handled one after another, those with None in any order.
+    `token` is the source's own, to settle the event by. `busy` is set while a handler runs. A source that takes an
+    event back (another worker got its partition) sets `revoked`; then no handler begins it.
     """
 
     __slots__ = (

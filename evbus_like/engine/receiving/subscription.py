@@ -1,4 +1,4 @@
-"""A subscription: what a handler asks of a source, and how its queue is named."""
+"""A subscription: the events that a handler wants from a source, and the name of its queue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DELIVERIES = (SERVICE_POOL, SINGLETON, BROADCAST)
 class Subscription:
     """Events of a source service, for one handler.
 
-    `service` and `name` are the handler's, `source` the service whose events it wants, `event_types` which of them
-    (patterns of AMQP's topic exchanges too). A `reliable` one keeps events while nobody receives. `prefetch` bounds the
-    events that were received and not settled. `since` is where a new subscription begins, where the source can rewind:
-    "earliest", "latest", a number (an offset) or a datetime. `identifier` tells the instances of a broadcast apart.
+    `service` and `name` are the handler's; `source` is the service whose events it wants, `event_types` are their types
+    or patterns of AMQP's topic exchanges. A `reliable` subscription keeps events while nobody receives. `prefetch`
+    limits the unsettled events. `since` is where a new subscription begins, if the source can rewind: "earliest",
+    "latest", an offset or a datetime. `identifier` distinguishes the instances of a broadcast.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Subscription:
 
     @property
     def exchange(self) -> str:
-        """The exchange, or topic, of the source service's events, as nameko names it."""
+        """The exchange or topic of the source service's events, named as in nameko."""
         return f"{self.source}.events"
 
     @property
@@ -49,7 +49,7 @@ class Subscription:
 
     @property
     def auto_delete(self) -> bool:
-        """Whether the queue goes with its last consumer."""
+        """Whether the queue is deleted with its last consumer."""
         return not self.reliable
 
     @property
@@ -59,37 +59,37 @@ class Subscription:
 
     @property
     def expires(self) -> float | None:
-        """Seconds after which the queue goes when nobody reads it; None: never."""
+        """Seconds without readers after which the queue is deleted; None for never."""
         return None
 
     @property
     def of_calls(self) -> bool:
-        """Whether it is for requests or answers, whose exchange is no service's own."""
+        """Whether it is for requests or answers, which share one exchange."""
         return False
 
     @property
     def dead(self) -> str:
-        """The name of the queue, or topic, for events that were given up."""
+        """The name of the queue or topic of dead letters."""
         return f"{self.queue}.dead"
 
     def wants(self, event_type: str) -> bool:
-        """Whether an event type is among those asked for; for sources that cannot choose by themselves."""
+        """Whether an event type is wanted, for sources that cannot filter by themselves."""
         return any(matches(wanted, event_type) for wanted in self.event_types)
 
 
 def is_pattern(event_type: str) -> bool:
-    """Whether an event type stands for several: `*` is one word between dots, `#` any number of them."""
+    """Whether an event type is a pattern: `*` matches one word between dots, `#` any number of words."""
     return not {"*", "#"}.isdisjoint(event_type.split("."))
 
 
 @functools.lru_cache(maxsize=10_000)
 def matches(pattern: str, event_type: str) -> bool:
-    """Whether an event type is one of those that a pattern stands for (AMQP 0-9-1 specification, 3.1.3.3)."""
+    """Whether a pattern matches an event type (AMQP 0-9-1 specification, 3.1.3.3)."""
     return pattern == event_type or _match(pattern.split("."), event_type.split(".") if event_type else [])
 
 
 def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """Try the latest `#` with ever more words: no more steps than the product of both lengths."""
+    """Let the latest `#` match more and more words; takes at most as many steps as the product of both lengths."""
     at = word = first = 0
     rest = -1  # what follows the latest `#`, which takes the words up to `first`
     while word < len(words):

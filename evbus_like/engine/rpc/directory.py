@@ -1,4 +1,4 @@
-"""The directory: which profile and exchange lead to a service, where it is not the broker that knows."""
+"""The directory: profiles and exchanges of services, from a services file or from code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from evbus_like.engine.errors import HandlerError
 
 KEYS = ("profile", "exchange", "notifications")
-REST = "*"  # the entry for services that have none
+REST = "*"  # the entry for services without one
 
 
 @dataclass(frozen=True)
 class Route:
-    """The way to a service; what is empty is as it would be without the entry.
+    """The route to a service; empty fields have their defaults.
 
-    `profile` carries its calls, `exchange` is theirs, `notifications` is the exchange of what the service publishes.
+    `profile` carries its calls over `exchange`; `notifications` is the exchange of the service's own events.
     """
 
     profile: str = ""
@@ -28,7 +28,7 @@ class Route:
 
 
 def load(path: str) -> dict[str, Route]:
-    """Read a services file: YAML, or INI as tavrida has it. Raises HandlerError that says what is wrong and where."""
+    """Read a services file, YAML or tavrida's INI; raises HandlerError, which says what is wrong and where."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -74,10 +74,10 @@ def _ini(text: str) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> dict[str, Any]:
-    import yaml  # takes long to import, and few applications have such a file
+    import yaml  # slow to import, and few applications have such a file
 
     class Loader(yaml.SafeLoader):
-        """Refuses a name that stands there twice, of which the last one would win."""
+        """Refuses duplicate names, of which the last one would win."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [name.value for name, _ in node.value]

@@ -9,12 +9,12 @@ from evbus_like.engine.receiving.subscription import Subscription
 
 EXCHANGE = "nameko-rpc"  # nameko's setting rpc_exchange
 REPLY_TTL = 300.0  # seconds until a reply queue that nobody reads is removed
-AHEAD = 2  # requests received for each that is answered: as many run as wait for the confirms of their answers
+AHEAD = 2  # requests received for each worker: as many run as wait for the confirms of their answers
 
 
 @dataclass(frozen=True)
 class OfCalls(Subscription):
-    """What the queues of calls have in common: one exchange for all requests and answers."""
+    """A queue of calls: one exchange carries all requests and answers."""
 
     rpc_exchange: str = EXCHANGE
 
@@ -41,7 +41,7 @@ class Requests(OfCalls):
 
 @dataclass(frozen=True)
 class Replies(OfCalls):
-    """The answers to one instance's calls; the queue outlives a lost connection, and expires when nobody reads it."""
+    """The answers to one instance's calls; the queue survives a lost connection, and expires when nobody reads it."""
 
     @property
     def queue(self) -> str:
@@ -56,7 +56,7 @@ class Replies(OfCalls):
 
 @dataclass(frozen=True)
 class Responses(OfCalls):
-    """The answers that go to handlers; all instances of the application share the queue, which outlives them."""
+    """The answers for handlers; all instances of the application share the queue, which survives them."""
 
     @property
     def queue(self) -> str:
@@ -65,22 +65,22 @@ class Responses(OfCalls):
 
 
 def responses_queue(service: str) -> str:
-    """Give the queue, and the routing key, of answers that go to the handlers of an application."""
+    """Return the queue and routing key of answers for the handlers of an application."""
     return f"rpc.responses-{service}"
 
 
 def responses(service: str, exchange: str, prefetch: int = 10) -> Responses:
-    """Give the subscription for answers that go to handlers."""
+    """Return the subscription for answers that handlers get."""
     queue = responses_queue(service)
     return Responses(service, (queue,), service, "responses", prefetch=prefetch, rpc_exchange=exchange)
 
 
 def requests(service: str, exchange: str, max_workers: int) -> Requests:
-    """Give the subscription of a service."""
+    """Return the subscription for the requests to a service."""
     return Requests(service, (f"{service}.*",), service, "rpc", prefetch=AHEAD * max_workers, rpc_exchange=exchange)
 
 
 def replies(caller: str, exchange: str, prefetch: int = 1000) -> Replies:
-    """Give the subscription for answers of one instance; its identifier is the routing key of the answers."""
+    """Return the subscription for the answers to one instance; its identifier is their routing key."""
     own = str(uuid.uuid4())
     return Replies(caller, (own,), caller, "replies", prefetch=prefetch, identifier=own, rpc_exchange=exchange)

@@ -1,8 +1,8 @@
-"""Requests and answers as they stand on the wire: nameko's forms (nameko 2.14, nameko/rpc.py and exceptions.py).
+"""The bodies of requests and answers, in nameko's format (nameko 2.14, nameko/rpc.py and exceptions.py).
 
 A request is {"args": [...], "kwargs": {...}}. An answer is {"result": ..., "error": null} or, for an error,
-{"result": null, "error": {"exc_type", "exc_path", "exc_args", "value"}}, to which we add "code" where the exception has
-one. An error is data: no class is imported and no object is made from it but ours.
+{"result": null, "error": {"exc_type", "exc_path", "exc_args", "value"}}, with "code" added if the exception has one. An
+error is data: it imports no class and makes no object but evbus_like's own errors.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MOST = 20  # arguments, or entries of one
 SOURCE = "evbus-source"  # header: who sent it, "world.hello" for an answer
 TYPE = "evbus-type"  # header of an answer: response or error
 RESPONSE, ERROR = "response", "error"
-HOPS = "evbus-hops"  # header: how often a request was handed on
+HOPS = "evbus-hops"  # header: how many times a request was handed on
 MOST_HOPS = 20
 
-# Errors that both sides have a class for, by nameko's path of them, or by one that is ours alone
+# errors that have a class on both sides, by nameko's path or by one of our own
 KNOWN: dict[str, type[RpcError]] = {
     "nameko.exceptions.MethodNotFound": MethodNotFound,
     "nameko.exceptions.IncorrectSignature": IncorrectSignature,
@@ -57,12 +57,12 @@ class Transfer:
 
 
 def request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the body of a request."""
+    """Return the body of a request."""
     return {"args": list(args), "kwargs": dict(kwargs)}
 
 
 def arguments(body: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Take a request apart; raises BadRequest for what is none."""
+    """Return the arguments of a request; raises BadRequest if the body is not a request."""
     if not isinstance(body, Mapping) or not isinstance(body.get("args"), list):
         raise BadRequest('a request is {"args": [...], "kwargs": {...}}')
     kwargs = body.get("kwargs")
@@ -72,17 +72,17 @@ def arguments(body: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def answer(result: Any) -> dict[str, Any]:
-    """Give the body of an answer."""
+    """Return the body of an answer."""
     return {"result": result, "error": None}
 
 
 def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
-    """Give the body of an answer that is an error; whatever the error is, the body can be serialized.
+    """Return the body of an answer for an error; it can always be serialized.
 
-    `own` says that the error is about this request. One that the method got from a call of its own is told as what the
-    method raised, and not as if the caller had made the mistake.
+    `own` says that the error is about this request. An error that the method got from another call is reported as
+    raised by the method, not as a mistake of the caller.
     """
-    if isinstance(error, RemoteError):  # an error that came from further away keeps its name
+    if isinstance(error, RemoteError):  # an error of another service keeps its name
         names = {"exc_type": error.exc_type, "exc_path": error.exc_path}
         return _told(error.exc_args, error.value, error.code, **names)
     kind = type(error)
@@ -96,11 +96,11 @@ def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
 
 
 def _module(kind: type) -> str:
-    """Give the name of a class's module; of one that is named by its whole path, as plugins are, the last two parts."""
+    """Return the name of a class's module; of a plugin, whose name is its whole path, only the last two parts."""
     name = str(kind.__module__)
     file = getattr(sys.modules.get(name), "__file__", None)
     if isinstance(file, str) and file.removesuffix(".py").strip(os.sep).replace(os.sep, ".") == name:
-        return ".".join(name.rsplit(".", 2)[-2:])  # where a service's files lie is not the caller's business
+        return ".".join(name.rsplit(".", 2)[-2:])  # callers must not see where a service's files are
     return name
 
 
@@ -112,7 +112,7 @@ def _told(args: Any, value: str, code: Any, **names: str) -> dict[str, Any]:
 
 
 def result(body: Any, called: str) -> Any:
-    """Take an answer apart; raises the error that it holds, and BadRequest for what is no answer."""
+    """Return the result of an answer; raises its error, and BadRequest if the body is not an answer."""
     if not isinstance(body, Mapping) or "result" not in body:
         raise BadRequest(f"{called} gave an answer that is none: an answer has a result and an error")
     told = body.get("error")
@@ -126,7 +126,7 @@ def result(body: Any, called: str) -> Any:
 
 
 def facts(told: Any) -> dict[str, Any]:
-    """Give an answer's error as plain data: class, message, code, args and path, whatever was sent."""
+    """Return an answer's error as plain data (class, message, code, args, path), whatever was sent."""
     if not isinstance(told, Mapping):
         told = {"value": told}
     args, code = told.get("exc_args"), told.get("code")
@@ -140,23 +140,23 @@ def facts(told: Any) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
-    """Give a value as text, whatever it does when asked."""
+    """Return a value as text, even if its own conversion fails."""
     try:
         shown = str(value)
         if not shown.isascii():
-            shown = shown.encode(errors="replace").decode()  # half a surrogate has no form in UTF-8
+            shown = shown.encode(errors="replace").decode()  # a lone surrogate is not valid UTF-8
     except Exception:
         shown = f"<{type(value).__name__} that has no text>"
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 
 
 def safe(value: Any, depth: int = 5) -> Any:
-    """Give a value as plain data: builtins as they are, cut short, and text for all else."""
+    """Return a value as plain data: builtins, shortened, and text for everything else."""
     kind = type(value)
     if value is None or kind is bool:
         return value
     if kind is int:
-        return value if abs(value) < 2**53 else text(hex(value))  # decimal digits may be more than Python gives
+        return value if abs(value) < 2**53 else text(hex(value))  # Python limits the number of decimal digits
     if kind is float:
         return value if math.isfinite(value) else text(value)
     if depth and kind is dict:

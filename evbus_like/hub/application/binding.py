@@ -25,9 +25,8 @@ async def consumers(
 ) -> list[Consumer]:
     """Bind handlers to their sources; raises one HandlerError that names everything that is wrong.
 
-    `wrong` is what is known to be wrong already.
-
-    Raises StorageError where ids of handled events are to be kept, and the outbox cannot be opened.
+    `wrong` lists known mistakes. Raises StorageError if ids of handled events must be kept and the outbox cannot be
+    opened.
     """
     bound, unbound = _bound(hub, contexts, handlers)
     refuse([*wrong, *unbound])
@@ -61,7 +60,7 @@ def _bound(
 
 
 def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
-    """Give what a handler asks of a source; `own` is the identifier of this instance, unless another was chosen."""
+    """Return the subscription of a handler; `own` identifies this instance unless the handler or a setting does."""
     options = handler.options
     return Subscription(
         source=options.source,

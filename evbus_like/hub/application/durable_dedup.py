@@ -1,4 +1,4 @@
-"""Ids of handled events on the disk, for handlers that ask for it: in the outbox of the bus, opened if need be."""
+"""Durable dedup: keeps the ids of handled events in the outbox, which is opened if necessary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def problem(options: HandlerOptions, identifier: str) -> str:
-    """Say why ids cannot be kept for a handler: its queue is another one after each start."""
+    """Return why ids cannot be kept for a handler, or an empty string: its queue may get a new name with each start."""
     if options.dedup_durable and options.delivery == BROADCAST and not identifier:
         return (
             "dedup_durable keeps ids under the queue's name, and that of a BROADCAST without a broadcast_identifier is"
@@ -27,7 +27,7 @@ def problem(options: HandlerOptions, identifier: str) -> str:
 
 
 async def box(hub: Hub, handlers: Sequence[Handler]) -> Outbox | None:
-    """Give the outbox for the ids, where a handler wants them kept; raises OutboxLocked and other EvbusErrors."""
+    """Return the outbox if a handler keeps ids; raises OutboxLocked and other EvbusErrors."""
     if not any(handler.options.dedup_durable for handler in handlers):
         return None
     return await asyncio.shield(hub.evbus.RUNTIME.create_task(_open(hub), "open outbox"))
@@ -41,7 +41,7 @@ async def _open(hub: Hub) -> Outbox:
             return engine.outbox
         made = await outbox.opened(hub, engine.admission.router.entries, needed=True)
         assert made is not None
-        if engine.state != "running":  # it was stopped meanwhile
+        if engine.state != "running":  # the bus was stopped meanwhile
             await made.close()
             engine.require_running("hub.evbus.handlers.start")
         engine.attach_outbox(made)
@@ -49,7 +49,7 @@ async def _open(hub: Hub) -> Outbox:
 
 
 async def window(opened: Outbox | None, listener: str, options: HandlerOptions) -> DurableDedupWindow | None:
-    """Give the window of a listener, loaded, where it is to be durable; raises StorageError."""
+    """Return the loaded dedup window of a listener if it is durable; raises StorageError."""
     if opened is None or not options.dedup_durable:
         return None
     made = DurableDedupWindow(opened, listener, options.dedup)

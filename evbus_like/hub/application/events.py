@@ -1,4 +1,4 @@
-"""Declared events on the hub: every public function of the `event` dyne is replaced by one that fires it."""
+"""Declared events on the hub: each public function of the `event` dyne becomes a callable that puts the event."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("evbus_like.events")
 
-GRACE = 1.0  # seconds that a blocking call waits beyond the deadline of its put, for the put to say what happened
+GRACE = 1.0  # seconds that a blocking call waits beyond the deadline of its put, whose error says more
 
 
 class DeclaredEvent:
-    """One event of a service: call it with the names of its body, and it is put."""
+    """One event of a service; calling it with the names of its body puts it."""
 
     def __init__(self, hub: Hub, declaration: Declaration | DeclarationError, where: str, profile: str) -> None:
         self._hub = hub
@@ -34,7 +34,7 @@ class DeclaredEvent:
 
     @property
     def declaration(self) -> Declaration:
-        """What the function declares; raises DeclarationError where it cannot be an event."""
+        """The declaration of the function; raises DeclarationError if it is wrong."""
         if isinstance(self._declaration, DeclarationError):
             raise self._declaration
         return self._declaration
@@ -50,19 +50,19 @@ class DeclaredEvent:
         return self.declaration.name
 
     async def __call__(self, /, *args: Any, **given: Any) -> Receipt:
-        """Put the event, give its receipt; raises what `put` raises, and BadEvent where names or types do not fit."""
+        """Put the event and return its receipt; raises what `put` raises, and BadEvent if names or types do not fit."""
         body = self.declaration.body(args, given)
         receipt: Receipt = await self._hub.evbus.broker.dispatch(self.service, self.name, body, self.profile)
         return receipt
 
     def nowait(self, /, *args: Any, **given: Any) -> str:
-        """Hand the event over and give its id, without waiting; raises what `put_nowait` raises, and BadEvent."""
+        """Put the event without waiting and return its id; raises what `put_nowait` raises, and BadEvent."""
         body = self.declaration.body(args, given)
         event_id: str = self._hub.evbus.broker.dispatch_nowait(self.service, self.name, body, self.profile)
         return event_id
 
     def fire(self, /, *args: Any, **given: Any) -> Receipt:
-        """Put the event from code without an event loop, and wait; raises what the call does, and LifecycleError.
+        """Put the event from code without an event loop and block; raises what the call raises, and LifecycleError.
 
         Before the bus runs, the event is only queued.
         """
@@ -77,13 +77,13 @@ class DeclaredEvent:
         return receipt
 
     def schema(self) -> dict[str, Any]:
-        """Give the JSON Schema of the body."""
+        """Return the JSON Schema of the body."""
         from evbus_like.engine.declared import schema
 
         return schema.schema(self.declaration)
 
     def check(self, body: Any) -> dict[str, Any]:
-        """Give a received body cast to the hints, with the defaults of what it lacks; raises BadEvent."""
+        """Cast a received body to the hints and complete it with defaults; raises BadEvent."""
         return self.declaration.check(body)
 
     def __repr__(self) -> str:
@@ -91,14 +91,14 @@ class DeclaredEvent:
 
 
 class EventRegistry:
-    """The declared events of a hub, by service and type, and what is wrong with others."""
+    """The declared events of a hub by service and type, and the problems of wrong declarations."""
 
     def __init__(self) -> None:
         self.events: dict[tuple[str, str], DeclaredEvent] = {}
         self.problems: list[str] = []
 
     def must_be_sound(self) -> None:
-        """Raise one DeclarationError that names all that is wrong."""
+        """Raise one DeclarationError that names every problem."""
         if self.problems:
             many = len(self.problems) > 1
             raise DeclarationError(
@@ -106,7 +106,7 @@ class EventRegistry:
             )
 
     def add(self, event: DeclaredEvent) -> None:
-        """Take an event; raises DeclarationError for a second one of the same service and type."""
+        """Add an event; raises DeclarationError for a second one of the same service and type."""
         names = (event.service, event.name)
         other = self.events.setdefault(names, event)
         if other is not event:
@@ -116,9 +116,9 @@ class EventRegistry:
 
 
 def bind(hub: Hub) -> EventRegistry:
-    """Replace the functions of the `event` dyne by events, also where that was done before; gives what was found."""
+    """Replace the functions of the `event` dyne by events; may be called again. Returns the registry."""
     book = hub.evbus.RUNTIME.events = EventRegistry()
-    hub.pop.sub.load_all("event")  # an application may have added the folder so that plugins load at their first use
+    hub.pop.sub.load_all("event")  # an application may have added the folder with lazy loading
     hub.evbus.RUNTIME.broken["event"] = {**plugins.broken(hub.event), **hub.evbus.RUNTIME.broken.get("event", {})}
     for plugin, reason in hub.evbus.RUNTIME.broken["event"].items():
         book.problems.append(f"event plugin {plugin!r} could not be loaded: {reason}")
@@ -147,7 +147,7 @@ def bind(hub: Hub) -> EventRegistry:
 
 
 def _functions(mod: Any) -> Iterator[tuple[str, Any]]:
-    """Give the public functions that a plugin's file defines; pop has those on the hub, too, that it imports."""
+    """Yield the public functions that a plugin's file defines; pop also puts imported ones on the hub."""
     own = mod._vars.get("__name__")
     for name, contracted in sorted(mod._funcs.items()):
         function = getattr(contracted, "func", contracted)
@@ -156,13 +156,13 @@ def _functions(mod: Any) -> Iterator[tuple[str, Any]]:
 
 
 def find(hub: Hub, service: str, event_type: str) -> DeclaredEvent | None:
-    """Give the declared event of a service and a type, None where there is none."""
+    """Return the declared event of a service and a type, None if there is none."""
     found: Mapping[tuple[str, str], DeclaredEvent] = hub.evbus.RUNTIME.events.events
     return found.get((service, event_type))
 
 
 def get(hub: Hub, service: str, name: str) -> DeclaredEvent:
-    """Give a declared event; raises BadEvent that says what there is."""
+    """Return a declared event; raises BadEvent, which names similar ones."""
     event = find(hub, service, name)
     if event is not None:
         return event
@@ -178,7 +178,7 @@ def get(hub: Hub, service: str, name: str) -> DeclaredEvent:
 
 
 def wait(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None, timeout: float) -> T:
-    """Wait in this thread for a coroutine in the bus's loop; `timeout` is its own deadline, in seconds."""
+    """Run a coroutine in the bus's loop and block this thread; `timeout` is the coroutine's own deadline in seconds."""
     return run_in_loop_and_block(
         coroutine,
         loop,

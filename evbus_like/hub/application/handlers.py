@@ -1,4 +1,4 @@
-"""The marked functions of the handler dyne: found, and checked."""
+"""Finds and checks the marked functions of the handler dyne."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ P = inspect.Parameter
 
 
 def load(hub: Hub) -> None:
-    """Put the `handler` dyne on the hub, and note what could not be loaded, at the first look."""
-    if "handler" not in hub.evbus.RUNTIME.broken:  # pop gives what crashed half executed at the second look
+    """Put the `handler` dyne on the hub, and record the plugins that could not be loaded."""
+    if "handler" not in hub.evbus.RUNTIME.broken:  # at a second look pop returns a crashed plugin half executed
         hub.pop.sub.add(dyne_name="handler")
         hub.evbus.RUNTIME.broken["handler"] = plugins.broken(hub.handler)
 
@@ -36,12 +36,12 @@ def marked(hub: Hub) -> Iterator[tuple[str, str, Any, HandlerOptions]]:
 
 
 def names(hub: Hub) -> list[tuple[str, str]]:
-    """Give (service, name) of every marked function, also of those that cannot be used."""
+    """Return (service, name) of every marked function, including unusable ones."""
     return list(dict.fromkeys((service, _name(options, each)) for _, service, each, options in marked(hub)))
 
 
 def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Handler]:
-    """Give the handlers of the hub; raises one HandlerError that names everything that is wrong.
+    """Return the handlers of the hub; raises one HandlerError that names every problem.
 
     `only` and `skip` are patterns of `service.name`, or of the service alone.
     """
@@ -51,7 +51,7 @@ def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> l
 
 
 def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Handler], list[str]]:
-    """Give the handlers of the hub that can be used, and what is wrong with the others."""
+    """Return the usable handlers of the hub, and the problems of the others."""
     wrong = [
         f"the handler plugin {name!r} could not be loaded: {reason}"
         for name, reason in hub.evbus.RUNTIME.broken.get("handler", {}).items()
@@ -87,13 +87,13 @@ def _name(options: HandlerOptions, function: Any) -> str:
 
 
 def refuse(wrong: list[str]) -> None:
-    """Raise one HandlerError that names all that is wrong, if anything is."""
+    """Raise one HandlerError that names every problem, if there is one."""
     if wrong:
         raise HandlerError(wrong[0] if len(wrong) == 1 else "\n  ".join(["these handlers cannot be used:", *wrong]))
 
 
 def _declared(hub: Hub, options: HandlerOptions) -> dict[str, Any]:
-    """Give the declared events that a handler asks for, by type: their bodies are checked and cast."""
+    """Return the declared events among a handler's event types: their bodies are checked and cast."""
     return {
         event_type: event
         for (service, event_type), event in hub.evbus.RUNTIME.events.events.items()
@@ -102,12 +102,12 @@ def _declared(hub: Hub, options: HandlerOptions) -> dict[str, Any]:
 
 
 def among(service: str, name: str, wanted: Collection[str]) -> bool:
-    """Whether a function of a service is among those wanted, by patterns of `service.name` or of the service."""
+    """Whether a function of a service matches one of the patterns, of `service.name` or of the service."""
     return any(fnmatchcase(f"{service}.{name}", each) or fnmatchcase(service, each) for each in wanted)
 
 
 def kind_problem(function: Any) -> str:
-    """Say why a function is no handler, whatever its signature; nothing where it may be one."""
+    """Return why this kind of function cannot be a handler, or an empty string."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "it is a generator (it has a yield), which does nothing when it is called: return instead"
     return ""
@@ -141,12 +141,12 @@ def _broadcast_problem(hub: Hub, options: HandlerOptions) -> str:
 
 
 def identifier(hub: Hub, options: HandlerOptions) -> str:
-    """Give the identifier for broadcasts that was chosen, here or by the setting; else nothing."""
+    """Return the broadcast identifier of the handler or the setting, or an empty string."""
     return options.broadcast_identifier or str(settings.config(hub, "broadcast_identifier", "") or "")
 
 
 def _duplicates(made: list[Handler]) -> Iterator[str]:
-    """Yield what is wrong with listeners of one service and source that have the same name."""
+    """Yield the problems of listeners of one service and source with the same name."""
     first: dict[tuple[str, str, str, str], Handler] = {}
     for each in made:
         key = (each.service, each.options.source, each.options.profile, each.name)

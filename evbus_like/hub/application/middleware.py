@@ -1,4 +1,4 @@
-"""From the plugins of the middleware dyne to the middleware of a hub."""
+"""Loads the plugins of the middleware dyne, and wraps the ways to put with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERBS = ("incoming", "outgoing")
 
 
 def load(hub: Hub) -> Middleware | None:
-    """Give the hub's middleware, in the order of the plugins' names; None where there is none. Raises HandlerError."""
+    """Return the hub's middleware in the order of the plugins' names, None if there is none; raises HandlerError."""
     hub.pop.sub.add(dyne_name="middleware")
     if "middleware" not in hub.evbus.RUNTIME.broken:
         hub.evbus.RUNTIME.broken["middleware"] = plugins.broken(hub.middleware)
@@ -35,7 +35,7 @@ def load(hub: Hub) -> Middleware | None:
         raise HandlerError("\n  ".join(wrong))
     if not found:
         return None
-    from evbus_like.engine.middleware import Hook, Middleware  # not where there is none: a start is short
+    from evbus_like.engine.middleware import Hook, Middleware  # only if needed: a start stays short
 
     hooks = {
         verb: [

@@ -1,4 +1,4 @@
-"""From the functions that are marked for answers to the consumers of the application's queue of answers."""
+"""Handlers of answers: finds the marked functions and makes the consumers of the application's response queue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WayTo = Callable[[str], tuple[PluginSource, str]]
 
 @dataclass(frozen=True)
 class Marked:
-    """One marked function: of which service's answers it is, and the service that it belongs to."""
+    """One marked function; `key` says whose answers it handles, `service` where it belongs."""
 
     key: Key
     service: str
@@ -55,19 +55,19 @@ def marked(hub: Hub) -> Iterator[tuple[str, str, Any, str, HandlerOptions]]:
 
 
 def names(hub: Hub) -> list[tuple[str, str]]:
-    """Give (service, name) of every marked function, also of those that cannot be used."""
+    """Return (service, name) of every marked function, including unusable ones."""
     return list(dict.fromkeys((service, str(each.__name__)) for _, service, each, *_ in marked(hub)))
 
 
 def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> list[Marked]:
-    """Give the handlers of answers; raises one HandlerError that names everything that is wrong."""
+    """Return the handlers of answers; raises one HandlerError that names every problem."""
     made, wrong = looked_up(hub, only, skip)
     handlers.refuse(wrong)
     return made
 
 
 def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[list[Marked], list[str]]:
-    """Give the handlers of answers that can be used, and what is wrong with the others."""
+    """Return the usable handlers of answers, and the problems of the others."""
     wrong: list[str] = []
     made: dict[Key, Marked] = {}
     for ref, service, function, kind, options in marked(hub):
@@ -92,9 +92,9 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
 
 
 def owner(hub: Hub) -> str:
-    """Give the name of the application's queue of answers: the setting service_name, else the handlers' own service.
+    """Return the name in the application's response queue: the setting service_name, else the handlers' service.
 
-    Raises HandlerError where handlers of several services leave it open.
+    Raises HandlerError if the handlers belong to several services.
     """
     named = str(settings.config(hub, "service_name", "") or "")
     services = sorted({service for _, service, *_ in marked(hub)})
@@ -146,9 +146,10 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
 
 
 async def expect(hub: Hub, client: Client, service: str, method: str) -> str:
-    """See that an answer will be heard; gives the routing key for it. Raises HandlerError, or what `subscribe` raises.
+    """Make sure that an answer has a handler and a queue; returns its routing key.
 
-    The queue must be there before the answer, also where the handlers run elsewhere, later.
+    The queue must exist before the answer, even if the handlers start later or elsewhere. Raises HandlerError, or what
+    `subscribe` raises.
     """
     name = f"{service}.{method}"
     if not any(name == f"{options.source}.{options.event_types[0]}" for *_, options in marked(hub)):

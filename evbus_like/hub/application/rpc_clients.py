@@ -1,4 +1,4 @@
-"""Calls: the clients of a hub, one a source and exchange, and the way to each service."""
+"""The clients of a hub's calls, one for each source and exchange, and the way to each service."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
 
 How = Literal["call", "cast", "ask"]
-GRACE = 1.0  # seconds beyond a call's own timeout that another event loop's answer is waited for
+GRACE = 1.0  # seconds to wait for another event loop beyond a call's own timeout
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
 
 
 @dataclass(frozen=True)
 class CallRequest:
-    """One call: what is called, with what, for how many seconds, and in which form."""
+    """One call: the method, its arguments, the timeout in seconds, and the form of the call."""
 
     service: str
     method: str
@@ -75,12 +75,12 @@ class RpcClients:
         self._dump: Any = None
         self._source_name = "app"
         self._timeout = 30.0
-        self.only = ""  # the profile of all calls, whatever a service's own is: for trials in memory
+        self.only = ""  # the profile of all calls in tests in memory
 
     # ---- the way to a service
 
     def begin(self) -> None:
-        """Read the services file, for a bus that starts; raises HandlerError."""
+        """Read the settings and the services file for a bus that starts; raises HandlerError."""
         path = str(settings.config(self._hub, "services_file", "") or "")
         self._from_file = directory.load(path) if path else None
         self._clients, self._found, self._sources, self._closed = {}, {}, None, False
@@ -89,13 +89,13 @@ class RpcClients:
         self._timeout = float(settings.config(self._hub, "rpc_timeout", 30.0))
 
     def register(self, service: str, **entry: Any) -> None:
-        """Say how a service is reached; raises HandlerError."""
+        """Set how a service is reached; raises HandlerError."""
         given = {key: value for key, value in entry.items() if value}
         self._registered[service] = directory.route(service, given)
         self._found.pop(service, None)
 
     def route(self, service: str) -> Route:
-        """Give the way to a service; raises UnknownService where there is a services file that does not know it."""
+        """Return the route of a service; raises UnknownService if there is a services file without it."""
         if self.only:
             return Route(self.only)
         found = self._registered.get(service)
@@ -109,7 +109,7 @@ class RpcClients:
         return found or Route()
 
     def way(self, service: str) -> tuple[PluginSource, str]:
-        """Give the source and the exchange of a service; raises HandlerError where its profile cannot be used."""
+        """Return the source and the exchange of a service; raises HandlerError if its profile cannot be used."""
         to = self.route(service)
         if self._sources is None:
             self._sources = Sources(self._hub, self._hub.evbus.RUNTIME.contexts)
@@ -126,7 +126,7 @@ class RpcClients:
         return found[0], to.exchange or exchange_of(found[0])
 
     def client(self, service: str) -> Client:
-        """Give the client that reaches a service; raises what `way` raises."""
+        """Return the client of a service; raises what `way` raises."""
         client = self._found.get(service)
         if client is None:
             source, exchange = self.way(service)
@@ -139,7 +139,7 @@ class RpcClients:
         return client
 
     def notifications(self, service: str) -> str:
-        """Give the event profile by which a service's notifications go; raises HandlerError."""
+        """Return the event profile of a service's notifications; raises HandlerError."""
         to = self.route(service)
         if self.only:
             return "default"
@@ -207,7 +207,7 @@ class RpcClients:
     async def _through(
         self, through: Middleware, client: Client, asked: CallRequest, body: Any, headers: Mapping[str, Any]
     ) -> Any:
-        """Call past the middleware, which sees the request on its way out and the answer on its way in."""
+        """Call through the middleware, which gets the request before it is sent and the answer when it arrives."""
         message = MiddlewareMessage(REQUEST, asked.service, asked.method, body, headers)
         await through.outgoing(message)
         if message.is_answered:
@@ -241,8 +241,8 @@ class RpcClients:
         return wire.result(answer, asked.called)
 
     async def _ask(self, client: Client, asked: CallRequest, body: bytes, headers: Mapping[str, Any]) -> str:
-        """Send a request whose answer goes to handlers; gives its correlation id."""
-        from evbus_like.hub.application import responses  # with all that receives, which only this form of call needs
+        """Send a request whose answer goes to handlers; returns its correlation id."""
+        from evbus_like.hub.application import responses  # only this form of call needs what receives
 
         try:
             async with asyncio.timeout(asked.timeout):
@@ -259,14 +259,14 @@ class RpcClients:
         return correlation_id
 
     async def close(self) -> None:
-        """End all clients; callers that wait are told so."""
+        """Close all clients; calls that wait fail."""
         self._closed = True
         clients = self._clients
         self._clients, self._found, self._sources = {}, {}, None
         await asyncio.gather(*(client.close() for client in clients.values()))
 
     def status(self) -> dict[str, Any]:
-        """Give what each client has done, as plain data."""
+        """Return the counts of each client as plain data."""
         return {
             f"{client.source.name} {client.exchange}": {**vars(client.stats), "trouble": client.trouble}
             for client in self._clients.values()
@@ -274,7 +274,7 @@ class RpcClients:
 
 
 def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
-    """Raise BadRequest for what cannot be called."""
+    """Raise BadRequest for an invalid call."""
     if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf) or isinstance(timeout, bool):
         raise BadRequest(
             f"timeout must be seconds greater than 0, not {timeout!r}; for an argument of the method that is called"
@@ -293,7 +293,7 @@ def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
 
 
 def must_send(source: PluginSource) -> None:
-    """Raise HandlerError for a source that knows no calls."""
+    """Raise HandlerError for a source that cannot carry calls."""
     if not source.sends:
         raise HandlerError(
             f"{source.name} cannot carry calls: an answer needs a way back to its caller, and {source.plugin.__name__}"
@@ -302,5 +302,5 @@ def must_send(source: PluginSource) -> None:
 
 
 def exchange_of(source: PluginSource) -> str:
-    """Give the exchange of calls, as the profile names it."""
+    """Return the profile's exchange of calls."""
     return str(source.ctx.acct.get("rpc_exchange") or EXCHANGE)

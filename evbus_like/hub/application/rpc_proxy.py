@@ -1,4 +1,4 @@
-"""Callers: `hub.rpc.<service>.<method>(...)`, its names resolved when it is called."""
+"""`hub.rpc.<service>.<method>(...)`: proxies whose names are resolved when they are called."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from evbus_like.hub.runtime import Hub
 if TYPE_CHECKING:
     from evbus_like.hub.application.rpc_clients import RpcClients
 
-_making = threading.Lock()  # the first calls of two threads make one
+_making = threading.Lock()  # the first calls of two threads make one object
 
 
 def calls(hub: Hub) -> RpcClients:
-    """Give the hub's calls, made when they are first needed: a program that calls nothing starts sooner."""
+    """Return the hub's rpc clients, made when they are first needed, so that other programs start faster."""
     made: Any = hub.evbus.RUNTIME.rpc_clients
     if made is None:
         from evbus_like.hub.application.rpc_clients import RpcClients
@@ -35,7 +35,7 @@ def calls(hub: Hub) -> RpcClients:
 
 
 def begin(hub: Hub) -> None:
-    """Make the calls ready for a bus that starts; raises HandlerError for a services file that is wrong."""
+    """Prepare the clients for a bus that starts; raises HandlerError if the services file is wrong."""
     if hub.evbus.RUNTIME.rpc_clients is not None:
         hub.evbus.RUNTIME.rpc_clients.begin()
     elif settings.config(hub, "services_file", ""):
@@ -43,7 +43,7 @@ def begin(hub: Hub) -> None:
 
 
 async def close(hub: Hub) -> None:
-    """End the calls that wait."""
+    """Close the clients; calls that wait fail."""
     if hub.evbus.RUNTIME.rpc_clients is not None:
         await hub.evbus.RUNTIME.rpc_clients.close()
 
@@ -82,8 +82,8 @@ class MethodProxy:
 
     Every form but `publish` takes the method's arguments and `timeout` in seconds (None: the setting rpc_timeout). All
     raise an RpcError: RemoteError, MethodNotFound, IncorrectSignature, UnknownService, UnserializableValue, RpcTimeout,
-    Refused; HandlerError where no profile leads there; LifecycleError where no bus runs. A method's argument that is
-    called `timeout` is given by `hub.evbus.rpc.call`.
+    Refused; HandlerError if no profile leads there; LifecycleError if no bus runs. For a method's own argument called
+    `timeout` use `hub.evbus.rpc.call`.
     """
 
     def __init__(self, hub: Hub, service: str, method: str) -> None:
@@ -95,15 +95,15 @@ class MethodProxy:
         return f"<rpc {self._service}.{self._method}>"
 
     async def __call__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """Call the method and give its result."""
+        """Call the method and return its result."""
         return await calls(self._hub).call(self._service, self._method, args, kwargs, timeout)
 
     async def cast(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Send the request, and expect no answer; returns when the broker has it."""
+        """Send the request without an answer; returns when the broker has it."""
         await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, "cast")
 
     async def ask(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> str:
-        """Send the request, and have the answer go to the application's handlers for it; gives its correlation id.
+        """Send the request and let handlers of the application get the answer; returns the correlation id.
 
         The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
         """
@@ -111,17 +111,17 @@ class MethodProxy:
         return asked
 
     async def publish(self, **kwargs: Any) -> Receipt:
-        """Put a notification of this service and method: the event `method` of `service`, for whoever listens."""
+        """Put a notification of this service and method: the event `method` of `service`."""
         profile = calls(self._hub).notifications(self._service)
         put: Receipt = await self._hub.evbus.broker.dispatch(self._service, self._method, kwargs, profile)
         return put
 
     def submit(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> asyncio.Task[Any]:
-        """Call the method and give a task, to await later or to cancel."""
+        """Call the method in a task, to await later or to cancel."""
         return asyncio.create_task(self(*args, timeout=timeout, **kwargs), name=f"evbus_like call {self!r}")
 
     def sync(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """Call from plain code without an event loop, such as a thread beside the bus's."""
+        """Call from code without an event loop, such as a thread."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

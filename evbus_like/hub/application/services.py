@@ -1,4 +1,4 @@
-"""From the plugins of the service dyne to the consumers that serve them."""
+"""Finds and checks the methods of the service dyne, and makes the consumers that serve them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
 
-WORKERS = 10  # requests of a service that are answered at once
+WORKERS = 10  # requests of a service that are handled at the same time
 
 
 def load(hub: Hub) -> None:
-    """Put the `service` dyne on the hub, and note what could not be loaded, at the first look."""
+    """Put the `service` dyne on the hub, and record the plugins that could not be loaded."""
     hub.pop.sub.add(dyne_name="service")
     if "service" not in hub.evbus.RUNTIME.broken:
         hub.evbus.RUNTIME.broken["service"] = plugins.broken(hub.service)
 
 
 def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, tuple[Any, dict[str, Method]]]:
-    """Give the services of the hub, by name: the plugin and its methods; raises HandlerError."""
+    """Return the services of the hub by name, with plugin and methods; raises HandlerError."""
     load(hub)
     wrong = [
         f"the service plugin {name!r} could not be loaded: {reason}"
@@ -67,7 +67,7 @@ def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> d
 
 
 def names(hub: Hub) -> list[tuple[str, str]]:
-    """Give (service, method) of every public function, also of those that cannot be used."""
+    """Return (service, method) of every public function, including unusable ones."""
     return [
         (str(getattr(plugin, "SERVICE", "") or plugin_name), str(getattr(each, marks.METHOD, {}).get("name") or name))
         for plugin_name, plugin in plugins.loaded(hub, "service").items()
@@ -76,7 +76,7 @@ def names(hub: Hub) -> list[tuple[str, str]]:
 
 
 def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the public functions that a plugin's file defines; pop has those on the hub, too, that it imports."""
+    """Yield the public functions that a plugin's file defines; pop also puts imported ones on the hub."""
     own = plugin._vars.get("__name__")
     for name, function in sorted(plugin._funcs.items()):
         plain = getattr(function, "func", function)
@@ -99,7 +99,7 @@ def _method(hub: Hub, ref: str, service: str, name: str, function: Any) -> Metho
 
 
 def _trouble(method: Method) -> str:
-    """Say what is wrong with how a method was marked; nothing where all is well."""
+    """Return what is wrong with the options of a method, or an empty string."""
     value = method.timeout
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
         return f"timeout must be greater than 0, not {value!r}"
@@ -113,7 +113,7 @@ def _trouble(method: Method) -> str:
 
 
 def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, Any], group: Group) -> list[Consumer]:
-    """Bind services to their sources; raises HandlerError that names what is wrong."""
+    """Bind services to their sources; raises one HandlerError that names every problem."""
     sources = Sources(hub, contexts)
     wrong: list[str] = []
     made: list[Consumer] = []
