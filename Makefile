@@ -38,11 +38,15 @@ run: $(VENV)/.run        ## send 329 real webhooks through the bus
 
 test: $(VENV)/.test      ## every test, on a real RabbitMQ and a real Kafka that are started for it
 	@$(PY) -m tests.brokers install
+ifdef ARGS
+	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) $(ARGS)
+else
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -n $(WORKERS) $(SPREAD) $(ARGS); code=$$?; \
-	$(PY) -m coverage combine --quiet; \
-	echo "branch coverage: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"; \
-	exit $$code
+	@$(PY) -m coverage run -m pytest -n auto $(SPREAD) tests/unit
+	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) --ignore tests/unit
+	@$(PY) -m coverage combine --quiet
+	@echo "branch coverage of the unit tests: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
+endif
 
 unit: $(VENV)/.test      ## the tests that need no broker
 	@$(PY) -m pytest -n auto $(SPREAD) tests/unit $(ARGS)
