@@ -27,7 +27,7 @@ def project(tmp_path_factory):
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(made / "site"), str(source)]
     ran = run(command, source)
     assert ran.returncode == 0, ran.stdout
-    for name in ("tests", "pyproject.toml", "check_types.py", "credentials.yml"):
+    for name in ("tests", "pyproject.toml", "check_types.py", "credentials.yml", "send.py"):
         (shutil.copytree if (source / name).is_dir() else shutil.copy)(source / name, made / name)
     (made / "credentials.yml").chmod(0o600)
     return made
@@ -73,6 +73,11 @@ def test_the_smallest_destination_the_serializer_and_the_matcher_of_the_page_wor
     ran = run_in(project, [sys.executable, "-c", PROGRAM])
     assert ran.stdout.startswith("heard one ann,3"), ran.stdout
     assert "ben" not in ran.stdout
+
+
+def test_the_program_of_the_page_sends_an_event(project):
+    ran = run_in(project, [sys.executable, "send.py"])
+    assert (ran.returncode, ran.stdout) == (0, "heard one 1\n")
 
 
 def test_the_credentials_file_of_the_page_is_accepted(project):
