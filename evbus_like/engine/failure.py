@@ -21,6 +21,10 @@ class Failure:
     final: bool = True
 
 
+class UnknownKindError(TransientError):
+    """Stands for an exception of unknown kind while its events are retried."""
+
+
 Report = Callable[[Failure], None]
 
 

@@ -6,6 +6,7 @@ An ingress plugin declares its own options as OPTIONS, a mapping of the name to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import UnionType
 from typing import Any
 
 from evbus_like.engine.sending.destination import LaneOptions
@@ -40,6 +41,12 @@ RETRY: Spec = {
 
 
 RETRY_FIELDS = {"first": "retry_base", "max": "retry_cap", "deadline": "retry_deadline"}
+# What a plugin may set: the fields of LaneOptions.
+LANE: Spec = {
+    **{name: spec for name, spec in COMMON.items() if name not in ("serializer", "outbox", "retry")},
+    **{RETRY_FIELDS.get(name, name): spec for name, spec in RETRY.items()},
+    "durable": (bool, "set by the option outbox"),
+}
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 POSITIVE = (*COMMON, *RETRY, "queue_events")
 
@@ -58,7 +65,8 @@ def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator
         if name not in specs:
             yield f"there is no option {prefix}{name}; {did_you_mean(str(name), specs)}"
             continue
-        kinds = specs[name][0] if isinstance(specs[name][0], tuple) else (specs[name][0],)
+        kinds = specs[name][0]
+        kinds = kinds.__args__ if isinstance(kinds, UnionType) else kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and int in kinds):
             names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
             yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}"
@@ -71,16 +79,26 @@ def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from problems({name: data[name] for name in data if name in COMMON}, COMMON)
     if isinstance(data.get("retry"), Mapping):
         yield from problems(data["retry"], RETRY, "retry.")
+    yield from _choice_problems(data)
+
+
+def lane_problems(fields: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield a message for every wrong field that a plugin sets; None stands for the default."""
+    yield from problems({name: value for name, value in fields.items() if value is not None}, LANE, prefix)
+    yield from _choice_problems(fields, prefix)
+
+
+def _choice_problems(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, choices in CHOICES.items():
         if isinstance(data.get(name), str) and data[name] not in choices:
-            yield f"option {name} must be {' or '.join(choices)}, not {data[name]!r}"
+            yield f"option {prefix}{name} must be {' or '.join(choices)}, not {data[name]!r}"
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:
     """Return the options of a lane, for a profile without problems."""
     retry = data.get("retry") or {}
     chosen = {RETRY_FIELDS.get(name, name): value for name, value in retry.items()}
-    fields = (name for name in COMMON if name not in ("serializer", "outbox", "retry"))
-    chosen.update({name: data[name] for name in fields if data.get(name) is not None})
+    chosen.update({name: data[name] for name in COMMON if name in LANE and data.get(name) is not None})
     chosen["durable"] = data.get("outbox") == "always"
-    return LaneOptions(**{**plugin_defaults, **chosen})
+    defaults = {name: value for name, value in plugin_defaults.items() if value is not None}
+    return LaneOptions(**{**defaults, **chosen})

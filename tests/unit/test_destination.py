@@ -61,7 +61,12 @@ async def test_publish_is_called_once_per_event_sync_or_async_with_or_without_th
 
 
 def test_a_publish_with_other_parameters_is_refused_and_the_error_shows_the_right_ones():
-    for publish in (lambda hub, ctx: 0, lambda hub, ctx, body, extra: 0, lambda hub, ctx, data: 0):
+    for publish in (
+        lambda hub, ctx: 0,
+        lambda hub, ctx, body, extra: 0,
+        lambda hub, ctx, data: 0,
+        lambda ctx, routing_key, body: 0,
+    ):
         with pytest.raises(ProfileError, match=r"it must be publish\(hub, ctx, routing_key, body\)"):
             made(publish=publish)
 

@@ -348,6 +348,16 @@ async def test_the_same_trouble_is_not_logged_at_every_try(caplog):
     assert sum("is back" in line for line in caplog.messages) == 1
 
 
+@pytest.mark.parametrize("outcome", [False, True], ids=["raised", "as an outcome"])
+async def test_an_exception_of_unknown_kind_is_logged_as_a_failure_not_as_a_lost_connection(caplog, outcome):
+    error = ValueError("not a number")
+
+    await send(Destination(publish=[[error] if outcome else error]), 1)
+
+    assert any("failed, 1 events wait, trying again: ValueError: not a number" in line for line in caplog.messages)
+    assert not any("cannot be reached" in line for line in caplog.messages)
+
+
 # ---- any faults, in any order
 
 ERRORS = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused
 from evbus_like.engine.event import Event
-from evbus_like.engine.failure import Failure
+from evbus_like.engine.failure import Failure, UnknownKindError
 
 if TYPE_CHECKING:
     from evbus_like.engine.sending.lane import Lane
@@ -42,7 +42,8 @@ class Health:
         new = lane.state != state or str(trouble) != str(lane.error)
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
-            word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, "cannot be reached")
+            other = "failed" if isinstance(trouble, UnknownKindError) else "cannot be reached"
+            word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, other)
             then = "" if state == "blocked" else ", trying again"
             log.warning("%s %s, %d events wait%s: %s", lane.name, word, len(lane.queue), then, trouble)
         lane.set_state(state, trouble)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused, PoisonEvent, PutError, TransientError
 from evbus_like.engine.event import Event
-from evbus_like.engine.failure import classify
+from evbus_like.engine.failure import UnknownKindError, classify
 from evbus_like.engine.sending.attempts import Attempts
 from evbus_like.engine.sending.block import Block
 from evbus_like.engine.sending.dead_letters import store_dead_letter
@@ -291,7 +291,7 @@ class Worker:
                 self.lane.dead_letter(outcome, self._attempts.current)
             else:
                 retried.append(self.lane.pop_head())
-                kind = classify(outcome) or TransientError(f"{type(outcome).__name__}: {outcome}")
+                kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(retried)
         self._attempts.settled(len(outcomes) - len(retried))
@@ -321,7 +321,7 @@ class Worker:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             await self._back_off(kind, [] if exhausted else batch)
         elif not exhausted:
-            await self._back_off(TransientError(f"{type(error).__name__}: {error}"), batch)
+            await self._back_off(UnknownKindError(f"{type(error).__name__}: {error}"), batch)
         return None
 
     async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:

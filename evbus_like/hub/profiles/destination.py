@@ -114,12 +114,13 @@ def _ignore(reason: str | None) -> None:
 def _parameters(plugin: str, publish: Any) -> list[str]:
     """Return the names of publish's parameters: (ctx, routing_key, body), or (ctx, body) as in pop-evbus 7."""
     known = ("ctx", "routing_key", "body")
-    wanted = list(publish.signature.parameters.values())[1:]  # the first is the hub
+    every = list(publish.signature.parameters.values())
+    wanted = every[1:]  # the first is the hub
     strange = [p.name for p in wanted if p.name not in known and p.default is p.empty and p.kind not in (2, 4)]
     names = [p.name for p in wanted if p.name in known]
-    if strange or "body" not in names:
+    if strange or "body" not in names or every[0].name == "ctx":
         raise ProfileError(
-            f"ingress plugin {plugin!r}: publish has parameters ({', '.join(p.name for p in wanted)});"
+            f"ingress plugin {plugin!r}: publish has parameters ({', '.join(p.name for p in every)});"
             " it must be publish(hub, ctx, routing_key, body) or publish(hub, ctx, body)"
         )
     return names

@@ -16,7 +16,7 @@ from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import plugins
-from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles import contract, settings
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import redact
@@ -69,6 +69,7 @@ def takers(hub: Hub, sub: str = "ingress") -> dict[str, list[Any]]:
 def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
     """Check every profile; a wrong one is returned with its problem."""
     by_provider, sources = takers(hub), takers(hub, "egress")
+    checked: set[str] = set()
     compile_pattern = plugins.matcher(hub, settings.matcher_name(hub, contexts))
     planned: list[Planned] = []
     seen: dict[str, int] = {}
@@ -85,6 +86,9 @@ def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
                 planned.append(Planned(name, provider, profile, problem=text, unknown=True))
                 continue
             try:
+                if plugin is not None and plugin.__name__ not in checked:
+                    contract.check(plugin)
+                    checked.add(plugin.__name__)
                 planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern, sources))
             except EvbusError as error:
                 planned.append(Planned(name, provider, profile, problem=redact(str(error))))
@@ -120,9 +124,7 @@ def _plan_one(
     destination = PluginDestination(plugin, provider, profile, data)
     if "validate" in plugin._funcs:
         plugin.validate(destination.ctx)
-    lane_defaults = dict(getattr(plugin, "LANE", None) or {})
-    if "limits" in plugin._funcs:
-        lane_defaults.update(plugin.limits(destination.ctx))
+    lane_defaults = contract.limits(plugin, destination.ctx)
     if not destination.takes_batches:
         data = {**data, "batch_events": 1}
     return Planned(

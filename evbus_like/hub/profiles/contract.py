@@ -1,0 +1,79 @@
+"""Check what an ingress plugin declares against the contract, before a profile uses it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evbus_like.engine import options
+from evbus_like.engine.errors import ProfileError
+
+ARGUMENTS = {  # of the functions that are called by position, after the hub
+    "open": ("ctx",),
+    "close": ("ctx",),
+    "ping": ("ctx",),
+    "validate": ("ctx",),
+    "limits": ("ctx",),
+    "publish_batch": ("ctx", "events"),
+    "publish_now": ("ctx", "events"),
+}
+PLAIN = ("validate", "limits", "publish_now")
+
+
+class _Value:
+    """An object of no type that a plugin names."""
+
+
+def check(plugin: Any) -> None:
+    """Raise a ProfileError that names everything wrong with an ingress plugin's functions and constants."""
+    found = [*_functions(plugin), *_options(plugin), *lane_problems("LANE", getattr(plugin, "LANE", None))]
+    if found:
+        raise ProfileError(f"the ingress plugin {plugin.__name__!r} is wrong: {'; '.join(found)}")
+
+
+def limits(plugin: Any, ctx: Any) -> Mapping[str, Any]:
+    """Return the lane's defaults that a plugin declares or computes; raises ProfileError."""
+    if "limits" not in plugin._funcs:
+        return getattr(plugin, "LANE", None) or {}
+    computed = plugin.limits(ctx)
+    found = list(lane_problems("limits", computed))
+    if found:
+        raise ProfileError(f"the ingress plugin {plugin.__name__!r} is wrong: {'; '.join(found)}")
+    return {**(getattr(plugin, "LANE", None) or {}), **computed}
+
+
+def lane_problems(source: str, fields: Any) -> Iterator[str]:
+    """Yield a message for every wrong field of LANE, or of what `limits` returned."""
+    if fields is None and source == "LANE":
+        return
+    if not isinstance(fields, Mapping):
+        yield f"{source} must be a mapping of fields of LaneOptions, not {type(fields).__name__}"
+        return
+    yield from options.lane_problems(fields, f"{source}.")
+
+
+def _functions(plugin: Any) -> Iterator[str]:
+    for name, arguments in ARGUMENTS.items():
+        function = plugin._funcs.get(name)
+        if function is None or (name == "publish_now" and "open" in plugin._funcs):  # it is not used then
+            continue
+        if name in PLAIN and inspect.iscoroutinefunction(function.func):
+            yield f"{name} must be a plain function, not async"
+        try:
+            function.signature.bind(None, *arguments)
+        except TypeError:
+            has, wanted = ", ".join(function.signature.parameters), ", ".join(("hub", *arguments))
+            yield f"{name} has the parameters ({has}); it must be {name}({wanted})"
+
+
+def _options(plugin: Any) -> Iterator[str]:
+    specs = getattr(plugin, "OPTIONS", None)
+    if specs is not None and not isinstance(specs, Mapping):
+        yield f"OPTIONS must be a mapping, not {type(specs).__name__}"
+        return
+    for name, spec in (specs or {}).items():
+        try:
+            isinstance(_Value(), spec[0])
+        except (TypeError, LookupError):
+            yield f"OPTIONS[{name!r}] must be (type or types, help), not {spec!r}"
