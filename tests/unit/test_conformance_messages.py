@@ -1,5 +1,7 @@
 """What the conformance suites say to the author of a plugin whose target is incomplete."""
 
+import asyncio
+
 import pytest
 
 from evbus_like.testing.conformance import (
@@ -152,6 +154,76 @@ async def test_a_state_that_the_bus_does_not_reach_is_named_with_its_account():
         hub.evbus.broker.put_nowait("one", b"x")
         said = await failure_of(faults.wait_for_state(hub, "refused"))
     assert said.startswith("waited 0.2 s for the state 'refused'; the state is")
+
+
+async def test_a_kill_without_effect_is_named_by_the_ping_test():
+    async def nothing():
+        pass
+
+    test = Suite().test_ping_fails_when_the_destination_is_down
+    said = await failure_of(test(Incomplete(kill=nothing, start=nothing)))
+    assert said.startswith("after kill() the plugin still reaches the destination")
+
+
+async def test_a_missing_key_that_was_delivered_is_named_with_what_to_do():
+    class Strict(Suite):
+        features = Features()
+
+    test = Strict().test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered
+    said = await failure_of(test(Incomplete(missing_key="four"), None))
+    assert said.startswith("an event with your missing_key 'four' was delivered")
+    assert "declare refuses_missing_target=False" in said
+
+
+async def test_headers_without_their_types_are_named_with_the_feature():
+    async def read(count):
+        headers = {
+            "text": "žába",
+            "number": "7",
+            "fraction": "0.5",
+            "bytes": b"\x00\xff",
+            "empty": "",
+            "x" * 128: "long",
+        }
+        return [Record("one", b"x", headers=headers)]
+
+    said = await failure_of(Suite().test_headers_arrive(Incomplete(read=read)))
+    assert "declare typed_headers=False" in said
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_a_body_of_the_maximum_size_arrives",
+        "test_put_rejects_a_body_over_the_maximum_size_and_the_next_event_is_delivered",
+    ],
+)
+async def test_two_different_maximum_sizes_are_both_named(test):
+    class Small(Suite):
+        features = Features(refuses_missing_target=False, max_event_bytes=7)
+
+    said = await failure_of(getattr(Small(), test)(Incomplete(profile=lambda: {"max_event_bytes": 8})))
+    assert said.startswith("max_event_bytes is 8 for the profile and 7 in Features; set both to the same number")
+
+
+async def test_the_suite_does_not_wait_for_events_that_were_dead_lettered(monkeypatch):
+    async def read(count):
+        return []
+
+    async def publish(events):
+        raise ValueError("no number")
+
+    monkeypatch.setattr(suite, "DEADLINE", 60.0)
+    target = Incomplete(read=read)
+    async with Suite().bus(target) as hub:
+        (lane,) = hub.evbus.RUNTIME.bus.lanes
+        monkeypatch.setattr(lane.destination, "publish_now", lambda events: 0)
+        monkeypatch.setattr(lane.destination, "publish", publish)
+        hub.evbus.broker.put_nowait("one", b"x")
+        await failing.eventually(lambda: hub.evbus.init.account().dead_lettered, 30.0)
+        async with asyncio.timeout(30.0):
+            said = await failure_of(Suite().arrived(target, [b"x"]))
+    assert "raise TransientError to have the event retried" in said
 
 
 def test_a_suite_without_a_target_fixture_says_so():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evbus_like.engine.errors import BadEvent, EventTooLarge
-from evbus_like.testing.conformance.failing import wait_until
+from evbus_like.testing.conformance.failing import PAGE, failure, wait_until
 from evbus_like.testing.conformance.suite import Suite, bus_state
 from evbus_like.testing.conformance.target import Target
 
@@ -73,6 +73,10 @@ class Bodies(Suite):
             (record,) = await self.arrived(target, [b"x"])
         arrived = {name: value for name, value in record.headers.items() if name in headers}
         if self.features.typed_headers:
+            if arrived != headers and as_bytes(arrived) == as_bytes(headers):
+                raise failure(
+                    f"headers arrive without their types: {arrived!r:.500}; declare typed_headers=False; {PAGE}"
+                )
             assert arrived == headers
             assert type(arrived["number"]) is int
         else:
@@ -107,6 +111,7 @@ class Bodies(Suite):
     async def test_a_body_of_the_maximum_size_arrives(self, target: Target) -> None:
         body = os.urandom(self.features.max_event_bytes)
         async with self.bus(target) as hub:
+            self._check_max_event_bytes(hub)
             await hub.evbus.broker.put(target.keys[0], body, confirm="delivered")
             assert len(await self.arrived(target, [body])) == 1
 
@@ -114,10 +119,19 @@ class Bodies(Suite):
         self, target: Target
     ) -> None:
         async with self.bus(target) as hub:
+            self._check_max_event_bytes(hub)
             with pytest.raises(EventTooLarge, match=str(self.features.max_event_bytes)):
                 await hub.evbus.broker.put(target.keys[0], bytes(self.features.max_event_bytes + 1))
             await hub.evbus.broker.put(target.keys[0], b"next", confirm="delivered")
             assert len(await self.arrived(target, [b"next"])) == 1
+
+    def _check_max_event_bytes(self, hub: Any) -> None:
+        (lane,) = hub.evbus.RUNTIME.bus.lanes
+        if lane.max_event_bytes != self.features.max_event_bytes:
+            raise failure(
+                f"max_event_bytes is {lane.max_event_bytes} for the profile and {self.features.max_event_bytes} in"
+                f" Features; set both to the same number; {PAGE}"
+            )
 
 
 def as_bytes(headers: Mapping[str, Any]) -> dict[str, bytes]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evbus_like.engine.errors import NotDelivered
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.plan import plan
-from evbus_like.testing.conformance.failing import DEADLINE, wait_until
+from evbus_like.testing.conformance.failing import DEADLINE, PAGE, failure, wait_until
 from evbus_like.testing.conformance.suite import Suite, numbered, profile_of
 from evbus_like.testing.conformance.target import Target
 
@@ -130,13 +131,25 @@ class Delivery(Suite):
                 hub.evbus.broker.put_nowait(key, body)
                 if number == 30:
                     hub.evbus.broker.put_nowait(target.missing_key, b"lost")
-            with pytest.raises(NotDelivered, match=target.missing_key):
-                await hub.evbus.broker.put(target.missing_key, b"lost too", confirm="delivered")
+            await self._put_unroutable(hub, target.missing_key)
             account = await hub.evbus.init.stop(DEADLINE)
             arrived = await self.arrived(target, sent)
         assert self.by_key(arrived) == self.by_key(sent)
         assert (account.delivered, account.dead_lettered, account.remaining + account.spilled) == (60, 2, 0)
         assert target.missing_key in caplog.text
+
+    async def _put_unroutable(self, hub: Any, key: str) -> None:
+        try:
+            await hub.evbus.broker.put(key, b"lost too", confirm="delivered")
+        except NotDelivered as error:
+            said = str(error)
+        else:
+            raise failure(
+                f"an event with your missing_key {key!r} was delivered. If the destination can refuse such an event,"
+                " the plugin must raise or return a PoisonEvent; if it cannot, declare refuses_missing_target=False;"
+                f" {PAGE}"
+            )
+        assert key in said
 
     async def test_stop_leaves_no_task_and_no_connection(self, target: Target) -> None:
         tasks, sockets = asyncio.all_tasks(), open_sockets()
