@@ -285,7 +285,7 @@ async def test_a_plain_function_that_gives_a_coroutine_has_it_awaited(app):
 async def test_threads_that_never_end_do_not_use_up_the_attempts_of_others(app):
     hub = app(
         shipping="""
-        @evbus.handler("orders", "placed", timeout=0.05, max_workers=2, on_error=evbus.REJECT)
+        @evbus.handler("orders", "placed", timeout=0.5, max_workers=2, on_error=evbus.REJECT)
         def ship(hub, event):
             if event.body == "slow":
                 hub.GATE.wait(10)
