@@ -8,31 +8,8 @@ from pathlib import Path
 
 import pytest
 
-AUTH = '''
-from dataclasses import dataclass
-from typing import NamedTuple
+from tests.declared_app import APP
 
-class Point(NamedTuple):
-    x: int
-
-@dataclass
-class Place:
-    at: Point
-
-async def user_created(hub, username: str, age: int = 0):
-    """A user has signed up."""
-
-def moved(hub, to: Place): ...
-
-def _helper(hub): ...
-'''
-SHOP = """
-SERVICE = "web shop"
-PROFILE = "shop"
-
-def sold(hub, order: int): ...
-"""
-APP = {"event/auth.py": AUTH, "event/shop.py": SHOP, "event/init.py": "def setup(hub): ..."}
 HUB = "from evbus_like.testing import new_hub\nhub = new_hub()\n"
 ORDERS = {
     "the app's first": "hub.pop.sub.add(dyne_name='event'); hub.pop.sub.add(dyne_name='evbus')",

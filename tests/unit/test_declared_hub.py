@@ -8,32 +8,8 @@ from evbus_like.engine.errors import BadEvent, LifecycleError
 from evbus_like.engine.event import service_of
 from evbus_like.hub.application import events
 from evbus_like.testing import new_hub, running
+from tests.declared_app import APP
 
-AUTH = '''
-from dataclasses import dataclass
-from typing import NamedTuple
-
-class Point(NamedTuple):
-    x: int
-
-@dataclass
-class Place:
-    at: Point
-
-async def user_created(hub, username: str, age: int = 0):
-    """A user has signed up."""
-
-def moved(hub, to: Place): ...
-
-def _helper(hub): ...
-'''
-SHOP = """
-SERVICE = "web shop"
-PROFILE = "shop"
-
-def sold(hub, order: int): ...
-"""
-APP = {"event/auth.py": AUTH, "event/shop.py": SHOP, "event/init.py": "def setup(hub): ..."}
 HERE = {"internal": {"*": {"routing_key": "here"}}}
 
 
