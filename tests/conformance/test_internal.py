@@ -43,7 +43,7 @@ class TestInternal(IngressConformance):
 
 
 class TestDurable(IngressConformance):
-    """A profile with an outbox differs in nothing that a destination, or whoever puts, can see."""
+    """A profile with an outbox differs in nothing that a destination, or the application, can see."""
 
     features = Features(refuses_missing_target=False, connects=False, refuses_login=False)
 

@@ -35,7 +35,7 @@ class RabbitSource(SourceTarget):
             await exchange.publish(message, event_type, mandatory=False)
 
     async def dead_letters(self, subscription):
-        reading = asyncio.create_task(self._letters(subscription))  # of its own: the client cancels whoever waits
+        reading = asyncio.create_task(self._letters(subscription))  # of its own: the client cancels its readers
         await asyncio.wait([reading])
         trouble = None if reading.cancelled() else reading.exception()
         if reading.cancelled() or isinstance(trouble, aiormq.exceptions.ConnectionInternalError):

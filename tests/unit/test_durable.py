@@ -338,12 +338,12 @@ async def test_a_dead_letter_is_on_the_disk_before_the_event_is_let_go(path, opt
 async def test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_again(path, monkeypatch):
     destination = Destination(publish=[[PoisonEvent("never")]] * 3)
     outbox = opened(path)
-    bury, failures = outbox.dead_letter_event, [StorageError("disk full"), StorageError("disk full")]
+    write_dead_letter, failures = outbox.dead_letter_event, [StorageError("disk full"), StorageError("disk full")]
 
     async def sometimes(*args):
         if failures:
             raise failures.pop()
-        return await bury(*args)
+        return await write_dead_letter(*args)
 
     outbox.dead_letter_event = sometimes
     async with running(entry(destination), outbox=outbox) as bus:

@@ -57,5 +57,5 @@ class Threads:
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         return function(*args, **kwargs)
-    except StopIteration as error:  # no future can hold it: whoever awaits the future would wait forever
+    except StopIteration as error:  # no future can hold it: its awaiter would wait forever
         raise RuntimeError("the function raised StopIteration") from error

@@ -147,7 +147,7 @@ class Worker:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             self._destination.on_blocked = lambda reason: None
             self._begin()
-        finally:  # whoever waits must not wait for a task that was cancelled
+        finally:  # nobody may wait for a task that was cancelled
             if reconnected is not None and not reconnected.done():
                 reconnected.set_result(None)
 
