@@ -59,7 +59,7 @@ check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	-$(PY) -m tools.check_house
+	$(PY) -m tools.check_house
 	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
 
 docs: $(VENV)/.check     ## the documentation, in docs/_build
