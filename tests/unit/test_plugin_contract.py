@@ -1,4 +1,4 @@
-"""hub/profiles/contract.py: what a wrong ingress plugin is refused for, before its profile is used."""
+"""hub/profiles/contract.py: what a wrong plugin is refused for, before its profile is used."""
 
 import inspect
 from types import SimpleNamespace
@@ -34,6 +34,10 @@ async def with_ctx_only(ctx):
 
 
 def no_ctx(hub):
+    pass
+
+
+def no_ctx_needed(hub, *args):
     pass
 
 
@@ -83,6 +87,47 @@ def test_a_right_plugin_is_accepted():
             publish_batch=publish_batch,
         )
     )
+
+
+def source(**members):
+    async def subscribe(hub, ctx, subscription): ...
+
+    async def receive(hub, ctx, feed): ...
+
+    async def ack(hub, ctx, feed, events): ...
+
+    async def requeue(hub, ctx, feed, event): ...
+
+    async def dead(hub, ctx, feed, event, reason): ...
+
+    async def unsubscribe(hub, ctx, feed): ...
+
+    required = {name: each for name, each in locals().items() if name != "members"}
+    return plugin(**{**required, **members})
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"dead": None}, "it has no function dead"),
+        ({"dead": no_ctx}, "dead has the parameters (hub); it must be dead(hub, ctx, feed, event, reason)"),
+        ({"ack": asynchronous}, "ack has the parameters (hub, ctx); it must be ack(hub, ctx, feed, events)"),
+        ({"retry": asynchronous}, "it must be retry(hub, ctx, feed, event, delay)"),
+        ({"check": asynchronous}, "check must be a plain function, not async"),
+        ({"validate": asynchronous}, "validate must be a plain function, not async"),
+        ({"OPTIONS": {"loft": str}}, "OPTIONS['loft'] must be (type or types, help)"),
+    ],
+)
+def test_a_wrong_egress_plugin_is_a_profile_error_that_names_it_and_what_is_right(members, said):
+    with pytest.raises(ProfileError) as caught:
+        contract.check_source(source(**members))
+
+    assert str(caught.value).startswith("the egress plugin 'pigeon' is wrong: ")
+    assert said in str(caught.value)
+
+
+def test_a_right_egress_plugin_is_accepted():
+    contract.check_source(source(validate=no_ctx_needed, check=lambda hub, ctx, subscription: None))
 
 
 @pytest.mark.parametrize(

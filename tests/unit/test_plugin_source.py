@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub.profiles.source import PluginSource
 
@@ -148,9 +148,3 @@ async def test_no_error_shows_a_secret(plugin, source):
         await source.subscribe(WANTED)
     assert "s3cret-word" not in str(found.value)
     assert found.value.__context__ is None
-
-
-def test_the_error_about_a_missing_function_names_the_plugin(plugin):
-    del plugin._funcs["dead"]
-    with pytest.raises(ProfileError, match="'pigeon' has no function dead"):
-        PluginSource(None, plugin, "pigeon", "default", None)

@@ -1,15 +1,16 @@
-"""Check what an ingress plugin declares against the contract, before a profile uses it."""
+"""Check what a plugin declares against its contract, before a profile uses it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evbus_like.engine import options
 from evbus_like.engine.errors import ProfileError
 
-ARGUMENTS = {  # of the functions that are called by position, after the hub
+# The parameters, after the hub, of the functions that are called by position
+INGRESS = {
     "open": ("ctx",),
     "close": ("ctx",),
     "ping": ("ctx",),
@@ -18,7 +19,22 @@ ARGUMENTS = {  # of the functions that are called by position, after the hub
     "publish_batch": ("ctx", "events"),
     "publish_now": ("ctx", "events"),
 }
-PLAIN = ("validate", "limits", "publish_now")
+EGRESS = {
+    "open": ("ctx",),
+    "close": ("ctx",),
+    "validate": ("ctx",),
+    "check": ("ctx", "subscription"),
+    "subscribe": ("ctx", "subscription"),
+    "receive": ("ctx", "feed"),
+    "ack": ("ctx", "feed", "events"),
+    "requeue": ("ctx", "feed", "event"),
+    "retry": ("ctx", "feed", "event", "delay"),
+    "dead": ("ctx", "feed", "event", "reason"),
+    "send": ("ctx", "feed", "messages"),
+    "unsubscribe": ("ctx", "feed"),
+}
+SOURCE = ("subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")  # what every egress plugin has
+PLAIN = ("validate", "limits", "publish_now", "check")
 
 
 class _Value:
@@ -27,9 +43,19 @@ class _Value:
 
 def check(plugin: Any) -> None:
     """Raise a ProfileError that names everything wrong with an ingress plugin's functions and constants."""
-    found = [*_functions(plugin), *_options(plugin), *lane_problems("LANE", getattr(plugin, "LANE", None))]
-    if found:
-        raise ProfileError(f"the ingress plugin {plugin.__name__!r} is wrong: {'; '.join(found)}")
+    lane = lane_problems("LANE", getattr(plugin, "LANE", None))
+    _refuse("ingress", plugin, [*_functions(plugin, INGRESS), *_options(plugin), *lane])
+
+
+def check_source(plugin: Any) -> None:
+    """Raise a ProfileError that names everything wrong with an egress plugin's functions and constants."""
+    missing = [f"it has no function {name}" for name in SOURCE if name not in plugin._funcs]
+    _refuse("egress", plugin, [*missing, *_functions(plugin, EGRESS), *_options(plugin)])
+
+
+def _refuse(folder: str, plugin: Any, problems: Sequence[str]) -> None:
+    if problems:
+        raise ProfileError(f"the {folder} plugin {plugin.__name__!r} is wrong: {'; '.join(problems)}")
 
 
 def limits(plugin: Any, ctx: Any) -> Mapping[str, Any]:
@@ -37,9 +63,7 @@ def limits(plugin: Any, ctx: Any) -> Mapping[str, Any]:
     if "limits" not in plugin._funcs:
         return getattr(plugin, "LANE", None) or {}
     computed = plugin.limits(ctx)
-    found = list(lane_problems("limits", computed))
-    if found:
-        raise ProfileError(f"the ingress plugin {plugin.__name__!r} is wrong: {'; '.join(found)}")
+    _refuse("ingress", plugin, list(lane_problems("limits", computed)))
     return {**(getattr(plugin, "LANE", None) or {}), **computed}
 
 
@@ -53,8 +77,8 @@ def lane_problems(source: str, fields: Any) -> Iterator[str]:
     yield from options.lane_problems(fields, f"{source}.")
 
 
-def _functions(plugin: Any) -> Iterator[str]:
-    for name, arguments in ARGUMENTS.items():
+def _functions(plugin: Any, contract: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    for name, arguments in contract.items():
         function = plugin._funcs.get(name)
         if function is None or (name == "publish_now" and "open" in plugin._funcs):  # it is not used then
             continue

@@ -9,14 +9,13 @@ from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
 
-from evbus_like.engine.errors import DestinationRefused, ProfileError, TransientError
+from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import plugins, secrets
 from evbus_like.hub.runtime import Hub
 
-VERBS = ("subscribe", "receive", "ack", "requeue", "dead", "unsubscribe")
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
@@ -32,9 +31,6 @@ class PluginSource:
         self.max_event_bytes = int(data.get("max_event_bytes") or MAX_EVENT_BYTES)
         self.secrets = secrets.find(data)
         functions = plugin._funcs
-        missing = [verb for verb in VERBS if verb not in functions]
-        if missing:
-            raise ProfileError(f"egress plugin {plugin.__name__!r} has no function {', '.join(missing)}")
         self.retries = "retry" in functions
         self.sends = "send" in functions
         self.rewinds = bool(getattr(plugin, "REWINDS", False))

@@ -9,6 +9,7 @@ from typing import Any
 from evbus_like.engine import options
 from evbus_like.engine.errors import EvbusError, HandlerError, ProfileError
 from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.plan import pairs, takers
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
@@ -52,6 +53,7 @@ class Sources:
             reason = self._hub.evbus.RUNTIME.broken["egress"][provider]
             raise ProfileError(f"the egress plugin {provider!r} could not be loaded: {reason}")
         plugin = self._takers[provider][0]
+        contract.check_source(plugin)
         for library in getattr(plugin, "REQUIRES", ()):
             if importlib.util.find_spec(library) is None:
                 raise ProfileError(f"it needs the library {library}, which is not installed: pip install {library}")
