@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.yaml_text import YamlError, load_yaml
 
 KEYS = ("profile", "exchange", "notifications")
 REST = "*"  # the entry for services without one
@@ -74,23 +75,10 @@ def _ini(text: str) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> dict[str, Any]:
-    import yaml  # slow to import, and few applications have such a file
-
-    class Loader(yaml.SafeLoader):
-        """Refuses duplicate names, of which the last one would win."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            names = [name.value for name, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise yaml.YAMLError(f"{name!r} stands there twice")
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
     try:
-        entries = yaml.load(text, Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise HandlerError(f"no YAML: {' '.join(str(error).split())}") from None
+        entries = load_yaml(text, "the text", text_keys=False)
+    except YamlError as error:
+        raise HandlerError(f"no YAML: {error}") from None
     if entries is None:
         return {}
     if not isinstance(entries, dict):
