@@ -101,7 +101,7 @@ class Putter:
             return await self._queue(event, confirm, timeout)
         if asyncio.get_running_loop() is not bus.loop:
             return await run_in_loop(
-                self.put(routing_key, body, profile, headers, key, confirm, timeout),
+                Putter.put(self, routing_key, body, profile, headers, key, confirm, timeout),
                 bus.loop,
                 timeout + LOOP_GRACE,
                 blocked=PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?"),

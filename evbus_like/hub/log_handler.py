@@ -7,6 +7,7 @@ import threading
 
 from evbus_like.engine.errors import PutError
 from evbus_like.engine.event import quietly
+from evbus_like.engine.put import Putter
 from evbus_like.hub.runtime import Hub
 
 # Loggers of the bus and its client libraries: a record about a failing destination must not become an event for it.
@@ -22,7 +23,7 @@ class BusHandler(logging.Handler):
 
     def __init__(self, hub: Hub, profile: str = "logger", routing_key: str = "") -> None:
         super().__init__()
-        self._hub = hub
+        self._putter = Putter(hub.evbus.RUNTIME.bus)  # records do not pass the middleware
         self._profile = profile
         self._routing_key = routing_key
         self._busy = threading.local()
@@ -42,7 +43,7 @@ class BusHandler(logging.Handler):
                 "level": record.levelname.strip(),
                 "timestamp": str(getattr(record, "asctime", "")).strip(),
             }
-            self._hub.evbus.RUNTIME.putter.put_nowait(self._routing_key, body, self._profile)
+            self._putter.put_nowait(self._routing_key, body, self._profile)
         except PutError:
             self.dropped += 1
         except Exception:

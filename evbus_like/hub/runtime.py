@@ -131,3 +131,17 @@ class Hub(Protocol):
 
     def __getitem__(self, reference: str) -> Any:
         """Return what a dotted reference names; raises AttributeError or KeyError."""
+
+
+def bind_puts(hub: Hub) -> None:
+    """Bind the ways to put directly to the engine, unless an application wrapped a contract around them.
+
+    The hub's wrapper would take 4 of the 7 microseconds of a call with keywords.
+    """
+    broker, putter = hub.evbus.broker, hub.evbus.RUNTIME.putter
+    functions = broker._funcs
+    for put, dispatch in (("put", "dispatch"), ("put_nowait", "dispatch_nowait")):
+        if not functions[put]._has_contracts:
+            setattr(broker, put, getattr(putter, put))
+            if not functions[dispatch]._has_contracts:
+                setattr(broker, dispatch, getattr(putter, dispatch))

@@ -1,4 +1,4 @@
-"""Loads the plugins of the middleware dyne, and wraps the ways to put with them."""
+"""Loads the plugins of the middleware dyne, which see what is put before the engine does."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import BadEvent, HandlerError, Refused
-from evbus_like.engine.event import SERVICE_HEADER, service_headers
+from evbus_like.engine.event import SERVICE_HEADER
+from evbus_like.engine.put import Confirm, Putter
 from evbus_like.hub import plugins
-from evbus_like.hub.runtime import Hub
+from evbus_like.hub.runtime import Hub, bind_puts
 
 if TYPE_CHECKING:
+    from evbus_like.engine.bus import Bus
     from evbus_like.engine.middleware import Middleware, MiddlewareMessage
+    from evbus_like.engine.receipt import Receipt
 
 VERBS = ("incoming", "outgoing")
 
@@ -49,68 +52,53 @@ def load(hub: Hub) -> Middleware | None:
 
 
 def begin(hub: Hub) -> None:
-    """Load the middleware for a bus that starts, and wrap the ways to put if it has hooks; raises HandlerError."""
-    through = hub.evbus.RUNTIME.middleware = load(hub)
-    broker = hub.evbus.broker
-    if through is None or not through.looks_at_what_goes_out or getattr(broker.put, "passes_middleware", False):
+    """Load the middleware for a bus that starts; what is put passes it if it has hooks; raises HandlerError."""
+    now = hub.evbus.RUNTIME
+    now.middleware = load(hub)
+    if now.middleware is not None and now.middleware.looks_at_what_goes_out:
+        now.putter = MiddlewarePutter(now.bus, now.putter.timeout, now.middleware)
+    elif type(now.putter) is not Putter:
+        now.putter = Putter(now.bus, now.putter.timeout)
+    else:
         return
-    plain, plain_nowait = broker.put, broker.put_nowait
+    bind_puts(hub)
 
-    async def put(
-        routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
-    ) -> Any:
-        through = hub.evbus.RUNTIME.middleware
-        if through is not None:
-            message = _message(routing_key, body, headers)
-            try:
-                await through.outgoing(message)
-            except Refused as error:
-                raise BadEvent(str(error)) from error
-            body, headers = _passed(message)
-        return await plain(routing_key, body, profile, headers, *more, **named)
+
+class MiddlewarePutter(Putter):
+    """Puts events that pass the middleware first."""
+
+    def __init__(self, bus: Bus, timeout: float, middleware: Middleware) -> None:
+        super().__init__(bus, timeout)
+        self._middleware = middleware
 
     def put_nowait(
-        routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, *more: Any, **named: Any
-    ) -> Any:
-        through = hub.evbus.RUNTIME.middleware
-        if through is not None:
-            message = _message(routing_key, body, headers)
-            try:
-                through.outgoing_now(message)
-            except Refused as error:
-                raise BadEvent(str(error)) from error
-            body, headers = _passed(message)
-        return plain_nowait(routing_key, body, profile, headers, *more, **named)
+        self, routing_key: Any = "", body: Any = None, profile: Any = "default", headers: Any = None, key: Any = None
+    ) -> str:
+        """Queue an event; raises BadEvent too if a middleware refuses it."""
+        message = _message(routing_key, body, headers)
+        try:
+            self._middleware.outgoing_now(message)
+        except Refused as error:
+            raise BadEvent(str(error)) from error
+        return super().put_nowait(routing_key, message.body, profile, _headers(message), key)
 
-    async def dispatch(
-        service: Any,
-        event_type: Any,
-        body: Any,
+    async def put(
+        self,
+        routing_key: Any = "",
+        body: Any = None,
         profile: Any = "default",
         headers: Any = None,
-        *more: Any,
-        **named: Any,
-    ) -> Any:
-        return await broker.put(
-            event_type, body, profile, service_headers(service, event_type, headers), *more, **named
-        )
-
-    def dispatch_nowait(
-        service: Any,
-        event_type: Any,
-        body: Any,
-        profile: Any = "default",
-        headers: Any = None,
-        *more: Any,
-        **named: Any,
-    ) -> Any:
-        headers = service_headers(service, event_type, headers)
-        return broker.put_nowait(event_type, body, profile, headers, *more, **named)
-
-    put.passes_middleware = True  # type: ignore[attr-defined]
-    broker.put, broker.put_nowait = put, put_nowait
-    if not getattr(broker.dispatch, "_has_contracts", False):
-        broker.dispatch, broker.dispatch_nowait = dispatch, dispatch_nowait
+        key: Any = None,
+        confirm: Confirm = "accepted",
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Put an event; raises BadEvent too if a middleware refuses it."""
+        message = _message(routing_key, body, headers)
+        try:
+            await self._middleware.outgoing(message)
+        except Refused as error:
+            raise BadEvent(str(error)) from error
+        return await super().put(routing_key, message.body, profile, _headers(message), key, confirm, timeout)
 
 
 def _message(routing_key: Any, body: Any, headers: Any) -> MiddlewareMessage:
@@ -121,7 +109,8 @@ def _message(routing_key: Any, body: Any, headers: Any) -> MiddlewareMessage:
     return MiddlewareMessage(EVENT, str((headers or {}).get(SERVICE_HEADER) or ""), str(routing_key), body, headers)
 
 
-def _passed(message: MiddlewareMessage) -> tuple[Any, Any]:
+def _headers(message: MiddlewareMessage) -> dict[str, Any] | None:
+    """Return the headers of an event that the middleware has passed; raises BadEvent if it answered the event."""
     if message.is_answered:
         raise BadEvent("a middleware answered an event that is put, and an event has no answer: evbus.refuse(reason)")
-    return message.body, message.headers or None
+    return message.headers or None
