@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from evbus_like.engine.receiving.received import ReceivedEvent
 
 MAX_REASON = 1000  # characters
+MAX_TEXT = 255  # characters of any other value: a routing key that comes from a record's key has no limit of its own
+CUT = "evbus-dead-cut"
 DESTINATION = "evbus-dead-destination"
 
 
@@ -35,6 +37,16 @@ def unhandled(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:
         "evbus-dead-reason": reason[:MAX_REASON],
         "evbus-dead-attempts": event.attempt,
         "evbus-dead-queue": queue,
-        "evbus-dead-routing-key": event.routing_key,
-        "evbus-dead-service": event.service,
+        "evbus-dead-routing-key": event.routing_key[:MAX_TEXT],
+        "evbus-dead-service": event.service[:MAX_TEXT],
     }
+
+
+def cut(headers: int = 0, **sizes: tuple[int, int]) -> dict[str, str]:
+    """Return the header that says what a dead letter lacks because the whole event did not fit.
+
+    `headers` is how many were left out, `sizes` are the bytes before and after: `cut(40, body=(1048576, 0))` gives
+    "body 1048576 -> 0; headers 40".
+    """
+    parts = [f"{name} {before} -> {after}" for name, (before, after) in sizes.items() if before != after]
+    return {CUT: "; ".join([*parts, f"headers {headers}"] if headers else parts)}
