@@ -104,8 +104,8 @@ async def test_a_dead_letter_is_no_event_of_the_service_any_more(hub, start):
     await start(
         {
             "internal": {
-                "sick": {"dead_letter": "graves", "routing_key": "sick", "retry": {"attempts": 1, "first": 0.01}},
-                "graves": {"routing_key": "graves"},
+                "sick": {"dead_letter": "failed", "routing_key": "sick", "retry": {"attempts": 1, "first": 0.01}},
+                "failed": {"routing_key": "failed"},
             }
         }
     )
@@ -113,7 +113,7 @@ async def test_a_dead_letter_is_no_event_of_the_service_any_more(hub, start):
     lane.destination.publish_now, lane.destination.publish = None, refuse
     # When an event of a service dies
     await hub.evbus.broker.dispatch("users", "created", 1, "sick")
-    letter = await (await hub.ingress.internal.get("graves")).get_event()
+    letter = await (await hub.ingress.internal.get("failed")).get_event()
     # Then its letter says whose it was, and nobody who listens to the service gets it as an event
     assert letter.headers["evbus-dead-service"] == "users"
     assert service_of(letter) is None

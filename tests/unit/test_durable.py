@@ -377,8 +377,8 @@ async def test_an_event_is_given_up_when_its_time_is_over():
 async def test_a_dead_letter_goes_to_the_profile_that_is_named_for_it_with_its_body_untouched():
     failing, graveyard = Destination(publish=[[PoisonEvent("no queue wants it")]]), Destination()
     entries = [
-        entry(failing, "fake:orders", lambda profile: profile == "orders", dead_letter="graves"),
-        entry(graveyard, "fake:graves", lambda profile: profile == "graves"),
+        entry(failing, "fake:orders", lambda profile: profile == "orders", dead_letter="failed"),
+        entry(graveyard, "fake:failed", lambda profile: profile == "failed"),
     ]
     async with running(*entries) as bus:
         receipt = await bus.putter.put("k", {"n": 1}, "orders", headers={"tenant": "blue"})
@@ -452,18 +452,18 @@ async def test_a_dead_letter_whose_profile_matches_nothing_is_kept_in_the_outbox
 
 async def test_a_dead_letter_whose_route_cannot_be_told_is_kept_in_the_outbox_and_counts_as_no_event(path, caplog):
     def matches(profile):
-        if profile == "graves":
+        if profile == "failed":
             raise TimeoutError("stopped")
         return True
 
     outbox = opened(path)
     failing = Destination(publish=[[PoisonEvent("never")]])
-    async with running(entry(failing, matches=matches, dead_letter="graves"), outbox=outbox) as bus:
+    async with running(entry(failing, matches=matches, dead_letter="failed"), outbox=outbox) as bus:
         await bus.putter.put("k", 1)
         await until(lambda: outbox.counts().dead == 1)
         await until(lambda: bus.bus.account().dead_lettered == 1)
         assert (bus.bus.account().put, bus.bus.account().rejected) == (1, 0)
-    assert "cannot say whether it matches 'graves'" in caplog.text
+    assert "cannot say whether it matches 'failed'" in caplog.text
 
 
 async def test_a_backlog_for_a_destination_that_need_not_wait_is_sent_at_the_start(path):

@@ -122,7 +122,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.delivered.append((name, seq, event))
 
     @rule(target=letters, name=st.sampled_from(NAMES), seq=seqs)
-    def bury(self, name, seq):
+    def dead_letter(self, name, seq):
         if seq not in self.pending[name]:
             return multiple()
         before = set(self.dead)
