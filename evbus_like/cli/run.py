@@ -19,7 +19,7 @@ IN_MEMORY = {"internal": {"default": None}}
 COLUMNS = ("handler", "events", "delivery", "source", "queue")
 COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repeats", "lost")
 OF_SERVICES = ("service", "methods", "source", "queue")
-REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued", "lost": "lost"}  # of a service's counts
+REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued", "lost": "lost"}
 
 
 async def run(hub: Any) -> int:
