@@ -51,9 +51,10 @@ endif
 unit: $(VENV)/.test      ## the tests that need no broker
 	@$(PY) -m pytest -n auto $(SPREAD) tests/unit $(ARGS)
 
-soak: $(VENV)/.test      ## an hour of random faults and 50 kills, on real brokers (ARGS="--minutes 5": less)
+soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install
 	@$(PY) -m tests.faults.soak $(ARGS)
+	@$(PY) -m tests.faults.stress
 
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .

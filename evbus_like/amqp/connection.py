@@ -98,6 +98,14 @@ class Channel:
         """Write encoded frames in one piece."""
         await internals.write(self.aiormq, frames)
 
+    def write_now(self, frames: bytes) -> None:
+        """Write encoded frames behind those that were written before, without waiting.
+
+        aiormq's queue of frames would not do: frames that wait for room in it are overtaken. The caller bounds what it
+        writes.
+        """
+        self.connection.write_now(frames)
+
     async def close(self) -> None:
         """Close it. If RabbitMQ does not answer, cut the connection, so that unsettled deliveries return to the queue.
 
@@ -161,6 +169,11 @@ class Connection:
     def usable(self) -> bool:
         """Whether it is open, as far as can be known without asking RabbitMQ."""
         return not self._broken and self._aiormq is not None and not self._aiormq.is_closed
+
+    def write_now(self, frames: bytes) -> None:
+        """Hand encoded frames to the stream; they are sent in this order."""
+        assert self._transport.writer is not None, "the connection is not open"
+        self._transport.writer.write(frames)
 
     @asynccontextmanager
     async def channel(self, confirms: bool = False) -> AsyncIterator[Channel]:

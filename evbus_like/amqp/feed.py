@@ -15,7 +15,8 @@ from evbus_like.engine.errors import TransientError
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
-_ack = Struct(">BHIHHQBB").pack  # a frame: type, channel, size; class, method; tag, multiple; end
+_settle = Struct(">BHIHHQBB").pack  # a frame: type, channel, size; class, method; tag, flags; end
+ACK, NACK, REQUEUED = 80, 120, 2  # methods, and a flag of the second one
 END = 0xCE
 
 
@@ -77,33 +78,34 @@ class Feed:
         self._arrived.clear()
         return events
 
-    async def ack(self, events: Iterable[ReceivedEvent]) -> None:
+    def ack(self, events: Iterable[ReceivedEvent]) -> None:
         """Acknowledge events, in one write; raises TransientError if the channel is lost."""
         self._check()
         unsettled = self._unsettled
         tags = [event.token.tag for event in events if event.token.tag in unsettled]
         for tag in tags:
             del unsettled[tag]
-        try:
-            await self._send_acks(tags)
-        except BaseException:  # RabbitMQ may not have them; only a new channel makes sure
-            self.lost(ConnectionError("acks could not be written"))
-            raise
-
-    async def _send_acks(self, tags: list[int]) -> None:
-        number, oldest = self._channel.number, next(iter(self._unsettled), None)
+        number, oldest = self._channel.number, next(iter(unsettled), None)
         below = tags if oldest is None else [tag for tag in tags if tag < oldest]
-        frames = [_ack(1, number, 13, 60, 80, tag, 0, END) for tag in tags if oldest is not None and tag > oldest]
+        frames = [_settle(1, number, 13, 60, ACK, tag, 0, END) for tag in tags if oldest is not None and tag > oldest]
         if below:  # all up to the highest of them are settled: one frame for all
-            frames.append(_ack(1, number, 13, 60, 80, max(below), 1, END))
-        if frames:
-            await self._channel.write(b"".join(frames))
+            frames.append(_settle(1, number, 13, 60, ACK, max(below), 1, END))
+        self._write(frames)
 
-    async def requeue(self, event: ReceivedEvent) -> None:
-        """Put an event back into its queue."""
+    def requeue(self, event: ReceivedEvent) -> None:
+        """Put an event back into its queue; raises TransientError if the channel is lost."""
         self._check()
         if self._unsettled.pop(event.token.tag, self) is None:
-            await self._channel.aiormq.basic_nack(event.token.tag, requeue=True)
+            self._write([_settle(1, self._channel.number, 13, 60, NACK, event.token.tag, REQUEUED, END)])
+
+    def _write(self, frames: list[bytes]) -> None:
+        """Write frames in the same step as the tags are taken off the books.
+
+        An ack for all tags up to one must not overtake the nack of one of them. No more can wait to be sent than one
+        frame for each event of the prefetch: RabbitMQ delivers others only when it has the frame.
+        """
+        if frames:
+            self._channel.write_now(b"".join(frames))
 
     def _check(self) -> None:
         if self._trouble is not None:

@@ -37,12 +37,12 @@ class Receiver:
     async def retry(self, to: Feed, event: ReceivedEvent, delay: float) -> None:
         """Deliver an event again after `delay` seconds; raises a DeliveryError."""
         await self._delayed_retry.send(event, to.subscription, delay)
-        await to.ack([event])
+        to.ack([event])
 
     async def dead(self, to: Feed, event: ReceivedEvent, reason: str) -> None:
         """Dead-letter an event; raises a DeliveryError."""
         await self._dead_letters.send(event, to.subscription, reason)
-        await to.ack([event])
+        to.ack([event])
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Send requests and answers of calls; raises a DeliveryError if none was sent."""

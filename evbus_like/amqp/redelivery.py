@@ -96,6 +96,7 @@ class DelayedRetry:
     def __init__(self, republisher: Republisher) -> None:
         self._republisher = republisher
         self._declared: dict[str, float] = {}  # until when
+        self._declaring = asyncio.Lock()  # so that a hundred retries at once do not open a hundred channels
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, delay: float) -> None:
         """Return once the copy is safe; it arrives after `delay` seconds, rounded up to a step.
@@ -114,13 +115,14 @@ class DelayedRetry:
             await self._republisher.send("", queue, properties, event.raw)
 
     async def _declare(self, queue: str, milliseconds: int, subscription: Subscription) -> None:
-        now = monotonic()
-        if self._declared.get(queue, 0.0) > now:
-            return
-        advice = f"Delete it, and it is declared anew: rabbitmqctl delete_queue {queue!r}"
-        await self._republisher.declare_queue(queue, advice, delay_arguments(subscription, milliseconds))
-        self._declared = {name: until for name, until in self._declared.items() if until > now}
-        self._declared[queue] = now + RENEW
+        async with self._declaring:
+            now = monotonic()
+            if self._declared.get(queue, 0.0) > now:
+                return
+            advice = f"Delete it, and it is declared anew: rabbitmqctl delete_queue {queue!r}"
+            await self._republisher.declare_queue(queue, advice, delay_arguments(subscription, milliseconds))
+            self._declared = {name: until for name, until in self._declared.items() if until > now}
+            self._declared[queue] = now + RENEW
 
 
 class DeadLetters:
@@ -131,6 +133,7 @@ class DeadLetters:
         self._exchange = exchange
         self._quorum = quorum
         self._declared: set[str] = set()
+        self._declaring = asyncio.Lock()
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, reason: str) -> None:
         """Return once the copy is safe, its reason in its headers; raises a DeliveryError."""
@@ -139,11 +142,11 @@ class DeadLetters:
             await self._to_exchange(event, subscription, properties)
             return
         queue = subscription.dead
-        if queue not in self._declared:
-            await self._declare(queue)
+        await self._declare(queue)
         try:
             await self._republisher.send("", queue, properties, event.raw)
         except Unroutable:  # the queue was deleted
+            self._declared.discard(queue)
             await self._declare(queue)
             await self._republisher.send("", queue, properties, event.raw)
 
@@ -159,14 +162,17 @@ class DeadLetters:
     async def _declare(self, queue: str) -> None:
         """Declare the queue as durable, unless it exists; its owner may have declared it otherwise."""
         advice = f"Create it, durable: rabbitmqadmin declare queue name={queue!r} durable=true"
-        try:
-            await self._republisher.declare_queue(queue, advice, passive=True)
-        except DeliveryError as error:
-            if "NOT_FOUND" not in str(error):
-                raise
-            arguments = {"x-queue-type": "quorum"} if self._quorum else None
-            await self._republisher.declare_queue(queue, advice, arguments)
-        self._declared.add(queue)
+        async with self._declaring:
+            if queue in self._declared:
+                return
+            try:
+                await self._republisher.declare_queue(queue, advice, passive=True)
+            except DeliveryError as error:
+                if "NOT_FOUND" not in str(error):
+                    raise
+                arguments = {"x-queue-type": "quorum"} if self._quorum else None
+                await self._republisher.declare_queue(queue, advice, arguments)
+            self._declared.add(queue)
 
 
 def step(delay: float) -> int:

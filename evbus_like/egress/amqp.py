@@ -68,12 +68,12 @@ async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.R
 
 async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.ReceivedEvent]) -> None:
     """Acknowledge events."""
-    await feed.ack(events)
+    feed.ack(events)
 
 
 async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
     """Return an event to its queue."""
-    await feed.requeue(event)
+    feed.requeue(event)
 
 
 async def retry(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, delay: float) -> None:

@@ -108,3 +108,27 @@ async def trouble_with(profiles, *states):
     assert account.balanced
     assert (account.accepted, account.delivered, account.dead_lettered, account.remaining) == (1, 0, 0, 1)
     return trouble
+
+
+async def publish_fast(url, exchange, routing_key, count):
+    """Publish the numbers below `count` as JSON, persistent, without waiting for confirms."""
+    async with await aio_pika.connect(url) as connection:
+        opened = await connection.channel(publisher_confirms=False)
+        place = await opened.declare_exchange(exchange, "topic", durable=True)
+        for number in range(count):
+            message = aio_pika.Message(str(number).encode(), content_type="application/json", delivery_mode=2)
+            await place.publish(message, routing_key, mandatory=False)
+
+
+async def lengths(opened, name):
+    """Count the messages of a queue and of its dead letters that are ready; 0 for a queue that does not exist."""
+    found = []
+    for each in (name, f"{name}.dead"):
+        try:
+            made = await opened.declare_queue(each, passive=True)
+        except aio_pika.exceptions.ChannelNotFoundEntity:
+            await opened.reopen()
+            found.append(0)
+        else:
+            found.append(made.declaration_result.message_count)
+    return found

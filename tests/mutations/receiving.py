@@ -103,14 +103,14 @@ MUTANTS = (
         "dead-letter-after-the-ack-on-rabbitmq",
         "On RabbitMQ an event is acknowledged only when its dead letter is confirmed.",
         "Receiver.dead",
-        swap(AWAIT(1, of=2), AWAIT(2, of=2)),
+        swap(AWAIT, CALL),
         f"{UNIT}/test_amqp_receiver.py::test_an_event_is_acknowledged_only_when_its_copy_is_safe[dead]",
     ),
     Mutant(
         "retry-after-the-ack-on-rabbitmq",
         "On RabbitMQ an event is acknowledged only when the copy for its retry is confirmed.",
         "Receiver.retry",
-        swap(AWAIT(1, of=2), AWAIT(2, of=2)),
+        swap(AWAIT, CALL),
         f"{UNIT}/test_amqp_receiver.py::test_an_event_is_acknowledged_only_when_its_copy_is_safe[retry]",
     ),
     Mutant(
@@ -123,7 +123,7 @@ MUTANTS = (
     Mutant(
         "an-ack-covers-others-on-rabbitmq",
         "On RabbitMQ no ack covers an event that is still being handled.",
-        "Feed._send_acks",
+        "amqp.feed.Feed.ack",
         always(CONDITIONAL),
         f"{UNIT}/test_amqp_feed.py::test_an_ack_never_covers_an_event_that_is_not_settled",
     ),

@@ -17,7 +17,7 @@ class Feed:
     def __init__(self):
         self.acked = []
 
-    async def ack(self, events):
+    def ack(self, events):
         self.acked += events
 
 

@@ -1,0 +1,10 @@
+"""The stress of handlers that fail in every way at once, in short; `python -m tests.faults.stress` is the long form."""
+
+from tests.faults.stress import stress
+
+
+async def test_of_events_that_are_requeued_retried_and_rejected_at_once_none_is_lost_and_no_connection(rabbitmq):
+    outcome = await stress(rabbitmq.port, 5000, seed=1, deadline=30.0)
+    assert outcome.violations == []
+    assert outcome.connections == 2  # one to receive, one to publish
+    assert outcome.failed > 1000
