@@ -7,6 +7,8 @@ PY     := $(VENV)/bin/python
 WORKERS ?= 4
 SPREAD := --dist loadscope --no-loadscope-reorder
 
+WITHOUT_BROKERS := tests/unit tests/models tests/processes
+
 # The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -42,14 +44,14 @@ ifdef ARGS
 	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) $(ARGS)
 else
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -n auto $(SPREAD) tests/unit
-	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) --ignore tests/unit
+	@$(PY) -m coverage run -m pytest -n auto $(SPREAD) $(WITHOUT_BROKERS)
+	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) $(WITHOUT_BROKERS:%=--ignore %)
 	@$(PY) -m coverage combine --quiet
-	@echo "branch coverage of the unit tests: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
+	@echo "branch coverage of the tests without brokers: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
 endif
 
-unit: $(VENV)/.test      ## the tests that need no broker
-	@$(PY) -m pytest -n auto $(SPREAD) tests/unit $(ARGS)
+unit: $(VENV)/.test      ## the tests that need no broker and no process, in half a minute
+	@$(PY) -m pytest -n auto $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install

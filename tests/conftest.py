@@ -10,6 +10,7 @@ from typing import Any
 
 import pop.hub
 import pytest
+from hypothesis import settings
 
 from evbus_like.testing import new_hub
 from tests import rpc
@@ -19,6 +20,12 @@ from tests.brokers.needs import in_ci
 from tests.brokers.rabbitmq import RabbitMQ
 
 _BROKERS = ("rabbitmq", "kafka")
+
+# No deadline: a busy machine is no failure. Fewer examples than hypothesis' own 100: every run tries new ones.
+# `make unit` runs with "quick", `make test` with the default.
+settings.register_profile("default", deadline=None, max_examples=60)
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")

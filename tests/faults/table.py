@@ -137,17 +137,17 @@ FAULTS = {
     ),
     24: Fault(
         "The process is killed in the middle of a batch.",
-        _tests(f"{UNIT}/test_outbox_crash.py", "after_a_kill_everything_is_there_that_an_append_returned_for"),
+        _tests("tests/processes/test_outbox_crash.py", "after_a_kill_everything_is_there_that_an_append_returned_for"),
     ),
     25: Fault(
         "The disk under the outbox is full or fails.",
         _tests(f"{UNIT}/test_durable.py", "a_disk_that_fails_makes_put_raise_and_no_lane_has_the_event")
-        + _tests(f"{UNIT}/test_outbox_crash.py", "files_that_may_not_grow_fail_appends_until_they_may"),
+        + _tests("tests/processes/test_outbox_crash.py", "files_that_may_not_grow_fail_appends_until_they_may"),
     ),
     26: Fault(
         "The outbox file is torn or corrupt.",
         _tests(
-            f"{UNIT}/test_outbox_recovery.py",
+            "tests/processes/test_outbox_recovery.py",
             "of_a_truncated_file_what_is_left_is_recovered",
             "garbage_anywhere_never_keeps_the_bus_from_starting",
         ),
@@ -155,13 +155,13 @@ FAULTS = {
     27: Fault(
         "Two processes share an outbox.",
         _tests(
-            f"{UNIT}/test_outbox_lock.py",
+            "tests/processes/test_outbox_lock.py",
             "a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
         ),
     ),
     28: Fault(
         "The process forks while its event loop runs.",
-        _tests(f"{UNIT}/test_fork.py", "a_forked_child_gets_a_clear_error_and_the_parent_goes_on"),
+        _tests("tests/processes/test_fork.py", "a_forked_child_gets_a_clear_error_and_the_parent_goes_on"),
     ),
     29: Fault(
         "Events come from threads, other loops, error callbacks, and before any loop.",
@@ -188,8 +188,11 @@ FAULTS = {
     34: Fault(
         "Credentials are read again while events wait.",
         _tests(
-            f"{UNIT}/test_reload.py",
+            "tests/models/test_reload_model.py",
             "over_any_reloads_every_event_arrives_once_and_in_order_where_its_profile_was",
+        )
+        + _tests(
+            f"{UNIT}/test_reload.py",
             "durable_events_of_a_removed_profile_stay_on_disk_and_are_sent_when_it_is_back",
         )
         + _tests(f"{UNIT}/test_reload_profiles.py", "wrong_profiles_raise_what_start_raises_and_change_nothing"),

@@ -135,14 +135,14 @@ MUTANTS = (
         "A forked child gets a clear error.",
         "_close_in_child",
         drop(ASSIGNMENT),
-        f"{UNIT}/test_fork.py::test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on",
+        "tests/processes/test_fork.py::test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on",
     ),
     Mutant(
         "ids-repeat-after-a-fork",
         "Every event has a unique id.",
         "_renew_prefix",
         value(ASSIGNMENT, "'0' * 20"),
-        f"{UNIT}/test_event.py::test_a_forked_child_makes_other_ids",
+        "tests/processes/test_interpreters.py::test_a_forked_child_makes_other_ids",
     ),
     Mutant(
         "certificates-go-unchecked",

@@ -70,14 +70,14 @@ MUTANTS = (
         "A damaged file never keeps the bus from starting.",
         "recover",
         always(IF(6, of=6)),
-        f"{UNIT}/test_outbox_recovery.py::test_a_garbled_header_is_moved_aside",
+        "tests/processes/test_outbox_recovery.py::test_a_garbled_header_is_moved_aside",
     ),
     Mutant(
         "no-lock",
         "Only one process at a time uses an outbox.",
         "Lock.take",
         never(WHILE),
-        f"{UNIT}/test_outbox_lock.py::test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
+        "tests/processes/test_outbox_lock.py::test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
     ),
     Mutant(
         "no-bound-on-the-disk",

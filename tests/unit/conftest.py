@@ -5,13 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tests.unit.fakes import HANG
-
-# No deadline: a busy machine is no failure. Fewer examples than the default of 100: every run tries new ones.
-settings.register_profile("unit", deadline=None, max_examples=60)
-settings.load_profile("unit")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """engine/event.py: what put takes in."""
 
-import os
 import threading
 
 import pytest
@@ -67,26 +66,6 @@ def test_ids_are_unique_across_threads():
         thread.join()
 
     assert len(set(ids)) == 8000
-
-
-def test_a_forked_child_makes_other_ids(run_python):
-    out = run_python(
-        """
-        import os
-        from evbus_like.engine.event import Event
-        new_id = lambda: Event('', 1, '').id
-        new_id()
-        if not (child := os.fork()):
-            print(new_id(), flush=True)
-            os._exit(0)
-        os.waitpid(child, 0)
-        print(new_id(), flush=True)
-        """
-    )
-
-    first, second = out.split()
-    assert first.split("-")[0] != second.split("-")[0]
-    assert hasattr(os, "fork")
 
 
 def test_a_twin_keeps_everything_and_can_be_changed_alone():

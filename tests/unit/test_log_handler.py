@@ -73,21 +73,3 @@ def test_a_record_that_cannot_be_formatted_raises_nothing(hub, logger, monkeypat
     logger.handler.handle(logging.LogRecord("a", 20, "f", 1, "%d", ("x",), None))
 
     assert hub.evbus.BUS.empty()
-
-
-def test_the_log_plugin_takes_another_profile(run_python):
-    out = run_python(
-        """
-        import logging, pop.hub
-        hub = pop.hub.Hub()
-        hub.pop.sub.add(dyne_name="evbus")
-        hub.pop.sub.add(dyne_name="render") if not hasattr(hub, "render") else None
-        hub.log.queue.setup({"log_level": "info", "log_fmt_console": "%(message)s", "log_datefmt": "%H",
-            "log_fmt_logfile": "%(asctime)s %(message)s", "log_handler_options": ["profile=audit"]})
-        logging.getLogger("app").info("hello")
-        event = hub.evbus.BUS.get_nowait()
-        print(event.profile, event.body["message"], event.quiet)
-        """
-    )
-
-    assert out.split() == ["audit", "hello", "True"]

@@ -89,24 +89,6 @@ def test_a_regex_matches_what_python_s_re_matches(pattern, name):
         assert regex.compile_(None, pattern)(name) is expected
 
 
-def test_a_bus_without_regular_expressions_does_not_import_their_library(run_python):
-    script = """
-        import asyncio, sys
-        from evbus_like.testing import new_hub, running
-
-        async def main(matcher, name):
-            hub = new_hub()
-            hub.match.PLUGIN = matcher
-            async with running({"internal": {name: None}}, hub):
-                await hub.evbus.broker.put("key", 1, "abc", confirm="delivered")
-
-        for matcher, name in (("glob", "a*"), ("regex", "a.*")):
-            asyncio.run(main(matcher, name))
-            print(any(module.split(".")[0] == "regex" for module in sys.modules))
-    """
-    assert run_python(script).split() == ["False", "True"]
-
-
 def test_hub_match_find_uses_the_plugin_that_is_set(hub):
     assert hub.match.init.find("orders.eu", "orders.*")
 

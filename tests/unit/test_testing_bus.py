@@ -1,8 +1,6 @@
 """The bus with handlers that ships for an application's own tests."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -164,57 +162,3 @@ async def test_the_end_leaves_no_task(shop):
         await bus.dispatch("orders", "order_placed", {"id": 7})
     assert asyncio.all_tasks() == before
     assert not shop.evbus.STARTED
-
-
-FIXTURES = {
-    "conftest.py": 'pytest_plugins = ["evbus_like.testing.fixtures"]\n',
-    "pytest.ini": "[pytest]\naddopts = --strict-markers\npythonpath = .\n",
-    "test_shop.py": """
-        import pytest
-
-        pytestmark = pytest.mark.asyncio
-
-        async def test_the_bus_runs_all_handlers(bus):
-            await bus.dispatch("orders", "order_placed", {"id": 7})
-            assert (await bus.handled("shipping.told")).body == {"id": 7}
-
-        @pytest.mark.evbus(only="shipping.ship")
-        async def test_the_marker_chooses(bus, evbus_hub):
-            assert bus.hub is evbus_hub
-            with pytest.raises(Exception, match="does not run in this test"):
-                await bus.handled("shipping.told")
-
-        @pytest.mark.evbus("shipping.ship")
-        async def test_a_wrong_marker(bus):
-            pass
-    """,
-}
-
-
-def test_the_fixtures_work_in_an_application_that_has_nothing_set_up(package, tmp_path):
-    root = package({"handler/shipping.py": SHOP})
-    for name, text in FIXTURES.items():
-        lines = text.splitlines()
-        (root / name).write_text("\n".join(line[8:] if line.startswith("        ") else line for line in lines))
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "2 passed, 1 error" in ran.stdout, ran.stdout
-    assert "the marker is evbus(only=..., skip=...)" in ran.stdout
-
-
-def test_the_testing_aids_of_applications_need_no_pytest(run_python):
-    script = """
-        import sys
-        sys.modules["pytest"] = sys.modules["pytest_asyncio"] = None
-        import importlib.util
-        find = importlib.util.find_spec
-        importlib.util.find_spec = lambda name, *more: None if name == "pytest" else find(name, *more)
-        from evbus_like.testing import handling, running
-        print("fine")
-    """
-    assert run_python(script) == "fine\n"
