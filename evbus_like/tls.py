@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,8 @@ def context(block: Mapping[str, Any]) -> ssl.SSLContext:
     wrong = list(problems(block, OPTIONS, "ssl."))
     if wrong:
         raise ProfileError("; ".join(wrong))
+    if block.get("ca_path") is not None and not os.path.isdir(block["ca_path"]):  # OpenSSL ignores it
+        raise ProfileError(f"ssl.ca_path is no folder: {block['ca_path']}")
     try:
         made = ssl.create_default_context(
             cafile=block.get("ca_file"), capath=block.get("ca_path"), cadata=block.get("ca_data")
@@ -36,7 +39,8 @@ def context(block: Mapping[str, Any]) -> ssl.SSLContext:
             raise ProfileError("ssl.key_file is given without ssl.cert_file")
     except (OSError, ValueError) as error:
         files = ", ".join(f"{name} {block[name]}" for name in ("ca_file", "cert_file", "key_file") if block.get(name))
-        raise ProfileError(f"TLS cannot be set up ({files or 'system certificates'}): {error}") from None
+        given = files or ("ca_data" if block.get("ca_data") else "system certificates")
+        raise ProfileError(f"TLS cannot be set up ({given}): {error}") from None
     if block.get("check_hostname") is False or block.get("verify") is False:
         made.check_hostname = False
     if block.get("verify") is False:

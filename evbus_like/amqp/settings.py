@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,14 @@ DECLARE = {
     "internal": (bool, "only other exchanges may publish to it"),
     "arguments": (Mapping, "further arguments, such as alternate-exchange"),
 }
+HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")
+# No part of a URL that has not this form is shown: an @, /, ? or # of a password would move its end elsewhere.
+FORM = re.compile(r"amqps?://([^/?#\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^?#@\s]*)?(\?[^#@\s]*)?")
+ENCODE = (
+    "nothing of it is shown, because its password may be in the wrong place: percent-encode the password"
+    " (/ is %2F, @ is %40, # is %23, ? is %3F), or give host, login and password as options"
+)
+AS_OPTIONS = "a URL is the option url; user and password are the options login and password"
 # aio-pika's names of TLS options, in ssl_options and in URLs: the names in an ssl: block
 TLS_NAMES = {
     "cafile": "ca_file",
@@ -46,6 +55,10 @@ TLS_NAMES = {
     "keyfile": "key_file",
     "no_verify_ssl": "verify",
 }
+
+
+FLAG = (str, bool, int)  # the texts of a URL, and what aio-pika takes
+TLS_OPTIONS = {name: (FLAG if name == "no_verify_ssl" else str, "") for name in TLS_NAMES}
 
 
 @dataclass(frozen=True)
@@ -96,18 +109,9 @@ def _url(given: Mapping[str, Any]) -> URL:
         both = sorted(set(given) & {"host", "port", "login", "password", "virtualhost"})
         if both:
             raise ProfileError(f"connection has a url and also {', '.join(both)}; give one or the other")
-        try:
-            url = URL(given["url"])
-            host = url.host if url.port != 0 else None  # raises for an impossible port
-        except ValueError:
-            raise ProfileError("connection.url is no valid URL: amqp://user:password@host:port/vhost") from None
-        if url.scheme not in ("amqp", "amqps") or not host:
-            raise ProfileError(f"connection.url must begin with amqp:// or amqps:// and a host, not {url.scheme!r}")
-        return url
-    if not given.get("host", "localhost"):
-        raise ProfileError("connection.host is empty")
-    if not 0 < given.get("port", 1) < 65536:
-        raise ProfileError(f"connection.port must be between 1 and 65535, not {given['port']}")
+        return _parsed(given["url"])
+    if not HOST.fullmatch(given.get("host", "localhost")):
+        raise ProfileError(f"connection.host is no host name or address, and is not shown: {AS_OPTIONS}")
     return URL.build(
         scheme="amqp",
         host=given.get("host", "localhost"),
@@ -118,10 +122,31 @@ def _url(given: Mapping[str, Any]) -> URL:
     )
 
 
+def _parsed(text: str) -> URL:
+    """Parse a URL, or raise a ProfileError that shows nothing of it: any part may belong to its password."""
+    form = FORM.fullmatch(text)
+    try:
+        url = URL(text) if form else None
+        host = url.host if url is not None and url.port != 0 else None  # raises for an impossible port
+    except ValueError:
+        url = host = None
+    if not text.startswith(("amqp://", "amqps://")):
+        raise ProfileError(f"connection.url must begin with amqp:// or amqps://; {ENCODE}")
+    if url is None or not host:
+        raise ProfileError(f"connection.url is no valid URL, amqp://user:password@host:port/vhost; {ENCODE}")
+    numbers = {name: url.query[name] for name in ("heartbeat", "timeout") if name in url.query}
+    values = {
+        name: int(value) if re.fullmatch(r"\d{1,9}", value, re.ASCII) else value for name, value in numbers.items()
+    }
+    if wrong := list(problems(values, CONNECTION, "connection.url: ")):
+        raise ProfileError("; ".join(wrong))
+    return url
+
+
 def _translated(options: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = [name for name in options if name not in TLS_NAMES]
-    if unknown:
-        raise ProfileError(f"there is no option connection.ssl_options.{unknown[0]}; there is: {', '.join(TLS_NAMES)}")
+    wrong = list(problems(options, TLS_OPTIONS, "connection.ssl_options."))
+    if wrong:
+        raise ProfileError("; ".join(wrong))
     block = {TLS_NAMES[name]: value for name, value in options.items()}
     if "verify" in block:
         block["verify"] = str(block["verify"]).lower() not in ("1", "true", "yes", "on")

@@ -5,12 +5,13 @@ An ingress plugin declares its own options as OPTIONS, a mapping of the name to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Any
 
 from evbus_like.engine.sending.destination import LaneOptions
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
 
 Spec = Mapping[str, tuple[Any, str]]
 NUMBER = (int, float)
@@ -48,7 +49,28 @@ LANE: Spec = {
     "durable": (bool, "set by the option outbox"),
 }
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
-POSITIVE = (*COMMON, *RETRY, "queue_events")
+YEAR = 31_536_000
+MILLISECONDS = (1, 2**31 - 1)
+SIZE = (1, 2**53)
+# The least and the largest value of numbers, by the option's name; an option means the same in every provider.
+RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("max_events", "max_bytes", "batch_bytes", "queue_events"), SIZE),
+    **dict.fromkeys(("max_event_bytes", "max_batch_size", "max_request_size"), (1, 2**31 - 1)),
+    **dict.fromkeys(("timeout", "first", "max", "refused_cap", "deadline"), (0.001, YEAR)),
+    **dict.fromkeys(("retry_base", "retry_cap", "retry_deadline"), (0.001, YEAR)),
+    **dict.fromkeys(("request_timeout_ms", "metadata_max_age_ms", "connections_max_idle_ms"), MILLISECONDS),
+    **dict.fromkeys(("linger_ms", "retry_backoff_ms", "partition"), (0, 2**31 - 1)),
+    "batch_events": (1, 1_000_000),
+    "attempts": (1, 2**31 - 1),
+    "heartbeat": (0, 65535),
+    "port": (1, 65535),
+    "acks": (-1, 1),
+    "session_timeout": (1, 86400),
+}
+# Options that may be empty text: it means nothing, or the default.
+MAY_BE_EMPTY = ("exchange", "routing_key", "app_id", "id_header", "dead_letter_exchange", "password")
+TEXTS = ("topics", "bootstrap_servers")  # lists of names
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
 
 
 def of_sources(found: Iterable[Any]) -> dict[str, Any]:
@@ -60,18 +82,55 @@ def of_sources(found: Iterable[Any]) -> dict[str, Any]:
 
 
 def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator[str]:
-    """Yield a message for every option that does not exist, has the wrong type or is not positive."""
+    """Yield a message for every option that does not exist, has the wrong type, is empty or is out of range."""
     for name, value in data.items():
         if name not in specs:
-            yield f"there is no option {prefix}{name}; {did_you_mean(str(name), specs)}"
+            yield _unknown(name, value, specs, prefix)
             continue
         kinds = specs[name][0]
         kinds = kinds.__args__ if isinstance(kinds, UnionType) else kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and int in kinds):
             names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
-            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}"
-        elif isinstance(value, NUMBER) and not isinstance(value, bool) and not value > 0 and name in POSITIVE:
-            yield f"option {prefix}{name} must be greater than 0, not {value}"
+            quote = "; put it in quotes" if str in kinds and isinstance(value, (bool, *NUMBER)) else ""
+            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}{quote}"
+        elif isinstance(value, NUMBER) and not isinstance(value, bool):
+            yield from _out_of_range(f"{prefix}{name}", value, RANGES.get(name, (-(2.0**63), 2.0**64)))
+        elif isinstance(value, (str, list, tuple)):
+            yield from _wrong_text(f"{prefix}{name}", value, name)
+
+
+def _unknown(name: Any, value: Any, specs: Spec, prefix: str) -> str:
+    """Name an option that does not exist, unless its name may be a secret, as in {password:secret}."""
+    hint = did_you_mean(str(name), specs)
+    if isinstance(name, str) and NAME.fullmatch(name) and (value is not None or hint.startswith("did you mean")):
+        return f"there is no option {prefix}{name}; {hint}"
+    known = next((each for each in sorted(specs, key=len, reverse=True) if str(name).startswith(f"{each}:")), "")
+    where = f"option {prefix}{known} has no space after its colon" if known else f"an option name {prefix}... is wrong"
+    return f"{where}; write NAME: VALUE. It is not shown, because it may hold a secret; {_all(specs)}"
+
+
+def _all(specs: Spec) -> str:
+    return f"there is: {', '.join(sorted(specs))}"
+
+
+def _out_of_range(name: str, value: float, allowed: tuple[float, float]) -> Iterator[str]:
+    least, most = allowed
+    if not least <= value <= most:  # also for NaN
+        above = "must be greater than 0" if value <= 0 < least else f"must be from {least:g} to {most:.15g}"
+        yield f"option {name} {above}, not {shown(value)}"
+
+
+def _wrong_text(full: str, value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, str) and "\0" in value:
+        yield f"option {full} must not contain a NUL character"
+    elif not value and name not in MAY_BE_EMPTY and (isinstance(value, str) or name in TEXTS):
+        yield f"option {full} must not be empty; leave it out for its default"
+    elif name in TEXTS:
+        for each in [value] if isinstance(value, str) else value:
+            if not isinstance(each, str) or not each.strip():
+                kind = f"{type(each).__name__}; put it in quotes" if not isinstance(each, str) else "empty text"
+                yield f"option {full} must be a list of text, and has {kind}"
+                return
 
 
 def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +150,7 @@ def lane_problems(fields: Mapping[str, Any], prefix: str) -> Iterator[str]:
 def _choice_problems(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, choices in CHOICES.items():
         if isinstance(data.get(name), str) and data[name] not in choices:
-            yield f"option {prefix}{name} must be {' or '.join(choices)}, not {data[name]!r}"
+            yield f"option {prefix}{name} must be {' or '.join(choices)}, not {shown(data[name])}"
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:

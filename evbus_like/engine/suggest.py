@@ -13,3 +13,12 @@ def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"there is: {', '.join(names)}" if names else "there is none"
+
+
+def shown(value: object) -> str:
+    """Return a wrong value for a message, in one short line."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"

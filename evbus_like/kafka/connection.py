@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from evbus_like import tls
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
+from evbus_like.engine.suggest import shown
 
 NUMBER = (int, float)
 TEXTS = (str, list, tuple)
@@ -34,6 +37,8 @@ CONNECTION = {
     "api_version": ((str, type(None)), "accepted for older profiles; without effect"),
 }
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
+SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:]+)(:\d{1,5})?")
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -79,6 +84,23 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_values(given: Mapping[str, Any]) -> None:
     """Refuse values that aiokafka would refuse only when it connects."""
+    servers = given.get("bootstrap_servers", "localhost")
+    for server in servers.split(",") if isinstance(servers, str) else servers:
+        port = server.strip().rpartition(":")[2] if SERVER.fullmatch(server.strip()) else "0"
+        if port.isdecimal() and not 0 < int(port) < 65536:
+            raise ProfileError(
+                "connection.bootstrap_servers must be host:port, or a list of them; nothing of it is shown, because a"
+                " URL may hold a password: user and password are the options sasl_plain_username, sasl_plain_password"
+            )
+    if given.get("sasl_mechanism") not in (None, *MECHANISMS):
+        raise ProfileError(
+            f"connection.sasl_mechanism is one of {', '.join(MECHANISMS)}, not {shown(given['sasl_mechanism'])}"
+        )
+    if given.get("ssl_context") is not None and not isinstance(given["ssl_context"], ssl.SSLContext):
+        raise ProfileError(
+            f"connection.ssl_context must be an ssl.SSLContext, not {type(given['ssl_context']).__name__};"
+            " in a credentials file use the option ssl"
+        )
     codec = given.get("compression_type")
     if codec not in CODECS:
         raise ProfileError(f"connection.compression_type is one of gzip, snappy, lz4, zstd, not {codec!r}")

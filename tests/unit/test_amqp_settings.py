@@ -116,7 +116,7 @@ def test_no_verify_ssl_turns_verification_off_by_name(word):
         ("http://u:hunter2@h", "must begin with amqp://"),
         ("u:hunter2@h", "must begin with amqp://"),
         ("amqp://u:hunter2@h:70000", "no valid URL"),
-        ("amqp://", "and a host"),
+        ("amqp://", "no valid URL"),
         ({"host": "h", "ssl_options": {"ca": "x"}}, "no option connection.ssl_options.ca"),
     ],
 )
