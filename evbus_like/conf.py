@@ -1,5 +1,8 @@
 """What pop reads: settings, command-line options and the folders it merges onto the hub. No imports here."""
 
+YEAR = 31_536_000  # seconds
+
+# "range" is ours, not pop's: the least and the largest value, and the unit.
 CONFIG = {
     "config": {
         "default": None,
@@ -17,6 +20,12 @@ CONFIG = {
         "default": None,
         "sensitive": True,
         "help": "The key of an encrypted credentials file (safer in the environment: ACCT_KEY)",
+    },
+    "acct_renderers": {
+        "os": "EVBUS_ACCT_RENDERERS",
+        "default": None,
+        "help": "Further renderers that the first line of a credentials file may name, such as jinja; they can run code"
+        " as this user (default: only yaml and json)",
     },
     "serial_plugin": {
         "os": "EVBUS_SERIAL_PLUGIN",
@@ -38,6 +47,7 @@ CONFIG = {
         "default": 100000,
         "type": int,
         "help": "The largest number of events in the intake queue",
+        "range": (1, 10**9, "events"),
     },
     "outbox_path": {
         "os": "EVBUS_OUTBOX",
@@ -50,18 +60,21 @@ CONFIG = {
         "default": 1024 * 1024 * 1024,
         "type": int,
         "help": "The largest size of the events and dead letters in the outbox, in bytes",
+        "range": (4096, 2**53, "bytes"),
     },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,
         "type": float,
         "help": "Seconds that a put waits for room before it raises",
+        "range": (0, YEAR, "seconds"),
     },
     "stop_timeout": {
         "os": "EVBUS_STOP_TIMEOUT",
         "default": 30.0,
         "type": float,
         "help": "Seconds that a stop may take to deliver queued events",
+        "range": (0, YEAR, "seconds"),
     },
     "broadcast_identifier": {
         "os": "EVBUS_BROADCAST_IDENTIFIER",
@@ -74,6 +87,7 @@ CONFIG = {
         "default": 30.0,
         "type": float,
         "help": "Seconds that a call waits for its answer, unless it says otherwise",
+        "range": (0.001, YEAR, "seconds"),
     },
     "services_file": {
         "os": "EVBUS_SERVICES_FILE",
@@ -91,6 +105,7 @@ CONFIG = {
         "type": float,
         "help": "Seconds to wait at the end for undelivered events (outbox flush, dead replay --send: seconds"
         " in which nothing was sent)",
+        "range": (0, YEAR, "seconds"),
     },
     "json": {
         "default": False,
@@ -100,6 +115,7 @@ CONFIG = {
         "default": 1,
         "type": int,
         "help": "How many times to send the 329 webhooks",
+        "range": (1, 10**6, "times"),
     },
     "events": {
         "default": [],
@@ -154,6 +170,7 @@ CONFIG = {
         "default": None,
         "type": int,
         "help": "Stop after this many events",
+        "range": (1, 2**53, "events"),
     },
     "since": {
         "default": None,
@@ -234,6 +251,7 @@ CONFIG = {
         "default": None,
         "type": int,
         "help": "The largest number, the oldest first (default: ls 100, replay and purge all)",
+        "range": (1, 2**53, "dead letters"),
     },
     "raw": {
         "default": False,

@@ -24,6 +24,7 @@ EvbusError
 │   └── Unroutable           no queue took a message that must reach one
 ├── Dropped                  an outcome: a full lane dropped the event, as the profile's when_full says
 ├── ProfileError             a profile, its options or its plugin cannot be used
+│   └── SettingError         a setting has a value that it cannot have, or does not exist
 ├── CredentialsError         the credentials file cannot be read
 ├── RpcError                 a call returned no result
 │   ├── RemoteError          the method raised; carries the class, message, code and arguments of its exception
@@ -84,6 +85,7 @@ from evbus_like.engine.errors import (
     RpcError,
     RpcTimeout,
     SerializeError,
+    SettingError,
     StorageError,
     TransientError,
     UnknownOutcome,
@@ -129,6 +131,7 @@ __all__ = [
     "RpcError",
     "RpcTimeout",
     "SerializeError",
+    "SettingError",
     "StorageError",
     "TransientError",
     "UnknownOutcome",

@@ -125,6 +125,10 @@ class ProfileError(EvbusError, ValueError):
     """A profile, its options or its plugin cannot be used."""
 
 
+class SettingError(ProfileError):
+    """A setting has a value that it cannot have, or does not exist."""
+
+
 class CredentialsError(EvbusError, ValueError):
     """The credentials file cannot be read."""
 

@@ -44,6 +44,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     if now.starting:
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
+        settings.check(hub)
         now.events.must_be_sound()
         middleware.begin(hub)
         rpc_proxy.begin(hub)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evbus_like.engine.errors import SettingError
 from evbus_like.engine.sending.router import Entry
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
@@ -22,13 +23,22 @@ log = logging.getLogger("evbus_like.outbox")
 def configured(hub: Hub) -> Path | None:
     """Return the path that the configuration, or EVBUS_OUTBOX, names, or None."""
     given = settings.config(hub, "outbox_path") or os.environ.get("EVBUS_OUTBOX")
-    return Path(str(given)).expanduser() if given else None
+    try:
+        return Path(str(given)).expanduser() if given else None
+    except RuntimeError:
+        raise SettingError(f"setting outbox_path: {given} begins with a home folder that does not exist") from None
 
 
 def default_path() -> Path:
     """Return the default path, in the state folder of the XDG base directory specification."""
     state = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    try:
+        folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError:
+        raise SettingError(
+            f"the outbox has no default place, because user {os.geteuid()} has no home folder: name the file with"
+            " EVBUS_OUTBOX or the setting outbox_path, or set HOME or XDG_STATE_HOME"
+        ) from None
     return folder / "evbus_like" / "outbox.sqlite"
 
 

@@ -57,7 +57,9 @@ class Runtime:
     starting: bool = False  # `hub.evbus.init.start` is opening the outbox
 
     # What the operator wrote.
+    settings_file: tuple[str, frozenset[str]] | None = None  # of the command: the --config file, and its names
     contexts: Contexts | None = None  # what the bus was started with
+    pipes: dict[str, bytes] = field(default_factory=dict)  # what credentials files held that can be read once
     read_contexts: Callable[[], Awaitable[dict[str, Any]]] | None = None  # reads the credentials file again
     match_plugin: Any = None  # the match plugin in the contexts, which no file holds
 
@@ -115,6 +117,7 @@ class Hub(Protocol):
 
     evbus: Evbus
     acct: Any
+    crypto: Any
     egress: Any
     event: Any
     handler: Any
@@ -123,6 +126,7 @@ class Hub(Protocol):
     match: Any
     middleware: Any
     pop: Any
+    rend: Any
     rpc: Any
     serialize: Any
     service: Any

@@ -7,6 +7,7 @@ import msgpack
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from dict_tools.data import SafeNamespaceDict
 
 from evbus_like.engine.errors import CredentialsError
 
@@ -141,7 +142,7 @@ async def test_an_unreadable_file_is_named(hub, write, monkeypatch):
         def denied(*args, **kwargs):
             raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr("builtins.open", denied)
+        monkeypatch.setattr("os.open", denied)
 
     assert "cannot be read: Permission denied" in await refused(hub, path)
 
@@ -216,3 +217,101 @@ async def test_a_deprecation_warning_of_a_library_that_reads_the_file_is_not_an_
 
     monkeypatch.setattr("dict_tools.utils.decode_dict", decode_dict)
     assert plain(await hub.evbus.acct.profiles(acct_file=write("internal: {a: }"))) == {"internal": [{"a": None}]}
+
+
+@pytest.mark.parametrize(
+    "line", ["#!jinja|yaml", "#!yaml|jinja", "#! jinja", "#!toml", "#!k8crd", "#!", "#!\xff", "#!x y"]
+)
+async def test_a_file_whose_first_line_names_a_renderer_that_can_run_code_is_refused(hub, write, tmp_path, line):
+    ran = tmp_path / "ran"
+    code = f"{{{{ hub.acct.__init__.__globals__['os'].mkdir('{ran}') }}}}"
+    message = await refused(hub, write(f"{line}\ninternal: {{a: }}\n# {code}\n"))
+
+    assert "renderers can run code as this user" in message
+    assert "EVBUS_ACCT_RENDERERS" in message
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(("line", "data"), [("#!yaml", "internal: {a: }"), ("#!json", '{"internal": {"a": null}}')])
+async def test_a_file_may_name_the_renderers_that_run_nothing(hub, write, line, data):
+    assert plain(await hub.evbus.acct.profiles(acct_file=write(f"{line}\n{data}\n"))) == {"internal": [{"a": None}]}
+
+
+async def test_a_setting_or_the_caller_allows_other_renderers(hub, write):
+    hub.OPT = {
+        "evbus_like": {"acct_renderers": "jinja"},
+        "rend": SafeNamespaceDict(enable_jinja_sandbox=True, jinja_sandbox_safe_hub_refs=[]),
+    }
+    hub.OPT = hub.pop.data.imap(hub.OPT)
+    template = "internal: {a{{ 1 + 1 }}: }"
+
+    assert plain(await hub.evbus.acct.profiles(acct_file=write(f"#!jinja|yaml\n{template}"))) == {
+        "internal": [{"a2": None}]
+    }
+    given = await hub.evbus.acct.profiles(acct_file=write(template), render_pipe="jinja|yaml")
+    assert plain(given) == {"internal": [{"a2": None}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("internal:\n  no: {}\n", "line 2, column 3: a key must be text, and YAML reads 'no' as bool"),
+        ("internal:\n  1.10: {}\n", "reads '1.10' as float"),
+        ("internal:\n  null: {}\n", "reads 'null' as NoneType"),
+        ("internal:\n  2026-01-31: {}\n", "reads '2026-01-31' as date"),
+        ("internal:\n  2024: {}\n", "reads '2024' as int"),
+        ("yes:\n  a: {}\n", "line 1, column 1: a key must be text, and YAML reads 'yes' as bool"),
+        ("internal:\n  a: {}\n  a: {}\n", "the key 'a' is there twice"),
+    ],
+)
+async def test_names_that_yaml_reads_as_something_else_are_named_with_their_line(hub, write, content, said):
+    assert said in await refused(hub, write(content))
+
+
+async def test_aliases_that_expand_without_end_and_ints_of_base_60_do_not_hang(hub, write):
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(40))
+    assert "more than 100000 keys and values" in await refused(hub, write(bomb))
+
+    given = await hub.evbus.acct.profiles(acct_file=write(f"internal: {{a: {{x: {'1' + ':59' * 100_000}}}}}"))
+    assert isinstance(plain(given)["internal"][0]["a"]["x"], str)
+
+
+async def test_anchors_and_merge_keys_are_read(hub, write):
+    path = write("x-base: &base {routing_key: q}\ninternal: {a: {<<: *base, max_events: 3}, b: *base}\n")
+
+    assert plain(await hub.evbus.acct.profiles(acct_file=path))["internal"] == [
+        {"a": {"routing_key": "q", "max_events": 3}},
+        {"b": {"routing_key": "q"}},
+    ]
+
+
+async def test_a_pipe_is_read_once_and_kept(hub, tmp_path):
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"internal: {a: }")
+    os.close(write_end)
+
+    for _ in range(2):  # the second time there is nothing to read
+        given = await hub.evbus.acct.profiles(acct_file=f"/dev/fd/{read_end}")
+        assert plain(given) == {"internal": [{"a": None}]}
+    os.close(read_end)
+
+
+async def test_a_pipe_that_nobody_writes_is_given_up(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("evbus_like.hub.files.DEADLINE", 0.01)
+    os.mkfifo(tmp_path / "pipe")
+
+    assert "nothing came from it within 0.01 seconds" in await refused(hub, str(tmp_path / "pipe"))
+
+
+async def test_a_device_without_an_end_is_read_to_the_limit(hub):
+    assert "more than 4194304 bytes, the limit" in await refused(hub, "/dev/zero")
+
+
+async def test_a_file_of_another_user_causes_a_warning(hub, write, caplog, monkeypatch):
+    path = write("internal: {a: }")
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    if os.stat(path).st_uid == 0:
+        os.chown(path, 999, 999)
+    await hub.evbus.acct.profiles(acct_file=path)
+
+    assert "BELONGS TO ANOTHER USER" in caplog.text

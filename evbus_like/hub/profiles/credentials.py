@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -10,30 +11,61 @@ from collections.abc import Mapping
 from typing import Any
 
 from dict_tools.data import SafeNamespaceDict
+from dict_tools.update import update
 
 from evbus_like.engine.errors import CredentialsError
 from evbus_like.engine.failure import chain
 from evbus_like.engine.suggest import did_you_mean
-from evbus_like.hub.profiles import plan
+from evbus_like.engine.yaml_text import YamlError, load_yaml
+from evbus_like.hub import files
+from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.runtime import Hub
 
 log = logging.getLogger("evbus_like.credentials")
 
+RENDERERS = ("yaml", "json")  # those that run nothing
 MAX_BYTES = 4 * 1024 * 1024
 NOT_PROVIDERS = ("acct-backends", "backend_key", "default")  # acct's own keys, and the settings of its files
 FERNET = b"gAAAAA"  # how every Fernet token begins: version 0x80 and a timestamp (https://github.com/fernet/spec)
 
 
-async def read(hub: Hub, path: str, key: str | None, **kwargs: Any) -> Mapping[str, Any]:
-    """Read a credentials file, encrypted if a key is given; raises CredentialsError."""
-    start = _look_at(path)
-    if key is None and start.startswith(FERNET):
+async def read(
+    hub: Hub,
+    path: str,
+    key: str | None,
+    crypto_plugin: str = "fernet",
+    render_pipe: str = "yaml",
+    allowed_backend_profiles: list[str] | None = None,
+    hard_fail: bool = False,
+) -> Mapping[str, Any]:
+    """Read a credentials file, encrypted if a key is given; raises CredentialsError.
+
+    The other arguments are those of `hub.acct.init.profiles`, which it stands for: that one reads the file with any
+    renderer that the file's first line names, and some of them run code.
+    """
+    content = _content(hub, path)
+    if key is None and content.startswith(FERNET):
         raise CredentialsError(f"credentials file {path} is encrypted and no key was given: --acct-key or ACCT_KEY")
     _ignore_deprecations()
     try:
-        data = await hub.acct.init.profiles(path, key, **kwargs)
+        if key:
+            data = await hub.crypto.init.decrypt(plugin=crypto_plugin, data=content, key=key)
+        else:
+            data = await _rendered(hub, path, content, render_pipe)
+        if isinstance(data, Mapping):
+            data = SafeNamespaceDict(data)
+            unlocked = await hub.acct.backend.init.unlock(
+                profiles=data, allowed_backend_profiles=allowed_backend_profiles, hard_fail=hard_fail
+            )
+            update(data, unlocked)
+    except CredentialsError:
+        raise
+    except YamlError as error:
+        raise CredentialsError(str(error).replace("is not valid YAML at", "is not valid YAML, malformed at")) from None
     except Exception as error:
         raise CredentialsError(f"credentials file {path} {_reason(error, key)}") from None  # the cause quotes the file
+    if data is None:
+        data = {}
     if not isinstance(data, Mapping):
         raise CredentialsError(
             f"credentials file {path} is a {type(data).__name__}, not a mapping of providers to profiles;"
@@ -44,6 +76,64 @@ async def read(hub: Hub, path: str, key: str | None, **kwargs: Any) -> Mapping[s
     return data
 
 
+def _content(hub: Hub, path: str) -> bytes:
+    """Return the content of the file; what a pipe held is kept, because it can be read once."""
+    kept = hub.evbus.RUNTIME.pipes
+    if path in kept:
+        return kept[path]
+    try:
+        content, status = files.read(path, MAX_BYTES)
+    except files.UnreadableFile as error:
+        named = " (--acct-file or ACCT_FILE names it)" if "not exist" in str(error) else ""
+        raise CredentialsError(f"credentials file {path} {error}{named}") from None
+    if not content.strip():
+        raise CredentialsError(
+            f"credentials file {path} is empty; it must map providers to profiles, such as internal: {{default: }}"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        kept[path] = content
+    elif not content.startswith(FERNET):
+        _warn_of_mode(path, status)
+    return content
+
+
+def _warn_of_mode(path: str, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        log.warning(
+            "CREDENTIALS FILE %s CAN BE READ BY OTHERS (mode %o); make it yours alone: chmod 600 %s", path, mode, path
+        )
+    if status.st_uid not in (0, os.geteuid()):
+        log.warning(
+            "CREDENTIALS FILE %s BELONGS TO ANOTHER USER (uid %d), who can change it: chown %d %s",
+            path,
+            status.st_uid,
+            os.geteuid(),
+            path,
+        )
+
+
+async def _rendered(hub: Hub, path: str, content: bytes, pipe: str) -> Any:
+    """Return the data of a plain file, which may name harmless renderers in its first line: `#!yaml`."""
+    first, _, rest = content.partition(b"\n")
+    if first.startswith(b"#!"):
+        pipe = first[2:].decode("ascii", "replace").strip()
+    wanted = [name.strip() for name in pipe.split("|")]
+    allowed = {*RENDERERS, *str(settings.config(hub, "acct_renderers", "")).replace(",", " ").split()}
+    if first.startswith(b"#!") and (refused := [name for name in wanted if name not in allowed]):
+        names = ", ".join(name for name in refused if name.isidentifier()) or "an unknown one"
+        raise CredentialsError(
+            f"credentials file {path} asks for the renderer {names} in its first line, and renderers can run code as"
+            f" this user. Allowed: {', '.join(sorted(allowed))}. If you trust the file, set"
+            f" EVBUS_ACCT_RENDERERS={names}, or acct_renderers in a configuration"
+        )
+    if wanted == ["yaml"]:
+        return load_yaml(content, f"credentials file {path}")
+    if wanted == ["json"]:
+        return json.loads(rest if first.startswith(b"#!") else content)
+    return await hub.rend.init.parse_bytes({"fn": path, "ln": 0, "bytes": content.replace(b"\r", b"")}, pipe=pipe)
+
+
 def _ignore_deprecations() -> None:
     """Keep deprecation warnings of the libraries that read a file from being raised, as `python -W error` would.
 
@@ -51,34 +141,6 @@ def _ignore_deprecations() -> None:
     where other tasks run meanwhile.
     """
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(dict_tools|acct|rend)\b")
-
-
-def _look_at(path: str) -> bytes:
-    """Check what needs no rendering, and return the file's first bytes."""
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            start = file.read(16)
-    except FileNotFoundError:
-        raise CredentialsError(f"credentials file {path} does not exist (--acct-file or ACCT_FILE names it)") from None
-    except IsADirectoryError:
-        raise CredentialsError(f"credentials file {path} is a folder, not a file") from None
-    except OSError as error:
-        raise CredentialsError(f"credentials file {path} cannot be read: {error.strerror}") from None
-    if status.st_size > MAX_BYTES:
-        raise CredentialsError(f"credentials file {path} has {status.st_size} bytes; the limit is {MAX_BYTES}")
-    if not start.strip() and status.st_size < 16:
-        raise CredentialsError(
-            f"credentials file {path} is empty; it must map providers to profiles, such as internal: {{default: }}"
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077 and not start.startswith(FERNET):
-        log.warning(
-            "CREDENTIALS FILE %s CAN BE READ BY OTHERS (mode %o); make it yours alone: chmod 600 %s",
-            path,
-            stat.S_IMODE(status.st_mode),
-            path,
-        )
-    return start
 
 
 def _reason(error: Exception, key: str | None) -> str:
@@ -111,6 +173,9 @@ async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
     for provider, value in data.items():
         if provider in NOT_PROVIDERS:
             continue
+        for name in (provider, *_names(value)):
+            if problem := plan.name_problem(name):
+                raise CredentialsError(problem)
         if provider not in takers and str(provider).split(".")[0] not in takers:
             _unknown(hub, str(provider), takers)
             continue
@@ -120,9 +185,15 @@ async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
                 raise CredentialsError(
                     f"provider {provider!r} must map profile names to their options, not hold a {type(group).__name__}"
                 )
-        named = [SafeNamespaceDict({str(name): info}) for group in groups for name, info in (group or {}).items()]
+        named = [SafeNamespaceDict({name: info}) for group in groups for name, info in (group or {}).items()]
         result[provider] = [await _processed(hub, provider, profile) for profile in named]
     return result
+
+
+def _names(value: Any) -> list[Any]:
+    """Return the names of a provider's profiles."""
+    groups = value if isinstance(value, (list, tuple)) else [value]
+    return [name for group in groups if isinstance(group, Mapping) for name in group]
 
 
 async def _processed(hub: Hub, provider: str, profile: SafeNamespaceDict) -> SafeNamespaceDict:

@@ -53,7 +53,19 @@ def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
                     f"provider {provider!r} must map profile names to their options, not hold a {type(group).__name__}"
                 )
             for name, data in (group or {}).items():
-                yield provider, str(name), data
+                if problem := name_problem(provider) or name_problem(name):
+                    raise ProfileError(problem)
+                yield provider, name, data
+
+
+def name_problem(name: Any) -> str:
+    """Return what is wrong with the name of a provider or a profile, or an empty string."""
+    if isinstance(name, str):
+        return "" if name.strip() else "the name of a provider or a profile must not be empty"
+    return (
+        f"the name of a provider or a profile must be text, not {name!r} ({type(name).__name__}): YAML reads some words"
+        " and numbers as other values, such as no, null and 1.10; write the name in quotes"
+    )
 
 
 def takers(hub: Hub, sub: str = "ingress") -> dict[str, list[Any]]:
