@@ -148,7 +148,7 @@ MUTANTS = (
         "certificates-go-unchecked",
         "TLS verifies the certificate and the host name unless the profile explicitly says otherwise.",
         "context",
-        both(always(IF(4, of=5)), always(IF(5, of=5))),
+        both(always(IF(5, of=6)), always(IF(6, of=6))),
         f"{UNIT}/test_tls.py::test_certificates_and_host_names_are_verified_unless_the_profile_says_otherwise_by_name",
     ),
 )
