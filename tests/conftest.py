@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from evbus_like.testing import new_hub
-from tests import rpc
+from tests import quick_hub, rpc
 from tests.brokers.fleet import Fleet, Unavailable
 from tests.brokers.kafka import Kafka
 from tests.brokers.needs import in_ci
@@ -26,6 +26,8 @@ _BROKERS = ("rabbitmq", "kafka")
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("default")
+
+quick_hub.install()
 
 
 @pytest.fixture(scope="session")
