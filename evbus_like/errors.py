@@ -17,8 +17,10 @@ EvbusError
 │       └── OutboxClosed     the outbox is not open
 ├── DeliveryError            raised by plugins; the kind decides what happens next
 │   ├── TransientError       try again soon: connection lost, broker busy
-│   │   └── Blocked          the broker is connected but accepts nothing for now (RabbitMQ's memory or disk alarm)
+│   │   ├── Blocked          the broker is connected but accepts nothing for now (RabbitMQ's memory or disk alarm)
+│   │   └── ConnectionLost   the connection ended while events were under way, without a reason
 │   ├── PoisonEvent          this event can never be delivered; dead-letter it and continue with the next
+│   ├── BatchRejected        the destination refused what was sent; one event is the cause, and the lane finds it
 │   ├── DestinationRefused   nothing can be delivered until somebody acts: wrong password, missing exchange
 │   ├── UnknownOutcome       sent, but not confirmed; it may have arrived
 │   └── Unroutable           no queue took a message that must reach one
@@ -51,8 +53,10 @@ Several are also a builtin exception: PutTimeout and RpcTimeout are TimeoutError
 from evbus_like.engine.errors import (
     BadEvent,
     BadRequest,
+    BatchRejected,
     Blocked,
     BusStopped,
+    ConnectionLost,
     CredentialsError,
     DeclarationError,
     DeliveryError,
@@ -97,8 +101,10 @@ from evbus_like.engine.errors import (
 __all__ = [
     "BadEvent",
     "BadRequest",
+    "BatchRejected",
     "Blocked",
     "BusStopped",
+    "ConnectionLost",
     "CredentialsError",
     "DeclarationError",
     "DeliveryError",

@@ -101,8 +101,25 @@ class Blocked(TransientError):
     """The broker is there and takes nothing for now: RabbitMQ's memory or disk alarm."""
 
 
+class ConnectionLost(TransientError):
+    """The connection ended while events were under way, and the destination did not say why."""
+
+
 class PoisonEvent(DeliveryError):
     """This event can never be delivered; the lane dead-letters it and carries on with the next."""
+
+
+class BatchRejected(DeliveryError):
+    """The destination refused what it was sent, or ended the connection because of it; one event is the cause.
+
+    The lane sends the events one by one, gives up the one that is refused again, and delivers the others. `certain` is
+    False if the words of the destination may also be about its own state, such as an internal error: an event is then
+    given up only after another one was delivered in between, or after many tries.
+    """
+
+    def __init__(self, message: str, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 class DestinationRefused(DeliveryError):

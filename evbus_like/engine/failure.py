@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from evbus_like.engine.errors import DeliveryError, TransientError, UnknownOutcome
+from evbus_like.engine.errors import ConnectionLost, DeliveryError, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 
 
@@ -40,6 +40,8 @@ def classify(error: BaseException, sent: bool = True) -> DeliveryError | None:
         return UnknownOutcome(f"no answer in time: {error}") if sent else TransientError(f"no answer in time: {error}")
     if isinstance(error, asyncio.CancelledError):  # raised by a client library; the task itself was not cancelled
         return TransientError("the connection was lost")
+    if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError) and sent:
+        return ConnectionLost(f"{type(error).__name__}: {error}")
     if isinstance(error, OSError):
         return TransientError(f"{type(error).__name__}: {error}")
     return None

@@ -71,6 +71,8 @@ def clean(error: Exception, secrets: frozenset[str], otherwise: type[Exception] 
     text = redact(str(error), secrets)
     kind = type(classify(error) or error)
     public = next((each for each in kind.__mro__ if each.__module__ == errors.__name__), None)
+    if isinstance(error, errors.BatchRejected):
+        return errors.BatchRejected(text, error.certain)
     if public is not None and issubclass(public, errors.DeliveryError):
         return public(text)
     return otherwise(f"{type(error).__name__}: {text}")

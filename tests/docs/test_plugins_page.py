@@ -153,7 +153,7 @@ def test_every_public_name_of_the_page_exists():
         if module in ("errors", "plugin"):
             assert name in {"errors": errors, "plugin": plugin}[module].__all__, name
     kinds = set(re.findall(r"`(\w+(?:Error|Event|Refused|Outcome))`", TEXT))
-    builtin = {"TimeoutError", "OSError"}
+    builtin = {"TimeoutError", "ConnectionError", "OSError"}
     assert kinds - builtin <= {*errors.__all__, *plugin.__all__}
 
 

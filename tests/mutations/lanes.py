@@ -29,7 +29,7 @@ MUTANTS = (
         "every-outcome-is-delivered",
         "An unconfirmed event is not counted as delivered.",
         "Worker._settle",
-        always(IF(3, of=5)),
+        always(IF(3, of=6)),
         f"{UNIT}/test_worker.py::test_outcomes_settle_each_event_by_itself",
     ),
     Mutant(
@@ -50,8 +50,22 @@ MUTANTS = (
         "poison-takes-its-neighbours",
         "Only the poison event of a batch is dead-lettered.",
         "Worker._failed",
-        never(IF(1, of=5)),
+        never(IF(2, of=6)),
         f"{UNIT}/test_worker.py::test_a_poison_event_is_dead_lettered_alone_and_the_rest_goes_on",
+    ),
+    Mutant(
+        "a-lost-connection-is-proof-enough",
+        "An event is not given up for lost connections unless another event was delivered in between.",
+        "Suspects._proof",
+        value(ASSIGNMENT(1, of=2), "True"),
+        f"{UNIT}/test_suspects.py::test_without_a_reason_an_event_is_kept_until_another_one_was_taken",
+    ),
+    Mutant(
+        "neighbours-of-a-refused-event-are-repeated",
+        "Events that were in flight when a connection ended are repeated at most once.",
+        "Suspects.ended",
+        never(IF(2, of=2)),
+        f"{UNIT}/test_suspects.py::test_one_event_that_ends_the_connection_is_given_up_alone",
     ),
     Mutant(
         "no-bound-on-a-lane",

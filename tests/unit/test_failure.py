@@ -1,10 +1,11 @@
 """engine/failure.py: which of the four kinds a failure is."""
 
 import asyncio
+import errno
 
 import pytest
 
-from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
+from evbus_like.engine.errors import ConnectionLost, DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
 from evbus_like.engine.failure import chain, classify
 
 
@@ -20,8 +21,10 @@ def test_a_plugin_s_own_word_is_kept(kind):
     [
         (TimeoutError("slow"), UnknownOutcome),
         (asyncio.CancelledError(), TransientError),
-        (ConnectionResetError("gone"), TransientError),
-        (OSError(111, "refused"), TransientError),
+        (ConnectionResetError("gone"), ConnectionLost),
+        (ConnectionError("it closed the connection"), ConnectionLost),
+        (OSError(errno.ECONNREFUSED, "refused"), TransientError),
+        (OSError(errno.EHOSTUNREACH, "no route"), TransientError),
     ],
 )
 def test_connection_errors_time_outs_and_a_library_s_cancellations_are_told(error, kind):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from evbus_like.engine.errors import PoisonEvent
+from evbus_like.engine.errors import BatchRejected, PoisonEvent
 from evbus_like.engine.failure import classify
 from evbus_like.engine.sending.destination import LaneOptions
+from evbus_like.engine.sending.suspects import Suspects
 
 UNKNOWN_KIND_ATTEMPTS = 3  # an exception of unknown kind must not block a lane for ever
 
@@ -21,9 +22,10 @@ class Attempts:
         self.failed = 0  # attempts of the events at the head
         self.head = 0  # the number of those events
         self.first_failed: float | None = None  # in seconds since 1970
+        self.suspects = Suspects()
         self._options = options
         self._give_up_at = float("inf")  # by the monotonic clock
-        self._suspects = 0  # events at the head that are sent in smaller batches, to find the poison one
+        self._halved = 0  # events at the head that are sent in smaller batches, to find the poison one
         self._step = 1  # the size of those batches
 
     @property
@@ -34,24 +36,37 @@ class Attempts:
     @property
     def batch_size(self) -> int:
         """How many events to send at once."""
-        if self._suspects:
-            return min(self._step, self._suspects)
+        if self.suspects.count:
+            return 1
+        if self._halved:
+            return min(self._step, self._halved)
         return self.head or self._options.batch_events
 
     def poisoned(self, count: int) -> None:
         """Suspect every event of a batch, and continue with its first half."""
-        self._suspects = max(self._suspects, count)
+        self._halved = max(self._halved, count)
         self._step = count // 2
 
     def settled(self, count: int) -> None:
         """Record that so many events are settled; the rest of a poisoned batch is sent in larger batches again."""
-        if self._suspects:
-            self._suspects = max(0, self._suspects - count)
-            self._step = max(1, min(2 * self._step, self._suspects))
+        self.suspects.settled(count)
+        if self._halved:
+            self._halved = max(0, self._halved - count)
+            self._step = max(1, min(2 * self._step, self._halved))
 
     def record_failure(self, count: int) -> None:
         """Record a failed attempt for so many events at the head, or for none: a connection that failed."""
         self.failed = self.current if count else self.failed + 1
+        self._hold(count)
+
+    def record_end(self, count: int) -> None:
+        """Record that the connection ended with so many events in flight; if there were several, it is no attempt."""
+        if count == 1:
+            self.failed = self.current
+        self._hold(count)
+
+    def _hold(self, count: int) -> None:
+        """Retry so many events without newer ones."""
         self.head = count
         if count and self.first_failed is None:
             self.first_failed = time()
@@ -70,6 +85,8 @@ class Attempts:
             return True
         if monotonic() >= self._give_up_at:
             return True
+        if isinstance(kind, BatchRejected):  # `suspects` decides
+            return False
         limit = self._options.attempts
         if kind is None:
             limit = min(limit or UNKNOWN_KIND_ATTEMPTS, UNKNOWN_KIND_ATTEMPTS)

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from evbus_like.engine.backoff import Backoff
-from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused
+from evbus_like.engine.errors import BatchRejected, Blocked, DeliveryError, DestinationRefused
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, UnknownKindError
 
@@ -43,6 +43,8 @@ class Health:
         if new or monotonic() - self._logged > REMIND:
             self._logged = monotonic()
             other = "failed" if isinstance(trouble, UnknownKindError) else "cannot be reached"
+            if isinstance(trouble, BatchRejected):
+                other = "refused what it was sent"
             word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, other)
             then = "" if state == "blocked" else ", trying again"
             log.warning("%s %s, %d events wait%s: %s", lane.name, word, len(lane.queue), then, trouble)
@@ -59,6 +61,10 @@ class Health:
             log.warning("%s is back, %d events wait", lane.name, len(lane.queue))
         lane.set_state("open")
         self._reported = False
+        self.reset_waits()
+
+    def reset_waits(self) -> None:
+        """Begin with short waits again."""
         self._backoff.reset()
         self._refused.reset()
 

@@ -252,6 +252,12 @@ class Lane:
         """Remove the oldest event, to be returned with `put_back` in the same step."""
         return self.queue.popleft()
 
+    def move_to_head(self, index: int) -> None:
+        """Move an event to the head, to be removed in the same step: it was delivered out of turn."""
+        event = self.queue[index]
+        del self.queue[index]
+        self.queue.appendleft(event)
+
     def put_back(self, events: list[Event]) -> None:
         """Return events to the head, in order."""
         self.queue.extendleft(reversed(events))

@@ -7,7 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 
-from evbus_like.engine.errors import Blocked, DeliveryError, DestinationRefused, PoisonEvent, PutError, TransientError
+from evbus_like.engine.errors import (
+    Blocked,
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    PutError,
+    TransientError,
+)
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import UnknownKindError, classify
 from evbus_like.engine.sending.attempts import Attempts
@@ -16,6 +23,7 @@ from evbus_like.engine.sending.dead_letters import store_dead_letter
 from evbus_like.engine.sending.destination import Outcomes
 from evbus_like.engine.sending.health import REMIND, Health
 from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.suspects import Ended
 
 log = logging.getLogger("evbus_like.lane")
 
@@ -199,6 +207,8 @@ class Worker:
                 await self._attempt(self._open)
             elif lane.queue and self._block.error is not None:
                 await self._wait_while_blocked(self._block.error)
+            elif lane.queue and self._attempts.suspects.wants_other(lane.queue[0]):
+                await (self._attempt(self._refill) if len(lane.queue) == 1 and lane.behind else self._try_other())
             elif lane.queue:
                 await self._attempt(self._publish)
             elif self._destination.publish_now is not None:
@@ -269,6 +279,38 @@ class Worker:
         else:
             raise ValueError(f"the plugin gave {len(outcomes)} outcomes for {len(batch)} events")
 
+    async def _try_other(self) -> None:
+        """Send a later event out of turn, to see whether the destination takes others than the first one.
+
+        Only its delivery changes the lane; whatever else happens to it, it is sent again in its turn.
+        """
+        lane, suspects = self.lane, self._attempts.suspects
+        index = suspects.next_other(lane.queue)
+        if not index:
+            return
+        event = lane.queue[index]
+        lane.set_in_flight(index + 1)  # `drop_old` must drop none of those before it
+        try:
+            async with self._block.deadline():
+                outcome = (await self._destination.publish([event]) or [None])[0]
+        except (Exception, asyncio.CancelledError) as raised:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from raised
+            outcome = raised if isinstance(raised, Exception) else TransientError("the connection was lost")
+            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+        finally:
+            lane.set_in_flight(0)
+        if not isinstance(outcome, Exception):
+            lane.move_to_head(index)
+            lane.deliver(answer=outcome)
+            suspects.other_delivered()
+            return
+        kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
+        if isinstance(kind, Ended):
+            suspects.other_ended(event)
+        await self._wait_after(kind, [])
+
     async def _wait_while_blocked(self, trouble: Blocked) -> None:
         self._health.record_failure(trouble, [], self._attempts.failed)
         await self._block.wait(REMIND)
@@ -278,6 +320,7 @@ class Worker:
         dead: set[int] = set()
         retried: list[Event] = []
         trouble: DeliveryError | None = None
+        ended: Ended | None = None
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, BaseException) and self._attempts.exhausted(outcome):
                 trouble = await store_dead_letter(self.lane, batch[index], outcome, self._attempts)
@@ -292,10 +335,13 @@ class Worker:
             else:
                 retried.append(self.lane.pop_head())
                 kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
+                ended = ended or (kind if isinstance(kind, Ended) else None)
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(retried)
         self._attempts.settled(len(outcomes) - len(retried))
-        if trouble is None:
+        if ended is not None:
+            await self._ended(retried, ended)
+        elif trouble is None:
             self._recovered()
         else:
             await self._back_off(trouble, retried)
@@ -304,6 +350,9 @@ class Worker:
         """Handle a step that failed as a whole."""
         kind = classify(error)
         one_is_to_blame = kind is None or isinstance(kind, PoisonEvent)
+        if isinstance(kind, Ended) and batch and self._opened:
+            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+            return await self._ended(batch, kind)
         if one_is_to_blame and len(batch) > 1:
             self.lane.retried(len(batch))
             self._attempts.poisoned(len(batch))
@@ -324,10 +373,32 @@ class Worker:
             await self._back_off(UnknownKindError(f"{type(error).__name__}: {error}"), batch)
         return None
 
+    async def _ended(self, events: list[Event], error: Ended) -> None:
+        """Handle the end of the connection, or a refusal, for which one of these events may be the cause."""
+        suspects = self._attempts.suspects
+        final: DeliveryError | None = suspects.ended(events, error)
+        if final is None and len(events) == 1 and self._attempts.exhausted(error):
+            final = error
+        if final is not None:
+            trouble = await store_dead_letter(self.lane, events[0], final, self._attempts)
+            if trouble is not None:
+                return await self._back_off(trouble, events)
+            self.lane.dead_letter(final, self._attempts.current)
+            suspects.given_up(events[0])
+            self._attempts.reset()
+            self._health.reset_waits()
+            return None
+        self._attempts.record_end(len(events))
+        self.lane.retried(len(events))
+        return await self._wait_after(error, events)
+
     async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
         """Record the failure and wait before the next attempt; a stop or a reconnect ends the wait."""
         self._attempts.record_failure(len(batch))
         self.lane.retried(len(batch))
+        await self._wait_after(trouble, batch)
+
+    async def _wait_after(self, trouble: DeliveryError, batch: list[Event]) -> None:
         self._health.record_failure(trouble, batch, self._attempts.failed)
         wait = self._health.next_wait(trouble)
         self._retry_now.clear()
@@ -341,7 +412,7 @@ class Worker:
 
     def _recovered(self) -> None:
         """Record that the destination works."""
-        if self._attempts.failed:
+        if self._attempts.failed or self._attempts.head:
             self._attempts.reset()
         if self.lane.state != "open" and self._block.error is None:
             self._health.recovered()

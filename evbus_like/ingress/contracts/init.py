@@ -66,11 +66,15 @@ Errors. The class decides what the lane does:
     PoisonEvent           this event can never be delivered: dead-letter it, continue with the next
     DestinationRefused    wrong password, missing exchange: keep all events, retry slowly, report it once
     UnknownOutcome        sent but not confirmed: send again; the event may arrive twice
+    BatchRejected         refused, or the connection was closed, for what was sent: send one by one, dead-letter the
+                          event that is refused again
+    ConnectionLost        the connection ended without a reason: like TransientError, but an event that alone ends it
+                          every time, while others are delivered, is dead-lettered
     ProfileError          from validate and limits only: the profile is wrong, and the bus does not start
 
-Any other TimeoutError counts as UnknownOutcome, any other OSError as TransientError. After any other exception each
-event is tried three times, then dead-lettered. Say in the message what a person can do. The bus removes the profile's
-secrets from every error.
+Any other TimeoutError counts as UnknownOutcome, a ConnectionError of a publish as ConnectionLost, any other OSError as
+TransientError. After any other exception each event is tried three times, then dead-lettered. Say in the message what a
+person can do. The bus removes the profile's secrets from every error.
 
 Blocked. A destination may be connected but accept nothing for now (RabbitMQ's memory alarm). Call `ctx.blocked(reason)`
 when that begins, also during a publish, and `ctx.blocked(None)` when it ends, in the event loop of open and publish.
