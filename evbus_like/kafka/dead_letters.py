@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiokafka
 from aiokafka import errors as kafka
 
+from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.kafka import closing, failures, internals, leaders
+from evbus_like.kafka.unreadable import UnreadableRecord
 
 LONGEST = 249  # characters that Kafka takes in a topic's name (org.apache.kafka.common.internals.Topic)
 TOPIC_WAIT = 5.0  # seconds to wait for the topic's metadata; creating a topic takes less
+TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.RecordTooLargeError)
+# Headers of the record that a smaller form keeps, and their bytes at most.
+KEPT = {"evbus-id": 200, "evbus-routing-key": 255, "content-type": 200, "content-encoding": 100}
+Headers = list[tuple[str, bytes | None]]
 LARGEST = 512 * 1024 * 1024  # bytes of a request: the topic's own limit decides
 
 
@@ -42,16 +48,24 @@ class DeadLetters:
         self._closed = False
 
     async def put(self, topic: str, record: Any, why: Mapping[str, Any]) -> None:
-        """Produce a copy of a record with the headers `why`; returns when it is safe. Raises DeliveryError."""
-        producer = await self._open()
-        headers = [*record.headers, *((name, str(value).encode()) for name, value in why.items())]
-        value = b"" if record.value is None and record.key is None else record.value  # aiokafka needs one of them
-        try:
-            await self._look_up(producer, topic)
-            await producer.send_and_wait(topic, value, record.key, headers=headers)
-        except (kafka.KafkaError, OSError, TimeoutError) as error:
-            await self._drop(producer)
-            raise _failure(error, self._address, topic) from error
+        """Produce a copy of a record with the headers `why`; returns when it is safe. Raises DeliveryError.
+
+        What the topic does not take is produced in a smaller form, which says what it lacks.
+        """
+        refused: Exception | None = None
+        for value, key, headers in _forms(record, why):
+            producer = await self._open()
+            try:
+                await self._look_up(producer, topic)
+                await producer.send_and_wait(topic, value, key, headers=headers)
+                return
+            except (kafka.KafkaError, OSError, TimeoutError) as error:
+                await self._drop(producer)
+                if not isinstance(error, TOO_LARGE):
+                    raise _failure(error, self._address, topic) from error
+                refused = error
+        assert refused is not None
+        raise _failure(refused, self._address, topic) from refused
 
     async def _look_up(self, producer: Any, topic: str) -> None:
         try:
@@ -98,6 +112,26 @@ class DeadLetters:
             producer, self._producer = self._producer, None
             if producer is not None:
                 await closing.close(producer, flush=True)
+
+
+def _forms(record: Any, why: Mapping[str, Any]) -> Iterator[tuple[bytes | None, bytes | None, Headers]]:
+    """Yield the value, key and headers of a dead letter: the whole record, and then ever smaller forms of it."""
+    value, key = (record.content if isinstance(record, UnreadableRecord) else record.value), record.key
+    if value is None and key is None:
+        value = b""  # aiokafka needs one of them
+    coordinates = {f"evbus-dead-{name}": getattr(record, name) for name in ("topic", "partition", "offset")}
+    reasons = [(name, _encoded(text)) for name, text in {**why, **coordinates}.items()]
+    yield value, key, [*record.headers, *reasons]
+    kept = [(name, content) for name, content in record.headers if name in KEPT and len(content or b"") <= KEPT[name]]
+    lost, size = len(record.headers) - len(kept), len(value or b"")
+    for smaller, small_key in ((size, key), (size // 2, key), (0, key), (0, None)):
+        sizes = {"body": (size, smaller), "key": (len(key or b""), len(small_key or b""))}
+        what = [(name, text.encode()) for name, text in dead_letter_headers.cut(lost, **sizes).items()]
+        yield value and value[:smaller], small_key, [*kept, *reasons, *what]
+
+
+def _encoded(value: Any) -> bytes:
+    return str(value).encode(errors="backslashreplace")  # a reason may quote anything
 
 
 def _failure(error: BaseException, address: str, topic: str) -> Exception:

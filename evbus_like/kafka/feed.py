@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -22,6 +23,7 @@ from evbus_like.kafka.group import GroupMembership
 from evbus_like.kafka.offsets import Offsets, Partition
 from evbus_like.kafka.records import Reader
 from evbus_like.kafka.settings import QueueState, Settings
+from evbus_like.kafka.unreadable import unpack
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -63,6 +65,7 @@ class Feed:
             try:
                 await self.kafka.start()
                 internals.check_consumer(self.kafka)
+                internals.replace_unpacking(self.kafka, partial(unpack, failed_at={}))
             except DestinationRefused:
                 raise
             except Exception as error:

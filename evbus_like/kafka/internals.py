@@ -7,10 +7,12 @@ partitions of other members. A release without one of these names is refused wit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import aiokafka
+from aiokafka.protocol.fetch import FetchRequest
 
 from evbus_like.engine.errors import DestinationRefused
 
@@ -21,6 +23,11 @@ COORDINATOR = ("check_errors", "commit_offsets", "fetch_committed_offsets", "coo
 GROUP_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
 NO_GROUP_TASKS = ("_reset_committed_task",)
 FETCHER_TASKS = ("_fetch_task", "_pending_tasks")
+FETCHER = ("_records", *FETCHER_TASKS)
+PARTITION_RECORDS = (
+    *("_tp", "_records", "_records_iterator", "next_fetch_offset"),
+    *("_consume_aborted_up_to", "_contains_abort_marker", "_aborted_producers"),
+)
 CREDENTIALS = {
     "ssl_context": "_ssl_context",
     "security_protocol": "_security_protocol",
@@ -29,6 +36,7 @@ CREDENTIALS = {
     "sasl_plain_password": "_sasl_plain_password",
 }
 UpdateMetadata = Callable[[Any, Collection[str]], Awaitable[Any]]
+Unpack = Callable[[Any, bytes], Iterator[Any]]
 
 
 def check_producer(producer: Any) -> None:
@@ -43,7 +51,7 @@ def check_consumer(consumer: Any) -> None:
     _check(consumer._client, (*CLIENT, *CREDENTIALS.values()))
     grouped = consumer._group_id is not None
     _check(consumer._coordinator, (*COORDINATOR, *GROUP_TASKS) if grouped else NO_GROUP_TASKS)
-    _check(consumer._fetcher, FETCHER_TASKS)
+    _check(consumer._fetcher, FETCHER)
 
 
 def _check(found: Any, names: Collection[str]) -> None:
@@ -113,3 +121,31 @@ def tasks_of(consumer: Any) -> list[asyncio.Task[Any]]:
 def mark_closed(client: Any) -> None:
     """Mark a producer or consumer as closed, so that it does not complain when it is collected."""
     client._closed = True
+
+
+def replace_unpacking(consumer: Any, unpack: Unpack) -> None:
+    """Let `unpack` yield the fetched records of a consumer that has started: from a PartitionRecords and its bytes."""
+    answers: dict[Any, bytes] = {}  # what the fetcher is about to take apart, by partition
+    send = consumer._client.send
+
+    async def noting_answers(node_id: int, request: Any, **options: Any) -> Any:
+        answer = await send(node_id, request, **options)
+        if request.API_KEY == FetchRequest.API_KEY:
+            for topic, partitions in answer.topics:
+                for partition, *_, content in partitions:
+                    answers[aiokafka.TopicPartition(topic, partition)] = content
+        return answer
+
+    class Fetched(OrderedDict[Any, Any]):
+        """The fetcher's answers by partition, which it adds right after each was noted."""
+
+        def __setitem__(self, place: Any, result: Any) -> None:
+            found = getattr(result, "_partition_records", None)
+            content = answers.pop(place, None)
+            if found is not None and content is not None:
+                _check(found, PARTITION_RECORDS)
+                found._records_iterator = unpack(found, content)
+            super().__setitem__(place, result)
+
+    consumer._client.send = noting_answers
+    consumer._fetcher._records = Fetched()

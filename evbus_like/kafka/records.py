@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
 
@@ -37,11 +37,14 @@ class Reader:
             headers: dict[str, Any] = {name: value.decode() for name, value in record.headers}
         except (UnicodeDecodeError, AttributeError):  # the last is for None
             headers = {name: text(value) for name, value in record.headers}
+        if len(headers) != len(record.headers):
+            headers = _with_repeats(record.headers)
         event_type = _take_header(headers, TYPE_HEADER) or _key_text(record.key) or record.topic
         if not self._wants(event_type):
             return None
-        return ReceivedEvent(
-            record.value or b"",
+        value = record.value
+        event = (ReceivedEvent if value is not None else BodilessEvent)(
+            value or b"",
             event_type,
             self._service,
             _take_header(headers, "evbus-id"),
@@ -51,13 +54,32 @@ class Reader:
             order=None if record.key is None else (record.topic, record.partition, record.key),
             token=(partition, record),
         )
+        if isinstance(event, BodilessEvent):
+            event.problem = _problem(record)
+        return event
+
+
+def _problem(record: Any) -> str:
+    """Say where a record is that cannot be read, and why; empty for a record without a body."""
+    problem = getattr(record, "problem", "")
+    where = f"topic {record.topic!r}, partition {record.partition}, offset {record.offset}"
+    return problem and f"the record at {where} cannot be read: {problem}"
+
+
+def _with_repeats(given: Sequence[tuple[str, bytes | None]]) -> dict[str, Any]:
+    """Give headers of which some are repeated: the values of such a name are a list, in their order."""
+    found: dict[str, list[Any]] = {}
+    for name, value in given:
+        found.setdefault(name, []).append(text(value))
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def _take_header(headers: dict[str, Any], name: str) -> str:
-    """Move a header to a field of the event; a value that is not text stays in the headers."""
+    """Move a header to a field of the event; what is not text, or is repeated, stays in the headers as well."""
     value = headers.get(name, "")
     if not isinstance(value, str):
-        return ""
+        texts = [each for each in value if isinstance(each, str)] if isinstance(value, list) else ()
+        return texts[-1] if texts else ""
     headers.pop(name, None)
     return value
 

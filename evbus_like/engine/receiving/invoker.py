@@ -15,7 +15,7 @@ from evbus_like.engine.middleware import EVENT, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
 from evbus_like.engine.receiving.failure_log import log_handler_failure, text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
-from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.sensitive import redacted
 from evbus_like.engine.receiving.threads import Threads
 
@@ -110,6 +110,8 @@ class UserCodeInvoker(ABC, Generic[T]):
         size = len(event.raw)
         if size > self._max_event_bytes:
             return f"its body is {size} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
+        if not size and isinstance(event, BodilessEvent):
+            return event.problem
         try:
             event.body = self._decode(event)
         except Exception as error:
@@ -176,7 +178,7 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
         if problem := super()._read(event):
             return problem
         declared = self.handler.declared.get(event.routing_key)
-        if declared is not None:
+        if declared is not None and not isinstance(event, BodilessEvent):
             try:
                 event.body = declared.check(event.body)
             except Exception as error:

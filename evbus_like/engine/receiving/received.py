@@ -78,3 +78,13 @@ class ReceivedEvent:
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<ReceivedEvent {self} attempt={self.attempt}>"
+
+
+class BodilessEvent(ReceivedEvent):
+    """A received event whose `raw` is empty because it has no body: its `body` is None, whatever the content type.
+
+    `problem` says what is wrong with an event that cannot be read, which becomes a dead letter; usually it is empty.
+    """
+
+    __slots__ = ("problem",)
+    problem: str
