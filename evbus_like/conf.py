@@ -62,6 +62,13 @@ CONFIG = {
         "help": "The largest size of the events and dead letters in the outbox, in bytes",
         "range": (4096, 2**53, "bytes"),
     },
+    "max_body_elements": {
+        "os": "EVBUS_MAX_BODY_ELEMENTS",
+        "default": 250000,
+        "type": int,
+        "help": "The most keys and values of a received body; one with more is not decoded",
+        "range": (10_000, 10**8, "keys and values"),
+    },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,

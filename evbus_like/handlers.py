@@ -54,7 +54,17 @@ ANSWERS = "evbus_answers"  # of one that `on_response` or `on_error` marked
 MARK = "evbus_handlers"  # the attribute of a marked function; it survives on the hub's wrapper
 
 OF_ANSWERS = frozenset(
-    ["on_error", "attempts", "backoff", "max_backoff", "expected_exceptions", "sensitive", "max_workers", "timeout"]
+    [
+        "on_error",
+        "attempts",
+        "backoff",
+        "max_backoff",
+        "expected_exceptions",
+        "sensitive",
+        "max_workers",
+        "timeout",
+        "accept",
+    ]
 )
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,6 +91,8 @@ def handler(
     since: Any = None,
     dedup: int = 0,
     dedup_durable: bool = False,
+    accept: str | Sequence[str] = (),
+    default_format: str = "",
 ) -> Callable[[F], F]:
     """Mark a function to be called with every event of these types from the service `source`.
 
@@ -101,6 +113,9 @@ def handler(
     - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
     - `dedup`: how many event ids to remember; an event that was handled before is acknowledged without a call.
       `dedup_durable` keeps them in the outbox file.
+    - `accept`: the formats of bodies that are decoded, by the names of their serializers: `("json", "msgpack")`. An
+      event of another format becomes a dead letter. By default all but yaml, or what the profile says.
+    - `default_format` of bodies without a content type, which otherwise stay bytes.
 
     An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
     for invalid options.
@@ -129,6 +144,8 @@ def handler(
         since=since,
         dedup=dedup,
         dedup_durable=dedup_durable,
+        accept=_many(accept, str),
+        default_format=default_format,
     )
 
     def mark(function: F) -> F:
@@ -147,6 +164,7 @@ def method(
     repeat: bool = True,
     expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
     sensitive: str | Sequence[str] = (),
+    accept: str | Sequence[str] = (),
 ) -> Callable[[F], F]:
     """Set the options of a method of a service; a public function without this mark has the defaults.
 
@@ -154,6 +172,7 @@ def method(
     - `timeout`: seconds that one call may take, None for no limit.
     - `repeat=False`: a request whose worker died during the call is refused when it is delivered again.
     - `expected_exceptions` and `sensitive` are as for handlers; parts of a request are `"kwargs.password"`.
+    - `accept`: the formats of requests that are decoded, json by default; answers are always JSON.
     """
     options = {
         "name": name,
@@ -161,6 +180,7 @@ def method(
         "repeat": repeat,
         "expected_exceptions": _many(expected_exceptions, type),
         "sensitive": _many(sensitive, str),
+        "accept": _many(accept, str),
     }
 
     def mark(function: F) -> F:
@@ -178,7 +198,7 @@ def on_response(service: str, method: str, **options: Any) -> Callable[[F], F]:
     `event.body` is the result, `event.correlation_id` what `ask` returned. Answers wait in a durable queue of the
     application, so that any instance may handle them, also after a restart. `options` are those of `handler` for errors
     and workers: on_error, attempts, backoff, max_backoff, expected_exceptions, sensitive, max_workers,
-    timeout.
+    timeout, accept (json by default).
     """
     return _answers(RESPONSE, service, method, options)
 
@@ -192,7 +212,7 @@ def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Cal
     unknown = set(given) - OF_ANSWERS
     if unknown:
         raise HandlerError(f"a handler of answers has no option {', '.join(sorted(unknown))}")
-    for name, type_ in (("expected_exceptions", type), ("sensitive", str)):
+    for name, type_ in (("expected_exceptions", type), ("sensitive", str), ("accept", str)):
         if name in given:
             given[name] = _many(given[name], type_)
     options = HandlerOptions(source=service, event_types=(method,), **given)

@@ -33,10 +33,12 @@ from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
-from evbus_like.engine.values import convert, finite, plain, simple
+from evbus_like.engine.values import MAX_INT, MIN_INT, convert, finite, plain, simple
 from evbus_like.tls import context as tls_context
 
 __all__ = [
+    "MAX_INT",
+    "MIN_INT",
     "SERVICE_HEADER",
     "BatchIngressPlugin",
     "Checks",

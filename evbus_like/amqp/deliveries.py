@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Any
 
 from evbus_like.amqp.codec import Content, read_shortstr
-from evbus_like.amqp.properties import CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
+from evbus_like.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
@@ -111,6 +111,7 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
         delivery,
         properties.text(REPLY_TO),
         properties.text(CORRELATION_ID),
+        properties.text(CONTENT_ENCODING),
     )
 
 

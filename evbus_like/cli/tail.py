@@ -46,7 +46,7 @@ async def run(hub: Any) -> int:
     if problem := options.problem():
         raise UsageError(problem)
     show = arrivals.Lines() if settings.json else arrivals.Pretty()
-    view = View(show, decoding.decoder(hub), settings.count)
+    view = View(show, decoding.of_source(hub, source), settings.count)
     group = Group()
     group.start([_consumer(hub, source, options, since, view, group)])
     async with common.signals() as stopped:

@@ -18,6 +18,12 @@ NUMBER = (int, float)
 
 COMMON: Spec = {
     "serializer": (str, "how bodies become bytes: json, msgpack, yaml, str or a plugin's name"),
+    "accept": (
+        (str, list, tuple),
+        "the serializers whose formats are decoded, of what handlers, services and callers receive (default: for"
+        " handlers all but yaml, else json)",
+    ),
+    "default_format": (str, "the serializer that is assumed for received bodies without a content type"),
     "outbox": (str, "always: an event is stored on disk before it is accepted; never is the default"),
     "when_full": (
         str,
@@ -41,10 +47,11 @@ RETRY: Spec = {
 }
 
 
+NOT_OF_LANES = ("serializer", "accept", "default_format", "outbox", "retry")
 RETRY_FIELDS = {"first": "retry_base", "max": "retry_cap", "deadline": "retry_deadline"}
 # What a plugin may set: the fields of LaneOptions.
 LANE: Spec = {
-    **{name: spec for name, spec in COMMON.items() if name not in ("serializer", "outbox", "retry")},
+    **{name: spec for name, spec in COMMON.items() if name not in NOT_OF_LANES},
     **{RETRY_FIELDS.get(name, name): spec for name, spec in RETRY.items()},
     "durable": (bool, "set by the option outbox"),
 }
@@ -69,7 +76,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 # Options that may be empty text: it means nothing, or the default.
 MAY_BE_EMPTY = ("exchange", "routing_key", "app_id", "id_header", "dead_letter_exchange", "password")
-TEXTS = ("topics", "bootstrap_servers")  # lists of names
+TEXTS = ("topics", "bootstrap_servers", "accept")  # lists of names
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
 
 

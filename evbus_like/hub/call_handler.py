@@ -107,7 +107,9 @@ def event_for(
 async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
     """Call a handler with an event as a consumer does, and return the outcome; nothing is settled."""
     watched, failures = watch(handler)
-    caller = HandlerInvoker(watched, decoding.decoder(hub), hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
+    options = handler.options
+    decode = decoding.decoder(hub, options.accept, options.default_format, declared=handler.declared)
+    caller = HandlerInvoker(watched, decode, hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
     calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)

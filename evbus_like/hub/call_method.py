@@ -86,7 +86,9 @@ async def request(
     replies.connect(send, "memory")
     watched = replace(method, call=_watched(method, noting), expected_exceptions=(BaseException,))
     methods = {method.name: watched}
-    server = ServiceInvoker(method.service, methods, decoding.decoder(hub), hub.evbus.RUNTIME.bus, replies, 1, MOST)
+    server = ServiceInvoker(
+        method.service, methods, decoding.decoder(hub, decoding.JSON), hub.evbus.RUNTIME.bus, replies, 1, MOST
+    )
     called = f"{method.service}.{method.name}"
     event = ReceivedEvent(
         dump(wire.request(args, kwargs)),

@@ -41,7 +41,7 @@ class Recorder:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._decode = decoding.decoder(hub)
+        self._decode = decoding.decoder(hub, tuple(decoding.formats(hub)))
         self._sent: deque[Sent] = deque(maxlen=MOST)
         self._mailbox = hub.ingress.internal.mailbox(TAP)
         self._task = asyncio.create_task(self._read(), name="evbus_like what was put")

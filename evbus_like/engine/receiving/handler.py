@@ -47,6 +47,8 @@ class HandlerOptions:
     since: Any = None
     dedup: int = 0
     dedup_durable: bool = False
+    accept: tuple[str, ...] = ()
+    default_format: str = ""
 
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""
@@ -79,12 +81,14 @@ class HandlerOptions:
         for each in self.expected_exceptions:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
                 return f"expected_exceptions must be classes of exceptions, and {each!r} is none"
-        for name in ("name", "profile", "broadcast_identifier"):
+        for name in ("name", "profile", "broadcast_identifier", "default_format"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "broadcast_identifier"):
                 return f"{name} must be text, not {value!r}"
         if not all(isinstance(path, str) for path in self.sensitive):
             return f"sensitive must be names of parts of the body, not {self.sensitive!r}"
+        if not all(isinstance(name, str) and name for name in self.accept):
+            return f"accept must be names of serializers, not {self.accept!r}"
         if self.dedup_durable and not self.dedup:
             return "dedup_durable needs dedup=, the number of event ids to remember"
         return ""

@@ -15,7 +15,7 @@ from evbus_like.engine.middleware import EVENT, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
 from evbus_like.engine.receiving.failure_log import log_handler_failure, text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
-from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
+from evbus_like.engine.receiving.received import BadBody, BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.sensitive import redacted
 from evbus_like.engine.receiving.threads import Threads
 
@@ -115,7 +115,8 @@ class UserCodeInvoker(ABC, Generic[T]):
         try:
             event.body = self._decode(event)
         except Exception as error:
-            why = type(error).__name__ if self.options.sensitive else text_of(error)  # which may quote the body
+            quotes = self.options.sensitive and getattr(error, "quotes", True)
+            why = type(error).__name__ if quotes else str(error) if isinstance(error, BadBody) else text_of(error)
             return f"its body cannot be decoded ({event.content_type or 'no content type'}): {why}"
         return ""
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from evbus_like.engine.errors import EvbusError
+
+
+class BadBody(EvbusError):
+    """A received body that cannot be decoded; `quotes` says that the text may quote the body."""
+
+    def __init__(self, reason: str, quotes: bool = False) -> None:
+        super().__init__(reason)
+        self.quotes = quotes
+
 
 class ReceivedEvent:
     """One event on its way to a handler.
 
     `raw` are the received bytes; `body` is decoded from them by `content_type`. `routing_key` is the event's type and
     `service` its service. `redelivered` says that the source delivered it before; `attempt` counts from 1, as far as
-    the source knows. `timestamp` is in seconds since 1970, 0.0 if unknown.
+    the source knows. `timestamp` is in seconds since 1970, 0.0 if unknown. `content_encoding` says how `raw` is
+    compressed, such as gzip, if the source has a field for it; else a header of that name does.
 
     `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
 
@@ -24,6 +35,7 @@ class ReceivedEvent:
         "attempt",
         "body",
         "busy",
+        "content_encoding",
         "content_type",
         "correlation_id",
         "headers",
@@ -54,6 +66,7 @@ class ReceivedEvent:
         token: Any = None,
         reply_to: str = "",
         correlation_id: str = "",
+        content_encoding: str = "",
     ) -> None:
         self.raw = raw
         self.body: Any = None
@@ -69,6 +82,7 @@ class ReceivedEvent:
         self.token = token
         self.reply_to = reply_to
         self.correlation_id = correlation_id
+        self.content_encoding = content_encoding
         self.busy = False
         self.revoked = False
 

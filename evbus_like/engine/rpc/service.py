@@ -51,6 +51,7 @@ class Method:
     expected_exceptions: tuple[type[BaseException], ...] = ()
     timeout: float | None = None
     repeat: bool = True
+    accept: tuple[str, ...] = ()
 
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:

@@ -12,9 +12,9 @@ from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.hub import decoding
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.application.handlers import identifier, refuse
-from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
@@ -42,7 +42,6 @@ def _bound(
     hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler]
 ) -> tuple[list[tuple[HandlerInvoker, PluginSource, Subscription]], list[str]]:
     sources = Sources(hub, contexts)
-    decode = decoder(hub)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []
     made: list[tuple[HandlerInvoker, PluginSource, Subscription]] = []
@@ -51,7 +50,10 @@ def _bound(
             for source in sources.named(handler.options.profile):
                 asked = subscription(hub, handler, own)
                 _check(source, asked)
-                most = source.max_event_bytes
+                options, most = handler.options, source.max_event_bytes
+                decode = decoding.of_source(
+                    hub, source, options.accept, options.default_format, declared=handler.declared
+                )
                 caller = HandlerInvoker(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
                 made.append((caller, source, asked))
         except EvbusError as error:

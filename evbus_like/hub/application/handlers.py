@@ -11,7 +11,7 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import BROADCAST, matches
-from evbus_like.hub import plugins
+from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
@@ -69,6 +69,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         has_hub = bool(getattr(function, "implicit_hub", False))
         trouble = options.problem() or kind_problem(function.func)
         trouble = trouble or signature_problem(inspect.signature(function.func), has_hub)
+        trouble = trouble or decoding.problem(hub, options.accept, options.default_format)
         trouble = (
             trouble or _broadcast_problem(hub, options) or durable_dedup.problem(options, identifier(hub, options))
         )

@@ -16,9 +16,8 @@ from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.rpc.responses import Key, ResponseInvoker, response_decoder
 from evbus_like.engine.rpc.subscriptions import responses, responses_queue
-from evbus_like.hub import plugins
+from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import handlers
-from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
@@ -78,7 +77,10 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         signature, has_hub = inspect.signature(function.func), bool(getattr(function, "implicit_hub", False))
         key = (f"{options.source}.{options.event_types[0]}", kind)
         trouble = (
-            options.problem() or handlers.kind_problem(function.func) or handlers.signature_problem(signature, has_hub)
+            options.problem()
+            or decoding.problem(hub, options.accept, "")
+            or handlers.kind_problem(function.func)
+            or handlers.signature_problem(signature, has_hub)
         )
         if not trouble and key in made:
             trouble = f"the {kind} of {key[0]} has a handler already: {made[key].handler.ref}"
@@ -116,7 +118,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
     """
     if not chosen:
         return []
-    service, decode = owner(hub), decoder(hub)
+    service = owner(hub)
     ways: dict[tuple[str, str], Any] = {}
     takers: dict[tuple[str, str], dict[Key, HandlerInvoker]] = {}
     wrong: list[str] = []
@@ -130,7 +132,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
         ways[way] = source
         takers.setdefault(way, {})[each.key] = HandlerInvoker(
             each.handler,
-            response_decoder(decode),
+            response_decoder(decoding.of_source(hub, source, each.handler.options.accept, otherwise=decoding.JSON)),
             hub.evbus.RUNTIME.bus,
             source.max_event_bytes,
             hub.evbus.RUNTIME.middleware,
@@ -139,6 +141,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
         raise HandlerError("\n  ".join(wrong))
     made = []
     for way, source in ways.items():
+        decode = decoding.of_source(hub, source, otherwise=decoding.JSON)
         taker = ResponseInvoker(service, takers[way], decode)
         asked = responses(service, way[1], prefetch=taker.options.max_workers)
         made.append(Consumer(taker, source, asked, group.shut_down))

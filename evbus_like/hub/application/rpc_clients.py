@@ -30,8 +30,7 @@ from evbus_like.engine.rpc.directory import REST, Route
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.waiting import run_in_loop
-from evbus_like.hub import plugins
-from evbus_like.hub.decoding import decoder
+from evbus_like.hub import decoding, plugins
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.plan import pairs
 from evbus_like.hub.profiles.source import PluginSource
@@ -132,7 +131,8 @@ class RpcClients:
             source, exchange = self.way(service)
             key = (source.name, exchange)
             if key not in self._clients:
-                self._clients[key] = Client(source, self._source_name, exchange, decoder(self._hub))
+                decode = decoding.of_source(self._hub, source, otherwise=decoding.JSON)
+                self._clients[key] = Client(source, self._source_name, exchange, decode)
             client = self._found[service] = self._clients[key]
             if len(self._found) > 10_000:
                 self._found.clear()

@@ -10,14 +10,14 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.invoker import Decode
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import requests
-from evbus_like.hub import plugins
+from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import rpc_proxy
 from evbus_like.hub.application.handlers import among, kind_problem
 from evbus_like.hub.application.rpc_clients import exchange_of, must_send
-from evbus_like.hub.decoding import decoder
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
@@ -53,7 +53,7 @@ def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> d
             named = str(method.name)
             if (only and not among(service, named, only)) or among(service, named, skip):
                 continue
-            if trouble := kind_problem(function.func) or _trouble(method):
+            if trouble := kind_problem(function.func) or _trouble(method) or decoding.problem(hub, method.accept, ""):
                 wrong.append(f"{method.ref}: {trouble}")
             elif method.name in methods:
                 wrong.append(f"{method.ref}: {service}.{method.name} is {methods[method.name].ref} already")
@@ -107,6 +107,8 @@ def _trouble(method: Method) -> str:
         return f"expected_exceptions must be classes of exceptions, not {method.expected_exceptions!r}"
     if not all(isinstance(each, str) for each in method.sensitive):
         return f"sensitive must be names of parts of the request, not {method.sensitive!r}"
+    if not all(isinstance(each, str) and each for each in method.accept):
+        return f"accept must be names of serializers, not {method.accept!r}"
     if not isinstance(method.name, str) or "." in method.name or method.name.startswith("_"):
         return f"name must be text without dots, and not begin with _: {method.name!r}"
     return ""
@@ -120,12 +122,12 @@ def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, 
     for service, (plugin, methods) in found.items():
         try:
             to = rpc_proxy.calls(hub).route(service)
-            workers = _workers(plugin)
+            workers, accept = _workers(plugin), _accept(hub, plugin)
             own = "" if rpc_proxy.calls(hub).only else str(getattr(plugin, "PROFILE", "") or "")
             for source in sources.named(own or to.profile or "default"):
                 must_send(source)
                 exchange = to.exchange or exchange_of(source)
-                made.append(consumer_of(hub, source, service, methods, exchange, workers, group))
+                made.append(consumer_of(hub, source, service, methods, exchange, workers, group, accept))
         except EvbusError as error:
             wrong.append(f"service {service}: {error}")
     if wrong:
@@ -141,11 +143,14 @@ def consumer_of(
     exchange: str,
     workers: int,
     group: Group,
+    accept: tuple[str, ...] = (),
 ) -> Consumer:
     """Return the consumer that serves one service from one source."""
     limit, bus, middleware = source.max_event_bytes, hub.evbus.RUNTIME.bus, hub.evbus.RUNTIME.middleware
     replies = ReplySender(service, plugins.serializer(hub, "json").dump, exchange, limit, middleware)
-    invoker = ServiceInvoker(service, methods, decoder(hub), bus, replies, workers, limit, middleware)
+    invoker = ServiceInvoker(
+        service, methods, _decoder(hub, source, accept, methods), bus, replies, workers, limit, middleware
+    )
     consumer = Consumer(invoker, source, requests(service, exchange, workers), group.shut_down)
     replies.connect(consumer.send, source.name)
     return consumer
@@ -156,3 +161,27 @@ def _workers(plugin: Any) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise HandlerError(f"MAX_WORKERS must be a whole number above 0, not {workers!r}")
     return workers
+
+
+def _accept(hub: Hub, plugin: Any) -> tuple[str, ...]:
+    """Return the formats that a service accepts, its constant ACCEPT; empty if it has none."""
+    accept = getattr(plugin, "ACCEPT", ())
+    accept = (accept,) if isinstance(accept, str) else accept
+    if not isinstance(accept, (list, tuple)) or not all(isinstance(each, str) and each for each in accept):
+        raise HandlerError(f"ACCEPT must be names of serializers, not {accept!r}")
+    if trouble := decoding.problem(hub, accept, ""):
+        raise HandlerError(trouble)
+    return tuple(accept)
+
+
+def _decoder(hub: Hub, source: PluginSource, accept: tuple[str, ...], methods: Mapping[str, Method]) -> Decode:
+    """Return the decoder of requests: by what the method accepts, else the service, else the profile, else JSON."""
+    usual = decoding.of_source(hub, source, accept, otherwise=decoding.JSON)
+    own = {
+        name: decoding.of_source(hub, source, each.accept, otherwise=decoding.JSON)
+        for name, each in methods.items()
+        if each.accept
+    }
+    if not own:
+        return usual
+    return lambda event: own.get(event.routing_key.rpartition(".")[2], usual)(event)

@@ -15,7 +15,7 @@ from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.suggest import did_you_mean
-from evbus_like.hub import plugins
+from evbus_like.hub import decoding, plugins
 from evbus_like.hub.profiles import contract, settings
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Hub
@@ -125,6 +125,7 @@ def _plan_one(
     if specs is not None:
         both = {**options.of_sources(sources.get(provider, ())), **options.COMMON, **specs}
         wrong += [text for text in options.problems(data, both) if text not in wrong]
+    wrong = wrong or decoding.profile_problems(hub, data)
     if wrong:
         raise ProfileError("; ".join(wrong))
     serializer = str(data.get("serializer") or settings.serializer_name(hub))

@@ -29,6 +29,9 @@ class PluginSource:
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(data), profile=profile)
         self.timeout = float(data.get("timeout") or 30.0)
         self.max_event_bytes = int(data.get("max_event_bytes") or MAX_EVENT_BYTES)
+        accept = data.get("accept") or ()
+        self.accept: tuple[str, ...] = (accept,) if isinstance(accept, str) else tuple(accept)
+        self.default_format = str(data.get("default_format") or "")
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self.retries = "retry" in functions

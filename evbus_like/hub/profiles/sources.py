@@ -9,6 +9,7 @@ from typing import Any
 from evbus_like.engine import options
 from evbus_like.engine.errors import EvbusError, HandlerError, ProfileError
 from evbus_like.engine.suggest import did_you_mean
+from evbus_like.hub import decoding
 from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.plan import pairs, takers
 from evbus_like.hub.profiles.source import PluginSource
@@ -60,6 +61,7 @@ class Sources:
         if data is not None and not isinstance(data, Mapping):
             raise ProfileError(f"its data must be a mapping of options, not {type(data).__name__}")
         wrong = list(options.problems(data or {}, self._specs(provider)))
+        wrong += decoding.profile_problems(self._hub, data or {})
         if wrong:
             raise ProfileError("; ".join(wrong))
         source = PluginSource(self._hub, plugin, provider, profile, data)
