@@ -213,6 +213,8 @@ def _encoding(event: ReceivedEvent) -> str:
     """Return the content encodings of an event, those that were applied first in front."""
     headers = event.headers
     encoding = event.content_encoding or headers.get(ENCODING, "")
+    if isinstance(encoding, list):  # the values of a repeated header
+        encoding = ",".join(map(str, encoding))
     compression = headers.get(COMPRESSION)
     if isinstance(compression, str) and compression in COMPRESSIONS and compression not in str(encoding):
         encoding = f"{encoding},{compression}"

@@ -141,6 +141,11 @@ def test_kombu_s_header_for_compression_is_understood(hub: Any) -> None:
     assert decoded(hub, JSON, "application/json", "utf-8", {"compression": "high"}) == BODY
 
 
+def test_a_repeated_header_names_several_encodings(hub: Any) -> None:
+    raw = gzip.compress(gzip.compress(JSON))
+    assert decoded(hub, raw, "application/json", headers={"content-encoding": ["gzip", "gzip"]}) == BODY
+
+
 def test_an_unknown_content_encoding_is_named(hub: Any) -> None:
     assert reason(hub, b"x", "application/json", "br").startswith(
         "the content encoding 'br' is unknown; there are identity"

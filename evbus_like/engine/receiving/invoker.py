@@ -117,7 +117,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         except Exception as error:
             quotes = self.options.sensitive and getattr(error, "quotes", True)
             why = type(error).__name__ if quotes else str(error) if isinstance(error, BadBody) else text_of(error)
-            return f"its body cannot be decoded ({event.content_type or 'no content type'}): {why}"
+            return f"its body cannot be decoded ({event.content_type[:100] or 'no content type'}): {why}"
         return ""
 
     async def _pass(self, message: MiddlewareMessage, event: ReceivedEvent, current: Handling) -> bool:
