@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evbus_like import errors, plugin
+from evbus_like.engine.event import MAX_CARRIED
 from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
@@ -28,6 +29,7 @@ OPTIONS = {
     ),
     "rpc_exchange": (str, "the exchange of calls, as nameko's setting of that name (default: nameko-rpc)"),
 }
+SENDS = {"max_header_bytes": 131072 - 1024 - MAX_CARRIED, "reserved_headers": ("CC", "BCC")}  # as the ingress plugin
 
 
 def __virtual__(hub: Any) -> bool | tuple[bool, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
 SERVICE_HEADER = "evbus-service"  # its value is a service; the routing key is then the type of the event, as in nameko
+LINE_BREAK = re.compile(r"[\r\n\0]")
 SCALARS = (str, int, float, bool, bytes, type(None))
+MAX_CARRIED = 16 * 1024  # bytes of the headers that a chain of events carries, as `header_bytes` counts
 MAX_SERVICE = MAX_ROUTING_KEY - len(".events")  # bytes: the exchange, or topic, of a service's events has this suffix
 
 
@@ -81,8 +85,11 @@ quietly: ContextVar[bool] = ContextVar("evbus_like_quietly", default=False)
 quiet_context = quietly.get
 
 
-def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
-    """Raise BadEvent for values that no destination could use; the common case costs three type checks."""
+def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> int:
+    """Return the bytes of the headers; raises BadEvent for values that no destination could use.
+
+    The common case costs three type checks.
+    """
     if not isinstance(routing_key, str):
         raise BadEvent(
             f"routing_key must be a string, not {type(routing_key).__name__};"
@@ -96,15 +103,31 @@ def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> None:
             raise BadEvent(f"routing_key is longer than {MAX_ROUTING_KEY} bytes: {routing_key[:40]!r}...")
     if not isinstance(profile, str):
         raise BadEvent(f"profile must be a string, not {type(profile).__name__}: it is matched against profile names")
-    if headers is not None:
-        _check_headers(headers)
     if key is not None and not isinstance(key, (str, bytes)):
         raise BadEvent(f"key must be a string or bytes, not {type(key).__name__}")
+    if isinstance(key, str) and _size(key) is None:
+        raise BadEvent(f"key {key!a:.60} holds a lone surrogate, which is not valid UTF-8 text")
+    return 0 if headers is None else _check_headers(headers)
 
 
-def _check_headers(headers: Any) -> None:
+def header_bytes(name: str, value: Any) -> int:
+    """Return how many bytes a header takes at most, in the formats of the destinations."""
+    if isinstance(value, str):
+        size = len(value.encode(errors="replace"))
+    elif isinstance(value, bytes):
+        size = len(value)
+    elif isinstance(value, list):
+        size = sum(5 + len(str(item).encode(errors="replace")) for item in value)
+    else:
+        size = 8
+    return 6 + len(name.encode(errors="replace")) + size
+
+
+def _check_headers(headers: Any) -> int:
+    """Return the bytes of the headers."""
     if not isinstance(headers, Mapping):
         raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
+    total = 0
     for name, value in headers.items():
         if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_HEADER_NAME:
             raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_HEADER_NAME} bytes, not {name!a:.60}")
@@ -116,10 +139,21 @@ def _check_headers(headers: Any) -> None:
             )
         if any(_size(text) is None for text in texts):
             raise BadEvent(f"header {name!r} holds a lone surrogate, which is not valid UTF-8 text")
-        if name == SERVICE_HEADER and (not isinstance(value, str) or not 0 < (_size(value) or 0) <= MAX_SERVICE):
-            raise BadEvent(f"header {name!r} names a service: text of 1 to {MAX_SERVICE} bytes, not {value!a:.60}")
+        if name == SERVICE_HEADER and not _is_service(value):
+            raise BadEvent(
+                f"header {name!r} names a service: text of 1 to {MAX_SERVICE} bytes on one line, not {value!a:.60}"
+            )
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise BadEvent(f"header {name!r} is an int beyond 64 bits; send it as text")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadEvent(f"header {name!r} is {value}, which RabbitMQ and JSON cannot hold; send None or text")
+        total += header_bytes(name, value)
+    return total
+
+
+def _is_service(value: Any) -> bool:
+    """Whether the value can name a service, of which destinations make names of exchanges and topics."""
+    return isinstance(value, str) and 0 < (_size(value) or 0) <= MAX_SERVICE and not LINE_BREAK.search(value)
 
 
 def _own(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMON: Spec = {
     "max_events": (int, "how many events may wait for this destination"),
     "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
     "max_event_bytes": (int, "the largest body that is accepted, in bytes"),
+    "max_header_bytes": (int, "the most bytes that the headers of one event may have together"),
     "batch_events": (int, "how many events are sent at once, at most"),
     "batch_bytes": (int, "how many bytes of bodies are sent at once, at most"),
     "timeout": ((*NUMBER, type(None)), "seconds that connecting, or sending one batch, may take"),
@@ -54,6 +55,7 @@ LANE: Spec = {
     **{name: spec for name, spec in COMMON.items() if name not in NOT_OF_LANES},
     **{RETRY_FIELDS.get(name, name): spec for name, spec in RETRY.items()},
     "durable": (bool, "set by the option outbox"),
+    "reserved_headers": ((list, tuple), "names of headers that puts must not have"),
 }
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 YEAR = 31_536_000
@@ -62,7 +64,7 @@ SIZE = (1, 2**53)
 # The least and the largest value of numbers, by the option's name; an option means the same in every provider.
 RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("max_events", "max_bytes", "batch_bytes", "queue_events"), SIZE),
-    **dict.fromkeys(("max_event_bytes", "max_batch_size", "max_request_size"), (1, 2**31 - 1)),
+    **dict.fromkeys(("max_event_bytes", "max_header_bytes", "max_batch_size", "max_request_size"), (1, 2**31 - 1)),
     **dict.fromkeys(("timeout", "first", "max", "refused_cap", "deadline"), (0.001, YEAR)),
     **dict.fromkeys(("retry_base", "retry_cap", "retry_deadline"), (0.001, YEAR)),
     **dict.fromkeys(("request_timeout_ms", "metadata_max_age_ms", "connections_max_idle_ms"), MILLISECONDS),

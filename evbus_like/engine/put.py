@@ -50,7 +50,9 @@ class Putter:
             or headers is not None
             or key is not None
         ):
-            check(routing_key, profile, headers, key)
+            size = check(routing_key, profile, headers, key)
+            if headers:
+                bus.admission.router.check_headers(profile, headers, size)
         route = bus.admission.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
@@ -92,9 +94,9 @@ class Putter:
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
         under_way = current()
-        if under_way is not None:
-            headers = under_way.onto(headers)
         event = self._event(routing_key, body, profile, headers, key)
+        if under_way is not None:
+            event.headers = headers = dict(under_way.onto(event.headers)) or None
         timeout = self.timeout if timeout is None else timeout
         bus = self.bus
         if bus.state == "new":
@@ -188,7 +190,9 @@ class Putter:
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
         if self.bus.closed:
             raise self.bus.refusal(profile)
-        check(routing_key, profile, headers, key)
+        size = check(routing_key, profile, headers, key)
+        if headers:
+            self.bus.admission.router.check_headers(profile, headers, size)
         return Event(routing_key, body, profile, headers, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like import errors, plugin
-from evbus_like.engine.event import MAX_HEADER_NAME
+from evbus_like.engine.event import MAX_CARRIED, MAX_HEADER_NAME
 from evbus_like.hub import conflict
 
 ACCT = ["amqp", "pika", "rabbitmq"]
@@ -45,7 +45,13 @@ OPTIONS = {
     "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),
     "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
 }
-LANE = {"max_event_bytes": 16 * 1024 * 1024}  # RabbitMQ 4's default
+LANE = {
+    "max_event_bytes": 16 * 1024 * 1024,  # RabbitMQ 4's default
+    # What RabbitMQ takes in a frame by default (frame_max, 131072), less 1024 for the frame and the other properties,
+    # and less what a chain of events carries. A smaller frame is known only once connected: the encoder checks that.
+    "max_header_bytes": 131072 - 1024 - MAX_CARRIED,
+    "reserved_headers": ("CC", "BCC"),  # further routing keys; a value of another type closes the channel
+}
 
 
 def __virtual__(hub: Any) -> bool | tuple[bool, str]:

@@ -40,6 +40,7 @@ Optional::
     OPTIONS = {"loft": (str, "which loft the pigeons come to")}       # in addition to the ingress plugin's
     REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
     REWINDS = True                             # the source supports `since`
+    SENDS = {"max_header_bytes": 100_000, "reserved_headers": ("CC",)}  # calls with more, or with these, are refused
     async def retry(hub, ctx, feed, event, delay)    # deliver the event again after `delay` seconds, attempt + 1
     async def send(hub, ctx, feed, messages)         # carry calls, see Calls
     async def open(hub, ctx)                   # called before the first subscribe and after close

@@ -45,12 +45,15 @@ class LaneOptions:
     """The options of one lane that a profile may set, with their defaults (sizes in bytes, times in seconds).
 
     `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are stored in the outbox before
-    they are accepted. `dead_letter` is the profile that gets the dead letters.
+    they are accepted. `dead_letter` is the profile that gets the dead letters. `reserved_headers` are names that the
+    destination gives a meaning of its own: puts with them are refused.
     """
 
     max_events: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
     max_event_bytes: int | None = None
+    max_header_bytes: int | None = None
+    reserved_headers: Sequence[str] = ()
     batch_events: int = 1000
     batch_bytes: int = 4 * 1024 * 1024
     timeout: float = 30.0

@@ -22,6 +22,7 @@ from evbus_like.engine.sending.overflow import Overflow
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
 
+NO_LIMIT = 2**63
 Forward = Callable[[Event, str, Mapping[str, Any]], Awaitable[bool]]
 
 
@@ -76,6 +77,7 @@ class Lane:
         self.options = options
         self._max_events, self._max_bytes = options.max_events, options.max_bytes
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
+        self.max_header_bytes = options.max_header_bytes or NO_LIMIT
         self.blocks = options.when_full == "block" and not options.durable
         self.direct = self.blocks and not self.behind  # whether events go straight into the queue
         self.may_be_stored = self.may_be_stored or options.durable or options.when_full == "spill"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from evbus_like.engine.errors import BadEvent
-from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.event import header_bytes
+from evbus_like.engine.sending.lane import NO_LIMIT, Lane
 from evbus_like.engine.sending.serializer import Serializer
 
 Matches = Callable[[str], bool]
@@ -46,6 +48,9 @@ class Router:
         self.entries = tuple(entries)
         self.max_cached = max_cached
         self.cache: dict[str, Route] = {}
+        lanes = [entry.lane for entry in self.entries]
+        self._max_header_bytes = min((lane.max_header_bytes for lane in lanes), default=NO_LIMIT)  # of any lane
+        self._reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
         self._failed: dict[str, str] = {}  # names whose route is unknown, and why; finding out may be slow
 
     def route(self, profile: str) -> Route:
@@ -65,6 +70,21 @@ class Router:
                 self.cache.clear()  # thousands of invented names: start again rather than grow
             self.cache[profile] = found
         return found
+
+    def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
+        """Raise BadEvent if a destination of the profile does not take these headers; `size` is their bytes."""
+        if size <= self._max_header_bytes and self._reserved.isdisjoint(headers):
+            return
+        for lane in self.route(profile).lanes:
+            if size > lane.max_header_bytes:
+                name = max(headers, key=lambda each: header_bytes(each, headers[each]))
+                raise BadEvent(
+                    f"the headers are {size} bytes together, {header_bytes(name, headers[name])} of them in {name!r},"
+                    f" and {lane.name} takes at most {lane.max_header_bytes}: put large values into the body"
+                )
+            for name in lane.options.reserved_headers:
+                if name in headers:
+                    raise BadEvent(f"header {name!r} is reserved by {lane.name}, which acts on it: use another name")
 
 
 def _matches(entry: Entry, profile: str) -> bool:

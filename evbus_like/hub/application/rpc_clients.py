@@ -21,7 +21,7 @@ from evbus_like.engine.errors import (
     UnknownService,
     UnserializableValue,
 )
-from evbus_like.engine.event import check
+from evbus_like.engine.event import check, header_bytes
 from evbus_like.engine.handling import current
 from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.rpc import directory, wire
@@ -185,6 +185,8 @@ class RpcClients:
 
     async def _go(self, asked: CallRequest) -> Any:
         client = self.client(asked.service)
+        if asked.headers:
+            _check_headers(self.way(asked.service)[0], asked.headers)
         under_way = current()
         headers: dict[str, Any] = {wire.SOURCE: self._source_name}
         if under_way is not None:
@@ -290,6 +292,16 @@ def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
             check("", "default", headers, None)
         except BadEvent as error:
             raise BadRequest(str(error)) from None
+
+
+def _check_headers(source: PluginSource, headers: Mapping[str, Any]) -> None:
+    """Raise BadRequest for headers that the source cannot send."""
+    size, most = sum(header_bytes(*each) for each in headers.items()), source.limits.get("max_header_bytes")
+    if most is not None and size > most:
+        raise BadRequest(f"the headers are {size} bytes together, and {source.name} takes at most {most}")
+    for name in source.limits.get("reserved_headers", ()):
+        if name in headers:
+            raise BadRequest(f"header {name!r} is reserved by {source.name}, which acts on it: use another name")
 
 
 def must_send(source: PluginSource) -> None:

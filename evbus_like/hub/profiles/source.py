@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ class PluginSource:
         accept = data.get("accept") or ()
         self.accept: tuple[str, ...] = (accept,) if isinstance(accept, str) else tuple(accept)
         self.default_format = str(data.get("default_format") or "")
+        self.limits: Mapping[str, Any] = getattr(plugin, "SENDS", None) or {}
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self.retries = "retry" in functions

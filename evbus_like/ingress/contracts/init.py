@@ -19,6 +19,9 @@ Constants, all optional but ACCT::
     REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
     LANE = {"batch_events": 100}               # defaults of the lane: fields of `plugin.LaneOptions`
 
+`max_event_bytes`, `max_header_bytes` and `reserved_headers` of LANE say what the destination does not take; `put` then
+refuses it.
+
 With OPTIONS, an unknown option in a profile is an error at the start. Without it, every option is allowed.
 
 Functions. One of the first two is required. Those with `async` may also be plain functions that never block::
