@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -28,6 +29,13 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("default")
 
 quick_hub.install()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests that live to the end: a fifth of the time of unit tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
