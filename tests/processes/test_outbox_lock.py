@@ -112,11 +112,13 @@ async def test_a_second_outbox_of_this_process_is_refused(path):
 
 async def test_another_name_for_the_file_is_the_same_outbox(path, tmp_path):
     (tmp_path / "folder").symlink_to(tmp_path)
-    (tmp_path / "link.db").symlink_to(path)
     async with opened(path):
+        (tmp_path / "link.db").hardlink_to(path)
         for name in ("folder/outbox.db", "link.db"):
-            with pytest.raises(OutboxLocked):
+            with pytest.raises(OutboxLocked, match=str(os.getpid())):
                 Outbox(tmp_path / name).open()
+    with pytest.raises(StorageError, match=r"link.db has 2 names \(hard links\)"):
+        Outbox(tmp_path / "link.db").open()
 
 
 async def test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill(path):
@@ -130,7 +132,7 @@ async def test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_afte
         process.send_signal(signal.SIGKILL)
         await process.communicate()
 
-    assert path.with_name("outbox.db.lock").read_text() == f"{process.pid}\n"
+    assert path.with_name("outbox.db.lock").read_text() == f"{process.pid}\nopen\n"
     assert holder(path) is None
     async with opened(path) as outbox:
         assert await bodies(outbox) == [b"1"]
@@ -156,7 +158,7 @@ async def test_a_forked_child_is_refused_and_harms_neither_the_file_nor_the_lock
 
 async def test_the_lock_is_given_back_where_opening_fails(path):
     path.mkdir()
-    with pytest.raises(StorageError, match="it is a folder"):
+    with pytest.raises(StorageError, match="is a folder, not a file"):
         Outbox(path).open()
     path.rmdir()
 

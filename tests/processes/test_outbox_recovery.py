@@ -10,6 +10,7 @@ import pytest
 
 from evbus_like.engine.outbox import NewerOutbox, Outbox, StorageError
 from evbus_like.engine.outbox import recovery as recovery_module
+from evbus_like.engine.outbox.lock import lock_path
 from evbus_like.engine.outbox.schema import VERSION
 from tests.unit.outboxes import append_one, bodies, content, make, opened
 
@@ -33,6 +34,7 @@ def filled(path, filled_once):
     """A copy of that outbox; gives the events."""
     file, events = filled_once
     shutil.copy(file, path)
+    shutil.copy(lock_path(file), lock_path(path))
     return events
 
 
@@ -233,7 +235,23 @@ async def test_events_whose_destination_has_lost_its_name_are_kept(path, filled)
 
 
 @pytest.mark.parametrize("text", [b"hello, this is no database\n" * 10, b"SQLite format 3\x00"])
-async def test_a_file_that_never_was_an_outbox_is_moved_aside(path, text):
+async def test_a_file_that_never_was_an_outbox_is_refused_and_left_alone(path, text):
+    path.write_bytes(text)
+    path.chmod(0o644)
+    before = path.stat()
+
+    with pytest.raises(StorageError, match="is not an outbox, nor a damaged one"):
+        Outbox(path).open()
+
+    assert path.read_bytes() == text
+    assert (path.stat().st_mode, path.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("text", [b"hello, this is no database\n" * 10, b"SQLite format 3\x00"])
+async def test_a_file_of_rubbish_where_an_outbox_was_is_moved_aside(path, text):
+    async with opened(path):
+        pass
     path.write_bytes(text)
 
     recovered, page, _ = await open_and_use(path)
@@ -287,6 +305,7 @@ async def test_a_log_without_its_file_is_not_deleted(path, tmp_path):
 
 
 async def test_damage_twice_in_a_second_is_kept_twice(path):
+    lock_path(path).touch()
     for text in (b"one", b"two"):
         path.write_bytes(text)
         outbox = Outbox(path)
@@ -395,7 +414,7 @@ async def test_a_disk_that_cannot_be_read_is_no_damage(path, filled, monkeypatch
 
 
 async def test_no_room_for_a_recovery_is_an_error_that_leaves_the_file_alone(path, filled, monkeypatch):
-    def full(path, new):
+    def full(path, new, log):
         raise sqlite3.OperationalError("database or disk is full")
 
     os.truncate(path, path.stat().st_size // 2)

@@ -1,30 +1,54 @@
-"""The outbox's files: private to their user; damaged ones are moved aside, never deleted."""
+"""The outbox's files: damaged ones are moved aside, never deleted; those of other programs are never touched."""
 
 from __future__ import annotations
 
 import os
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-ASIDE = ("-wal", "-shm")  # SQLite's companions of a database file
+from evbus_like.engine.errors import NewerOutbox, StorageError
+from evbus_like.engine.files import check_folder, open_own, read_own, sync_folder
+from evbus_like.engine.outbox.lock import lock_path
+from evbus_like.engine.outbox.pages import table_names
+from evbus_like.engine.outbox.schema import APPLICATION, CREATE
+from evbus_like.engine.outbox.wal import PAGE
+
+ASIDE = ("-wal", "-shm", "-journal")  # SQLite's companions of a database file
+DATABASE = b"SQLite format 3\0"
+APPLICATION_AT = 68  # where page 1 has the number of the program
+ENOUGH = 1024 * 1024  # bytes in which the tables are described, wherever they are
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder and its missing parents for this user alone; existing folders keep their permissions."""
-    for each in [*reversed(folder.parents), folder]:
-        if not each.exists():
-            each.mkdir(0o700, exist_ok=True)
+def check_files(path: Path) -> None:
+    """Raise an error for a path at which no outbox may be: nothing is touched then.
+
+    UnsafeFile: something else than a file, or a file of another user; StorageError: a file that is no outbox.
+    """
+    check_folder(path.parent)
+    for suffix in (*ASIDE, ".lock", ".recovering"):
+        read_own(companion(path, suffix), 0)
+    head = read_own(path, ENOUGH, several=True)
+    if not head or head[APPLICATION_AT:][:4] == APPLICATION.to_bytes(4) or CREATE[1].encode() in head:
+        return
+    if lock_path(path).exists():
+        return
+    database = head.startswith(DATABASE) and len(head) >= PAGE
+    tables = sorted(table_names(path)) if database else []
+    if tables:
+        raise NewerOutbox(
+            f"{path} is an SQLite database of another program (tables {', '.join(tables[:5])});"
+            " give the outbox a path of its own"
+        )
+    if not database:
+        raise StorageError(
+            f"{path} is not an outbox, nor a damaged one: it does not begin as one, and no outbox was ever open there"
+            " (no lock file). It was left as it is; give the outbox a path of its own (outbox_path, EVBUS_OUTBOX)"
+        )
 
 
-def create_private(path: Path) -> None:
-    """Make an empty file that only its user may read, or remove the permissions of others from an existing one."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if stat.S_IMODE(os.fstat(file).st_mode) & 0o077:
-            os.fchmod(file, 0o600)
-    finally:
-        os.close(file)
+def create_own(path: Path) -> None:
+    """Make an empty file that only its user may read; raises FileExistsError if there is something of that name."""
+    os.close(open_own(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
 def companion(path: Path, suffix: str) -> Path:
@@ -37,7 +61,7 @@ def move_aside(path: Path) -> Path:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = companion(path, f".corrupt-{now}")
     number = 1
-    while any(companion(aside, suffix).exists() for suffix in ("", *ASIDE)):
+    while any(os.path.lexists(companion(aside, suffix)) for suffix in ("", *ASIDE)):
         number += 1
         aside = companion(path, f".corrupt-{now}-{number}")
     for suffix in ("", *ASIDE):
@@ -45,12 +69,3 @@ def move_aside(path: Path) -> Path:
             os.rename(companion(path, suffix), companion(aside, suffix))
     sync_folder(path.parent)
     return aside
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -6,11 +6,11 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from evbus_like.engine.errors import BadEvent, NotInOutbox, OutboxClosed, OutboxForked, OutboxLocked
 from evbus_like.engine.event import Event
+from evbus_like.engine.files import make_private, resolve
 from evbus_like.engine.outbox.connection import connect, storage_error
 from evbus_like.engine.outbox.dead_letters import (
     DeadFilter,
@@ -24,9 +24,9 @@ from evbus_like.engine.outbox.dead_letters import (
     read_dead_letters,
     replay,
 )
-from evbus_like.engine.outbox.files import make_private
+from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.jobs import Job
-from evbus_like.engine.outbox.lock import Lock
+from evbus_like.engine.outbox.lock import Lock, refuse_if_open_here
 from evbus_like.engine.outbox.record import pack
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
@@ -49,7 +49,7 @@ class Outbox:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
-        self.path = Path(os.path.realpath(Path(path).expanduser()))  # two paths to one file are one outbox
+        self.path = resolve(path)  # two paths to one file are one outbox
         self.usage = OutboxUsage(max_bytes, str(self.path))
         self._lock = Lock(self.path)
         self._writer: Writer | None = None
@@ -66,6 +66,8 @@ class Outbox:
             raise OutboxLocked(f"the outbox {self.path} is open already", os.getpid())
         try:
             make_private(self.path.parent)
+            refuse_if_open_here(self.path)  # it must not even be read: see lock.py
+            check_files(self.path)
             self._lock.take()
         except OSError as error:
             raise storage_error(str(self.path), error, "opened") from error
@@ -77,14 +79,23 @@ class Outbox:
                 raise storage_error(str(self.path), error, "opened") from error
             raise
         self._closing = False
-        self._writer = Writer(store, self._lock.release)
+        self._writer = Writer(store, self._release)
         self._writer.start()
         return recovered
 
     def _open_store(self) -> tuple[Store, Recovered | None]:
-        recovered = recover(self.path)
+        recovered = recover(self.path, self._lock)
         self.usage = OutboxUsage(self.usage.max_bytes, str(self.path))
-        return Store(lambda: connect(self.path), str(self.path), self.usage), recovered
+        store = Store(lambda: connect(self.path), str(self.path), self.usage)
+        try:
+            self._lock.mark_open()
+        except BaseException:
+            store.close()
+            raise
+        return store, recovered
+
+    def _release(self) -> None:
+        self._lock.release(self.usage.pending.total(), self.usage.dead)
 
     async def flush(self) -> None:
         """Return when all that was appended and settled so far is committed."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from secrets import randbelow
 
 from evbus_like.engine.errors import NewerOutbox
+from evbus_like.engine.outbox.layout import MOST, SEQ_BITS
 from evbus_like.engine.outbox.row import COLUMNS
 
 VERSION = 2
 APPLICATION = 0x65766273  # "evbs": tells our files from those of other programs
+FEW_SCHEMAS = 1000  # the number of a schema is random in our files, so that their logs cannot be confused: see wal.py
 PLAUSIBLE = 1000  # higher versions mean a damaged header, not a later release
 
 EVENT = ", ".join(COLUMNS)
@@ -67,8 +70,29 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     if version_of(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA schema_version = {FEW_SCHEMAS + randbelow(2**31 - 2 * FEW_SCHEMAS)}")
     for statement in CREATE:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+# Rows that only damage can have made: other types than were written, or names that differ from those of their route.
+ROUTED = f"segments LEFT JOIN routes ON routes.id = place >> {SEQ_BITS}"
+IMPOSSIBLE = {
+    ROUTED: f"segments.destinations IS NOT routes.destinations OR typeof(count) <> 'integer' OR"
+    f" count NOT BETWEEN 1 AND {MOST} OR typeof(oldest) <> 'real' OR typeof(records) <> 'blob'",
+    "routes": "typeof(destinations) <> 'text' OR destinations NOT LIKE '[\"%\"]'",
+    "done": "typeof(bits) <> 'integer' OR typeof(destination) <> 'integer'",
+    "dead": "typeof(destination) <> 'text' OR typeof(reason) <> 'text' OR typeof(died) <> 'real'"
+    " OR typeof(size) <> 'integer' OR typeof(crc) <> 'integer' OR typeof(body) <> 'blob'",
+}
+
+
+def impossible_rows(connection: sqlite3.Connection) -> int:
+    """Count the rows that only damage can have made; the first page of each row is read."""
+    return sum(
+        connection.execute(f"SELECT count(*) FROM {rows} WHERE {wrong}").fetchone()[0]
+        for rows, wrong in IMPOSSIBLE.items()
+    )
