@@ -47,6 +47,8 @@ _numbers = {
     }.items()
 }
 
+_sizes = {ord("t"): 1, ord("V"): 0, ord("T"): 8, ord("D"): 5}
+
 
 def pack_shortstr(text: str) -> bytes:
     """Encode a short string; raises ValueError beyond 255 bytes."""
@@ -136,9 +138,26 @@ def entries(table: bytes) -> Iterator[tuple[str, bytes]]:
     at = 0
     while at < len(table):
         name, start = read_shortstr(table, at)
-        _, end = _value(table, start, 0)
+        end = _behind(table, start)
         yield name, table[at:end]
         at = end
+
+
+def _behind(data: bytes, at: int) -> int:
+    """Return the offset behind a value, however deep it is."""
+    kind, at = data[at], at + 1
+    number = _numbers.get(kind)
+    if number is not None:
+        end = at + number[1]
+    elif kind in b"SxFA":
+        end = _span(data, at)[1]
+    elif kind in _sizes:
+        end = at + _sizes[kind]
+    else:
+        raise ValueError(f"unknown type {kind}")
+    if end > len(data):
+        raise ValueError("longer than its table")
+    return end
 
 
 def read_table(table: bytes) -> dict[str, Any]:

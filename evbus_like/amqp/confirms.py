@@ -19,6 +19,11 @@ from evbus_like.engine.errors import DeliveryError, DestinationRefused, Transien
 RETURN, ACK, NACK = b"\x00\x3c\x00\x32", b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 _tag = Struct(">Q").unpack_from
 
+
+class MessageRefused(TransientError):
+    """RabbitMQ closed the channel or the connection because of a message, perhaps one that was sent beside it."""
+
+
 Classify = Callable[[BaseException | None], DeliveryError]
 
 
@@ -181,9 +186,11 @@ class SharedConfirmChannel:
         if isinstance(error, DeliveryError):
             return error
         place = self.connection.target.place
-        if isinstance(
-            error, (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused, aiormq.ChannelPreconditionFailed)
-        ):
+        if isinstance(error, aiormq.ChannelPreconditionFailed):
+            return MessageRefused(f"RabbitMQ at {place} refuses a message: {failures.text(error)}")
+        if self._channel is not None and (fault := self._channel.channel.connection.fault):
+            return MessageRefused(f"RabbitMQ at {place} closed the connection because of a message: {fault}")
+        if isinstance(error, (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused)):
             return DestinationRefused(f"RabbitMQ at {place} refuses a message: {failures.text(error)}")
         return failures.lost(error, place)
 

@@ -17,7 +17,11 @@ from evbus_like.amqp.settings import Target
 from evbus_like.engine.errors import TransientError
 
 CLOSE_TIMEOUT = 5.0  # seconds that a broker has to answer; then the connection is cut
+UNLIMITED = 131_064  # bytes in a frame, where RabbitMQ has no limit
 CLOSE, BLOCKED, UNBLOCKED = b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x3c", b"\x00\x0a\x00\x3d"
+# Reply codes of the AMQP 0-9-1 specification, 1.2, by which RabbitMQ answers what it cannot read: frame-error,
+# syntax-error, command-invalid, channel-error, unexpected-frame, not-implemented and internal-error.
+FAULTS = (501, 502, 503, 504, 505, 540, 541)
 
 # At DEBUG these log frames, with messages and passwords in them.
 for _name in ("aio_pika", "aiormq"):
@@ -33,12 +37,14 @@ class ControlFrames:
 
     def __init__(self, on_blocked: Callable[[str | None], None] | None = None) -> None:
         self.close_reason = ""
+        self.close_code = 0
         self._on_blocked = on_blocked
 
     def method(self, payload: bytes) -> bool:
         """Note a method that matters here; all go on to aiormq."""
         kind = payload[:4]
         if kind == CLOSE:
+            self.close_code = int.from_bytes(payload[4:6], "big")
             self.close_reason = read_shortstr(payload, 6)[0]
         elif kind == BLOCKED:
             self.blocked(read_shortstr(payload, 4)[0])
@@ -67,7 +73,7 @@ class Channel:
         self.connection = connection
         self.aiormq = channel
         self.number: int = channel.number
-        self.max_body: int = channel.max_content_size
+        self.max_body: int = channel.max_content_size if channel.max_content_size > 0 else UNLIMITED
 
     @property
     def is_open(self) -> bool:
@@ -166,6 +172,11 @@ class Connection:
                 lost(error)
 
     @property
+    def fault(self) -> str:
+        """Why RabbitMQ closed the connection, if that was for something that this client sent; otherwise empty."""
+        return self._control.close_reason if self._control.close_code in FAULTS else ""
+
+    @property
     def usable(self) -> bool:
         """Whether it is open, as far as can be known without asking RabbitMQ."""
         return not self._broken and self._aiormq is not None and not self._aiormq.is_closed
@@ -208,6 +219,10 @@ class SharedConnection:
         self._properties = dict(properties)
         self._connection: Connection | None = None
         self._opening: asyncio.Task[Connection] | None = None
+
+    def another(self) -> SharedConnection:
+        """Return one like this, not open."""
+        return SharedConnection(self.target, self._properties)
 
     async def get(self) -> Connection:
         """Return the open connection, or open one; raises a DeliveryError.

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from evbus_like.amqp.codec import Content, read_shortstr
+from evbus_like.amqp.codec import LONGEST_NAME, Content, read_shortstr
 from evbus_like.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
 DELIVER = b"\x00\x3c\x00\x3c"  # basic.deliver
 MOST_PLACES = 1000
+MOST_ATTEMPTS = 1_000_000_000  # a message may name any number
 ATTEMPT = "evbus-attempt"  # of a copy that was retried
 ROUTING_KEY = "evbus-routing-key"  # the routing key of the original of such a copy
 DEATHS = ("x-death", "x-first-death-", "x-last-death-")  # headers that RabbitMQ adds to a message that expires
@@ -93,15 +94,16 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
     if headers:
         if delivery.exchange == "" and routing_key == subscription.queue and ATTEMPT in headers:
             attempt = _count(headers[ATTEMPT], 1)
-            routing_key = str(headers.get(ROUTING_KEY, routing_key))
+            given = headers.get(ROUTING_KEY)
+            routing_key = given if isinstance(given, str) and len(given) <= LONGEST_NAME else routing_key
             headers = {name: value for name, value in headers.items() if not is_of_retry(name)}
-        if COUNT in headers:
+        if COUNT in headers and delivery.redelivered:  # else it is the sender's own
             attempt += _count(headers[COUNT], 0)
     return ReceivedEvent(
         delivery.body,
         routing_key,
         subscription.source,
-        properties.text(MESSAGE_ID) or str(headers.get("evbus-id") or ""),
+        properties.text(MESSAGE_ID) or _id(headers.get("evbus-id")),
         headers,
         properties.text(CONTENT_TYPE),
         properties.timestamp,
@@ -121,4 +123,10 @@ def is_of_retry(name: str) -> bool:
 
 
 def _count(value: Any, least: int) -> int:
-    return max(least, value) if isinstance(value, int) else least
+    return min(max(least, value), MOST_ATTEMPTS) if isinstance(value, int) else least
+
+
+def _id(value: Any) -> str:
+    """Return the id that a header names; an absurd one would fill logs and dedup windows."""
+    text = str(value or "")
+    return text if len(text) <= LONGEST_NAME else ""

@@ -1,14 +1,14 @@
-"""A message's properties: read as far as a handler needs them, and changed for a copy; the rest stays byte for byte."""
+"""A message's properties: read as far as a handler needs them; a copy has the rest byte for byte."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from struct import Struct
 from struct import error as struct_error
 from typing import Any
 
-from evbus_like.amqp.codec import entries, pack_table, read_shortstr, read_table
+from evbus_like.amqp.codec import entries, pack_shortstr, read_shortstr, read_table
 
 # Which properties are present, by the bits of their flags (the specification's 4.2.6.1), in the order of the wire.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE, PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
@@ -19,6 +19,8 @@ ORDER = (
     *(MESSAGE_ID, TIMESTAMP, TYPE, USER_ID, APP_ID, CLUSTER_ID),
 )
 PERSISTENT = b"\x02"
+NOT_COPIED = (HEADERS, EXPIRATION, USER_ID)
+DIRECT_REPLY = pack_shortstr("amq.rabbitmq.reply-to")
 
 _short = Struct(">H")
 _long = Struct(">I")
@@ -72,28 +74,25 @@ class Properties:
         part = self.parts.get(HEADERS)
         return read_table(part[4:]) if part else {}
 
-    def copy(self, without: Collection[str], added: Mapping[str, Any]) -> bytes:
-        """Encode the properties of a persistent copy, without some headers and with others added.
+    def entries(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each header: its name, and its encoded bytes; raises where they are not a table."""
+        part = self.parts.get(HEADERS)
+        return entries(part[4:]) if part else iter(())
 
-        The expiration is not copied, because the copy would expire too, nor the user id, which RabbitMQ accepts from
-        that user alone. Everything else stays as it was.
+    @property
+    def copied(self) -> dict[int, bytes]:
+        """What a copy may have of the properties, but the headers.
+
+        The expiration is not copied, because the copy would expire too; nor the user id, which RabbitMQ accepts from
+        that user alone; nor the address of a reply that RabbitMQ accepts on the caller's own channel alone.
         """
-        parts = {flag: part for flag, part in self.parts.items() if flag not in (EXPIRATION, USER_ID)}
-        kept = (
-            b"".join(_kept(parts[HEADERS][4:], lambda name: name in without or name in added))
-            if HEADERS in parts
-            else b""
-        )
-        parts[HEADERS] = pack_table(added, kept)
-        parts[DELIVERY_MODE] = PERSISTENT
-        flags = sum(parts)
-        return _short.pack(flags) + b"".join(parts[flag] for flag in ORDER if flag in parts)
+        parts = {flag: part for flag, part in self.parts.items() if flag not in NOT_COPIED}
+        if parts.get(REPLY_TO) == DIRECT_REPLY:
+            del parts[REPLY_TO]
+        return parts
 
 
-def _kept(table: bytes, left_out: Callable[[str], bool]) -> list[bytes]:
-    found: list[bytes] = []
-    with suppress(IndexError, ValueError, struct_error):  # the table is broken here: RabbitMQ would refuse the rest
-        for name, entry in entries(table):
-            if not left_out(name):
-                found.append(entry)
-    return found
+def encode(parts: Mapping[int, bytes]) -> bytes:
+    """Encode the properties of a persistent message."""
+    parts = {**parts, DELIVERY_MODE: PERSISTENT}
+    return _short.pack(sum(parts)) + b"".join(parts[flag] for flag in ORDER if flag in parts)

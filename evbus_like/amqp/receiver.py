@@ -11,6 +11,7 @@ from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.messages import MessageSender
 from evbus_like.amqp.redelivery import DeadLetters, DelayedRetry, Republisher
 from evbus_like.amqp.settings import client_properties, target
+from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -35,8 +36,14 @@ class Receiver:
         return await feed.subscribe(self._incoming, self._acct, subscription)
 
     async def retry(self, to: Feed, event: ReceivedEvent, delay: float) -> None:
-        """Deliver an event again after `delay` seconds; raises a DeliveryError."""
-        await self._delayed_retry.send(event, to.subscription, delay)
+        """Deliver an event again after `delay` seconds; one that cannot be copied whole is dead-lettered.
+
+        Raises a DeliveryError.
+        """
+        try:
+            await self._delayed_retry.send(event, to.subscription, delay)
+        except PoisonEvent as error:
+            await self._dead_letters.send(event, to.subscription, f"it failed and cannot be retried: {error}")
         to.ack([event])
 
     async def dead(self, to: Feed, event: ReceivedEvent, reason: str) -> None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from evbus_like.amqp import failures, topology
+from evbus_like.amqp import copies, failures, topology
 from evbus_like.amqp.codec import content_frames, publish_method
-from evbus_like.amqp.confirms import SharedConfirmChannel
+from evbus_like.amqp.confirms import MessageRefused, SharedConfirmChannel
 from evbus_like.amqp.connection import SharedConnection
-from evbus_like.amqp.deliveries import ATTEMPT, COUNT, DEATHS, OWN, ROUTING_KEY
-from evbus_like.amqp.properties import Properties
-from evbus_like.engine import dead_letter_headers
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, Unroutable
+from evbus_like.amqp.copies import Form
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
 SHORTEST, LONGEST = 100, 2_000_000_000  # milliseconds
 # A queue expires so long after its delay, with its messages: RabbitMQ counts a declaration as a use, not a publish.
 LEASE = 600_000  # milliseconds
+LONG_LEASE = 7 * 24 * 3_600_000  # the same where messages wait for room in the handler's queue
+DELETE = "Delete it, and it is declared anew: rabbitmqctl delete_queue"
 RENEW = 60.0  # seconds until it is declared again before a copy is sent
-NOT_COPIED = frozenset({"CC", "BCC"})  # headers that would route the copy to other queues, too
+
+log = logging.getLogger("evbus_like.handlers")
 
 
 class Copy:
@@ -60,14 +62,36 @@ class Republisher:
     def __init__(self, connection: SharedConnection) -> None:
         self.connection = connection
         self._channel = SharedConfirmChannel(connection)
+        self._alone = asyncio.Lock()  # one connection more, at most
 
-    async def send(self, exchange: str, routing_key: str, properties: bytes, body: bytes) -> None:
-        """Publish a copy and return once RabbitMQ has it; raises Unroutable and other DeliveryErrors."""
-        confirmed = await self._channel.get()
-        copy, method = Copy(properties, body), publish_method(exchange, routing_key, True)
-        channel = confirmed.channel
-        await confirmed.write([copy], content_frames(channel.number, channel.max_body, method, properties, body))
-        await copy.done
+    async def send(self, exchange: str, routing_key: str, forms: Sequence[Form]) -> None:
+        """Publish a copy in the first of its forms that RabbitMQ takes; returns once RabbitMQ has it.
+
+        Raises PoisonEvent if it takes none of them, Unroutable and other DeliveryErrors.
+        """
+        *larger, last = forms
+        for form in larger:
+            try:
+                await self._send(exchange, routing_key, form)
+            except PoisonEvent as error:
+                log.warning("a copy for the queue %s is cut: %s", routing_key, error)
+            else:
+                return
+        await self._send(exchange, routing_key, last)
+
+    async def _send(self, exchange: str, routing_key: str, form: Form) -> None:
+        """Publish one form. If a message is refused while it is under way, send it again on a connection of its own."""
+        try:
+            return await _publish(self._channel, exchange, routing_key, form)
+        except MessageRefused:
+            async with self._alone:
+                alone = SharedConfirmChannel(self.connection.another())
+                try:
+                    return await _publish(alone, exchange, routing_key, form)
+                except MessageRefused as error:
+                    raise PoisonEvent(str(error)) from error
+                finally:
+                    await alone.close()
 
     async def declare_queue(
         self, name: str, advice: str, arguments: Mapping[str, Any] | None = None, passive: bool = False
@@ -86,16 +110,33 @@ class Republisher:
         await self._channel.close()
 
 
+async def _publish(shared: SharedConfirmChannel, exchange: str, routing_key: str, form: Form) -> None:
+    confirmed = await shared.get()
+    channel = confirmed.channel
+    try:
+        method = publish_method(exchange, routing_key, True)
+        properties, body = form(channel.max_body)
+        frames = content_frames(channel.number, channel.max_body, method, properties, body)
+    except Exception as error:
+        raise PoisonEvent(f"it cannot be encoded: {type(error).__name__}: {error}") from error
+    copy = Copy(properties, body)
+    await confirmed.write([copy], frames)
+    await copy.done
+
+
 class DelayedRetry:
     """Sends copies to queues of delays, whose messages expire back into the handler's own queue.
 
     The handler's queue stays as nameko declares it. There is one queue for each of a few delays (1, 2, 5, 10, 20, 50,
     ... tenths of a second), and each is deleted when it is unused for a while.
+
+    Those of a reliable handler are quorum queues, from which RabbitMQ (since 3.10) removes a message only when the
+    handler's queue has confirmed it: that may be full, or gone. RabbitMQ tries again after three minutes.
     """
 
     def __init__(self, republisher: Republisher) -> None:
         self._republisher = republisher
-        self._declared: dict[str, float] = {}  # until when
+        self._declared: dict[tuple[str, int], tuple[str, float]] = {}  # names of queues, and until when they exist
         self._declaring = asyncio.Lock()  # so that a hundred retries at once do not open a hundred channels
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, delay: float) -> None:
@@ -103,26 +144,41 @@ class DelayedRetry:
 
         Raises DeliveryError.
         """
-        milliseconds = step(delay)
-        queue = f"{subscription.queue}.retry.{milliseconds}"
-        properties = copied_properties(event, {ATTEMPT: event.attempt + 1, ROUTING_KEY: event.routing_key})
-        await self._declare(queue, milliseconds, subscription)
+        milliseconds, forms = step(delay), copies.for_retry(event)
+        queue = await self._queue(subscription, milliseconds)
         try:
-            await self._republisher.send("", queue, properties, event.raw)
+            await self._republisher.send("", queue, forms)
         except Unroutable:  # the queue was deleted
-            self._declared.pop(queue, None)
-            await self._declare(queue, milliseconds, subscription)
-            await self._republisher.send("", queue, properties, event.raw)
+            self._declared.clear()
+            await self._republisher.send("", await self._queue(subscription, milliseconds), forms)
 
-    async def _declare(self, queue: str, milliseconds: int, subscription: Subscription) -> None:
+    async def _queue(self, subscription: Subscription, milliseconds: int) -> str:
+        """Return the name of the queue of a delay, which exists."""
         async with self._declaring:
-            now = monotonic()
-            if self._declared.get(queue, 0.0) > now:
-                return
-            advice = f"Delete it, and it is declared anew: rabbitmqctl delete_queue {queue!r}"
-            await self._republisher.declare_queue(queue, advice, delay_arguments(subscription, milliseconds))
-            self._declared = {name: until for name, until in self._declared.items() if until > now}
-            self._declared[queue] = now + RENEW
+            now, place = monotonic(), (subscription.queue, milliseconds)
+            name, until = self._declared.get(place, ("", 0.0))
+            if until <= now:
+                name = await self._declare(subscription, milliseconds)
+                self._declared = {each: known for each, known in self._declared.items() if known[1] > now}
+                self._declared[place] = name, now + RENEW
+            return name
+
+    async def _declare(self, subscription: Subscription, milliseconds: int) -> str:
+        if subscription.reliable:
+            name = f"{subscription.queue}.retry.{_seconds(milliseconds)}"
+            try:
+                await self._republisher.declare_queue(name, DELETE, safe_arguments(subscription, milliseconds))
+            except DestinationRefused as error:
+                if "PRECONDITION_FAILED" not in str(error):
+                    raise
+                log.warning(
+                    "%s. Retries wait in a classic queue: one that finds the handler's queue full is lost", error
+                )
+            else:
+                return name
+        name = f"{subscription.queue}.retry.{milliseconds}"
+        await self._republisher.declare_queue(name, DELETE, delay_arguments(subscription, milliseconds))
+        return name
 
 
 class DeadLetters:
@@ -137,22 +193,22 @@ class DeadLetters:
 
     async def send(self, event: ReceivedEvent, subscription: Subscription, reason: str) -> None:
         """Return once the copy is safe, its reason in its headers; raises a DeliveryError."""
-        properties = copied_properties(event, dead_letter_headers.unhandled(event, subscription.queue, reason))
+        forms = copies.for_dead_letter(event, subscription.queue, reason)
         if self._exchange:
-            await self._to_exchange(event, subscription, properties)
+            await self._to_exchange(subscription, forms)
             return
         queue = subscription.dead
         await self._declare(queue)
         try:
-            await self._republisher.send("", queue, properties, event.raw)
+            await self._republisher.send("", queue, forms)
         except Unroutable:  # the queue was deleted
             self._declared.discard(queue)
             await self._declare(queue)
-            await self._republisher.send("", queue, properties, event.raw)
+            await self._republisher.send("", queue, forms)
 
-    async def _to_exchange(self, event: ReceivedEvent, subscription: Subscription, properties: bytes) -> None:
+    async def _to_exchange(self, subscription: Subscription, forms: Sequence[Form]) -> None:
         try:
-            await self._republisher.send(self._exchange, subscription.queue, properties, event.raw)
+            await self._republisher.send(self._exchange, subscription.queue, forms)
         except Unroutable as error:
             raise DestinationRefused(
                 f"dead letters of {subscription.queue!r} have no queue: {error}. Bind a queue to the exchange"
@@ -186,8 +242,12 @@ def step(delay: float) -> int:
     return LONGEST
 
 
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000}s" if milliseconds >= 1000 else f"0.{milliseconds // 100}s"
+
+
 def delay_arguments(subscription: Subscription, milliseconds: int) -> dict[str, Any]:
-    """Return the arguments of a queue of a delay: its messages expire into the subscription's queue."""
+    """Return the arguments of a classic queue of a delay: its messages expire into the subscription's queue."""
     return {
         "x-message-ttl": milliseconds,
         "x-dead-letter-exchange": "",
@@ -196,8 +256,12 @@ def delay_arguments(subscription: Subscription, milliseconds: int) -> dict[str, 
     }
 
 
-def copied_properties(event: ReceivedEvent, added: Mapping[str, Any]) -> bytes:
-    """Return the properties of an event's copy: as they arrived, without headers that RabbitMQ or a retry added."""
-    properties = Properties(event.token.properties)
-    gone = {name for name in properties.headers if name == COUNT or name.startswith(DEATHS)}
-    return properties.copy(gone | NOT_COPIED | OWN, added)
+def safe_arguments(subscription: Subscription, milliseconds: int) -> dict[str, Any]:
+    """Return those of a quorum queue, which keeps a message until the subscription's queue has confirmed it."""
+    return {
+        **delay_arguments(subscription, milliseconds),
+        "x-expires": milliseconds + LONG_LEASE,
+        "x-queue-type": "quorum",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",  # which that strategy needs
+    }

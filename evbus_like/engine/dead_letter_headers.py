@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 MAX_REASON = 1000  # characters
 MAX_TEXT = 255  # characters of any other value: a routing key that comes from a record's key has no limit of its own
 CUT = "evbus-dead-cut"
+RETRY_CUT = "evbus-cut"  # the same of a copy that waits for its retry
 DESTINATION = "evbus-dead-destination"
+REASON = "evbus-dead-reason"
 
 
 def undeliverable(
@@ -22,7 +24,7 @@ def undeliverable(
     headers = {
         DESTINATION: destination,
         "evbus-dead-profile": event.profile,
-        "evbus-dead-reason": reason[:MAX_REASON],
+        REASON: _text(reason),
         "evbus-dead-kind": kind,
         "evbus-dead-attempts": attempts,
         "evbus-dead-first-failed": first_failed,
@@ -34,7 +36,7 @@ def undeliverable(
 def unhandled(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:
     """Return the headers for a received event that its handler gave up."""
     return {
-        "evbus-dead-reason": reason[:MAX_REASON],
+        REASON: _text(reason),
         "evbus-dead-attempts": event.attempt,
         "evbus-dead-queue": queue,
         "evbus-dead-routing-key": event.routing_key[:MAX_TEXT],
@@ -50,3 +52,8 @@ def cut(headers: int = 0, **sizes: tuple[int, int]) -> dict[str, str]:
     """
     parts = [f"{name} {before} -> {after}" for name, (before, after) in sizes.items() if before != after]
     return {CUT: "; ".join([*parts, f"headers {headers}"] if headers else parts)}
+
+
+def _text(reason: str) -> str:
+    """Shorten a reason; an error may quote text that is not valid UTF-8."""
+    return reason[:MAX_REASON].encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
 """Plain readers of the brokers, and helpers that show the status of a bus."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import aio_pika
 from aiokafka import AIOKafkaConsumer
@@ -132,3 +132,13 @@ async def lengths(opened, name):
         else:
             found.append(made.declaration_result.message_count)
     return found
+
+
+@contextmanager
+def setting(rabbitmq, name, value, usual):
+    """Change a setting of RabbitMQ; connections that are made meanwhile get it."""
+    rabbitmq.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+    try:
+        yield
+    finally:
+        rabbitmq.ctl("eval", f"application:set_env(rabbit, {name}, {usual}).")

@@ -8,12 +8,12 @@ import time
 import aio_pika
 import pytest
 
-from evbus_like.amqp import redelivery
+from evbus_like.amqp import redelivery, topology
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
 from tests.integration.receiving import RecordingHandler, handle, receiving
-from tests.integration.support import channel, take
+from tests.integration.support import channel, setting, take
 from tests.integration.test_amqp_source import publishing
 
 
@@ -92,12 +92,15 @@ async def test_a_queue_of_a_delay_leads_back_to_the_handlers_queue_and_vanishes_
     queue = f"evt-{fresh_name}-placed--shipping.ship"
     (row,) = (row for row in rows if row["name"].startswith(f"{queue}.retry."))
     arguments = {name: value for name, _, value in row.pop("arguments")}
-    assert row == {"name": f"{queue}.retry.200", "durable": True, "auto_delete": False, "exclusive": False}
+    assert row == {"name": f"{queue}.retry.0.2s", "durable": True, "auto_delete": False, "exclusive": ""}
     assert arguments == {
         "x-message-ttl": 200,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": queue,
-        "x-expires": 200 + redelivery.LEASE,
+        "x-expires": 200 + redelivery.LONG_LEASE,
+        "x-queue-type": "quorum",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
     }
 
 
@@ -108,10 +111,54 @@ async def test_a_queue_of_a_delay_that_somebody_deleted_is_made_again(rabbitmq, 
     async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
         await publish("placed", 1)
         await seen.wait_for(2)
-        rabbitmq.ctl("delete_queue", f"{queue}.retry.200")
+        rabbitmq.ctl("delete_queue", f"{queue}.retry.0.2s")
         await publish("placed", 2)
         await seen.wait_for(4)
     assert seen.bodies == [1, 1, 2, 2]
+
+
+async def test_an_event_whose_retry_finds_the_handlers_queue_full_waits_until_there_is_room(
+    rabbitmq, profile, fresh_name
+):
+    # Given a queue that takes one event, and rejects others
+    queue, free = f"evt-{fresh_name}-placed--shipping.ship", asyncio.Event()
+    limit = json.dumps({"max-length": 1, "overflow": "reject-publish"})
+    rabbitmq.ctl("set_policy", fresh_name, f"^{queue}$", limit, "--apply-to", "queues")
+
+    async def block(event):
+        if event.attempt == 1:
+            if event.body > 1:
+                await free.wait()
+            else:
+                fail(event)
+
+    seen = RecordingHandler(block)
+    handler = handle(seen, fresh_name, "placed", backoff=0.2, max_backoff=0.2, max_workers=1, prefetch=1)
+    with setting(rabbitmq, "dead_letter_worker_publisher_confirm_timeout", 1000, 180_000):
+        async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
+            await publish("placed", 1)
+            await seen.wait_for(1)
+            await publish("placed", 2)
+            await seen.wait_for(2)
+            await publish("placed", 3)
+            # When the event that failed falls due while another one fills the queue
+            await asyncio.sleep(1.0)
+            free.set()
+            # Then it comes again
+            await seen.wait_for(4)
+    assert sorted((event.body, event.attempt) for event in seen.events) == [(1, 1), (1, 2), (2, 1), (3, 1)]
+
+
+async def test_a_queue_of_a_delay_that_was_declared_otherwise_does_not_stop_retries(rabbitmq, profile, fresh_name):
+    queue = f"evt-{fresh_name}-placed--shipping.ship"
+    async with channel(rabbitmq.url) as opened:
+        await opened.declare_queue(f"{queue}.retry.0.2s", durable=True)
+    seen = RecordingHandler(fail)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.2, max_backoff=0.2)
+    async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 1)
+        await seen.wait_for(2)
+    assert await depth(rabbitmq, f"{queue}.retry.200") == 0
 
 
 async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_it_had(rabbitmq, profile, fresh_name):
@@ -263,6 +310,15 @@ def test_delays_are_rounded_up_to_few_steps(delay, milliseconds):
 def test_a_queue_of_a_delay_outlives_what_is_in_it():
     subscription = Subscription("orders", ("placed",), "shipping", "ship")
     for milliseconds in (100, 5000, redelivery.LONGEST):
-        made = redelivery.delay_arguments(subscription, milliseconds)
-        assert made["x-expires"] > made["x-message-ttl"] + redelivery.RENEW * 1000
-        assert made["x-expires"] < 2**32
+        for arguments in (redelivery.delay_arguments, redelivery.safe_arguments):
+            made = arguments(subscription, milliseconds)
+            assert made["x-expires"] > made["x-message-ttl"] + redelivery.RENEW * 1000
+            assert made["x-expires"] < 2**32
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "name"), [(100, "0.1s"), (500, "0.5s"), (1000, "1s"), (2_000_000_000, "2000000s")]
+)
+def test_a_queue_of_a_delay_is_named_by_its_seconds(milliseconds, name):
+    assert redelivery._seconds(milliseconds) == name
+    assert len(f".retry.{name}") <= topology.LONGEST_RETRY_SUFFIX

@@ -110,7 +110,7 @@ MUTANTS = (
         "retry-after-the-ack-on-rabbitmq",
         "On RabbitMQ an event is acknowledged only when the copy for its retry is confirmed.",
         "Receiver.retry",
-        swap(AWAIT, CALL),
+        swap(AWAIT(1, of=2), CALL),
         f"{UNIT}/test_amqp_receiver.py::test_an_event_is_acknowledged_only_when_its_copy_is_safe[retry]",
     ),
     Mutant(
