@@ -36,8 +36,7 @@ class ControlFrames:
     """
 
     def __init__(self, on_blocked: Callable[[str | None], None] | None = None) -> None:
-        self.close_reason = ""
-        self.close_code = 0
+        self.close_code, self.close_reason = 0, ""
         self._on_blocked = on_blocked
 
     def method(self, payload: bytes) -> bool:
@@ -175,6 +174,12 @@ class Connection:
     def fault(self) -> str:
         """Why RabbitMQ closed the connection, if that was for something that this client sent; otherwise empty."""
         return self._control.close_reason if self._control.close_code in FAULTS else ""
+
+    @property
+    def closed(self) -> failures.Closed | None:
+        """Why RabbitMQ closed it, if it said so."""
+        control = self._control
+        return failures.Closed(control.close_code, control.close_reason) if control.close_code else None
 
     @property
     def usable(self) -> bool:

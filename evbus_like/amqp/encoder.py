@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import isfinite
 from struct import Struct
 
 from evbus_like.amqp.codec import (
@@ -17,9 +18,11 @@ from evbus_like.amqp.codec import (
     publish_method,
 )
 from evbus_like.amqp.settings import PublishOptions
+from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of
 
 SMALL = 1024  # bytes of body; above it, a copy saved is worth more than a shorter list
+SMALLEST_FRAME = 4096 - 8  # bytes of properties that every broker takes (the specification's 4.2.3)
 MOST_METHODS = 10_000  # kept for the next event with the same routing key
 # Which properties are present (the specification's 4.2.6.1): always the content type, delivery mode, message id and
 # timestamp, which are 55 bytes with JSON. RabbitMQ handles messages of more than 64 bytes of them a third slower.
@@ -32,8 +35,11 @@ _longlong = Struct(">Q").pack
 
 
 def headers_table(event: Event, id_header: str = "") -> bytes:
-    """Encode the event's headers, and its id in the header `id_header` if the profile has one."""
+    """Encode the event's headers, and its id in the header `id_header` if the profile has one; raises PoisonEvent."""
     headers = event.headers or {}
+    for name, value in headers.items():  # `put` refuses these, but an outbox may hold older events
+        if isinstance(value, float) and not isfinite(value):
+            raise PoisonEvent(f"header {name!r} is {value}, which closes RabbitMQ's connections")
     return pack_table({**headers, id_header: event.id} if id_header else headers)
 
 
@@ -53,6 +59,7 @@ class Encoder:
     ) -> None:
         self._channel = channel
         self._max_body = max_body
+        self._most = max(max_body, SMALLEST_FRAME)
         self._exchange = options.exchange
         self._exchanges = exchanges
         self._mandatory = options.mandatory
@@ -98,7 +105,7 @@ class Encoder:
         return method, headers_table(event, self._id_header)
 
     def encode(self, event: Event, routing_key: str, frames: list[bytes]) -> None:
-        """Append the encoded frames of one event to `frames`; raises UnknownExchange."""
+        """Append the encoded frames of one event to `frames`; raises UnknownExchange and PoisonEvent."""
         body = event.body
         size = len(body)
         content_type = self._content_types.get(event.content_type)
@@ -121,6 +128,11 @@ class Encoder:
                 self._app_id,
             )
         )
+        if headers and len(properties) > self._most:
+            raise PoisonEvent(
+                f"its headers and other properties are {len(properties)} bytes, and RabbitMQ takes {self._most} in"
+                f" one frame: put large values into the body, or raise frame_max ({self._most + 8}) of the broker"
+            )
         start = method + pack_frame(HEADER, self._channel, len(properties)) + properties + END
         most = self._max_body
         if size <= SMALL:

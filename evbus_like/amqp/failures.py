@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import NamedTuple
 
 import aiormq.exceptions as aiormq
 from pamqp import commands
 
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError
+from evbus_like.engine.errors import (
+    BatchRejected,
+    ConnectionLost,
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    TransientError,
+)
 from evbus_like.engine.failure import chain
 
 
@@ -52,8 +60,28 @@ def connecting(error: BaseException, place: str, user: str, close_reason: str = 
     return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}{hint}")
 
 
-def publishing(error: BaseException | None, place: str, exchange: str) -> DeliveryError:
-    """Classify an error of a channel that publishes."""
+class Closed(NamedTuple):
+    """The code and the text by which RabbitMQ closed a channel or a connection."""
+
+    code: int
+    text: str
+
+
+ORDERLY = (200, 320)  # the broker shuts down, or an operator closed the connection
+# The frames themselves are wrong: too large, malformed or out of order (the specification's 1.2; 311 is older).
+WRONG_FRAMES = (311, 406, 501, 502, 503, 505, 540)
+
+
+def rejected(closed: Closed, place: str) -> DeliveryError:
+    """Return the error for events that were in flight when RabbitMQ closed a channel or the connection with words."""
+    said = closed.text or f"code {closed.code}"
+    if closed.code in ORDERLY:
+        return TransientError(f"RabbitMQ at {place} closed the connection: {said}")
+    return BatchRejected(f"RabbitMQ at {place} rejected what was sent: {said}", closed.code in WRONG_FRAMES)
+
+
+def publishing(error: BaseException | None, place: str, closed: Closed | None = None) -> DeliveryError:
+    """Classify what happened to a message that was published; `closed` is why RabbitMQ closed the connection."""
     if isinstance(error, DeliveryError):
         return error
     reason = text(error)
@@ -61,6 +89,24 @@ def publishing(error: BaseException | None, place: str, exchange: str) -> Delive
         return unroutable(str(error.frame.exchange), str(error.frame.routing_key))
     if isinstance(error, aiormq.DeliveryError):
         return TransientError("RabbitMQ did not take it (basic.nack): its queue may be full")
+    if closed is not None:
+        return rejected(closed, place)
+    if isinstance(error, aiormq.ChannelAccessRefused) and "access to topic" in reason:  # about the routing key
+        return rejected(Closed(403, f"{reason}. Grant the user the right, or use another routing key"), place)
+    if isinstance(error, (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused)):
+        return opening(error, place)
+    if isinstance(error, aiormq.ChannelPreconditionFailed):
+        return rejected(Closed(406, reason), place)
+    if type(error) is aiormq.ChannelClosed and isinstance(error.args[0], int) and error.args[0]:
+        return rejected(Closed(error.args[0], reason), place)
+    return ConnectionLost(f"the connection to RabbitMQ at {place} was lost: {reason}")
+
+
+def opening(error: BaseException | None, place: str) -> DeliveryError:
+    """Classify an error of opening a channel that publishes, and of looking its exchange up."""
+    if isinstance(error, DeliveryError):
+        return error
+    reason = text(error)
     if isinstance(error, aiormq.ChannelNotFoundEntity):
         return DestinationRefused(
             f"RabbitMQ at {place}: {reason}. Create the exchange, or have the profile do it: declare: {{type: topic}}"
@@ -68,10 +114,15 @@ def publishing(error: BaseException | None, place: str, exchange: str) -> Delive
     if isinstance(error, aiormq.ChannelAccessRefused):
         return DestinationRefused(f"RabbitMQ at {place}: {reason}. Grant the user the right, or change the profile")
     if isinstance(error, aiormq.ChannelPreconditionFailed):
-        if "message size" in reason:
-            return PoisonEvent(f"RabbitMQ at {place}: {reason}")
         return DestinationRefused(f"RabbitMQ at {place}: {reason}. Make the profile's declare fit what exists")
     return TransientError(f"the connection to RabbitMQ at {place} was lost: {reason}")
+
+
+def not_encoded(error: Exception) -> PoisonEvent:
+    """Return the error for an event that has no form as frames; nothing of it was sent."""
+    if isinstance(error, PoisonEvent):
+        return error
+    return PoisonEvent(f"the event cannot be encoded for RabbitMQ: {type(error).__name__}: {error}")
 
 
 def unroutable(exchange: str, routing_key: str) -> PoisonEvent:

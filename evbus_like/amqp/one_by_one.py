@@ -8,10 +8,12 @@ from typing import Any
 
 import aio_pika
 
-from evbus_like.amqp.encoder import UnknownExchange
+from evbus_like.amqp.encoder import UnknownExchange, headers_table
 from evbus_like.amqp.settings import PublishOptions
-from evbus_like.engine.errors import DeliveryError
+from evbus_like.engine.errors import DeliveryError, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
+
+OTHERS = 1024  # bytes of the other properties, at most
 
 
 class OneByOne:
@@ -23,7 +25,9 @@ class OneByOne:
         options: PublishOptions,
         exchanges: Collection[str] | None,
         classify: Callable[[BaseException | None], DeliveryError],
+        most: int,
     ) -> None:
+        self._most = most  # bytes of properties in a frame
         self._channel = channel
         self._options = options
         self._exchanges = exchanges
@@ -41,6 +45,9 @@ class OneByOne:
 
     async def _publish(self, event: Event) -> None:
         options = self._options
+        size = len(headers_table(event, options.id_header)) + OTHERS
+        if event.headers and size > self._most:
+            raise PoisonEvent(f"its headers are {size} bytes, and RabbitMQ takes {self._most} in one frame")
         service = service_of(event)
         name = options.exchange if service is None or self._exchanges is None else events_of(service)
         exchange = await self._channel.get_exchange(name, ensure=False) if name else self._channel.default_exchange

@@ -13,7 +13,7 @@ from evbus_like.amqp.encoder import Encoder, UnknownExchange
 from evbus_like.amqp.one_by_one import OneByOne
 from evbus_like.amqp.settings import PublishOptions, Target, client_properties
 from evbus_like.amqp.topology import ServiceExchanges
-from evbus_like.engine.errors import DeliveryError
+from evbus_like.engine.errors import DeliveryError, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
 from evbus_like.engine.sending.destination import Outcomes
 
@@ -63,7 +63,7 @@ class Publisher:
             await (self._open_batches if self._options.batched else self._open_one_by_one)(connection)
         except Exception as error:
             await self.close()
-            raise self._failure(error) from error
+            raise failures.opening(error, self.target.place) from error
 
     async def _open_batches(self, connection: Connection) -> None:
         options = self._options
@@ -78,7 +78,7 @@ class Publisher:
         outer = await connection.aio_pika.channel(publisher_confirms=True, on_return_raises=True)
         channel = Channel(connection, await outer.get_underlay_channel())
         await topology.find_exchange(channel, self._options.exchange, self._options.declare)
-        self._sender = OneByOne(outer, self._options, self._known_exchanges, self._failure)
+        self._sender = OneByOne(outer, self._options, self._known_exchanges, self._failure, channel.max_body)
         self._channel = channel
 
     @property
@@ -112,14 +112,16 @@ class Publisher:
         try:
             problems = await self._exchanges.problems(map(events_of, services))
         except Exception as error:
-            raise self._failure(error) from error
+            raise failures.opening(error, self.target.place) from error
         outcomes: list[Exception | None] = [problems.get(events_of(service_of(event) or "")) for event in events]
         sendable = [event for event, problem in zip(events, outcomes, strict=True) if problem is None]
         answers = iter(await self._sender.send(sendable) if sendable else ())
         return [next(answers) if problem is None else problem for problem in outcomes]
 
     def _failure(self, error: BaseException | None) -> DeliveryError:
-        return failures.publishing(error, self.target.place, self._options.exchange)
+        """Classify what happened to events in flight."""
+        closed = self._connection.closed if self._connection is not None else None
+        return failures.publishing(error, self.target.place, closed)
 
     async def ping(self) -> None:
         """Check that the broker answers: open and close another channel."""
@@ -147,13 +149,29 @@ class Batches:
         """Write events in one piece, in order, and wait for their confirms; raises UnknownExchange, DeliveryError."""
         encode, fixed_key = self._encoder.encode, self._fixed_key
         frames: list[bytes] = []
-        for event in events:
-            encode(event, event.routing_key if fixed_key is None else fixed_key, frames)
-        batch = Batch(len(events))
-        slots = [Slot(batch, position, event) for position, event in enumerate(events)]
-        await self._channel.write(slots, b"".join(frames))
-        await batch.done
-        return batch.outcomes
+        refused: dict[int, PoisonEvent] = {}
+        for position, event in enumerate(events):
+            try:
+                encode(event, event.routing_key if fixed_key is None else fixed_key, frames)
+            except UnknownExchange:
+                raise
+            except Exception as error:
+                refused[position] = failures.not_encoded(error)
+        batch = Batch(len(events) - len(refused))
+        slots = [Slot(batch, position, event) for position, event in enumerate(_without(events, refused))]
+        if slots:
+            await self._channel.write(slots, b"".join(frames))
+            await batch.done
+        if not refused:
+            return batch.outcomes
+        answers = iter(batch.outcomes)
+        return [refused.get(position) or next(answers) for position in range(len(events))]
+
+
+def _without(events: Sequence[Event], refused: Mapping[int, Any]) -> Sequence[Event]:
+    if not refused:
+        return events
+    return [event for position, event in enumerate(events) if position not in refused]
 
 
 class Batch:

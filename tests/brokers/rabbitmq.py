@@ -82,10 +82,11 @@ class RabbitMQ(BrokerProcess):
         """
         # Messages are not helped by this: a persistent one is on the disk when it is confirmed.
         with suppress(BrokerError, subprocess.TimeoutExpired):  # it is frozen, or gone already
-            self._evaluate("mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()].", seconds=10)
+            self.evaluate("mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()].", seconds=10)
         super().kill()
 
-    def _evaluate(self, expression: str, seconds: float) -> None:
+    def evaluate(self, expression: str, seconds: float = 20) -> None:
+        """Evaluate an Erlang expression in the broker; BrokerError if that fails."""
         # Erlang's own small client: 10 ms, where rabbitmqctl takes more than a second of a core.
         try:
             cookie = (self.scratch / ".erlang.cookie").read_text()

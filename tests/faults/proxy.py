@@ -97,6 +97,13 @@ class Proxy:
         self.was_cut.clear()
         self._do(self._change, cut={direction: count}, hang_up_after_cut=hang_up)
 
+    def reject(self, marker: bytes, farewell: bytes = b"") -> None:
+        """End every connection on which these bytes go towards the broker, which gets those before them.
+
+        The client gets the farewell, such as a frame that closes the connection. Other connections are not affected.
+        """
+        self._do(self._change, marker=marker, farewell=farewell)
+
     # ---- in the proxy's own loop
 
     def _do(self, verb: Callable[..., Coroutine[Any, Any, None]], **options: Any) -> None:
@@ -169,6 +176,8 @@ class _Rules:
     slow: dict[str, float] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     hang_up_after_cut: bool = False
+    marker: bytes = b""
+    farewell: bytes = b""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replace(self, new: "_Rules") -> None:
@@ -188,6 +197,7 @@ class _Connection:
         self.client = client
         self.broker = socket.socket()
         self.lossy = False  # whether a byte was swallowed
+        self._tail = b""  # the last bytes towards the broker, which may be the beginning of the marker
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -218,6 +228,11 @@ class _Connection:
             if rules.swallow:
                 self.lossy = True
                 continue
+            if rules.marker and direction == UP:
+                at = (self._tail + data).find(rules.marker)
+                if at >= 0:
+                    await self._say_farewell(data[: max(0, at - len(self._tail))], rules.farewell)
+                self._tail = (self._tail + data)[-len(rules.marker) + 1 :]
             left = rules.cut.get(direction)
             if left is not None:
                 data, rules.cut[direction] = data[:left], left - len(data)
@@ -228,6 +243,15 @@ class _Connection:
         # One side has sent everything; the other sees the end and may still answer.
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+    async def _say_farewell(self, before: bytes, farewell: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self.broker, before)
+        await _sent(self.broker)
+        if farewell:
+            await loop.sock_sendall(self.client, farewell)
+            await _sent(self.client)
+        raise ConnectionResetError("rejected")
 
     async def _cut(self, rules: _Rules, sink: socket.socket) -> None:
         await _sent(sink)

@@ -23,4 +23,4 @@ def confirm_channel() -> tuple[ConfirmChannel, list[bytes]]:
         tap=lambda sink: None,
         write=write,
     )
-    return ConfirmChannel(channel, lambda error: failures.publishing(error, "here", "")), written  # type: ignore[arg-type]
+    return ConfirmChannel(channel, lambda error: failures.publishing(error, "here")), written  # type: ignore[arg-type]
