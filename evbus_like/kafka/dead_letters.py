@@ -12,13 +12,12 @@ import aiokafka
 from aiokafka import errors as kafka
 
 from evbus_like.engine import dead_letter_headers
-from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError
 from evbus_like.kafka import closing, failures, internals, leaders
 from evbus_like.kafka.unreadable import UnreadableRecord
 
 LONGEST = 249  # characters that Kafka takes in a topic's name (org.apache.kafka.common.internals.Topic)
 TOPIC_WAIT = 5.0  # seconds to wait for the topic's metadata; creating a topic takes less
-TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.RecordTooLargeError)
 # Headers of the record that a smaller form keeps, and their bytes at most.
 KEPT = {"evbus-id": 200, "evbus-routing-key": 255, "content-type": 200, "content-encoding": 100}
 Headers = list[tuple[str, bytes | None]]
@@ -61,7 +60,7 @@ class DeadLetters:
                 return
             except (kafka.KafkaError, OSError, TimeoutError) as error:
                 await self._drop(producer)
-                if not isinstance(error, TOO_LARGE):
+                if not isinstance(error, failures.TOO_LARGE):
                     raise _failure(error, self._address, topic) from error
                 refused = error
         assert refused is not None
@@ -135,9 +134,9 @@ def _encoded(value: Any) -> bytes:
 
 
 def _failure(error: BaseException, address: str, topic: str) -> Exception:
-    if isinstance(error, failures.POISON):
+    if isinstance(failures.publishing(error, address), PoisonEvent):
         return DestinationRefused(
-            f"Kafka at {address} does not take a dead letter ({type(error).__name__}: {error}); let the topic {topic!r}"
+            f"Kafka at {address} does not take a dead letter ({failures.words(error)}); let the topic {topic!r}"
             " take larger records: kafka-configs.sh --alter --entity-type topics --add-config max.message.bytes=..."
         )
     return failures.receiving(error, address)

@@ -9,6 +9,7 @@ import aiokafka.conn
 from aiokafka import errors as kafka
 
 from evbus_like.engine.errors import (
+    BatchRejected,
     DeliveryError,
     DestinationRefused,
     PoisonEvent,
@@ -16,49 +17,49 @@ from evbus_like.engine.errors import (
     UnknownOutcome,
 )
 from evbus_like.engine.failure import chain
-from evbus_like.kafka import internals
+from evbus_like.kafka import codes, internals
 
-REFUSED = (
-    kafka.TopicAuthorizationFailedError,
-    kafka.ClusterAuthorizationFailedError,
-    kafka.GroupAuthorizationFailedError,
-    kafka.TransactionalIdAuthorizationFailed,
-    kafka.InvalidRequiredAcksError,
-    kafka.InvalidSessionTimeoutError,
-    kafka.InconsistentGroupProtocolError,
-    kafka.PolicyViolationError,
-    kafka.UnsupportedVersionError,
-)
 LOGIN = (
     kafka.AuthenticationFailedError,
     kafka.SaslAuthenticationFailed,
     kafka.UnsupportedSaslMechanismError,
     kafka.IllegalSaslStateError,
 )
-POISON = (
-    kafka.MessageSizeTooLargeError,
-    kafka.RecordListTooLargeError,
-    kafka.RecordTooLargeError,
-    kafka.InvalidTopicError,
-)
+TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.RecordTooLargeError)
 
 
-def publishing(error: BaseException, address: str) -> DeliveryError:
-    """Classify the failure of a record or a request."""
-    text = f"Kafka at {address}: {type(error).__name__}: {error}"
+def publishing(error: BaseException, address: str, topics_are_fixed: bool = True) -> DeliveryError:
+    """Classify the failure of a record or a request; a topic that refuses is about its events if they choose it."""
+    text = f"Kafka at {address}: {words(error)}"
+    code = error.errno if isinstance(error, (internals.BrokerError, kafka.BrokerResponseError)) else None
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, LOGIN):
         return login(address, error, "")
-    if isinstance(error, REFUSED):
+    if isinstance(error, kafka.RecordTooLargeError) or code in codes.RECORD:
+        return PoisonEvent(text)
+    if isinstance(error, kafka.UnsupportedCodecError):
+        return DestinationRefused(f"{text}: install cramjam")
+    if code in codes.TOPIC:
+        return DestinationRefused(f"{text}, or change the profile") if topics_are_fixed else PoisonEvent(text)
+    if code in codes.REFUSED:
         return DestinationRefused(f"{text}. Grant the user the permission, or change the profile")
-    if isinstance(error, kafka.InvalidTimestampError):
-        return DestinationRefused(f"{text}. Check the clocks: the record's time is too far from Kafka's")
-    if isinstance(error, POISON):
-        return PoisonEvent(f"{text}. The topic's max.message.bytes is too small for it, or the topic's name is invalid")
-    if isinstance(error, (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, TimeoutError)):
+    if code == codes.TIMED_OUT or isinstance(error, (kafka.KafkaTimeoutError, TimeoutError)):
         return UnknownOutcome(f"{text}; the event is sent again")
+    if code is not None and codes.uncertain(code):
+        return BatchRejected(text, certain=False)
     return TransientError(text)
+
+
+def words(error: BaseException) -> str:
+    """Give the text of an error; Kafka's own have the name and number of their code in it."""
+    if isinstance(error, internals.BrokerError):
+        return str(error)
+    if not isinstance(error, kafka.BrokerResponseError):
+        return f"{type(error).__name__}: {error}"
+    about = ", ".join(map(str, error.args)) or error.description
+    advice = codes.ADVICE.get(error.errno)
+    return f"{codes.name(error.errno)}{': ' * bool(about)}{about}{'; ' * bool(advice)}{advice or ''}"
 
 
 def receiving(error: BaseException, address: str) -> DeliveryError:
@@ -66,7 +67,7 @@ def receiving(error: BaseException, address: str) -> DeliveryError:
     kind = publishing(error, address)
     if isinstance(error, DeliveryError) or isinstance(kind, DestinationRefused):
         return kind
-    return TransientError(f"Kafka at {address}: {type(error).__name__}: {error}")
+    return TransientError(f"Kafka at {address}: {words(error)}")
 
 
 def login(address: str, error: BaseException, user: str) -> DestinationRefused:

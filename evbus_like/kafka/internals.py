@@ -12,13 +12,25 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import aiokafka
+from aiokafka import errors as kafka
+from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest_v8
 
 from evbus_like.engine.errors import DestinationRefused
+from evbus_like.kafka import codes
 
 SUPPORTED = "0.14"
 CLIENT = ("_conns", "_md_update_fut", "_metadata_update")
-PRODUCER = ("_closed", "_sender.sender_task")
+PRODUCER = (
+    "_closed",
+    "_sender._in_flight",
+    "_sender._message_accumulator._batches",
+    "_sender._muted_partitions",
+    "_sender._send_produce_req",
+    "_sender.sender_task",
+)
+PRODUCE_HANDLER = ("create_request", "do", "handle_response")
 COORDINATOR = ("check_errors", "commit_offsets", "fetch_committed_offsets", "coordinator_id", "generation")
 GROUP_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
 NO_GROUP_TASKS = ("_reset_committed_task",)
@@ -42,6 +54,7 @@ Unpack = Callable[[Any, bytes], Iterator[Any]]
 def check_producer(producer: Any) -> None:
     """Check a new producer; raises DestinationRefused if this release of aiokafka lacks a name that is used here."""
     _check(producer, PRODUCER)
+    _check(SendProduceReqHandler, PRODUCE_HANDLER)
     _check(producer.client, (*CLIENT, *CREDENTIALS.values()))
 
 
@@ -149,3 +162,80 @@ def replace_unpacking(consumer: Any, unpack: Unpack) -> None:
 
     consumer._client.send = noting_answers
     consumer._fetcher._records = Fetched()
+
+
+class BrokerError(kafka.KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """What a broker answered to a batch that it refused; `records` has its words about single records, by index."""
+
+    def __init__(self, topic: str, partition: int, code: int, words: str | None, records: dict[int, str]) -> None:
+        texts = [f"topic {topic!r}, partition {partition}: {codes.name(code)}", words, codes.ADVICE.get(code)]
+        super().__init__("; ".join(filter(None, texts)))
+        self.errno = code
+        self.records = records
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NotSent(kafka.KafkaError):  # type: ignore[misc]  # as above
+    """A batch that waited behind one that was refused."""
+
+
+class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka ships no types
+    """Asks brokers for their reasons (version 8, KIP-467), which aiokafka ignores, and fails batches with them."""
+
+    def create_request(self) -> Any:
+        request = super().create_request()
+        request._CLASSES = (*request._CLASSES, ProduceRequest_v8)
+        return request
+
+    def handle_response(self, response: Any) -> None:
+        response.topics = [
+            (topic, [answer for answer in answers if not self._refused(topic, *answer)])
+            for topic, answers in response.topics
+        ]
+        super().handle_response(response)
+
+    def _refused(self, topic: str, partition: int, code: int, *more: Any) -> bool:
+        """Fail a batch that aiokafka would not send again."""
+        batch = self._batches.get(aiokafka.TopicPartition(topic, partition))
+        error = kafka.for_code(code)
+        if not code or batch is None or error.retriable or error is kafka.DuplicateSequenceNumber:
+            return False
+        records, words = more[3:5] if len(more) > 3 else ((), None)
+        batch.failure(BrokerError(topic, partition, code, words, {index: text or "" for index, text in records or ()}))
+        for waiting in self._sender._message_accumulator._batches.pop(batch.tp, ()):  # none may overtake it
+            waiting.failure(NotSent(f"records before it were refused: {codes.name(code)}"))
+        return True
+
+
+def ask_for_reasons(producer: Any) -> None:
+    """Let a producer fail batches with a BrokerError."""
+    sender = producer._sender
+
+    async def send(node_id: int, batches: Any) -> None:
+        await DetailedHandler(sender, batches).do(node_id)
+        sender._in_flight.remove(node_id)
+        for place in batches:
+            sender._muted_partitions.remove(place)
+
+    sender._send_produce_req = send
+
+
+class _Named(dict[int, Any]):
+    """aiokafka's errors by code, and one of its own for each code that it does not know."""
+
+    def get(self, code: int, default: Any = None) -> Any:
+        if code not in self:
+            made = {"errno": code, "message": codes.name(code), "retriable": code in codes.RETRIABLE}
+            self[code] = type("BrokerResponseError", (kafka.BrokerResponseError,), made)
+        return self[code]
+
+
+def name_errors() -> None:
+    """Let aiokafka name all codes of the protocol, instead of UnknownError with the code -1."""
+    if not isinstance(kafka.kafka_errors, _Named):
+        kafka.kafka_errors = _Named(kafka.kafka_errors)
+
+
+name_errors()

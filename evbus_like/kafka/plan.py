@@ -8,10 +8,11 @@ from typing import Any
 
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.kafka import leaders
-from evbus_like.kafka.batches import Headers, PartitionBatches, Partitioner
+from evbus_like.kafka.batches import Batch, Headers, PartitionBatches, Partitioner
 from evbus_like.kafka.connection import address
 from evbus_like.kafka.leaders import NoLeader, Place
 
+MAX_LIMITS = 10_000  # topics whose batches are limited
 ID_HEADER = "evbus-id"
 TYPE_HEADER = "evbus-routing-key"  # the event type of a service's event, whose topic is the service's
 
@@ -43,7 +44,7 @@ class Planner:
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
         self.key = _bytes(acct.get("key"))
         self.partition = acct.get("partition")
-        self.one_per_batch = False
+        self._most: dict[str, int] = {}  # records in a batch, by topic, where Kafka has refused larger ones
         self._partitioner = Partitioner()
         self._content_types: dict[str, tuple[str, bytes]] = {}
 
@@ -71,6 +72,24 @@ class Planner:
                 batches.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
         return layout
 
+    def limit(self, topic: str, most: int) -> None:
+        """Put no more records of a topic into one batch: its limit is below a batch's size."""
+        if len(self._most) >= MAX_LIMITS:
+            self._most.clear()
+        self._most[topic] = max(1, most)
+
+    def again(self, producer: Any, place: Place, events: Sequence[Event], positions: Sequence[int]) -> list[Batch]:
+        """Make the records of some events for one partition."""
+        batches = PartitionBatches(producer, *place, self._most.get(place[0]))
+        for position in positions:
+            event = events[position]
+            key = self._key(event)
+            batches.add(position, int(event.timestamp * 1000), key, event.body, self._headers(event))
+        return batches.batches
+
+    def _key(self, event: Event) -> bytes | None:
+        return self.key or _bytes(event.key) or event.routing_key.encode() or None
+
     @staticmethod
     def topic(event: Event) -> str:
         """Give the topic of an event if the profile names none."""
@@ -81,7 +100,7 @@ class Planner:
         self, producer: Any, event: Event, topics: Mapping[str, Sequence[int] | Exception], layout: Layout
     ) -> Plan:
         """Plan where events of this routing key and key go; if one topic cannot take them, none gets them."""
-        key = self.key or _bytes(event.key) or event.routing_key.encode() or None
+        key = self._key(event)
         cluster = producer.client.cluster
         places: list[Place] = []
         for topic in self.topics or (self.topic(event),):
@@ -95,7 +114,7 @@ class Planner:
             return Plan(key, problem=self._no_leader(*missing[0]))
         for where in places:
             if where not in layout.batches:
-                layout.batches[where] = PartitionBatches(producer, *where, 1 if self.one_per_batch else None)
+                layout.batches[where] = PartitionBatches(producer, *where, self._most.get(where[0]))
         return Plan(key, [layout.batches[where] for where in places])
 
     def _choose(self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int]) -> int:

@@ -12,12 +12,21 @@ from typing import Any
 import aiokafka
 from aiokafka import errors as kafka
 
-from evbus_like.engine.errors import DestinationRefused, PoisonEvent, ProfileError, TransientError, UnknownOutcome
+from evbus_like.engine.errors import (
+    BatchRejected,
+    DeliveryError,
+    DestinationRefused,
+    PoisonEvent,
+    ProfileError,
+    TransientError,
+    UnknownOutcome,
+)
 from evbus_like.engine.event import Event
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
-from evbus_like.kafka import closing, failures, internals, leaders
+from evbus_like.kafka import closing, codes, failures, internals, leaders
 from evbus_like.kafka.batches import Batch, in_rounds
 from evbus_like.kafka.connection import address, keywords
+from evbus_like.kafka.isolation import Isolation
 from evbus_like.kafka.leaders import NoLeader, Place
 from evbus_like.kafka.plan import Layout, Planner
 
@@ -29,7 +38,7 @@ ANSWER_TIME = 2.0  # seconds: publish ends this much before the lane's deadline,
 # At DEBUG aiokafka logs records and logins.
 logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger("aiokafka").level))
 
-Sent = tuple[Batch, asyncio.Future[Any]]
+Sent = tuple[Batch, asyncio.Future[Any] | Exception]
 
 
 class Producer:
@@ -61,6 +70,7 @@ class Producer:
         try:
             self._producer = aiokafka.AIOKafkaProducer(**self._keywords)
             internals.check_producer(self._producer)
+            internals.ask_for_reasons(self._producer)
             leaders.pace(self._producer.client)
         except (ValueError, RuntimeError) as error:
             raise ProfileError(f"the options of the connection contradict each other: {error}") from None
@@ -78,17 +88,7 @@ class Producer:
             await self.open()
         layout = await self._lay_out(events)
         outcomes = layout.outcomes
-        sent = await self._send_all(in_rounds(layout.batches.values()), outcomes, deadline)
-        wants_answers = any(event.receipt is not None for event in events)
-        for batch, future in sent:
-            if not future.done():
-                self._give_up(batch, future, outcomes)
-                continue
-            error = ConnectionError("cancelled") if future.cancelled() else future.exception()
-            if error is not None:
-                self._fail(batch, error, outcomes)
-            elif wants_answers:
-                _record_offsets(batch, future.result(), outcomes)
+        await self._deliver(events, in_rounds(layout.batches.values()), outcomes, deadline)
         if not any(outcomes):
             return None
         if any(map(_poisons_producer, outcomes)) and not self._given_up:
@@ -96,6 +96,44 @@ class Producer:
             # (OutOfOrderSequenceNumber). The next publish makes a new producer.
             await self.close()
         return outcomes
+
+    async def _deliver(
+        self, events: Sequence[Event], batches: Sequence[Batch], outcomes: list[Any], deadline: float
+    ) -> None:
+        """Send batches and set the outcomes; a batch that is refused for some records is sent again without them."""
+        wants_answers = any(event.receipt is not None for event in events)
+        isolation = Isolation(self._planner, events)
+        while batches:
+            for batch, result in await self._send_all(batches, deadline):
+                if not isinstance(result, BaseException):
+                    isolation.confirmed(batch)
+                    if wants_answers:
+                        _record_offsets(batch, result, outcomes)
+                else:
+                    self._fail(batch, result, outcomes, isolation)
+            if not isolation:
+                return
+            try:
+                await self._renew()
+            except DeliveryError as error:
+                self._leave(isolation, outcomes, error)
+                return
+            if self._given_up or asyncio.get_running_loop().time() > deadline:
+                late = "its batch was refused for other events, and there was no time to send it again"
+                self._leave(isolation, outcomes, BatchRejected(f"Kafka at {self.address}: {late}", False))
+                return
+            batches = list(isolation.batches(self._producer))
+
+    async def _renew(self) -> None:
+        """Use a new producer: the broker takes nothing more of one whose batch it has refused (see above)."""
+        if not self._given_up:
+            await self.close()
+            await self.open()
+
+    @staticmethod
+    def _leave(isolation: Isolation, outcomes: list[Any], error: DeliveryError) -> None:
+        for position in isolation.left():
+            _set(outcomes, position, error)
 
     async def _lay_out(self, events: Sequence[Event]) -> Layout:
         """Make the records of events; where partitions have no leader, look for leaders first."""
@@ -111,29 +149,39 @@ class Producer:
         self._leaderless = layout.leaderless
         return layout
 
-    async def _send_all(self, batches: Sequence[Batch], outcomes: list[Any], deadline: float) -> list[Sent]:
-        """Give batches to aiokafka in order and wait for their futures; at the deadline some may not be done."""
+    async def _send_all(self, batches: Sequence[Batch], deadline: float) -> list[tuple[Batch, Any]]:
+        """Send batches in order; gives what the broker answered to each, or why it did not: an exception."""
         sent: list[Sent] = []
         try:
-            await self._submit(batches, outcomes, deadline, sent)
-            if sent:
+            await self._submit(batches, deadline, sent)
+            waiting = [result for _, result in sent if isinstance(result, asyncio.Future)]
+            if waiting:
                 left = deadline - asyncio.get_running_loop().time()
-                await asyncio.wait([future for _, future in sent], timeout=max(0.0, left))
+                await asyncio.wait(waiting, timeout=max(0.0, left))
         except BaseException:
-            for _, future in sent:
-                future.cancel()  # or an error that comes later is logged as never retrieved
+            for _, result in sent:
+                if isinstance(result, asyncio.Future):
+                    result.cancel()  # or an error that comes later is logged as never retrieved
             raise
-        return sent
+        return [(batch, self._result(batch, result)) for batch, result in sent]
 
-    async def _submit(self, batches: Sequence[Batch], outcomes: list[Any], deadline: float, sent: list[Sent]) -> None:
-        """Add batches that aiokafka accepts to `sent`; a partition's next batch waits until the one before is sent."""
+    def _result(self, batch: Batch, result: asyncio.Future[Any] | Exception) -> Any:
+        if isinstance(result, Exception):
+            return result
+        if not result.done():
+            return self._give_up(batch, result)
+        error = ConnectionError("cancelled") if result.cancelled() else result.exception()
+        return result.result() if error is None else error
+
+    async def _submit(self, batches: Sequence[Batch], deadline: float, sent: list[Sent]) -> None:
+        """Give batches to aiokafka; a partition's next batch waits until the one before is sent."""
         begun: set[Place] = set()
         stuck: set[Place] = set()  # later batches of these must not overtake
         for index, batch in enumerate(batches):
             where = (batch.topic, batch.partition)
             try:
                 if where in stuck:
-                    self._hold(batch, outcomes)
+                    sent.append((batch, self._held(batch)))
                 elif where in begun:
                     async with asyncio.timeout_at(deadline):
                         sent.append((batch, await self._send(batch)))
@@ -141,12 +189,11 @@ class Producer:
                     begun.add(where)
                     sent.append((batch, await self._send(batch)))
             except TimeoutError:
-                for late in batches[index:]:
-                    self._hold(late, outcomes)
+                sent += [(late, self._held(late)) for late in batches[index:]]
                 break
             except kafka.KafkaError as error:
                 stuck.add(where)
-                self._fail(batch, error, outcomes)
+                sent.append((batch, error))
 
     async def _send(self, batch: Batch) -> asyncio.Future[Any]:
         assert self._producer is not None
@@ -155,38 +202,34 @@ class Producer:
         )
         return future
 
-    def _fail(self, batch: Batch, error: BaseException, outcomes: list[Any]) -> None:
-        """Set the error of a batch for each of its events."""
-        kind = failures.publishing(error, self.address)
-        if isinstance(kind, PoisonEvent) and len(batch.positions) > 1:
-            self._planner.one_per_batch = True  # the topic's limit is below a batch's size
-            kind = TransientError(f"{kind}; sent again in smaller batches")
-        for position in batch.positions:
-            if not isinstance(outcomes[position], Exception):
-                outcomes[position] = kind
+    def _fail(self, batch: Batch, error: BaseException, outcomes: list[Any], isolation: Isolation) -> None:
+        """Set the error of a batch for its events, except for those that are sent again now."""
+        if isinstance(error, internals.BrokerError) and error.errno in codes.RECORD:
+            for position, text in isolation.refused(batch, error):
+                about = f" (about this record: {text})" if text else ""
+                _set(outcomes, position, PoisonEvent(f"Kafka at {self.address} refused it: {error}{about}"))
+        elif not isolation.behind(batch):
+            kind = failures.publishing(error, self.address, bool(self.topics))
+            for position in batch.positions:
+                _set(outcomes, position, kind)
 
-    def _hold(self, batch: Batch, outcomes: list[Any]) -> None:
-        """Set the outcome of a batch that was not given to aiokafka."""
-        kind = TransientError(
+    def _held(self, batch: Batch) -> TransientError:
+        """Give the outcome of a batch that was not given to aiokafka."""
+        return TransientError(
             f"Kafka at {self.address}: events for partition {batch.partition} of topic {batch.topic!r} were not sent"
             " because records before them are not confirmed; they are sent later"
         )
-        for position in batch.positions:
-            outcomes[position] = outcomes[position] or kind
 
-    def _give_up(self, batch: Batch, future: asyncio.Future[Any], outcomes: list[Any]) -> None:
-        """Set the outcome of a batch without an answer; its producer is silenced, because a new one sends it again."""
+    def _give_up(self, batch: Batch, future: asyncio.Future[Any]) -> UnknownOutcome:
+        """Give the outcome of a batch without an answer; its producer is silenced, because a new one sends it again."""
         if not self._given_up:
             self._given_up = True
             closing.silence(self._producer)
         future.cancel()
-        kind = UnknownOutcome(
+        return UnknownOutcome(
             f"Kafka at {self.address}: no answer for partition {batch.partition} of topic {batch.topic!r}"
             f" within {self._patience:g} s; the event is sent again"
         )
-        for position in batch.positions:
-            if not isinstance(outcomes[position], Exception):
-                outcomes[position] = kind
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
         """Give the partitions of every topic, or the error; all topics are looked up at once."""
@@ -214,7 +257,7 @@ class Producer:
                     return TransientError(f"Kafka at {self.address} does not answer with its topics")
                 self._missing[topic] = monotonic() + MISSING_FOR
             except kafka.KafkaError as error:
-                return failures.publishing(error, self.address)
+                return failures.publishing(error, self.address, bool(self.topics))
         text = (
             f"topic {topic!r} does not exist at Kafka {self.address} and is not created automatically:"
             f" kafka-topics.sh --create --topic {topic}"
@@ -248,6 +291,12 @@ def _record_offsets(batch: Batch, record: Any, outcomes: list[Any]) -> None:
             }
 
 
+def _set(outcomes: list[Any], position: int, error: Exception) -> None:
+    """Set an outcome; of several topics, the first error stays."""
+    if not isinstance(outcomes[position], Exception):
+        outcomes[position] = error
+
+
 def _poisons_producer(outcome: Any) -> bool:
     """Whether the producer must be replaced after this outcome."""
-    return isinstance(outcome, (TransientError, UnknownOutcome)) and not isinstance(outcome, NoLeader)
+    return isinstance(outcome, (TransientError, UnknownOutcome, BatchRejected)) and not isinstance(outcome, NoLeader)

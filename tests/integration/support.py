@@ -72,12 +72,21 @@ async def lags(consumer):
     return {partition: end - await consumer.position(partition) for partition, end in ends.items()}
 
 
-async def create_topic(bootstrap, name, partitions=2):
-    """Create a Kafka topic."""
+async def create_topic(bootstrap, name, partitions=2, **configs):
+    """Create a Kafka topic; configs have `_` where Kafka has `.`."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, partitions, 1)])
+        await admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    partitions,
+                    1,
+                    topic_configs={each.replace("_", "."): value for each, value in configs.items()},
+                )
+            ]
+        )
     finally:
         await admin.close()
 

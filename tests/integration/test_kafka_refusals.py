@@ -1,0 +1,78 @@
+"""Records that a real Kafka refuses: each is given up alone with Kafka's words, and its neighbours arrive once."""
+
+import time
+
+import pytest
+
+from evbus_like.engine.sending import admission
+from evbus_like.testing import running
+from tests.integration.support import create_topic, read
+
+
+def profile(kafka, connection=None, **options):
+    given = {"bootstrap_servers": kafka.bootstrap, **(connection or {})}
+    return {"kafka": {"default": {"connection": given, "retry": {"attempts": 3}, **options}}}
+
+
+async def outcomes(kafka, events, **options):
+    """Put events, a mapping of `put`'s arguments each, as one batch; gives what became of each, by their bodies."""
+    found = {}
+    async with running(profile(kafka, **options)) as hub:
+        hub.evbus.broker.on_error = None
+        for event in events:
+            hub.evbus.broker.put_nowait(**event)
+        account = await hub.evbus.init.stop(30.0)
+    return account, found
+
+
+async def test_events_without_a_key_for_a_compacted_topic_are_given_up_and_their_neighbours_arrive_once(
+    kafka, fresh_name, caplog
+):
+    await create_topic(kafka.bootstrap, fresh_name, partitions=1, cleanup_policy="compact")
+    events = [{"body": number, "key": None if number % 10 == 7 else "k"} for number in range(200)]
+    account, _ = await outcomes(kafka, events, topics=[fresh_name])
+    assert (account.delivered, account.dead_lettered, account.remaining) == (180, 20, 0)
+    arrived = [int(record.value) for record in await read(kafka.bootstrap, fresh_name, 180)]
+    assert arrived == [number for number in range(200) if number % 10 != 7]
+    assert "INVALID_RECORD (87)" in caplog.text
+    assert "key" in caplog.text
+
+
+@pytest.mark.parametrize("acks", ["all", 1])
+async def test_a_topic_with_a_small_max_message_bytes_takes_what_fits_and_gives_up_the_rest(
+    kafka, fresh_name, caplog, acks
+):
+    small, other = f"{fresh_name}-small", f"{fresh_name}-other"
+    await create_topic(kafka.bootstrap, small, partitions=1, max_message_bytes="20000")
+    await create_topic(kafka.bootstrap, other, partitions=1)
+    events = []
+    for number in range(60):
+        events.append({"routing_key": small, "body": f"{number}".ljust(50_000 if number % 20 == 5 else 1000)})
+        events.append({"routing_key": other, "body": number})
+    account, _ = await outcomes(kafka, events, connection={"acks": acks})
+    assert (account.delivered, account.dead_lettered, account.remaining) == (117, 3, 0)
+    arrived = [int(record.value.strip(b' "')) for record in await read(kafka.bootstrap, small, 57)]
+    assert arrived == [number for number in range(60) if number % 20 != 5]
+    assert len(await read(kafka.bootstrap, other, 60)) == 60
+    assert "MESSAGE_TOO_LARGE (10)" in caplog.text
+
+
+async def test_an_event_that_is_too_old_for_its_topic_is_given_up_alone(kafka, fresh_name, caplog, monkeypatch):
+    await create_topic(kafka.bootstrap, fresh_name, partitions=1, message_timestamp_before_max_ms="3600000")
+    now = time.time
+    count = iter(range(1000))
+    monkeypatch.setattr(admission, "time", lambda: now() - (86_400 if next(count) % 10 == 3 else 0))
+    async with running(profile(kafka, topics=[fresh_name])) as hub:
+        for number in range(30):
+            await hub.evbus.broker.put("k", number)
+        account = await hub.evbus.init.stop(30.0)
+    assert (account.delivered, account.dead_lettered, account.remaining) == (27, 3, 0)
+    assert len(await read(kafka.bootstrap, fresh_name, 27)) == 27
+    assert "INVALID_TIMESTAMP (32)" in caplog.text
+
+
+async def test_names_that_no_topic_can_have_are_given_up_and_the_others_arrive(kafka, fresh_name):
+    names = ["..", ".", "a b", "x" * 250, "é"]
+    events = [{"routing_key": name, "body": 1} for name in names] + [{"routing_key": fresh_name, "body": 2}] * 3
+    account, _ = await outcomes(kafka, events)
+    assert (account.delivered, account.dead_lettered, account.remaining) == (3, len(names), 0)
