@@ -22,6 +22,7 @@ import pop.verify
 INSTALLED = (*{sys.prefix, sys.base_prefix},)
 read_dirs = pop.dirs.dynamic_dirs
 check_aliases = pop.loader.check_param_alias
+find_contracts = pop.contract.Contracted._get_contracts_by_type
 
 _dirs: dict[Any, bytes] = {}
 _without_aliases: set[Any] = set()
@@ -34,6 +35,7 @@ def install() -> None:
         module.inspect = SimpleNamespace(**{**vars(inspect), "signature": signature})
     pop.verify.sig = lru_cache(2000)(pop.verify.sig)
     pop.loader.check_param_alias = check_param_alias
+    pop.contract.Contracted._get_contracts_by_type = contracts_by_type
 
 
 def dynamic_dirs() -> dict[str, Any]:
@@ -79,3 +81,12 @@ def check_param_alias(contracted: Any) -> None:
         check_aliases(contracted)
         if not contracted.param_aliases:
             _without_aliases.add(contracted.func)
+
+
+def contracts_by_type(contracted: Any, contract_type: str = "pre") -> list[Any]:
+    """Give the functions of contracts that are called around a function; most have none."""
+    names = (f"{contract_type}_{contracted.__name__}", contract_type)
+    for contract in contracted.contracts:
+        if any(name in contract._attrs or name in vars(contract) for name in names):
+            return find_contracts(contracted, contract_type)  # type: ignore[no-any-return]
+    return []

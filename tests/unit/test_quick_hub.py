@@ -74,6 +74,18 @@ def test_aliases_of_parameters_are_found_and_checked_for_every_hub():
         quick_hub.check_param_alias(Contracted(write))
 
 
+def test_the_contracts_around_a_function_are_those_that_pop_finds(package, monkeypatch):
+    contract = "def pre_put(hub, ctx): ...\ndef call(hub, ctx): ...\ndef post(hub, ctx): ..."
+    monkeypatch.syspath_prepend(package({"evbus/contracts/broker.py": contract}))
+    found = {}
+    for name, contracted in new_hub().evbus.broker._funcs.items():
+        for kind in ("pre", "call", "post"):
+            found[name, kind] = quick_hub.contracts_by_type(contracted, kind)
+            assert found[name, kind] == quick_hub.find_contracts(contracted, kind)
+    assert len(found["put", "pre"]) == len(found["put", "call"]) == len(found["dispatch", "post"]) == 1
+    assert found["dispatch", "pre"] == []
+
+
 def test_a_hub_has_what_it_has_without_the_memory(monkeypatch):
     def names(hub):
         subs = {name: getattr(hub, name) for name in hub._subs}
@@ -82,6 +94,7 @@ def test_a_hub_has_what_it_has_without_the_memory(monkeypatch):
     quick = names(new_hub())
     monkeypatch.setattr(pop.dirs, "dynamic_dirs", quick_hub.read_dirs)
     monkeypatch.setattr(pop.loader, "check_param_alias", quick_hub.check_aliases)
+    monkeypatch.setattr(pop.contract.Contracted, "_get_contracts_by_type", quick_hub.find_contracts)
     for module in (pop.contract, pop.verify):
         monkeypatch.setattr(module, "inspect", inspect)
     assert names(new_hub()) == quick

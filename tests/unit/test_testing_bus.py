@@ -31,7 +31,7 @@ SHOP = """
     def tell(hub, event):
         hub.evbus.broker.put_nowait("mail", event.body, profile="mail")
 
-    @evbus.handler("orders", "slow", timeout=0.05, on_error=evbus.REJECT)
+    @evbus.handler("orders", "slow", timeout=0.2, on_error=evbus.REJECT)
     async def slow(hub, event):
         await asyncio.sleep(60)
 
