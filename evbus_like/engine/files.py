@@ -20,6 +20,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 ANY = 1 << 31  # names of a file
+OWN = "remove it, or give the path of a file of its own"
 
 
 class UnsafeFile(OSError):
@@ -42,12 +43,12 @@ def open_own(path: Path, flags: int = os.O_RDONLY, links: int = 1) -> int:
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-            raise _unsafe(path, f"is {kind_of(os.lstat(path).st_mode)}, not a file") from None
+            raise _unsafe(path, f"is {kind_of(os.lstat(path).st_mode)}, not a file; {OWN}") from None
         raise
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
-            raise _unsafe(path, f"is {kind_of(found.st_mode)}, not a file")
+            raise _unsafe(path, f"is {kind_of(found.st_mode)}, not a file; {OWN}")
         _check_owner(path, found)
         check_names(path, file, links)
     except BaseException:
@@ -113,7 +114,7 @@ def kind_of(mode: int) -> str:
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
-        raise _unsafe(path, f"belongs to user {found.st_uid}, and this process runs as user {os.geteuid()}")
+        raise _unsafe(path, f"belongs to user {found.st_uid}, and this process runs as {os.geteuid()}; chown it")
 
 
 def _unsafe(path: Path, what: str) -> UnsafeFile:

@@ -56,6 +56,8 @@ ADVICE = {
     sqlite3.SQLITE_NOTADB: "start the bus again: it moves the file aside and recovers what can be read",
 }
 
+CHECK = "check the disk and the permissions of the file and its folder"
+
 
 def primary_code(error: BaseException) -> int | None:
     """Give SQLite's primary result code of an error."""
@@ -83,7 +85,9 @@ def is_suspect(error: BaseException) -> bool:
 
 def storage_error(path: str, error: BaseException, doing: str = "written") -> StorageError:
     """Build the StorageError that says what happened, to which file, and what to do."""
-    advice = ADVICE.get(primary_code(error) or 0, "check the disk and the permissions of the file and its folder")
-    found = StorageError(f"the outbox {path} cannot be {doing}: {error}; {advice}")
+    advice = f"; {ADVICE.get(primary_code(error) or 0, CHECK)}"
+    if isinstance(error, OSError) and error.errno is None:
+        advice = ""  # our own, which says what to do
+    found = StorageError(f"the outbox {path} cannot be {doing}: {error}{advice}")
     found.__cause__ = error
     return found

@@ -27,6 +27,7 @@ from evbus_like.engine.outbox.dead_letters import (
 from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.jobs import Job
 from evbus_like.engine.outbox.lock import Lock, refuse_if_open_here
+from evbus_like.engine.outbox.presence import Presence
 from evbus_like.engine.outbox.record import pack
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
@@ -86,7 +87,8 @@ class Outbox:
     def _open_store(self) -> tuple[Store, Recovered | None]:
         recovered = recover(self.path, self._lock)
         self.usage = OutboxUsage(self.usage.max_bytes, str(self.path))
-        store = Store(lambda: connect(self.path), str(self.path), self.usage)
+        presence = Presence(self.path, self._lock)
+        store = Store(lambda: connect(self.path), str(self.path), self.usage, presence)
         try:
             self._lock.mark_open()
         except BaseException:

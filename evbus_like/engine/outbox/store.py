@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from evbus_like.engine.outbox.layout import SEQ_BITS, SEQS, Route, Routes, cut, place_of, read_routes
+from evbus_like.engine.outbox.presence import Presence
 from evbus_like.engine.outbox.record import OVERHEAD, time_of
 from evbus_like.engine.outbox.schema import prepare
 from evbus_like.engine.outbox.settlement import Recent, conditions, settle
@@ -38,8 +39,11 @@ class Store:
     commit. After a disk error the connection is replaced.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str, usage: OutboxUsage) -> None:
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], path: str, usage: OutboxUsage, presence: Presence | None = None
+    ) -> None:
         self.path = path
+        self.presence = presence
         self.usage = usage
         self.change = Change()
         self.next_seq = 1
@@ -60,10 +64,14 @@ class Store:
     # ---- transactions
 
     def begin(self) -> None:
-        """Begin a transaction."""
+        """Begin a transaction; raises FileGone, and then nothing is written."""
+        if self.presence is not None:
+            self.presence.check(log=not self._broken)
         if self._broken:
             with suppress(sqlite3.Error):
                 self.connection.close()
+            if self.presence is not None:
+                self.presence.forget_log()  # the close has written it back and removed it
             self.connection = self._connect()
             self._broken = False
             self.routes = read_routes(self.connection)

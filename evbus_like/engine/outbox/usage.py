@@ -15,12 +15,16 @@ from evbus_like.engine.waiting import CrossLoopCondition
 
 @dataclass(frozen=True)
 class Counts:
-    """How much an outbox holds: bytes of events and dead letters, events by destination, dead letters."""
+    """How much an outbox holds: bytes of events and dead letters, events by destination, dead letters.
+
+    `trouble` says why nothing can be written now; it is empty in good times.
+    """
 
     bytes: int
     max_bytes: int
     pending: dict[str, int]
     dead: int
+    trouble: str = ""
 
     @property
     def full(self) -> bool:
@@ -46,6 +50,7 @@ class OutboxUsage:
         self.bytes = 0
         self.dead = 0
         self.pending: Counter[str] = Counter()
+        self.trouble = ""
         self.room = CrossLoopCondition()
         self.refusing = False  # whether the last reservation found no room, and nothing was freed since
         self._lock = Lock()
@@ -93,7 +98,7 @@ class OutboxUsage:
     def counts(self) -> Counts:
         """Give the current counts."""
         with self._lock:
-            return Counts(self.bytes, self.max_bytes, dict(self.pending), self.dead)
+            return Counts(self.bytes, self.max_bytes, dict(self.pending), self.dead, self.trouble)
 
     def _check(self, size: int) -> None:
         if size > self.max_bytes:

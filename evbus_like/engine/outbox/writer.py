@@ -14,11 +14,13 @@ from typing import Any
 from evbus_like.engine.errors import BadEvent, EvbusError, OutboxClosed, StorageError
 from evbus_like.engine.outbox.connection import is_storage, is_suspect, storage_error
 from evbus_like.engine.outbox.jobs import Job, SettleBuffer, answer
+from evbus_like.engine.outbox.presence import FileGone
 from evbus_like.engine.outbox.store import PackedEvent, Store
 from evbus_like.engine.waiting import CrossLoopCondition
 
 log = logging.getLogger("evbus_like.outbox")
 
+WATCH = 1.0  # seconds between two looks at the files while there is nothing to write; each commit looks, too
 GROUP_JOBS, GROUP_BYTES = 2000, 4 * 1024 * 1024  # what one commit takes together; the first job goes in at any size
 
 
@@ -44,7 +46,7 @@ class Writer:
         self._closing = self._swept = self._over = False
         self._deadline = float("inf")
         self._end = CrossLoopCondition()
-        self._failing = False
+        self._failing = self._gone = False  # whether writes fail, and whether because a file is not in its place
         self._thread = threading.Thread(target=self._main, name="evbus_like outbox", daemon=True)
 
     # ---- any thread
@@ -135,8 +137,24 @@ class Writer:
     def _wait(self) -> None:
         self._idle = True
         if not self._jobs and not self._closing:  # a job that came before `_idle` was set did not ring
-            self._bell.acquire(timeout=self._settled.patience())
+            patience = self._settled.patience()
+            if not self._bell.acquire(timeout=patience if 0 <= patience < WATCH else WATCH):
+                self._watch()
         self._idle = False
+
+    def _watch(self) -> None:
+        """Notice that the files are gone, or back, while there is nothing to write."""
+        presence = self.store.presence
+        if presence is None:
+            return
+        try:
+            presence.check(log=not self._gone)
+        except OSError as error:
+            self.store.rollback(suspect=True)
+            self._note(error)
+        else:
+            if self._gone:
+                self._works_again()
 
     def _take(self) -> list[Job]:
         jobs: list[Job] = []
@@ -171,8 +189,7 @@ class Writer:
             return
         self.commits += 1
         if self._failing:
-            self._failing = False
-            log.warning("the outbox %s works again", self.store.path)
+            self._works_again()
         if jobs:
             answer([(job, result, None) for job, result in zip(jobs, results, strict=True)])
 
@@ -199,11 +216,24 @@ class Writer:
 
     def _storage_failed(self, jobs: Sequence[Job], settled: dict[str, list[int]], error: Exception) -> None:
         self._settled.put_back(settled)
-        if not self._failing:
-            self._failing = True
-            log.error("%s", storage_error(self.store.path, error))
+        self._note(error)
         for job in jobs:
             self._fail(job, storage_error(self.store.path, error))
+
+    def _note(self, error: Exception) -> None:
+        """Log the first of several failures, and keep it for the status."""
+        self._gone = isinstance(error, FileGone)
+        if not self._failing:
+            self._failing = True
+            found, usage = storage_error(self.store.path, error), self.store.usage
+            held = f" ({usage.pending.total()} events and {usage.dead} dead letters were in it)" if self._gone else ""
+            usage.trouble = str(found)
+            log.error("%s%s", found, held)
+
+    def _works_again(self) -> None:
+        self._failing = self._gone = False
+        self.store.usage.trouble = ""
+        log.warning("the outbox %s works again", self.store.path)
 
 
 def _blame(job: Job, error: Exception) -> Exception:
