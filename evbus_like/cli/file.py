@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evbus_like.engine.files import resolve
 from evbus_like.engine.outbox import NewerOutbox, OutboxLocked, StorageError
 from evbus_like.engine.outbox.connection import is_damage, primary_code, storage_error
 from evbus_like.engine.outbox.lock import holder
@@ -17,7 +17,7 @@ from evbus_like.hub import outbox
 
 def path(hub: Any) -> Path:
     """Return the path of the outbox: --outbox, EVBUS_OUTBOX, the configuration or the default."""
-    return Path(os.path.realpath(outbox.configured(hub) or outbox.default_path()))
+    return resolve(outbox.configured(hub) or outbox.default_path())
 
 
 def there(file: Path) -> bool:

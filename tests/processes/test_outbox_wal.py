@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evbus_like.engine.outbox import Outbox
+from evbus_like.engine.outbox.inspect import summarize
 from evbus_like.engine.outbox.wal import read_index
 from tests.unit.outboxes import append_one, make, opened
 
@@ -195,6 +196,15 @@ async def test_a_log_of_another_file_replaces_nothing_and_what_it_holds_is_recov
 
     assert "its log belongs to another file" in str(found)
     assert {b"%d" % n for n in range(100, 110)} <= set(bodies)
+
+
+async def test_a_look_at_a_damaged_log_leaves_the_start_to_notice_it(path):
+    os.truncate(wal(path), HEADER + 20 * FRAME)
+    assert summarize(path).waiting["a"] < COUNT
+
+    found, _ = await recovered(path)
+
+    assert found.unread > 0
 
 
 async def test_a_write_that_a_crash_tore_is_no_damage(path):

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evbus_like.engine.errors import StorageError
+from evbus_like.engine.files import kind_of, open_own, read_own, resolve
 from evbus_like.engine.outbox.connection import connect_readonly, storage_error
 from evbus_like.engine.outbox.dead_letters import DeadFilter, DeadLetter, read_dead_letter, read_dead_letters
-from evbus_like.engine.outbox.lock import holder
+from evbus_like.engine.outbox.lock import holder, kept_closed
 from evbus_like.engine.outbox.schema import version_of
 from evbus_like.engine.outbox.usage import measure
+from evbus_like.engine.outbox.wal import read_index
 
 
 def dead_letters(
@@ -36,16 +38,34 @@ def dead_letter(path: str | os.PathLike[str], number: int) -> DeadLetter | None:
 
 @contextmanager
 def _reading(path: str | os.PathLike[str]) -> Iterator[tuple[sqlite3.Connection, Path]]:
-    real = Path(os.path.realpath(Path(path).expanduser()))
+    real = resolve(path)
+    if real.is_symlink() or (real.exists() and not real.is_file()):
+        raise StorageError(f"{real} is {kind_of(os.lstat(real).st_mode)}, not an outbox; give the path of the file")
     if not real.is_file() or not real.stat().st_size:
         raise StorageError(f"there is no outbox at {real}; it is made when a bus with a durable profile starts")
     try:
-        with closing(connect_readonly(real)) as connection:
+        with _index_kept(real), closing(connect_readonly(real)) as connection:
             version_of(connection, str(real))
             connection.execute("BEGIN")  # one snapshot, while the bus goes on writing
             yield connection, real
     except (sqlite3.Error, OSError) as error:
         raise storage_error(str(real), error, "read") from error
+
+
+@contextmanager
+def _index_kept(path: Path) -> Iterator[None]:
+    """Keep what a killed process left in the index of its log for the next start: see wal.py.
+
+    SQLite makes the index anew when it opens the file. The old one is put back only where the log is damaged.
+    """
+    shm = path.with_name(f"{path.name}-shm")
+    with kept_closed(path) as free:
+        before = read_own(shm) if free else None
+        known = read_index(shm) if before else None
+        yield
+        if before and known is not None and read_index(shm) != known:
+            with open(open_own(shm, os.O_RDWR), "r+b") as file:
+                file.write(before)
 
 
 GIVEN_UP = "SELECT destination, count(*) FROM dead GROUP BY destination"

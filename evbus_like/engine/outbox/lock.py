@@ -13,7 +13,8 @@ import fcntl
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
@@ -136,6 +137,20 @@ def holder(path: Path) -> int | None:
             os.close(file)
     identity = identity_of(path)
     return _pid_in_proc(identity) if identity else None
+
+
+@contextmanager
+def kept_closed(path: Path) -> Iterator[bool]:
+    """Keep every process from opening the outbox, for a moment; gives whether none has it open."""
+    try:
+        file = open_own(lock_path(path))
+    except OSError:  # it was never open, or we may not know
+        yield False
+        return
+    try:
+        yield _try(file, fcntl.LOCK_SH) and holder(path) is None
+    finally:
+        os.close(file)
 
 
 def refuse_if_open_here(database: Path) -> None:
