@@ -20,6 +20,7 @@ END = b"\xce"
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8  # types of frames
 BASIC, PUBLISH = 60, 40
 LONGEST_NAME = 255  # bytes: names are short strings
+BEFORE = 12  # bytes of a header frame before the properties
 DEEPEST = 32  # tables within tables
 
 pack_frame = Struct(">BHI").pack  # type, channel, size

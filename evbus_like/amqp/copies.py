@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from evbus_like.amqp import properties as props
-from evbus_like.amqp.codec import pack_shortstr, pack_table
+from evbus_like.amqp.codec import BEFORE, pack_shortstr, pack_table
 from evbus_like.amqp.deliveries import ATTEMPT, COUNT, DEATHS, OWN, ROUTING_KEY
 from evbus_like.amqp.properties import Properties, encode
 from evbus_like.engine import dead_letter_headers
@@ -19,7 +19,6 @@ from evbus_like.engine.dead_letter_headers import CUT, REASON, RETRY_CUT, cut
 from evbus_like.engine.receiving.received import ReceivedEvent
 
 NOT_COPIED = OWN | {COUNT, "CC", "BCC"}  # the last two would route the copy to other queues, too
-BEFORE = 12  # bytes of a header frame before the properties
 LENGTH = 4  # bytes of a table before its entries
 SHORT = 200  # bytes of a reason in the smaller forms
 LEAST = (props.CONTENT_TYPE, props.CONTENT_ENCODING, props.CORRELATION_ID, props.REPLY_TO, props.MESSAGE_ID)

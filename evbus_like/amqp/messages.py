@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from struct import Struct
 
 from evbus_like.amqp import properties as props
-from evbus_like.amqp.codec import content_frames, pack_shortstr, pack_table, publish_method
-from evbus_like.amqp.confirms import SharedConfirmChannel
+from evbus_like.amqp.codec import BEFORE, content_frames, pack_shortstr, pack_table, publish_method
+from evbus_like.amqp.confirms import ConfirmChannel, MessageRefused, SharedConfirmChannel
 from evbus_like.amqp.connection import SharedConnection
-from evbus_like.engine.errors import DestinationRefused, UnknownOutcome, Unroutable
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, UnknownOutcome, Unroutable
 from evbus_like.engine.message import Message
 
 LONGEST_EXPIRATION = 2**32 - 1  # milliseconds, for RabbitMQ
 ENCODING = pack_shortstr("utf-8")  # as kombu says; nameko's consumers look at it
+ALONE_WITHIN = 20.0  # seconds for an answer that is sent alone
 MOST_METHODS = 1000  # kept for the next message to the same place
 
 _short = Struct(">H").pack
@@ -22,11 +24,12 @@ _short = Struct(">H").pack
 class UnconfirmedMessage:
     """One message on its way."""
 
-    __slots__ = ("message", "properties", "returned")
+    __slots__ = ("_suspect", "message", "properties", "returned")
 
-    def __init__(self, message: Message, properties: bytes) -> None:
+    def __init__(self, message: Message, properties: bytes, suspect: Callable[[Message], None] | None = None) -> None:
         self.message = message
         self.properties = properties
+        self._suspect = suspect  # is called with a message that RabbitMQ may have refused, unless it was sent alone
         self.returned: tuple[str, str] | None = None
 
     @property
@@ -45,7 +48,16 @@ class UnconfirmedMessage:
         self.message.settle(Unroutable(self.message.routing_key) if unroutable else error)
 
     def lost(self, error: Exception) -> None:
-        """Handle a lost confirm; only messages for the exchange that the error names were refused."""
+        """Handle a lost confirm; only messages for the exchange that the error names were refused.
+
+        An answer that may have been refused is sent again alone: a second one does no harm, a second request may.
+        """
+        if isinstance(error, MessageRefused) and not self.message.must_arrive:
+            if self._suspect is not None:
+                self._suspect(self.message)
+            else:
+                self.message.settle(DestinationRefused(str(error)))
+            return
         refused = isinstance(error, DestinationRefused) and f"'{self.message.exchange}'" in str(error)
         self.message.settle(error if refused else UnknownOutcome(str(error)))
 
@@ -54,23 +66,59 @@ class MessageSender:
     """Publishes messages on a channel of its own."""
 
     def __init__(self, connection: SharedConnection) -> None:
+        self._connection = connection
         self._channel = SharedConfirmChannel(connection)
+        self._alone = asyncio.Lock()  # one connection more, at most
+        self._suspects: set[asyncio.Task[None]] = set()
         self._methods: dict[tuple[str, str, bool], bytes] = {}
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Write messages in one piece, in order; raises a DeliveryError if none was written."""
-        confirmed = await self._channel.get()
+        await self._write(await self._channel.get(), messages, self._suspect)
+
+    async def _write(
+        self, confirmed: ConfirmChannel, messages: Sequence[Message], suspect: Callable[[Message], None] | None
+    ) -> None:
         channel, unconfirmed, frames = confirmed.channel, [], []
         for message in messages:
             try:
                 method, properties = self._method(message), encode_properties(message)
-            except (ValueError, UnicodeError, OverflowError) as error:  # only this one is at fault
+                if len(properties) + BEFORE > channel.max_body:
+                    raise ValueError(
+                        f"its properties are {len(properties)} bytes, and a frame holds {channel.max_body}"
+                    )
+            except Exception as error:  # only this one is at fault
                 message.settle(DestinationRefused(f"RabbitMQ cannot take {message!r}: {error}"))
                 continue
-            unconfirmed.append(UnconfirmedMessage(message, properties))
+            unconfirmed.append(UnconfirmedMessage(message, properties, suspect))
             frames.append(content_frames(channel.number, channel.max_body, method, properties, message.body))
         if frames:
             await confirmed.write(unconfirmed, b"".join(frames))
+
+    def _suspect(self, message: Message) -> None:
+        """Send an answer again, on a connection of its own, after a channel was lost because of a message."""
+        task = asyncio.create_task(self._send_alone(message), name="evbus_like answer alone")
+        self._suspects.add(task)
+        task.add_done_callback(self._suspects.discard)
+
+    async def _send_alone(self, message: Message) -> None:
+        alone, outcome = SharedConfirmChannel(self._connection.another()), message.on_settled
+        settled = asyncio.Event()
+
+        def report(error: Exception | None) -> None:
+            settled.set()
+            if outcome is not None:
+                outcome(error)
+
+        message.on_settled = report
+        try:
+            async with self._alone, asyncio.timeout(ALONE_WITHIN):
+                await self._write(await alone.get(), [message], None)
+                await settled.wait()
+        except (DeliveryError, TimeoutError) as error:
+            message.settle(UnknownOutcome(str(error)))
+        finally:
+            await alone.close()
 
     def _method(self, message: Message) -> bytes:
         key = (message.exchange, message.routing_key, message.must_arrive)
@@ -83,6 +131,9 @@ class MessageSender:
 
     async def close(self) -> None:
         """Close the connection; messages without a confirm fail."""
+        for task in self._suspects:
+            task.cancel()
+        await asyncio.gather(*self._suspects, return_exceptions=True)
         await self._channel.close()
 
 

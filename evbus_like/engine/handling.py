@@ -26,6 +26,10 @@ STATE = "tracestate"
 CALLS = "nameko.call_id_stack"  # nameko's chain of calls, the latest last
 CONTEXT = "nameko."  # headers of nameko's worker context, passed along the chain (nameko 2.14, nameko/messaging.py)
 MOST_CALLS = 10  # entries of nameko's stack, as nameko keeps by default
+# Bounds of what is passed on, for anybody may send anything. What is larger is not passed on.
+MOST_ID = 255  # bytes of an id, a trace parent and an entry of the stack
+MOST_STATE = 512  # bytes of tracestate (https://www.w3.org/TR/trace-context/#tracestate-limits)
+MOST_CARRIED = 8192  # bytes of nameko's headers in all, names included; the largest are left out first
 
 
 class NotDurable(EvbusError):
@@ -53,21 +57,18 @@ class Handling:
     def carry(self, event: ReceivedEvent) -> None:
         """Take over the headers of the handled event that belong to the whole chain of events."""
         given = event.headers
-        self.correlation_id = _text(given.get(CORRELATION)) or event.id
-        known = {CORRELATION: self.correlation_id, CAUSE: event.id}
+        cause = _within(event.id, MOST_ID)
+        self.correlation_id = (_within(given[CORRELATION], MOST_ID) if CORRELATION in given else "") or cause
+        known = {CORRELATION: self.correlation_id, CAUSE: cause}
         self.headers: dict[str, Any] = {name: value for name, value in known.items() if value}
         trace = child_of(given.get(TRACE))
         if trace:
             self.headers[TRACE] = trace
-            if state := _text(given.get(STATE)):
+            if state := _within(given.get(STATE), MOST_STATE):
                 self.headers[STATE] = state
-        for name, value in given.items():
-            if name.startswith(CONTEXT) and name != CALLS and _fits(name, value):
-                self.headers[name] = value
-        calls = given.get(CALLS)
-        if calls:
-            calls = calls if isinstance(calls, list) else _text(calls).split(",")
-            self.headers[CALLS] = [*map(str, calls), f"{self.handler}.{event.id}"][-MOST_CALLS:]
+        context = {name: value for name, value in given.items() if name.startswith(CONTEXT)}
+        if context:
+            self.headers.update(_carried(context, f"{self.handler}.{cause}"))
 
     def onto(self, headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the headers of an event that is put: those of the chain, and the handler's own above them."""
@@ -111,13 +112,48 @@ def child_of(trace: Any) -> str | None:
     return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
-def _fits(name: str, value: Any) -> bool:
-    """Whether a received header may be sent: a source may return what `put` refuses, such as a table."""
+def _carried(context: Mapping[str, Any], call: str) -> dict[str, Any]:
+    """Return the headers of nameko's context that are passed on, with this call on their stack."""
+    sizes: dict[str, int] = {}
+    for name, value in context.items():
+        if name != CALLS and (size := _size(name, value)) <= MOST_CARRIED:
+            sizes[name] = size
+    total = sum(sizes.values())
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= MOST_CARRIED:
+            break
+        total -= sizes.pop(name)
+    carried = {name: context[name] for name in sizes}
+    if calls := context.get(CALLS):
+        calls = calls if isinstance(calls, list) else _text(calls).split(",")
+        latest = [_within(each, MOST_ID) for each in calls[-MOST_CALLS + 1 :]]
+        carried[CALLS] = [*filter(None, latest), call]
+    return carried
+
+
+def _size(name: str, value: Any) -> int:
+    """Return the bytes of a received header; more than enough if it may not be sent, such as a table."""
     try:
         check("", "", {name: value}, None)
     except BadEvent:
-        return False
-    return True
+        return MOST_CARRIED + 1
+    values = value if isinstance(value, list) else [value]
+    return len(name.encode()) + sum(len(_bytes(each)) + 5 for each in values)  # 5: its type and its length
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _within(value: Any, most: int) -> str:
+    """Return a value as text if it is text of at most so many bytes, else an empty text."""
+    text = _text(value)
+    if len(text) > most:
+        return ""
+    try:
+        return text if text.isascii() or len(text.encode()) <= most else ""
+    except UnicodeEncodeError:  # a lone surrogate
+        return ""
 
 
 def _text(value: Any) -> str:

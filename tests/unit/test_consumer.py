@@ -59,6 +59,23 @@ async def test_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goe
     assert (consumer.stats.failed, consumer.stats.dead, consumer.stats.retried) == (6, 2, 4)
 
 
+async def test_an_event_whose_handling_breaks_in_our_own_code_becomes_a_dead_letter_and_the_next_is_handled(
+    monkeypatch,
+):
+    # Given a failure whose log entry cannot be made
+    monkeypatch.setattr("evbus_like.engine.receiving.invoker.log_handler_failure", break_everything)
+    source, log = Source(), failing(1)
+    async with consuming(source, log, max_workers=1, prefetch=1):
+        source.put(1, 2)
+        await until(lambda: len(source.settled) == 2)
+    assert source.settled == [("dead", "1"), ("dead", "2")]
+    assert source.reasons["1"] == "it could not be handled: RuntimeError"
+
+
+def break_everything(*_arguments):
+    raise RuntimeError("no")
+
+
 @pytest.mark.parametrize("retries", [True, False], ids=["by the source", "here"])
 async def test_an_event_that_succeeds_in_the_end_is_acknowledged(retries):
     source = Source(retries)

@@ -179,7 +179,10 @@ class Consumer:
     def _handle_now(self, event: ReceivedEvent) -> None:
         """Handle an event without a worker; it is acknowledged in any case."""
         assert self.invoker.call_now is not None
-        self._count(self.invoker.call_now(event))
+        try:
+            self._count(self.invoker.call_now(event))
+        except Exception:
+            log.exception("%s could not handle %s", self.name, event)
         self._settler.ack(event)
 
     def _add_worker(self) -> None:
@@ -195,8 +198,9 @@ class Consumer:
             self._idle.clear()
             try:
                 await self._handle(event)
-            except Exception:
-                log.exception("%s could not settle %s", self.name, event)
+            except Exception as error:
+                log.exception("%s could not handle %s, which becomes a dead letter", self.name, event)
+                await self._settler.give_up(event, f"it could not be handled: {type(error).__name__}")
             finally:
                 self._ended()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import TransientError
-from evbus_like.engine.receiving.disposition import Disposition
+from evbus_like.engine.receiving.disposition import DEAD_LETTER, Disposition
 from evbus_like.engine.receiving.handler import REQUEUE, RETRY
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
 from evbus_like.engine.receiving.received import ReceivedEvent
@@ -177,6 +177,11 @@ class Settler:
                 return
         self._stats.lost += 1
         self._queue.done(event)
+
+    async def give_up(self, event: ReceivedEvent, reason: str) -> None:
+        """Dead-letter an event that is still open."""
+        if event in self._open:
+            await self.settle(event, Disposition(DEAD_LETTER, reason=reason))
 
     async def _settle_once(self, event: ReceivedEvent, disposition: Disposition) -> None:
         if disposition.kind == REQUEUE:

@@ -70,13 +70,30 @@ class ReplySender:
         if not event.reply_to:
             return DONE
         until: asyncio.Future[Disposition] = asyncio.get_running_loop().create_future()
+        self._put(event, method, reply, headers, until)
+        return Disposition(PENDING, until=until)
+
+    def _put(
+        self,
+        event: ReceivedEvent,
+        method: str,
+        reply: dict[str, Any],
+        headers: dict[str, Any],
+        until: asyncio.Future[Disposition],
+        smaller: int = 0,
+    ) -> None:
+        """Send an answer; one that is refused is sent again without the context, and then as an error."""
 
         def settled(error: Exception | None) -> None:
-            if not until.done():
-                until.set_result(self._disposition(event, error))
+            if until.done():
+                return
+            if isinstance(error, DestinationRefused) and smaller < 2:
+                problem = UnserializableValue(f"the result of {self._service}.{method} cannot be sent: {error}")
+                self._put(event, method, wire.refusal(problem) if smaller else reply, {}, until, smaller + 1)
+                return
+            until.set_result(self._disposition(event, error))
 
         self._buffer.put(self._answer(event, method, reply, headers), settled)
-        return Disposition(PENDING, until=until)
 
     def _disposition(self, event: ReceivedEvent, error: Exception | None) -> Disposition:
         """Return what becomes of a request after its reply was sent, or could not be sent."""
@@ -172,6 +189,8 @@ class ReplySender:
         result = await outcome
         if isinstance(result, Unroutable):
             return wire.refusal(UnknownService(f"{called} hands the request on to {to.service!r}, which nobody serves"))
+        if isinstance(result, DestinationRefused):
+            return wire.refusal(Refused(f"{called} cannot hand the request on to {to.service!r}: {result}"))
         return result
 
     def close(self) -> None:
