@@ -10,10 +10,11 @@
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from evbus_like import plugin
-from evbus_like.hub import conflict
+from evbus_like.hub import conflict, plugins
 
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]
@@ -23,6 +24,7 @@ OPTIONS = {
     "topics": ((str, list, tuple, type(None)), "the topic, or topics, of all events of the profile"),
     "key": ((str, bytes, type(None)), "the record key of all events; else the event's key, else its routing key"),
     "partition": ((int, type(None)), "the partition of all events; else the record key decides"),
+    "tombstones": (bool, "true: an event whose body is None becomes a record without a value, which deletes its key"),
     "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
 }
 LANE = {"batch_events": 4000}  # about four record batches of small events
@@ -43,7 +45,16 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
     """Return the lane's bounds that follow from the profile."""
     largest = (ctx.acct.get("connection") or {}).get("max_request_size", 1024 * 1024)
-    return {"max_event_bytes": max(1, largest - OVERHEAD)}
+    return {"max_event_bytes": max(1, largest - OVERHEAD), "max_header_bytes": max(1, largest - OVERHEAD)}
+
+
+def _forms_of_none(hub: Any) -> frozenset[tuple[str, bytes]]:
+    """Return what serializers make of the body None, with their content types."""
+    found = set()
+    for each in plugins.loaded(hub, "serialize").values():
+        with suppress(Exception):  # a format without it
+            found.add((each.CONTENT_TYPE, each.dump(None)))
+    return frozenset(found)
 
 
 async def open(hub: Any, ctx: plugin.Context) -> None:
@@ -51,7 +62,7 @@ async def open(hub: Any, ctx: plugin.Context) -> None:
     from evbus_like.kafka import producer
 
     if "producer" not in ctx:
-        ctx.producer = producer.Producer(ctx.acct)
+        ctx.producer = producer.Producer(ctx.acct, _forms_of_none(hub) if ctx.acct.get("tombstones") else frozenset())
     await ctx.producer.open()
 
 

@@ -43,7 +43,7 @@ class PartitionBatches:
         self._append = batch.builder.append
         self._note = batch.positions.append
 
-    def add(self, position: int, timestamp: int, key: bytes | None, value: bytes, headers: Headers) -> None:
+    def add(self, position: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Append one event's record (timestamp in milliseconds) to the last batch, or to a new one."""
         if self._most is not None and len(self.batches[-1].positions) >= self._most:
             self._next()

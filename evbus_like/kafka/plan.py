@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.kafka import leaders
 from evbus_like.kafka.batches import Batch, Headers, PartitionBatches, Partitioner
 from evbus_like.kafka.connection import address
 from evbus_like.kafka.leaders import NoLeader, Place
 
+NO_KEY = "a tombstone deletes what has its key, and it has none: put(key=...), or give a routing key"
 MAX_LIMITS = 10_000  # topics whose batches are limited
 ID_HEADER = "evbus-id"
 TYPE_HEADER = "evbus-routing-key"  # the event type of a service's event, whose topic is the service's
@@ -36,9 +38,13 @@ class Layout:
 
 
 class Planner:
-    """Chooses topics, keys and partitions by the options of the profile."""
+    """Chooses topics, keys and partitions by the options of the profile.
 
-    def __init__(self, acct: Mapping[str, Any]) -> None:
+    `tombstones` are content types and bodies that become records without a value.
+    """
+
+    def __init__(self, acct: Mapping[str, Any], tombstones: Set[tuple[str, bytes]] = frozenset()) -> None:
+        self._tombstones = tombstones
         self.address = address(acct.get("connection") or {})
         topics = acct.get("topics")
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
@@ -53,7 +59,7 @@ class Planner:
     ) -> Layout:
         """Make the records of events, given the partitions of their topics or the errors."""
         layout = Layout(len(events))
-        outcomes = layout.outcomes
+        outcomes, tombstones = layout.outcomes, self._tombstones
         plans: dict[Any, Plan] = {}
         names: tuple[Any, ...]
         for position, event in enumerate(events):
@@ -67,9 +73,14 @@ class Planner:
             if plan.problem is not None:
                 outcomes[position] = plan.problem
                 continue
-            headers = self._headers(event)
+            headers, value = self._headers(event), event.body
+            if tombstones and (event.content_type, value) in tombstones:
+                value = None
+                if plan.key is None:
+                    outcomes[position] = PoisonEvent(NO_KEY)
+                    continue
             for batches in plan.batches:
-                batches.add(position, int(event.timestamp * 1000), plan.key, event.body, headers)
+                batches.add(position, int(event.timestamp * 1000), plan.key, value, headers)
         return layout
 
     def limit(self, topic: str, most: int) -> None:
@@ -83,8 +94,8 @@ class Planner:
         batches = PartitionBatches(producer, *place, self._most.get(place[0]))
         for position in positions:
             event = events[position]
-            key = self._key(event)
-            batches.add(position, int(event.timestamp * 1000), key, event.body, self._headers(event))
+            value = None if (event.content_type, event.body) in self._tombstones else event.body
+            batches.add(position, int(event.timestamp * 1000), self._key(event), value, self._headers(event))
         return batches.batches
 
     def _key(self, event: Event) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from time import monotonic
 from typing import Any
 
@@ -44,9 +44,9 @@ Sent = tuple[Batch, asyncio.Future[Any] | Exception]
 class Producer:
     """Sends the events of one profile; the lane sends again what is not confirmed."""
 
-    def __init__(self, acct: Mapping[str, Any]) -> None:
+    def __init__(self, acct: Mapping[str, Any], tombstones: Set[tuple[str, bytes]] = frozenset()) -> None:
         self.address = address(acct.get("connection") or {})
-        self._planner = Planner(acct)
+        self._planner = Planner(acct, tombstones)
         self._keywords = {
             "acks": "all",
             "enable_idempotence": True,

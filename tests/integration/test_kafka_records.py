@@ -141,3 +141,35 @@ async def test_a_missing_topic_among_several_of_the_profile_sends_the_event_to_n
         assert f"{fresh_name}-missing" in await until(hub, "kafka:default", "refused")
         await hub.evbus.init.stop(5.0)
     assert await read(strict_kafka.bootstrap, fresh_name, 0) == []
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml"])
+async def test_with_tombstones_a_body_of_none_is_a_record_without_a_value(kafka, fresh_name, serializer):
+    await create_topic(kafka.bootstrap, fresh_name, partitions=1)
+    profiles = profile(kafka, topics=[fresh_name], tombstones=True, serializer=serializer)
+    async with running(profiles) as hub:
+        for body in (None, "null", [None], 0):
+            await hub.evbus.broker.put("k", body, confirm="delivered")
+        with pytest.raises(NotDelivered, match="it has none: put"):
+            await hub.evbus.broker.put("", None, confirm="delivered")
+    records = await read(kafka.bootstrap, fresh_name, 4)
+    assert [record.value is None for record in records] == [True, False, False, False]
+    assert records[0].key == b"k"
+
+
+async def test_without_tombstones_a_body_of_none_is_null(kafka, fresh_name):
+    record, _ = await sent(kafka, fresh_name, profile(kafka), routing_key=fresh_name, body=None)
+    assert record.value == b"null"
+
+
+async def test_a_tombstone_from_the_outbox_is_one_after_a_restart(kafka, fresh_name, tmp_path, monkeypatch):
+    await create_topic(kafka.bootstrap, fresh_name, partitions=1)
+    monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
+    away = {"kafka": {"default": {"connection": {"bootstrap_servers": "127.0.0.1:9"}, "outbox": "always"}}}
+    async with running(away) as hub:
+        await hub.evbus.broker.put("k", None)
+        await hub.evbus.init.stop(0.2)
+    there = profile(kafka, topics=[fresh_name], tombstones=True, outbox="always")
+    async with running(there):
+        (record,) = await read(kafka.bootstrap, fresh_name, 1)
+    assert (record.key, record.value) == (b"k", None)
