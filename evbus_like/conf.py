@@ -69,6 +69,11 @@ CONFIG = {
         "help": "The most keys and values of a received body; one with more is not decoded",
         "range": (10_000, 10**8, "keys and values"),
     },
+    "log_bodies": {
+        "os": "EVBUS_LOG_BODIES",
+        "default": False,
+        "help": "Show the body of an event, or of a request, in the log of a handler or a method that fails",
+    },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,

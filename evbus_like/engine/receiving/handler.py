@@ -49,6 +49,7 @@ class HandlerOptions:
     dedup_durable: bool = False
     accept: tuple[str, ...] = ()
     default_format: str = ""
+    log_bodies: bool = False  # a setting, not an option of the mark
 
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.middleware import EVENT, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
-from evbus_like.engine.receiving.failure_log import log_handler_failure, text_of
+from evbus_like.engine.receiving.failure_log import clean_text_of, cleaned, log_handler_failure, text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.received import BadBody, BodilessEvent, ReceivedEvent
-from evbus_like.engine.receiving.sensitive import redacted
 from evbus_like.engine.receiving.threads import Threads
 
 if TYPE_CHECKING:
@@ -183,16 +182,20 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
             try:
                 event.body = declared.check(event.body)
             except Exception as error:
-                return f"its body is not as declared: {redacted(str(error), event.body, self.options.sensitive)}"
+                return f"its body is not as declared: {cleaned(str(error), event.body, event.raw, self.options)}"
         return ""
 
     def _failed(self, event: ReceivedEvent, error: BaseException, current: Handling) -> Disposition:
         if not current.running:
             cancelled = isinstance(error, asyncio.CancelledError)
-            reason = "a middleware was cancelled" if cancelled else f"refused: {text_of(error)}"
+            reason = (
+                "a middleware was cancelled"
+                if cancelled
+                else f"refused: {clean_text_of(error, event.body, event.raw, self.options)}"
+            )
             log.error("%r does not reach %s and becomes a dead letter: %s", event, self.handler.ref, reason)
             return Disposition(DEAD_LETTER, reason=reason)
-        text = redacted(text_of(error), event.body, self.options.sensitive)
+        text = clean_text_of(error, event.body, event.raw, self.options)
         disposition = failed(self.options, event.attempt, text)
         log_handler_failure(self.handler.ref, self.options, event, error, disposition, text)
         return disposition

@@ -15,11 +15,11 @@ from evbus_like.engine.errors import BadRequest, IncorrectSignature, MethodNotFo
 from evbus_like.engine.handling import Handling
 from evbus_like.engine.middleware import REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import Disposition
-from evbus_like.engine.receiving.failure_log import log_failure
+from evbus_like.engine.receiving.failure_log import cleaned, log_failure
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.invoker import Decode, UserCodeInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
-from evbus_like.engine.receiving.sensitive import redacted, shown
+from evbus_like.engine.receiving.sensitive import shown
 from evbus_like.engine.rpc import wire
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.wire import Transfer
@@ -52,6 +52,7 @@ class Method:
     timeout: float | None = None
     repeat: bool = True
     accept: tuple[str, ...] = ()
+    log_bodies: bool = False  # a setting, not an option of the mark
 
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:
@@ -79,6 +80,16 @@ class Method:
             self.signature.bind(*([None] if self.has_hub else []), *args, **kwargs)
         except TypeError as error:
             raise IncorrectSignature(f"{error}; it is {self}") from None
+
+    def named(self, body: Any) -> Any:
+        """Return the body of a request with its positional arguments under their names, to search it by them."""
+        try:
+            wire.arguments(body)
+        except BadRequest:
+            return body
+        names = [each.name for each in self._parameters if each.kind in (P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD)]
+        given = body["args"]
+        return {"args": given[len(names) :], "kwargs": {**dict(zip(names, given, strict=False)), **body["kwargs"]}}
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}({', '.join(map(str, self._parameters))})"
@@ -162,16 +173,18 @@ class ServiceInvoker(UserCodeInvoker[Reply]):
         name = event.routing_key.rpartition(".")[2]
         method = self.methods.get(name)
         options = FailureOptions(method)
+        body = method.named(event.body) if method and options.sensitive else event.body
         log_failure(
             log,
-            "%s.%s failed after %.3f s with %s; its caller gets the error: %s: %s",
+            "%s.%s failed after %.3f s%s; its caller gets the error: %s: %s",
             (
                 *(self.service, wire.text(name), time.monotonic() - current.started),
-                *(shown(event.body, options.sensitive), type(error).__name__),
-                redacted(wire.text(error), event.body, options.sensitive),
+                *(f" with {shown(body, options.sensitive)}" if options.log_bodies else "", type(error).__name__),
+                cleaned(wire.text(error), body, event.raw, options),
             ),
             error,
-            event.body,
+            body,
+            event.raw,
             options,
         )
         return wire.refusal(error, own=not current.running)
@@ -187,6 +200,7 @@ class FailureOptions:
 
     def __init__(self, method: Method | None) -> None:
         self.sensitive: tuple[str, ...] = method.sensitive if method else ("*",)
+        self.log_bodies = method.log_bodies if method else False
         self.expected_exceptions: tuple[type[BaseException], ...] = (
             RpcError,
             *(method.expected_exceptions if method else ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -62,6 +63,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         if getattr(function, marks.MARK, ())
     ]
     made: list[Handler] = []
+    log_bodies = bool(settings.config(hub, "log_bodies", False))
     for ref, service, function, options in marked(hub):
         name = _name(options, function)
         if (only and not among(service, name, only)) or among(service, name, skip):
@@ -76,6 +78,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
+        options = replace(options, log_bodies=log_bodies)
         call = plugins.unwrapped(hub, function)
         is_async = inspect.iscoroutinefunction(function.func)
         made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from evbus_like import handlers as marks
@@ -87,6 +87,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
+        options = replace(options, log_bodies=bool(settings.config(hub, "log_bodies", False)))
         is_async = inspect.iscoroutinefunction(function.func)
         call = plugins.unwrapped(hub, function)
         made[key] = Marked(key, service, Handler(ref, service, function.__name__, call, is_async, options))

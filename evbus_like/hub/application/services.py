@@ -18,6 +18,7 @@ from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import rpc_proxy
 from evbus_like.hub.application.handlers import among, kind_problem
 from evbus_like.hub.application.rpc_clients import exchange_of, must_send
+from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
@@ -94,6 +95,7 @@ def _method(hub: Hub, ref: str, service: str, name: str, function: Any) -> Metho
         inspect.iscoroutinefunction(function.func),
         inspect.signature(function.func),
         bool(getattr(function, "implicit_hub", False)),
+        log_bodies=bool(settings.config(hub, "log_bodies", False)),
         **options,
     )
 

@@ -16,6 +16,7 @@ from evbus_like.hub.secrets import redact
 SECTIONS = ("evbus_like", "evbus")  # pop-config keys settings by import name; pop-evbus apps use the second
 SPECS: Mapping[str, Any] = conf.CONFIG
 BUS = [name for name, spec in SPECS.items() if "os" in spec]  # the others are for the command alone
+WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
@@ -100,6 +101,7 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
     if kind in (int, float):
         return _number(value, kind, spec["range"])
     if isinstance(default, bool):
+        value = WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
         return ("" if isinstance(value, bool) else f"must be true or false, not {_said(spec, value)}"), value
     if isinstance(default, list):
         texts = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
