@@ -16,7 +16,7 @@ from evbus_like.hub.secrets import redact
 SECTIONS = ("evbus_like", "evbus")  # pop-config keys settings by import name; pop-evbus apps use the second
 SPECS: Mapping[str, Any] = conf.CONFIG
 BUS = [name for name, spec in SPECS.items() if "os" in spec]  # the others are for the command alone
-WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+WORDS = {"true": True, "false": False}  # in the environment
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
