@@ -1,4 +1,4 @@
-"""Records with whatever bytes, headers and counts: each is handled or becomes a dead letter, and its offset is settled."""
+"""Records with whatever bytes, headers and counts: each is handled or dead-lettered, and its offset is settled."""
 
 import asyncio
 
