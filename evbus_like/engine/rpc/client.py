@@ -22,8 +22,9 @@ from evbus_like.engine.errors import (
 from evbus_like.engine.message import Message, SendBuffer
 from evbus_like.engine.receiving.consumer import GRACE, Consumer
 from evbus_like.engine.receiving.disposition import DONE, Disposition
+from evbus_like.engine.receiving.failure_log import text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
-from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.received import BadBody, ReceivedEvent
 from evbus_like.engine.receiving.source import Source
 from evbus_like.engine.rpc.subscriptions import replies
 from evbus_like.engine.waiting import DeadlineTimer
@@ -69,7 +70,8 @@ class ReplyInvoker:
         try:
             future.set_result(self._decode(event))
         except Exception as error:
-            future.set_exception(BadRequest(f"the answer cannot be decoded: {type(error).__name__}: {error}"))
+            reason = error if isinstance(error, BadBody) else text_of(error)
+            future.set_exception(BadRequest(f"the answer cannot be decoded: {reason}"))
         return DONE
 
     async def call(self, event: ReceivedEvent) -> Disposition:
