@@ -23,7 +23,7 @@ from tests.brokers.rabbitmq import RabbitMQ
 _BROKERS = ("rabbitmq", "kafka")
 
 # No deadline: a busy machine is no failure. Fewer examples than hypothesis' own 100: every run tries new ones.
-# `make unit` runs with "quick", `make test` with the default.
+# `make unit` runs with "quick", `make test` with the default; a test with a number of its own says how many times more.
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("default")

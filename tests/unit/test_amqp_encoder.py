@@ -52,7 +52,7 @@ def first_header(made):
     return next(f for _, f in decode(made) if isinstance(f, header.ContentHeader))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     body=st.binary(max_size=350),
     routing_key=short,

@@ -318,7 +318,7 @@ RAW = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=5 * settings().max_examples)
 @given(
     RAW,
     CONTENT_TYPES,

@@ -123,7 +123,7 @@ def test_a_record_whose_length_is_wrong_is_named_and_the_rest_is_read():
     assert not isinstance(found[-1], UnreadableRecord)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(
     places=some.lists(some.integers(12, 400), max_size=6),
     values=some.binary(min_size=6, max_size=6),

@@ -111,7 +111,7 @@ bodies = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(body=bodies)
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_body_comes_back_in_its_plain_form_or_is_refused_with_the_place(format_, body):
@@ -134,7 +134,6 @@ def outcome(function, *args):
         return error
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     body=st.recursive(
         st.text(st.characters(exclude_categories=["Cs"])),
