@@ -13,6 +13,7 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.errors import HandlerShutdown
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.threads import ContextThreads
 from evbus_like.hub.profiles import settings
 
 IN_MEMORY = {"internal": {"default": None}}
@@ -34,6 +35,7 @@ async def run(hub: Any) -> int:
 
 
 async def _run(hub: Any, json_to: TextIO | None) -> int:
+    asyncio.get_running_loop().set_default_executor(ContextThreads(thread_name_prefix="evbus run"))
     application.load(hub)
     options = hub.OPT.evbus_like
     application.check(hub)

@@ -102,6 +102,24 @@ async def test_run_prints_its_progress_as_json_lines_apart_from_the_output_of_ha
     assert stopped["account"]["unmatched"] == 1
 
 
+async def test_a_thread_of_the_loop_knows_which_event_is_handled(folder, running):
+    handler(
+        folder,
+        """
+import asyncio
+
+@evbus.handler("orders", "order_placed")
+async def threads(hub, event):
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(None, evbus.current)
+    print("in a thread:", found.event.id == event.id, flush=True)
+""",
+    )
+    event(folder, "order_placed", {"id": 7})
+    process = running()
+    await read_line_with(process, process.stdout, "in a thread: True")
+
+
 async def test_on_a_signal_a_running_handler_finishes_and_its_events_are_delivered(folder, running):
     write_credentials(folder, {"pigeon": {"default": {"path": "events"}}, "internal": {"d*": {"routing_key": "out"}}})
     event(folder, "order_slow", {"id": 7})

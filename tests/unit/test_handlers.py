@@ -9,6 +9,7 @@ import pytest
 
 from evbus_like.engine import handling
 from evbus_like.engine.errors import HandlerError, HandlerShutdown, LifecycleError
+from evbus_like.engine.receiving.threads import ContextThreads
 from evbus_like.testing import eventually, new_hub, running
 from tests.unit.fakes import HANG
 
@@ -381,6 +382,38 @@ async def test_an_event_is_settled_only_when_what_its_handler_put_is_delivered(a
             hub.SEEN.append(event.id)
         """
     )
+    profiles = {"internal": {"default": None, "small": {"routing_key": "small", "queue_events": 1}}}
+    async with running(profiles, hub, timeout=1.0):
+        queue = await hub.ingress.internal.get("small")
+        await hub.evbus.broker.put("x", b"first", profile="small", confirm="delivered")
+        await begin(hub)
+        await put(hub, "placed")
+        await seen(hub, 1)
+        await asyncio.sleep(0.1)
+        (facts,) = hub.evbus.handlers.status().values()
+        assert facts["handled"] == 0
+        await queue.get()
+        await eventually(lambda: next(iter(hub.evbus.handlers.status().values()))["handled"] == 1, HANG)
+
+
+@pytest.mark.parametrize("how", ["loop.run_in_executor(None, put)", "asyncio.to_thread(put)"])
+async def test_what_a_handler_puts_from_threads_of_the_loop_is_waited_for_too(app, how):
+    hub = app(
+        shipping=f"""
+        import asyncio
+
+        @evbus.handler("orders", "placed")
+        async def ship(hub, event):
+            loop = asyncio.get_running_loop()
+
+            def put():
+                hub.evbus.broker.put_nowait("full", b"second", profile="small")
+
+            await {how}
+            hub.SEEN.append(event.id)
+        """
+    )
+    asyncio.get_running_loop().set_default_executor(ContextThreads())  # as `evbus run` does
     profiles = {"internal": {"default": None, "small": {"routing_key": "small", "queue_events": 1}}}
     async with running(profiles, hub, timeout=1.0):
         queue = await hub.ingress.internal.get("small")

@@ -7,11 +7,22 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 log = logging.getLogger("evbus_like.handlers")
+
+
+class ContextThreads(ThreadPoolExecutor):
+    """An event loop's default executor, whose threads get the caller's context as with `asyncio.to_thread`.
+
+    So what a handler puts from `loop.run_in_executor(None, ...)` is known to be its own.
+    """
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call the function in a thread, in a copy of this context."""
+        return super().submit(contextvars.copy_context().run, function, *args, **kwargs)
 
 
 class Threads:
