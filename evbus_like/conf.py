@@ -88,6 +88,13 @@ CONFIG = {
         "help": "Seconds that a stop may take to deliver queued events",
         "range": (0, YEAR, "seconds"),
     },
+    "stop_grace": {
+        "os": "EVBUS_STOP_GRACE",
+        "default": 2.0,
+        "type": float,
+        "help": "Seconds of a stop that a destination which is down has to come back; no more than stop_timeout",
+        "range": (0, YEAR, "seconds"),
+    },
     "broadcast_identifier": {
         "os": "EVBUS_BROADCAST_IDENTIFIER",
         "default": None,

@@ -13,6 +13,7 @@ import pop.hub
 import pytest
 from hypothesis import settings
 
+from evbus_like.engine import bus
 from evbus_like.testing import new_hub
 from tests import quick_hub, rpc
 from tests.brokers.fleet import Fleet, Unavailable
@@ -21,6 +22,7 @@ from tests.brokers.needs import in_ci
 from tests.brokers.rabbitmq import RabbitMQ
 
 _BROKERS = ("rabbitmq", "kafka")
+_BROKER_FIXTURES = frozenset((*_BROKERS, "site", "fleet", "strict_kafka", "target", "bench"))
 
 # No deadline: a busy machine is no failure. Fewer examples than hypothesis' own 100: every run tries new ones.
 # `make unit` runs with "quick", `make test` with the default; a test with a number of its own says how many times more.
@@ -56,6 +58,13 @@ def rabbitmq(fleet: Fleet) -> RabbitMQ:
 def kafka(fleet: Fleet) -> Kafka:
     """A running Kafka; without one the test is skipped, and fails in CI."""
     return _get(fleet, "kafka")
+
+
+@pytest.fixture(autouse=True)
+def _patient_stops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give brokers that a test has just started again, on a busy machine, more time at a stop than users need."""
+    if not _BROKER_FIXTURES.isdisjoint(request.fixturenames) and not request.node.get_closest_marker("default_grace"):
+        monkeypatch.setattr(bus, "STOP_GRACE", 30.0)
 
 
 @pytest.fixture

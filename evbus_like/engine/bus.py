@@ -29,6 +29,7 @@ log = logging.getLogger("evbus_like.bus")
 State = Literal["new", "running", "stopping", "stopped"]
 CHUNK = 100  # events admitted at once
 SHARE_EVENTS, SHARE_BYTES = 1000, 512 * 1024  # admitted before other tasks of the loop run
+STOP_GRACE = 2.0  # seconds, as the setting stop_grace
 ANSWER_MS = 1000  # the most milliseconds to wait for the answers of a closed outbox
 LOOP_GRACE = 10.0  # seconds that a stop from another event loop waits beyond its own deadline
 
@@ -50,6 +51,7 @@ class Bus:
         self.workers: dict[Lane, Worker] = {}  # also for lanes whose profile was removed
         self.outbox: Outbox | None = None
         self.admission = Admission((), report, self._deliver_due)
+        self.stop_grace = STOP_GRACE  # seconds that a stop gives a lane whose destination is down
         self.deadlines = DeadlineTimer()  # of puts that wait for their receipts
         self._due: list[Callable[[], None]] = []  # deliveries that need not wait, one for each lane
         self._due_scheduled = False  # whether they are scheduled
@@ -155,7 +157,8 @@ class Bus:
     async def stop(self, timeout: float) -> Account:
         """Refuse new events, deliver the queued ones, close all connections, and return the account.
 
-        It takes about `timeout` seconds at most; events not delivered by then are the account's `remaining`.
+        It takes about `timeout` seconds at most; a lane whose destination is down has only `stop_grace`. Events not
+        delivered by then are the account's `remaining`.
         """
         self._require_not_forked()
         if self.loop is None:
@@ -191,13 +194,15 @@ class Bus:
             self.admit_queued()
             await asyncio.sleep(0 if self.intake.items else 0.001)
         self._deliver_due()
-        drains = [asyncio.create_task(worker.drain()) for worker in self.workers.values()]
+        drains = [asyncio.create_task(worker.drain(self.stop_grace)) for worker in self.workers.values()]
         if drains:
             for_closing = min(2.0, timeout / 4)
             _, late = await asyncio.wait(drains, timeout=max(0.0, deadline - now() - for_closing))
             for task in late:
                 task.cancel()
-        await asyncio.gather(*(worker.close(max(0.5, deadline - now())) for worker in self.workers.values()))
+        await asyncio.gather(
+            *(self._close_lane(worker, max(0.5, deadline - now())) for worker in self.workers.values())
+        )
         for event in self.intake.items:
             if event.receipt is not None:
                 event.receipt.withdraw(self.refusal(event.profile))
@@ -206,6 +211,10 @@ class Bus:
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
         return account
+
+    async def _close_lane(self, worker: Worker, timeout: float) -> None:
+        down = worker.lane.state in ("starting", "retrying", "refused")
+        await worker.close(min(timeout, max(0.5, self.stop_grace)) if down else timeout)
 
     async def _close_outbox(self, timeout: float) -> None:
         if self.outbox is not None:

@@ -12,13 +12,17 @@ from evbus_like.engine.event import Event
 
 @dataclass(frozen=True)
 class Failure:
-    """One event that was not delivered; `final` is False if its lane keeps it and retries."""
+    """One event that was not delivered; `final` is False if its lane keeps it and retries.
+
+    `stopped` says that it was lost from memory because its lane was closed.
+    """
 
     exception: BaseException
     event: Event
     destination: str = ""
     attempts: int = 0
     final: bool = True
+    stopped: bool = False
 
 
 class UnknownKindError(TransientError):

@@ -51,6 +51,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
         entries = plan.entries(hub, contexts, now.reporter)
         now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
         now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
+        now.bus.stop_grace = float(settings.config(hub, "stop_grace", now.bus.stop_grace))
         now.starting = True
         box = await outbox.opened(hub, entries)
     except Exception as error:
@@ -79,7 +80,8 @@ async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
 async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
     """Stop the handlers, refuse new events, deliver what is queued, close every connection, and return the account.
 
-    It takes at most `timeout` seconds (None: the setting stop_timeout, 30). In the account,
+    It takes at most `timeout` seconds (None: the setting stop_timeout, 30). A destination that is down has the setting
+    stop_grace (2) to come back; the error callback gets each event that is lost then. In the account,
     accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
     if timeout is None:

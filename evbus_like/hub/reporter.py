@@ -41,7 +41,7 @@ class Reporter:
         """Start, in the event loop of the bus."""
         self._ref = ref
         if ref:
-            self._failures = asyncio.Queue(MAX_WAITING)
+            self._failures = asyncio.Queue()
             self._task = asyncio.create_task(self._run(), name="evbus_like error callback")
 
     def __call__(self, failure: Failure) -> None:
@@ -50,9 +50,9 @@ class Reporter:
             return
         self._log(failure)
         if self._failures is not None:
-            try:
+            if self._failures.qsize() < MAX_WAITING or failure.stopped:  # a lane's bound holds for what is lost at stop
                 self._failures.put_nowait(failure)
-            except asyncio.QueueFull:
+            else:
                 self.missed += 1
 
     async def close(self, timeout: float) -> None:

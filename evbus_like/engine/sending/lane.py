@@ -283,10 +283,12 @@ class Lane:
                 copy.seq = numbers[event]
 
     def close(self) -> None:
-        """Settle the receipts of events that will not be delivered, and count the stored ones as spilled."""
+        """Settle the receipts of events that stay, report those that are lost, and count the stored ones as spilled."""
         self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
         stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
+        for event in self.unstored():
+            self.report(Failure(stopped, event, self.name, stopped=True))
         for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):
             if receipt is not None:
                 receipt.settle(self.name, stopped)

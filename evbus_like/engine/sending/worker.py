@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cached_property
+from time import monotonic
 
 from evbus_like.engine.errors import (
     Blocked,
@@ -27,6 +28,7 @@ from evbus_like.engine.sending.suspects import Ended
 
 log = logging.getLogger("evbus_like.lane")
 
+FIRST_CONNECT = 5.0  # seconds from its start that a lane has to connect for the first time, also during a stop
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is abandoned
 
 
@@ -49,6 +51,7 @@ class Worker:
     def _begin(self) -> None:
         """Use the lane's current destination and options, and forget what was known of the previous ones."""
         lane = self.lane
+        self._begun = monotonic()
         self._options, self._destination = lane.options, lane.destination
         for name in ("_health", "_block", "_attempts"):
             self.__dict__.pop(name, None)
@@ -124,12 +127,22 @@ class Worker:
             if not self.lane.queue:  # otherwise the next confirm shows whether it works
                 self._recovered()
 
-    async def drain(self) -> None:
-        """Return when the lane is empty, or when a destination that refuses has refused once more."""
+    async def drain(self, grace: float | None = None) -> None:
+        """Return when the lane is empty, or when a destination that refuses has refused once more.
+
+        A destination that is down when this begins has `grace` seconds to work again.
+        """
         self._draining = True
         self._interrupt()
-        if self._task is not None and (self.lane.queue or self.lane.behind):
-            await asyncio.wait([self._task])
+        if self._task is None or not (self.lane.queue or self.lane.behind):
+            return
+        if grace is not None and self.lane.state != "open":
+            if self.lane.state == "starting":  # it has not failed yet
+                grace = max(grace, min(FIRST_CONNECT, FIRST_CONNECT * grace) - (monotonic() - self._begun))
+            await asyncio.wait([self._task], timeout=grace)
+            if self.lane.state != "open":
+                return
+        await asyncio.wait([self._task])
 
     def reconnect(self) -> asyncio.Future[None]:
         """Continue with the lane's new destination and options; done when the old connection is closed.
