@@ -7,9 +7,8 @@ remembered that a test may change: folders on `sys.path` outside of the Python i
 
 import inspect
 import os
-import pickle
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -20,17 +19,16 @@ import pop.loader
 import pop.verify
 
 INSTALLED = (*{sys.prefix, sys.base_prefix},)
-read_dirs = pop.dirs.dynamic_dirs
 check_aliases = pop.loader.check_param_alias
 find_contracts = pop.contract.Contracted._get_contracts_by_type
 
-_dirs: dict[Any, bytes] = {}
 _without_aliases: set[Any] = set()
 
 
 def install() -> None:
     """Put the functions that remember in the place of pop's own."""
-    pop.dirs.dynamic_dirs = dynamic_dirs
+    pop.dirs.os = SimpleNamespace(**{**vars(os), "listdir": listdir})
+    pop.dirs.exec = execute
     for module in (pop.contract, pop.verify):
         module.inspect = SimpleNamespace(**{**vars(inspect), "signature": signature})
     pop.verify.sig = lru_cache(2000)(pop.verify.sig)
@@ -38,24 +36,27 @@ def install() -> None:
     pop.contract.Contracted._get_contracts_by_type = contracts_by_type
 
 
-def dynamic_dirs() -> dict[str, Any]:
-    """Give what pop's function gives: the folders of plugins, and the configuration, of all packages on the path."""
-    key = tuple((path, None if path.startswith(INSTALLED) else _configurations(path)) for path in sys.path)
-    if key not in _dirs:
-        _dirs[key] = pickle.dumps(read_dirs())
-    return pickle.loads(_dirs[key])  # type: ignore[no-any-return]
+@lru_cache
+def _packages(folder: str) -> list[str]:
+    """The entries of an installed folder in which pop finds something: packages with a conf.py, and links to such."""
+    return [
+        name
+        for name in os.listdir(folder)
+        if name.endswith(".egg-link") or os.path.isfile(os.path.join(folder, name, "conf.py"))
+    ]
 
 
-def _configurations(folder: str) -> tuple[tuple[str, bytes], ...]:
-    """The conf.py of each package in a folder."""
-    found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        try:
-            with open(os.path.join(folder, name, "conf.py"), "rb") as file:
-                found.append((name, file.read()))
-        except OSError:
-            continue
-    return tuple(found)
+def listdir(folder: str) -> list[str]:
+    """Give the entries of a folder; of an installed one, those that matter to pop."""
+    return _packages(folder) if folder.startswith(INSTALLED) else os.listdir(folder)
+
+
+compiled = lru_cache(100)(partial(compile, filename="conf.py", mode="exec"))
+
+
+def execute(source: str, context: dict[str, Any]) -> None:
+    """Execute a conf.py."""
+    exec(compiled(source), context)
 
 
 def signature(function: Any) -> inspect.Signature:

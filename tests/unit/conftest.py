@@ -1,12 +1,21 @@
 """Fixtures of the unit tests: a hub of one's own, a bus that runs on it, and packages made up for pop to find."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.fakes import HANG
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_system_certificates() -> Iterator[None]:
+    """No test here connects to anything, and OpenSSL takes 50 ms to read the certificates of the system."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import sys
 
 import pop.hub
@@ -17,6 +18,16 @@ def write(folder, name, paths):
     (folder / name / "conf.py").write_text(f"CONFIG = {{'a': {{'default': 1}}}}\nDYNE = {paths!r}\n")
 
 
+def forget(patch):
+    """Give pop its own functions back."""
+    patch.setattr(pop.dirs, "os", os)
+    patch.setattr(pop.dirs, "exec", exec)
+    patch.setattr(pop.loader, "check_param_alias", quick_hub.check_aliases)
+    patch.setattr(pop.contract.Contracted, "_get_contracts_by_type", quick_hub.find_contracts)
+    for module in (pop.contract, pop.verify):
+        patch.setattr(module, "inspect", inspect)
+
+
 def test_the_folders_of_plugins_are_those_that_pop_finds_whatever_becomes_of_the_path(tmp_path, monkeypatch):
     for change in (
         lambda: None,
@@ -28,7 +39,10 @@ def test_the_folders_of_plugins_are_those_that_pop_finds_whatever_becomes_of_the
         lambda: monkeypatch.setattr(sys, "path", sys.path[1:]),
     ):
         change()
-        assert quick_hub.dynamic_dirs() == quick_hub.read_dirs()
+        quick = pop.dirs.dynamic_dirs()
+        with monkeypatch.context() as patch:
+            forget(patch)
+            assert pop.dirs.dynamic_dirs() == quick
 
 
 def test_what_a_hub_does_to_its_folders_is_not_in_the_next():
@@ -92,9 +106,5 @@ def test_a_hub_has_what_it_has_without_the_memory(monkeypatch):
         return {(name, mod): sorted(sub._loaded[mod]._attrs) for name, sub in subs.items() for mod in sub._loaded}
 
     quick = names(new_hub())
-    monkeypatch.setattr(pop.dirs, "dynamic_dirs", quick_hub.read_dirs)
-    monkeypatch.setattr(pop.loader, "check_param_alias", quick_hub.check_aliases)
-    monkeypatch.setattr(pop.contract.Contracted, "_get_contracts_by_type", quick_hub.find_contracts)
-    for module in (pop.contract, pop.verify):
-        monkeypatch.setattr(module, "inspect", inspect)
+    forget(monkeypatch)
     assert names(new_hub()) == quick
