@@ -206,6 +206,7 @@ class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka 
         batch.failure(BrokerError(topic, partition, code, words, {index: text or "" for index, text in records or ()}))
         for waiting in self._sender._message_accumulator._batches.pop(batch.tp, ()):  # none may overtake it
             waiting.failure(NotSent(f"records before it were refused: {codes.name(code)}"))
+            waiting.future.exception()  # nobody may wait for it yet
         return True
 
 

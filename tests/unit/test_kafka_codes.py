@@ -63,7 +63,12 @@ def answered(code, *more):
     failed = {}
     place = TopicPartition("t", 0)
     batch, behind = (
-        SimpleNamespace(tp=place, failure=lambda exception, n=n: failed.update({n: exception}), expired=lambda: False)
+        SimpleNamespace(
+            tp=place,
+            failure=lambda exception, n=n: failed.update({n: exception}),
+            expired=lambda: False,
+            future=SimpleNamespace(exception=str),
+        )
         for n in (0, 1)
     )
     accumulator = SimpleNamespace(_batches={place: [behind]})

@@ -1,0 +1,9 @@
+"""Hostile events and records at Kafka, in short; `python -m tests.faults.kafka_poison` is a long form."""
+
+from tests.faults import kafka_poison
+
+
+async def test_of_bad_events_among_good_ones_each_has_a_reason_and_every_good_one_arrives_once(kafka, tmp_path):
+    outcome = await kafka_poison.poison(kafka.bootstrap, 2000, 1, tmp_path / "outbox.sqlite")
+    assert outcome.violations == []
+    assert len(outcome.sorts) == len(kafka_poison.BAD)
