@@ -59,6 +59,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.stress
 	@$(PY) -m tests.faults.kafka_stress
 	@$(PY) -m tests.faults.kafka_poison
+	@$(PY) -m tests.faults.kafka_fuzz
 
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .
