@@ -67,7 +67,7 @@ CONFIG = {
         "default": 250000,
         "type": int,
         "help": "The most keys and values of a received body; one with more is not decoded",
-        "range": (10_000, 10**8, "keys and values"),
+        "range": (20_000, 10**8, "keys and values"),
     },
     "log_bodies": {
         "os": "EVBUS_LOG_BODIES",

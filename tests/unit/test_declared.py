@@ -124,11 +124,11 @@ DEEP = [
     (dict[str, list[int]], {"a": ["x"]}, "it[...][0] must be int, not str"),
     (dict[int, int], {"a": 1}, "a key of it must be int, not str"),
     (Annotated[int, msgspec.Meta(gt=3)], 3, "it: Expected `int` >= 4"),
-    (Colour, "green", "it: Invalid enum value 'green'"),
+    (Colour, "green", "it: Invalid enum value"),
     (datetime.date, "soon", "it: Invalid RFC3339 encoded date"),
     (list[Point], [{"x": 1}, {"x": "one"}], "it[1][0] must be int, not str"),
     (Point, {"y": 1}, "it must be a list, or have exactly the names of Point(x, y)"),
-    (Literal["a", "b"], "c", "it: Invalid enum value 'c'"),
+    (Literal["a", "b"], "c", "it: Invalid enum value"),
 ]
 
 
@@ -261,3 +261,20 @@ def test_a_default_that_does_not_fit_its_hint_is_refused_and_the_cure_is_said():
 def test_a_service_that_cannot_be_one_is_refused(service):
     with pytest.raises(DeclarationError, match="service"):
         declare(service, "user_created", user_created)
+
+
+def test_a_received_body_that_does_not_fit_is_not_quoted():
+    async def painted(hub, colour: Colour, items: list[Literal["a"]] | None = None): ...
+
+    event = declare("house", "painted", painted)
+    for body in (
+        {"colour": "SECRET - at `$.x`"},
+        {"colour": "red", "items": ["SECRET"]},
+        {"colour": "red", **{f"name{number}" * 20: "SECRET" for number in range(1000)}},
+    ):
+        with pytest.raises(BadEvent) as caught:
+            event.check(body)
+        assert "SECRET" not in str(caught.value)
+        assert len(str(caught.value)) < 700
+    with pytest.raises(BadEvent, match="items\\[0\\]: Invalid enum value"):
+        event.check({"colour": "red", "items": ["b"]})

@@ -11,6 +11,7 @@ from evbus_like.engine.declared.parameter import Parameter
 from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
 from evbus_like.engine.event import check, service_headers
 
+MOST, LONGEST = 10, 40  # unknown names in a message, and their characters
 FORBIDDEN = {
     inspect.Parameter.VAR_POSITIONAL: "*{}: an event is fired by names, and declares each of them",
     inspect.Parameter.VAR_KEYWORD: "**{}: an event declares each of its names",
@@ -55,21 +56,22 @@ class Declaration:
         if not isinstance(body, Mapping):
             raise BadEvent(f"{self.full_name}: the body must map names to values, not be a {type(body).__name__}")
         self._check_names(body)
-        return self._cast(body)
+        return self._cast(body, quote=False)
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         missing = [name for name, each in self.parameters.items() if each.required and name not in given]
-        extra = [str(name) for name in given if name not in self.parameters]
+        extra = [f"{name!s:.{LONGEST}}" for name in given if name not in self.parameters]
+        extra = [*extra[:MOST], f"and {len(extra) - MOST} more"] if len(extra) > MOST else extra
         if missing or extra:
             wrong = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(extra)}"] * bool(extra)
             raise BadEvent(f"{self.full_name}: {'; '.join(wrong)}; it has {', '.join(self.parameters) or 'no names'}")
 
-    def _cast(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _cast(self, given: Mapping[str, Any], quote: bool = True) -> dict[str, Any]:
         made: dict[str, Any] = {}
         wrong: list[str] = []
         for name, each in self.parameters.items():
             try:
-                made[name] = each.cast(given.get(name, each.default))
+                made[name] = each.cast(given.get(name, each.default), quote)
             except BadEvent as error:
                 wrong.append(str(error))
         if wrong:

@@ -14,6 +14,7 @@ from evbus_like.engine.errors import BadEvent, DeclarationError, SerializeError
 
 # msgspec's message for a value that does not fit, such as "Expected `int`, got `str` - at `$.items[0]`"
 WRONG = re.compile(r"(?P<said>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
+VALUE = re.compile(r"^Invalid enum value .*?(?=(?: - at `\$[^`]*`)?$)", re.DOTALL)
 EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<got>[^`]*)`")
 
 
@@ -45,8 +46,11 @@ class Parameter:
         """Give a value in the form that every serializer takes; raises SerializeError, which names the place."""
         return values.plain(value, False, self.name)
 
-    def cast(self, value: Any) -> Any:
-        """Cast a value to the hint; raises BadEvent, which names the place that does not fit."""
+    def cast(self, value: Any, quote: bool = True) -> Any:
+        """Cast a value to the hint; raises BadEvent, which names the place that does not fit.
+
+        `quote=False` keeps the value out of the message: it was received, and may be anybody's secret.
+        """
         if self.hint is Any:
             return value
         if self._reshapes:
@@ -54,7 +58,8 @@ class Parameter:
         try:
             return msgspec.convert(value, self.hint, strict=False)
         except (msgspec.ValidationError, ValueError, RecursionError) as error:
-            raise BadEvent(self._wrong(str(error))) from None
+            text = str(error)
+            raise BadEvent(self._wrong(text if quote else VALUE.sub("Invalid enum value", text))) from None
 
     def _wrong(self, text: str) -> str:
         found = WRONG.fullmatch(text)
