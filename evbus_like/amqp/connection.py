@@ -18,7 +18,9 @@ from evbus_like.engine.errors import TransientError
 
 CLOSE_TIMEOUT = 5.0  # seconds that a broker has to answer; then the connection is cut
 UNLIMITED = 131_064  # bytes in a frame, where RabbitMQ has no limit
+MOST = 2**27  # bytes in a frame that are taken even if nothing was negotiated
 CLOSE, BLOCKED, UNBLOCKED = b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x3c", b"\x00\x0a\x00\x3d"
+TUNE = b"\x00\x0a\x00\x1e"
 # Reply codes of the AMQP 0-9-1 specification, 1.2, by which RabbitMQ answers what it cannot read: frame-error,
 # syntax-error, command-invalid, channel-error, unexpected-frame, not-implemented and internal-error.
 FAULTS = (501, 502, 503, 504, 505, 540, 541)
@@ -26,6 +28,26 @@ FAULTS = (501, 502, 503, 504, 505, 540, 541)
 # At DEBUG these log frames, with messages and passwords in them.
 for _name in ("aio_pika", "aiormq"):
     logging.getLogger(_name).setLevel(max(logging.INFO, logging.getLogger(_name).level))
+
+
+class _Seldom(logging.Filter):
+    """Passes one of aiormq's lines about blocked connections a minute: an alarm may flap, and the lanes log it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed = -60.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass a line, or not."""
+        if "blocked" not in str(record.msg):
+            return True
+        if record.created - self._passed < 60.0:
+            return False
+        self._passed = record.created
+        return True
+
+
+logging.getLogger("aiormq.connection").addFilter(_Seldom())
 
 
 class ControlFrames:
@@ -38,6 +60,7 @@ class ControlFrames:
     def __init__(self, on_blocked: Callable[[str | None], None] | None = None) -> None:
         self.close_code, self.close_reason = 0, ""
         self._on_blocked = on_blocked
+        self.largest = UNLIMITED  # bytes of payload that a frame may have
 
     def method(self, payload: bytes) -> bool:
         """Note a method that matters here; all go on to aiormq."""
@@ -45,6 +68,8 @@ class ControlFrames:
         if kind == CLOSE:
             self.close_code = int.from_bytes(payload[4:6], "big")
             self.close_reason = read_shortstr(payload, 6)[0]
+        elif kind == TUNE:
+            self.largest = int.from_bytes(payload[6:10], "big") - 8 if any(payload[6:10]) else MOST
         elif kind == BLOCKED:
             self.blocked(read_shortstr(payload, 4)[0])
         elif kind == UNBLOCKED:
@@ -140,7 +165,8 @@ class Connection:
         self.aio_pika: aio_pika.Connection | None = None
         self._broken = False
         self._control = ControlFrames(on_blocked)
-        self._transport = TappedTransport(target.context, self._break, self._control)
+        control = self._control
+        self._transport = TappedTransport(target.context, self._break, control, lambda: control.largest)
         self._aiormq: Any = None
 
     async def open(self, properties: Mapping[str, Any]) -> None:
@@ -208,6 +234,11 @@ class Connection:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self.aio_pika.close()
         self.abort()
+
+    def break_off(self, why: str) -> None:
+        """Cut it, because RabbitMQ broke the protocol."""
+        assert self._transport.tap is not None, "the connection is not open"
+        self._transport.tap.break_off(why)
 
     def abort(self) -> None:
         """Cut it: RabbitMQ takes unsettled deliveries back."""

@@ -29,6 +29,7 @@ class Feed:
         self._place = channel.connection.target.place
         self._arrived: deque[Delivery] = deque()
         self._unsettled: dict[int, None] = {}  # delivery tags, in order
+        self._most = 2 * max(1, subscription.prefetch)  # of them, before RabbitMQ is disconnected
         self._trouble: TransientError | None = None
         self._waiting: asyncio.Future[None] | None = None
 
@@ -48,6 +49,12 @@ class Feed:
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery."""
         self._unsettled[delivery.tag] = None
+        if len(self._unsettled) > self._most:
+            self._channel.connection.break_off(
+                f"{len(self._unsettled)} events of the queue {self.subscription.queue!r} are not acknowledged, and its"
+                f" prefetch is {self.subscription.prefetch}"
+            )
+            return
         self._arrived.append(delivery)
         self._wake()
 

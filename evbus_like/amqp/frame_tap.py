@@ -23,6 +23,13 @@ HEARTBEAT_EVERY = 1.0  # seconds
 _frame = Struct(">BHI").unpack_from
 
 Lost = Callable[[BaseException | None], None]
+SMALLEST = 4096 - 8  # bytes of payload that every frame may have (the specification's 4.2.3)
+UNTUNED = 131072 - 8  # until the broker has said what it sends
+
+
+def untuned() -> int:
+    """Return the limit of a connection whose broker has said nothing."""
+    return UNTUNED
 
 
 class Sink(Protocol):
@@ -39,22 +46,27 @@ class Sink(Protocol):
 
 
 class FrameTap(asyncio.StreamReader):
-    """The stream of one connection. `sinks` take frames, by channel; `lost` is called when the stream ends."""
+    """The stream of one connection. `sinks` take frames, by channel; `lost` is called when the stream ends.
 
-    def __init__(self, lost: Lost) -> None:
+    `limit` returns the largest payload that was negotiated. A larger frame ends the connection before it is read.
+    """
+
+    def __init__(self, lost: Lost, limit: Callable[[], int] = untuned) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(limit=2**16, loop=loop)
         self.sinks: dict[int, Sink] = {}
         self._lost = lost
         self._rest = b""
-        self._foreign = False
+        self._foreign = self._broken = False
+        self._limit, self._negotiated = SMALLEST, limit
         self._passed_at = 0.0
         self._now = loop.time
 
     def feed_data(self, data: Any) -> None:
         """Take bytes from the transport; frames that no sink takes go on to aiormq."""
-        if self._foreign:
-            super().feed_data(data)
+        if self._foreign or self._broken:
+            if not self._broken:
+                super().feed_data(data)
             return
         data = self._rest + data if self._rest else bytes(data)
         at, end, passed = 0, len(data), 0  # frames before `passed` are done with
@@ -65,6 +77,11 @@ class FrameTap(asyncio.StreamReader):
                 self._foreign = True
                 at = end
                 break
+            if size > self._limit:
+                self._limit = max(SMALLEST, self._negotiated())
+                if size > self._limit:
+                    self.break_off(f"it sent a frame of {size} bytes, and {self._limit} were negotiated (frame_max)")
+                    return
             behind = at + 8 + size
             if behind > end:
                 break
@@ -80,6 +97,15 @@ class FrameTap(asyncio.StreamReader):
             self._pass(HEARTBEAT_FRAME)
         self._rest = data[at:]
 
+    def break_off(self, why: str) -> None:
+        """End the connection, because the broker broke the protocol."""
+        error = AMQPConnectionError(f"the broker broke the protocol, and was disconnected: {why}")
+        self._broken, self._rest = True, b""
+        transport = getattr(self, "_transport", None)
+        self.set_exception(error)
+        if transport is not None:
+            transport.abort()
+
     def _taken(self, sink: Sink, kind: int, payload: bytes) -> bool:
         if kind == METHOD:
             return sink.method(payload)
@@ -93,7 +119,7 @@ class FrameTap(asyncio.StreamReader):
 
     def feed_eof(self) -> None:
         """Handle the end of the stream."""
-        if self._rest:  # the beginning of a frame, or not AMQP
+        if self._rest and not self._broken:  # the beginning of a frame, or not AMQP
             super().feed_data(self._rest)
         super().feed_eof()
         self._lost(None)
@@ -107,8 +133,9 @@ class FrameTap(asyncio.StreamReader):
 class TappedTransport(TransportFactory):
     """Opens the stream of a connection with a frame tap; `tap` and `writer` exist once it is open."""
 
-    def __init__(self, context: Any, lost: Lost, control: Sink) -> None:
+    def __init__(self, context: Any, lost: Lost, control: Sink, limit: Callable[[], int] = untuned) -> None:
         self._context = context
+        self._limit = limit
         self._lost = lost
         self._control = control  # takes the frames of channel 0, those about the connection
         self.tap: FrameTap | None = None
@@ -117,7 +144,7 @@ class TappedTransport(TransportFactory):
     async def create(self, url: Any, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect; called by aiormq."""
         loop = asyncio.get_running_loop()
-        tap = FrameTap(self._lost)
+        tap = FrameTap(self._lost, self._limit)
         tap.sinks[0] = self._control
         protocol = asyncio.StreamReaderProtocol(tap, loop=loop)
         try:

@@ -16,7 +16,7 @@ from evbus_like.amqp.feed import Feed
 from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
 
-SUBSCRIPTION = Subscription("orders", ("placed",), "shipping", "ship")
+SUBSCRIPTION = Subscription("orders", ("placed",), "shipping", "ship", prefetch=20)
 
 
 @pytest.fixture
@@ -147,3 +147,13 @@ def test_the_brokers_words_and_the_advice_are_sentences_with_one_full_stop_each(
     )
     assert "RESOURCE_LOCKED - does not match that of the original. " in text
     assert ".." not in text
+
+
+async def test_a_broker_that_sends_far_more_than_the_prefetch_is_disconnected(feed):
+    why = []
+    feed._channel.connection.break_off = why.append
+    await received(feed, 2 * SUBSCRIPTION.prefetch)
+    assert why == []
+    feed.deliver(Delivery(10_000, False, "orders.events", "placed", b"\x00\x00", b"x"))
+    (line,) = why
+    assert f"its prefetch is {SUBSCRIPTION.prefetch}" in line

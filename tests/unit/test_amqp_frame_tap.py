@@ -119,3 +119,22 @@ async def test_a_broken_stream_is_reported_at_once():
 async def test_a_redelivery_is_marked():
     arrived, _ = await through([message(1, 5, b"x", redelivered=True)])
     assert facts(arrived[1][0]) == (5, b"x", True, "ex", "placed")
+
+
+async def test_a_frame_larger_than_negotiated_ends_the_connection_before_it_is_read():
+    ended = []
+    tap = FrameTap(ended.append, lambda: 10_000)
+    tap.feed_data(other(0) + struct.pack(">BHI", 3, 1, 2**31) + bytes(100_000))
+    for _ in range(100):
+        tap.feed_data(bytes(100_000))
+
+    (error,) = ended
+    assert "sent a frame of 2147483648 bytes, and 10000 were negotiated" in str(error)
+    assert tap._rest == b"", "nothing is kept"
+
+
+async def test_a_frame_as_large_as_negotiated_is_taken():
+    ended = []
+    tap = FrameTap(ended.append, lambda: 10_000)
+    tap.feed_data(frame(1, 0, b"\x00\x14\x00\x28" + bytes(10_000 - 4)))
+    assert ended == []

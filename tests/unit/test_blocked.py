@@ -240,3 +240,18 @@ async def test_a_wait_for_the_end_of_a_block_has_an_end_of_its_own():
     await asyncio.wait_for(block.wait(QUICK), HANG)
 
     assert block.error is not None
+
+
+async def test_an_alarm_that_flaps_is_logged_a_few_times_with_a_count(caplog):
+    destination = Destination()
+    async with running(entry(destination)) as bus:
+        await bus.putter.put(body=1, confirm="delivered")
+        for _ in range(3000):
+            destination.on_blocked("low on memory")
+            destination.on_blocked(None)
+        await bus.putter.put(body=2, confirm="delivered")
+        await bus.stop()
+
+    lines = [line for line in caplog.messages if line.startswith("fake:default")]
+    assert 4 <= len(lines) <= 30
+    assert any("low on memory (1000 times in a minute)" in line for line in lines)

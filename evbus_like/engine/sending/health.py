@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("evbus_like.lane")
 
 REMIND = 60.0  # seconds between two log lines about the same trouble
+FEW = 10  # new troubles a minute that are all logged
 REFUSED_BASE = 1.0  # seconds; somebody has to act first, so there is no hurry
 
 
@@ -26,12 +27,17 @@ class Health:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._logged = -REMIND
+        self._since, self._changes = -REMIND, 0  # new troubles of the current minute, and when it began
+        self._silent = False  # whether the current trouble was not logged, because there are too many
         self._reported = False  # whether the current refusal was reported
         self._backoff = Backoff(lane.options.retry_base, lane.options.retry_cap)
         self._refused = Backoff(REFUSED_BASE, lane.options.refused_cap)
 
     def record_failure(self, trouble: DeliveryError, batch: list[Event], attempts: int) -> None:
         """Log new trouble at once and lasting trouble once a minute; report a refusal once.
+
+        Of trouble that comes and goes, the first ten in a minute are logged, and then the 100th, 1000th, ... with the
+        count.
 
         `batch` holds the events that could not be sent, and `attempts` says how often that was tried.
         """
@@ -40,15 +46,25 @@ class Health:
             self._reported = True
             lane.report(Failure(trouble, batch[0], lane.name, attempts, final=False))
         new = lane.state != state or str(trouble) != str(lane.error)
-        if new or monotonic() - self._logged > REMIND:
-            self._logged = monotonic()
+        if (new and self._is_logged()) or monotonic() - self._logged > REMIND:
+            self._logged, self._silent = monotonic(), False
             other = "failed" if isinstance(trouble, UnknownKindError) else "cannot be reached"
             if isinstance(trouble, BatchRejected):
                 other = "refused what it was sent"
             word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, other)
             then = "" if state == "blocked" else ", trying again"
-            log.warning("%s %s, %d events wait%s: %s", lane.name, word, len(lane.queue), then, trouble)
+            often = f" ({self._changes} times in a minute)" if self._changes > FEW else ""
+            log.warning("%s %s, %d events wait%s: %s%s", lane.name, word, len(lane.queue), then, trouble, often)
         lane.set_state(state, trouble)
+
+    def _is_logged(self) -> bool:
+        """Count new trouble, and return whether it is logged."""
+        now = monotonic()
+        if now - self._since > REMIND:
+            self._since, self._changes = now, 0
+        self._changes += 1
+        self._silent = self._changes > FEW and str(self._changes).rstrip("0") != "1"
+        return not self._silent
 
     def next_wait(self, trouble: DeliveryError) -> float:
         """Return the seconds to wait before the next attempt."""
@@ -57,7 +73,7 @@ class Health:
     def recovered(self) -> None:
         """Log that the destination works again, if it had failed, and reset the waits."""
         lane = self._lane
-        if lane.error is not None:
+        if lane.error is not None and not self._silent:
             log.warning("%s is back, %d events wait", lane.name, len(lane.queue))
         lane.set_state("open")
         self._reported = False
