@@ -8,7 +8,7 @@ import socket
 import struct
 import termios
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -97,12 +97,13 @@ class Proxy:
         self.was_cut.clear()
         self._do(self._change, cut={direction: count}, hang_up_after_cut=hang_up)
 
-    def reject(self, marker: bytes, farewell: bytes = b"") -> None:
-        """End every connection on which these bytes go towards the broker, which gets those before them.
+    def reject(self, farewells: Mapping[bytes, bytes]) -> None:
+        """End every connection on which one of these bytes go towards the broker, which gets those before them.
 
-        The client gets the farewell, such as a frame that closes the connection. Other connections are not affected.
+        The client gets the farewell of those, such as a frame that closes the connection, or nothing but the end.
+        Other connections are not affected.
         """
-        self._do(self._change, marker=marker, farewell=farewell)
+        self._do(self._change, farewells=dict(farewells))
 
     # ---- in the proxy's own loop
 
@@ -176,8 +177,7 @@ class _Rules:
     slow: dict[str, float] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     hang_up_after_cut: bool = False
-    marker: bytes = b""
-    farewell: bytes = b""
+    farewells: dict[bytes, bytes] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replace(self, new: "_Rules") -> None:
@@ -228,11 +228,8 @@ class _Connection:
             if rules.swallow:
                 self.lossy = True
                 continue
-            if rules.marker and direction == UP:
-                at = (self._tail + data).find(rules.marker)
-                if at >= 0:
-                    await self._say_farewell(data[: max(0, at - len(self._tail))], rules.farewell)
-                self._tail = (self._tail + data)[-len(rules.marker) + 1 :]
+            if rules.farewells and direction == UP:
+                await self._look_for_markers(data, rules.farewells)
             left = rules.cut.get(direction)
             if left is not None:
                 data, rules.cut[direction] = data[:left], left - len(data)
@@ -243,6 +240,14 @@ class _Connection:
         # One side has sent everything; the other sees the end and may still answer.
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+    async def _look_for_markers(self, data: bytes, farewells: Mapping[bytes, bytes]) -> None:
+        seen = self._tail + data
+        found = sorted((at, marker) for marker in farewells if (at := seen.find(marker)) >= 0)
+        if found:
+            at, marker = found[0]
+            await self._say_farewell(data[: max(0, at - len(self._tail))], farewells[marker])
+        self._tail = seen[1 - max(map(len, farewells)) :]
 
     async def _say_farewell(self, before: bytes, farewell: bytes) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import struct
 from collections import Counter
 
 import pytest
@@ -12,6 +11,8 @@ from evbus_like.engine import put as putting
 from evbus_like.engine.sending.router import Router
 from evbus_like.errors import BadEvent, NotDelivered
 from evbus_like.testing import eventually, running
+from tests.faults.poison import SORTS as SORTS_OF_POISON
+from tests.faults.poison import closing, poison
 from tests.faults.proxy import Proxy
 from tests.integration.support import DEADLINE, queue, take
 
@@ -22,13 +23,6 @@ SORTS = {
     "not a number": ({"price": math.nan}, "INTERNAL_ERROR"),
     "CC as text": ({"CC": "elsewhere"}, "PRECONDITION_FAILED"),
 }
-
-
-def closing(code: int, text: str) -> bytes:
-    """A frame by which a broker closes the connection."""
-    words = text.encode()
-    payload = struct.pack(">HHHB", 10, 50, code, len(words)) + words + struct.pack(">HH", 60, 40)
-    return struct.pack(">BHI", 1, 0, len(payload)) + payload + b"\xce"
 
 
 def profile(port: int, **options):
@@ -83,7 +77,7 @@ async def test_an_event_for_which_rabbitmq_closes_the_connection_is_given_up_alo
 @pytest.mark.parametrize("farewell", [closing(541, "INTERNAL_ERROR - badarg"), b""], ids=["in words", "in silence"])
 async def test_an_event_that_ends_the_connection_on_its_way_is_given_up_alone(rabbitmq, fresh_name, farewell):
     with Proxy(rabbitmq.port) as proxy:
-        proxy.reject(b"never-to-arrive", farewell)
+        proxy.reject({b"never-to-arrive": farewell})
         async with queue(rabbitmq.url, fresh_name) as made, running(profile(proxy.port)) as hub:
             outcomes = await put(hub, fresh_name, body="never-to-arrive")
             check(await take(made, COUNT - 1), outcomes, "badarg" if farewell else "took another event in between")
@@ -91,11 +85,11 @@ async def test_an_event_that_ends_the_connection_on_its_way_is_given_up_alone(ra
 
 async def test_closes_that_are_orders_to_go_away_give_nobody_up(rabbitmq, fresh_name):
     with Proxy(rabbitmq.port) as proxy:
-        proxy.reject(b"good", closing(320, "CONNECTION_FORCED - closed with reason 'shutdown'"))
+        proxy.reject({b"good": closing(320, "CONNECTION_FORCED - closed with reason 'shutdown'")})
         options = {"retry": {**QUICK, "max": 0.02}}
         async with queue(rabbitmq.url, fresh_name) as made, running(profile(proxy.port, **options)) as hub:
             putting_all = asyncio.create_task(put(hub, fresh_name, body="good"))
-            await eventually(lambda: proxy.attempts >= 30)
+            await eventually(lambda: proxy.attempts >= 12)
             proxy.heal()
             outcomes = await putting_all
             assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
@@ -126,3 +120,8 @@ async def test_put_refuses_what_rabbitmq_would_close_the_connection_for(rabbitmq
             hub.evbus.broker.put_nowait(fresh_name, 1, headers=headers)
         await hub.evbus.broker.put(fresh_name, 2, confirm="delivered")
         assert [message.body for message in await take(made, 1)] == [b"2"]
+
+
+async def test_of_poison_events_of_many_sorts_each_says_why_and_every_good_one_arrives(rabbitmq):
+    outcome = await poison(rabbitmq.port, good=1000, bad=len(SORTS_OF_POISON), seed=1)
+    assert outcome.violations == []
