@@ -49,6 +49,13 @@ CONFIG = {
         "help": "The largest number of events in the intake queue",
         "range": (1, 10**9, "events"),
     },
+    "max_queued_bytes": {
+        "os": "EVBUS_MAX_QUEUED_BYTES",
+        "default": 32 * 1024 * 1024,
+        "type": int,
+        "help": "The largest size of the events in the intake queue, in bytes; one event more may be in it",
+        "range": (4096, 2**53, "bytes"),
+    },
     "outbox_path": {
         "os": "EVBUS_OUTBOX",
         "default": None,

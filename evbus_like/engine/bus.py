@@ -14,7 +14,7 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
-from evbus_like.engine.queue import Queue
+from evbus_like.engine.queue import Intake
 from evbus_like.engine.sending.admission import Admission
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
@@ -41,9 +41,9 @@ class Bus:
     listener's loop.
     """
 
-    def __init__(self, report: Report, max_events: int = 100_000) -> None:
+    def __init__(self, report: Report, max_events: int = 100_000, max_bytes: int = 32 * 1024 * 1024) -> None:
         self.report = report
-        self.intake: Queue[Event] = Queue(max_events, "the bus's intake queue")
+        self.intake = Intake(max_events, max_bytes, "the bus's intake queue")
         self.state: State = "new"
         self.closed = False  # whether puts are refused, as after a stop
         self.forked = False  # whether this process was forked from one that runs the bus

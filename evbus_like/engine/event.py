@@ -31,7 +31,7 @@ class Event:
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
     the same for every attempt. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events were put by
     an error callback or a log handler: their failures are counted but not reported, so that a report cannot cause
-    another. `seq` is its number in the outbox, 0 if it is not there.
+    another. `seq` is its number in the outbox, 0 if it is not there. `size` is what the intake queue counts for it.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Event:
         "receipt",
         "routing_key",
         "seq",
+        "size",
         "timestamp",
     )
 
@@ -67,7 +68,7 @@ class Event:
         self.timestamp = 0.0
         self.content_type = ""
         self.receipt: Receipt | None = None
-        self.seq = 0
+        self.seq = self.size = 0
 
     def copy(self) -> Event:
         """Return a copy with the same id, for lanes with another serializer."""

@@ -50,6 +50,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
         rpc_proxy.begin(hub)
         entries = plan.entries(hub, contexts, now.reporter)
         now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
+        now.bus.intake.max_bytes = int(settings.config(hub, "max_queued_bytes", now.bus.intake.max_bytes))
         now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
         now.bus.stop_grace = float(settings.config(hub, "stop_grace", now.bus.stop_grace))
         now.starting = True

@@ -14,6 +14,7 @@ from evbus_like.engine.sending.lane import Lane
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
 
+MAX_WAITING_BYTES = 32 * 1024 * 1024  # of their records
 MAX_WAITING = 100_000  # events of put_nowait that may wait for the disk; an awaited put waits for its own commit
 GROUP_EVENTS, GROUP_BYTES = 1000, 4 * 1024 * 1024  # the most for one commit; the first event may be larger
 
@@ -56,6 +57,7 @@ class Commits:
         self.outbox = outbox
         self._deliver = deliver  # called after lanes have got events
         self.waiting: deque[PendingCommit] = deque()  # public, because reading it costs less than a call
+        self._bytes = 0  # of the records that wait
         self._under_way = 0  # how many of the oldest the outbox is writing
         self._latest = 1  # how many it wrote last
         self._soon = False  # whether a commit is scheduled
@@ -69,7 +71,8 @@ class Commits:
 
     def full_for(self, lanes: Sequence[Lane]) -> bool:
         """Whether put_nowait must refuse events for these lanes: the outbox is full, or far behind."""
-        if self.outbox is None or not (self.outbox.full or len(self.waiting) >= MAX_WAITING):
+        behind = len(self.waiting) >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES
+        if self.outbox is None or not (self.outbox.full or behind):
             return False
         return any(lane.must_store() and lane.options.when_full in ("block", "spill") for lane in lanes)
 
@@ -85,6 +88,7 @@ class Commits:
             for lane in each.lanes:
                 lane.expect(lane in each.stored)
         self.waiting.append(waiting)
+        self._bytes += sum([len(record) for record, _ in waiting.records])
         self._begin()
         return None
 
@@ -147,6 +151,7 @@ class Commits:
             done.append(self.waiting.popleft())
         self._under_way = 0
         for waiting in done:
+            self._bytes -= sum([len(record) for record, _ in waiting.records])
             for each in waiting.routed:
                 for lane in each.lanes:
                     lane.arrived(lane in each.stored)

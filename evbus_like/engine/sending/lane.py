@@ -178,8 +178,9 @@ class Lane:
         else:
             if stored:
                 self.last_seq = event.seq
-            elif self.full and self.options.when_full == "drop_old":
-                self._drop_old()
+            elif self.options.when_full == "drop_old":
+                while self.full and self._drop_old():  # several small ones may have to make room for a large one
+                    pass
             self.extend((event,), len(event.body))
 
     def drop(self, event: Event) -> None:
@@ -335,14 +336,16 @@ class Lane:
 
     # ---- helpers
 
-    def _drop_old(self) -> None:
-        """Drop the oldest event that is not in flight, if there is one."""
+    def _drop_old(self) -> bool:
+        """Drop the oldest event that is not in flight; gives whether there was one."""
         if self.in_flight < len(self.queue):
             event = self.queue[self.in_flight]
             del self.queue[self.in_flight]
             self._free(len(event.body))
             self.forget_stored(event)  # it may have been stored before a reload changed the options
             self._drop(event, "drop_old")
+            return True
+        return False
 
     def _drop(self, event: Event, policy: str) -> None:
         self._account.dropped += 1
