@@ -2,6 +2,7 @@
 
 from tests.mutations.change import (
     always,
+    always,
     both,
     drop,
     early,
@@ -259,7 +260,7 @@ MUTANTS = (
         "secrets-in-the-log",
         "Fields that a handler marks as sensitive are not logged.",
         "traced",
-        never(IF(2, of=2)),
+        always(CONDITIONAL),
         f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
     ),
     Mutant(

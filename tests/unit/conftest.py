@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from evbus_like.testing import new_hub
 from tests.unit.fakes import HANG
 
 
@@ -16,6 +17,12 @@ def no_system_certificates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", os.devnull)
         yield
+
+
+@pytest.fixture(scope="module")
+def one_hub() -> Any:
+    """A hub for all tests of a file, which leave it as it is."""
+    return new_hub()
 
 
 @pytest.fixture

@@ -33,6 +33,11 @@ def plain(contexts):
     }
 
 
+@pytest.fixture
+def hub(one_hub):
+    return one_hub
+
+
 async def refused(hub, path, key=None, **kwargs):
     with pytest.raises(CredentialsError) as caught:
         await hub.evbus.acct.profiles(acct_file=path, acct_key=key, **kwargs)
@@ -237,12 +242,12 @@ async def test_a_file_may_name_the_renderers_that_run_nothing(hub, write, line, 
     assert plain(await hub.evbus.acct.profiles(acct_file=write(f"{line}\n{data}\n"))) == {"internal": [{"a": None}]}
 
 
-async def test_a_setting_or_the_caller_allows_other_renderers(hub, write):
-    hub.OPT = {
+async def test_a_setting_or_the_caller_allows_other_renderers(hub, write, monkeypatch):
+    options = {
         "evbus_like": {"acct_renderers": "jinja"},
         "rend": SafeNamespaceDict(enable_jinja_sandbox=True, jinja_sandbox_safe_hub_refs=[]),
     }
-    hub.OPT = hub.pop.data.imap(hub.OPT)
+    monkeypatch.setattr(hub, "OPT", hub.pop.data.imap(options))
     template = "internal: {a{{ 1 + 1 }}: }"
 
     assert plain(await hub.evbus.acct.profiles(acct_file=write(f"#!jinja|yaml\n{template}"))) == {

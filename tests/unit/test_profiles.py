@@ -6,6 +6,11 @@ from evbus_like.engine.errors import ProfileError
 from evbus_like.hub.profiles import plan
 
 
+@pytest.fixture
+def hub(one_hub):
+    return one_hub
+
+
 def names(hub, contexts):
     return [entry.lane.name for entry in plan.entries(hub, contexts, lambda failure: None)]
 
@@ -116,8 +121,8 @@ async def test_the_profile_s_name_is_the_pattern(hub, matcher, pattern, yes, no)
     assert not entry.matches(no)
 
 
-async def test_the_serializer_of_a_profile_overrides_the_default(hub):
-    hub.serialize.PLUGIN = "yaml"
+async def test_the_serializer_of_a_profile_overrides_the_default(hub, monkeypatch):
+    monkeypatch.setattr(hub.serialize, "PLUGIN", "yaml")
     made = plan.entries(hub, {"internal": [{"a": {}}, {"b": {"serializer": "msgpack"}}]}, lambda failure: None)
 
     assert [entry.serializer.name for entry in made] == ["yaml", "msgpack"]
