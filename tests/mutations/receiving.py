@@ -2,7 +2,6 @@
 
 from tests.mutations.change import (
     always,
-    always,
     both,
     drop,
     early,

@@ -59,7 +59,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.dictionaries(NAMES | st.text().map("nameko.".__add__), VALUES, max_size=8), st.text(max_size=400))
 def test_whatever_an_event_has_what_is_passed_on_may_be_sent_and_is_small(headers, id):
     kept = passed_on(headers, id)
