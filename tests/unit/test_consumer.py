@@ -454,7 +454,7 @@ async def test_a_feed_that_is_lost_again_and_again_is_not_tried_without_a_wait(m
     source = Source()
     source.script["receive"] = deque([OSError("closed")] * 10_000)
     async with consuming(source, Log()):
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.2)
     assert source.calls["subscribe"] < 30
 
 

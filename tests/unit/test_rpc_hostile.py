@@ -12,6 +12,8 @@ from tests.rpc import client, raw, serving
 from tests.unit.fakes import HANG
 
 WORLD = """
+    MAX_WORKERS = 2
+
     async def hello(hub, param=None):
         hub.SEEN.append(param)
         return param
@@ -206,7 +208,7 @@ async def test_the_second_answer_to_a_call_changes_nothing(app):
 async def test_whatever_a_method_does_its_caller_hears_of_it_and_the_worker_lives(app, method, exc_type):
     async with serving(app(WORLD)) as hub:
         async with asyncio.timeout(HANG):
-            for _ in range(12):  # more than there are workers
+            for _ in range(4):  # more than there are workers
                 with pytest.raises(RpcError) as caught:
                     await getattr(hub.rpc.world, method)()
                 assert getattr(caught.value, "exc_type", type(caught.value).__name__) == exc_type
@@ -217,7 +219,7 @@ async def test_whatever_a_method_does_its_caller_hears_of_it_and_the_worker_live
 async def test_a_method_that_cancels_its_own_task_answers_and_its_worker_lives(app):
     async with serving(app(WORLD)) as hub:
         async with asyncio.timeout(HANG):
-            for _ in range(12):  # more than there are workers
+            for _ in range(4):  # more than there are workers
                 assert await hub.rpc.world.cancels_itself() == 1
 
 
