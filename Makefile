@@ -58,6 +58,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.soak $(ARGS)
 	@$(PY) -m tests.faults.stress
 	@$(PY) -m tests.faults.poison
+	@$(PY) -m tests.faults.fuzz
 	@$(PY) -m tests.faults.kafka_stress
 	@$(PY) -m tests.faults.kafka_poison
 	@$(PY) -m tests.faults.kafka_fuzz

@@ -58,8 +58,8 @@ def pack_shortstr(text: str) -> bytes:
 
 
 def pack_table(values: Mapping[str, Any], kept: bytes = b"") -> bytes:
-    """Encode a field table, its length first; `kept` are encoded entries that come before the others."""
-    table = kept + b"".join([pack_shortstr(name) + pack_value(value) for name, value in values.items()])
+    """Encode a field table, its length first; `kept` are encoded entries that come after the others."""
+    table = b"".join([pack_shortstr(name) + pack_value(value) for name, value in values.items()]) + kept
     return _pack_long(len(table)) + table
 
 
@@ -162,13 +162,19 @@ def _behind(data: bytes, at: int) -> int:
 
 
 def read_table(table: bytes) -> dict[str, Any]:
-    """Read a field table, without its length, as plain data, up to the first entry that cannot be read."""
+    """Read a field table, without its length, as plain data, up to the first entry that is broken.
+
+    An entry that is nested too deeply is left out.
+    """
     found: dict[str, Any] = {}
     at = 0
     with suppress(IndexError, ValueError, struct_error):
         while at < len(table):
             name, at = read_shortstr(table, at)
-            found[name], at = _value(table, at, 0)
+            try:
+                found[name], at = _value(table, at, 0)
+            except ValueError:
+                at = _behind(table, at)
     return found
 
 

@@ -100,6 +100,8 @@ def test_tables_that_are_nested_more_deeply_than_we_read_are_copied():
     for _ in range(60):
         deep = [deep]
     event = received(headers={"deep": deep, "behind": 1})
+    assert event.headers == {"behind": 1}
+    assert retried(event)[0].headers == {"evbus-attempt": 2, "evbus-routing-key": "placed", "behind": 1}
     copy, _ = letter(event)
     assert encode.field_table({"deep": deep})[4:] in copy.raw
     assert "evbus-dead-cut" not in copy.headers

@@ -1,0 +1,1 @@
+"""Fuzzed messages and requests for a running worker."""
