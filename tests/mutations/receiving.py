@@ -258,9 +258,56 @@ MUTANTS = (
     Mutant(
         "secrets-in-the-log",
         "Fields that a handler marks as sensitive are not logged.",
+<<<<<<< HEAD
         "traced",
         always(CONDITIONAL),
+=======
+        "sensitive.redacted",
+        always(IF(1, of=2)),
+>>>>>>> 7adc7f6 (Promises and mutants: what is decoded, and what logs show)
         f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
+    ),
+    Mutant(
+        "secrets-that-nobody-can-search",
+        "A body that cannot be searched for sensitive parts is hidden whole.",
+        "_Search.values",
+        never(IF(3, of=3)),
+        f"{UNIT}/test_failures_in_the_log.py::test_what_cannot_be_searched_for_sensitive_parts_is_hidden_whole",
+    ),
+    Mutant(
+        "bodies-in-the-log",
+        "Bodies are not logged unless the setting log_bodies says so.",
+        "log_handler_failure",
+        always(CONDITIONAL(2, of=2)),
+        f"{UNIT}/test_failures_in_the_log.py::test_bodies_are_not_in_the_log_of_what_fails",
+    ),
+    Mutant(
+        "any-format-is-decoded",
+        "A body of a format that is not accepted is not decoded.",
+        "_Decoder._chosen",
+        never(IF(1, of=9)),
+        f"{UNIT}/test_decoding.py::test_handlers_accept_all_shipped_formats_but_yaml",
+    ),
+    Mutant(
+        "a-bomb-is-decompressed",
+        "A compressed body does not grow beyond max_event_bytes.",
+        "decoding.inflated",
+        never(IF(1, of=2)),
+        f"{UNIT}/test_decoding.py::test_a_body_that_grows_without_end_is_given_up_at_max_event_bytes",
+    ),
+    Mutant(
+        "elements-without-end",
+        "A body of more elements than max_body_elements is not decoded.",
+        "json_serialize._check_elements",
+        always(IF(1, of=3)),
+        f"{UNIT}/test_decoding.py::test_the_most_elements_are_a_setting",
+    ),
+    Mutant(
+        "a-number-that-changes",
+        "A JSON int beyond 64 bits is refused, and does not become a float.",
+        "json_serialize._check_ints",
+        never(IF(2, of=2)),
+        f"{UNIT}/test_decoding.py::test_an_int_beyond_64_bits_is_refused_and_never_becomes_a_float",
     ),
     Mutant(
         "a-duplicate-listener-is-let-in",
