@@ -258,13 +258,8 @@ MUTANTS = (
     Mutant(
         "secrets-in-the-log",
         "Fields that a handler marks as sensitive are not logged.",
-<<<<<<< HEAD
-        "traced",
-        always(CONDITIONAL),
-=======
         "sensitive.redacted",
         always(IF(1, of=2)),
->>>>>>> 7adc7f6 (Promises and mutants: what is decoded, and what logs show)
         f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
     ),
     Mutant(
