@@ -18,7 +18,7 @@ from evbus_like.engine.event import Event
 from evbus_like.engine.waiting import CrossLoopCondition
 
 T = TypeVar("T")
-SAMPLED = 17  # of so many events in a burst, one is measured while few bytes can be waiting
+SAMPLED = 50  # of so many events in a burst, one is measured while few bytes can be waiting
 WALKED = 10_000  # parts of a value that are looked at
 
 
@@ -169,7 +169,7 @@ class Queue(Generic[T]):
 class Intake(Queue[Event]):
     """The intake queue of a bus: its events are bounded in number and in bytes, as they will be serialized.
 
-    Measuring a body costs a third of a put. So one in 17 is measured, until those that wait could be a quarter of
+    Measuring a body costs a third of a put. So one in 50 is measured, until those that wait could be a quarter of
     `max_bytes`; then all are, until none is left. One event more than `max_bytes` may be in the queue.
     """
 
@@ -178,6 +178,7 @@ class Intake(Queue[Event]):
         self.max_bytes = max_bytes
         self.bytes = 0  # of all events; 0 while they are not measured
         self._measured = False
+        self._measure_at = 1  # how many events must wait for the next one to be measured; 0 if all are
         self._largest = 0
         self._lock = Lock()
 
@@ -192,7 +193,7 @@ class Intake(Queue[Event]):
         waiting = len(self.items)
         if 0 < self.maxsize <= waiting:
             raise QueueFull(f"{self.name} is full ({self.maxsize} items)")
-        if self._measured or waiting % SAMPLED == 1:
+        if waiting >= self._measure_at:
             self._measure(item)
         self.items.append(item)
         if self._getters:
@@ -201,26 +202,24 @@ class Intake(Queue[Event]):
     def get_nowait(self) -> Event:
         """Take the oldest event; raises asyncio.QueueEmpty, or QueueShutDown once the queue is shut down and empty."""
         event = super().get_nowait()
-        if self._measured:
-            self._forget([event])
+        self._forget([event])
         return event
 
     def take(self, most: int) -> list[Event]:
         """Take the oldest events, at most `most`, without waiting; call task_done for each."""
         taken = super().take(most)
-        if self._measured:
-            self._forget(taken)
+        self._forget(taken)
         return taken
 
     def _measure(self, event: Event) -> None:
         size = size_of(event.body)
         if not self._measured:
             self._largest = max(self._largest, size)
+            self._measure_at = len(self.items) + SAMPLED
             if (len(self.items) + SAMPLED) * self._largest * 4 < self.max_bytes or not self.max_bytes:
                 return
             with self._lock:
-                self._measured = True
-                self.bytes = 0
+                self._measured, self._measure_at, self.bytes = True, 0, 0
                 for each in self.items.copy():
                     each.size = size_of(each.body)
                     self.bytes += each.size
@@ -233,10 +232,13 @@ class Intake(Queue[Event]):
             self.bytes += size
 
     def _forget(self, taken: Sequence[Event]) -> None:
+        if not self._measured:
+            self._measure_at = min(self._measure_at, len(self.items) + SAMPLED) if self.items else 1
+            return
         with self._lock:
             self.bytes -= sum([event.size for event in taken])
             if not self.items:
-                self._measured, self.bytes, self._largest = False, 0, 0
+                self._measured, self._measure_at, self.bytes, self._largest = False, 1, 0, 0
 
 
 def size_of(body: Any) -> int:
