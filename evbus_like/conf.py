@@ -60,7 +60,7 @@ CONFIG = {
         "os": "EVBUS_OUTBOX",
         "default": None,
         "help": "The outbox file, for profiles with outbox: always or when_full: spill, and for dead letters"
-        " (default: evbus_like/outbox.sqlite in the XDG state folder, where a profile needs one)",
+        " (default: evbus_like/APPLICATION/outbox.sqlite in the XDG state folder, where a profile needs one)",
     },
     "outbox_max_bytes": {
         "os": "EVBUS_OUTBOX_MAX_BYTES",

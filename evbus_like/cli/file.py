@@ -12,12 +12,18 @@ from evbus_like.engine.files import resolve
 from evbus_like.engine.outbox import NewerOutbox, OutboxLocked, StorageError
 from evbus_like.engine.outbox.connection import is_damage, primary_code, storage_error
 from evbus_like.engine.outbox.lock import holder
-from evbus_like.hub import outbox
+from evbus_like.hub import outbox, outbox_place
 
 
 def path(hub: Any) -> Path:
     """Return the path of the outbox: --outbox, EVBUS_OUTBOX, the configuration or the default."""
-    return resolve(outbox.configured(hub) or outbox.default_path())
+    given = outbox.configured(hub)
+    if given is None:
+        given = outbox_place.default_path(hub)
+        others = outbox_place.others(hub)
+        if len(others) == 1 and not given.exists():
+            given = others[0]  # of the only application
+    return resolve(given)
 
 
 def there(file: Path) -> bool:
@@ -33,7 +39,9 @@ def there(file: Path) -> bool:
 
 def nothing(file: Path) -> str:
     """Return a sentence that says there is no outbox."""
-    return f"there is no outbox at {file}, so there are no waiting events and no dead letters"
+    others = sorted(file.parent.parent.glob(f"*/{outbox_place.FILE}")) if file.name == outbox_place.FILE else []
+    more = f". Others, for --outbox: {', '.join(map(str, others))}" if others else ""
+    return f"there is no outbox at {file}, so there are no waiting events and no dead letters{more}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evbus_like.engine.errors import SettingError
 from evbus_like.engine.sending.router import Entry
+from evbus_like.hub import outbox_place
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
 
@@ -29,19 +30,6 @@ def configured(hub: Hub) -> Path | None:
         raise SettingError(f"setting outbox_path: {given} begins with a home folder that does not exist") from None
 
 
-def default_path() -> Path:
-    """Return the default path, in the state folder of the XDG base directory specification."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    try:
-        folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    except RuntimeError:
-        raise SettingError(
-            f"the outbox has no default place, because user {os.geteuid()} has no home folder: name the file with"
-            " EVBUS_OUTBOX or the setting outbox_path, or set HOME or XDG_STATE_HOME"
-        ) from None
-    return folder / "evbus_like" / "outbox.sqlite"
-
-
 def wanted(entries: Sequence[Entry]) -> bool:
     """Return whether a profile needs an outbox."""
     return any(entry.lane.options.durable or entry.lane.options.when_full == "spill" for entry in entries)
@@ -56,7 +44,9 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
         return None
     from evbus_like.engine.outbox import Outbox
 
-    box = Outbox(path or default_path(), int(settings.config(hub, "outbox_max_bytes", 1024**3)))
+    if path is None:
+        await asyncio.to_thread(_report_earlier, hub)
+    box = Outbox(path or outbox_place.default_path(hub), int(settings.config(hub, "outbox_max_bytes", 1024**3)))
     recovered = await asyncio.to_thread(box.open)
     if recovered is not None:
         log.error("%s", recovered)
@@ -73,3 +63,27 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
                 name,
             )
     return box
+
+
+def _report_earlier(hub: Hub) -> None:
+    """Log what waits in other outboxes that may be of this application and that no process has open."""
+    from evbus_like.engine.outbox import StorageError
+    from evbus_like.engine.outbox.inspect import summarize
+
+    for path in outbox_place.earlier(hub):
+        try:
+            found = summarize(path)
+        except StorageError as error:
+            log.warning("an outbox of another start cannot be read: %s", error)
+            continue
+        waiting = sum(found.waiting.values())
+        if (waiting or found.dead) and found.holder is None:
+            log.warning(
+                "the outbox %s holds %d events and %d dead letters, and no process has it open; this application uses"
+                " %s. To send them: EVBUS_OUTBOX=%s evbus outbox flush",
+                path,
+                waiting,
+                found.dead,
+                outbox_place.default_path(hub),
+                path,
+            )

@@ -9,6 +9,7 @@ import pytest
 from evbus_like.engine.errors import HandlerError, StorageError
 from evbus_like.engine.outbox import Outbox, OutboxLocked
 from evbus_like.engine.receiving.dedup import DurableDedupWindow
+from evbus_like.hub import outbox_place
 from evbus_like.testing import eventually, new_hub, running
 from tests.unit.fakes import HANG
 from tests.unit.sources import Log, Source, made
@@ -26,7 +27,8 @@ APP = """
 def path(tmp_path, monkeypatch):
     monkeypatch.setenv("EVBUS_OUTBOX", "")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state" / "evbus_like" / "outbox.sqlite"
+    monkeypatch.setattr(outbox_place, "application", lambda hub: "shop")
+    return tmp_path / "state" / "evbus_like" / "shop" / "outbox.sqlite"
 
 
 @pytest.fixture
