@@ -19,7 +19,7 @@ from evbus_like.hub.profiles import reload as reloading
 
 def __init__(hub: runtime.Hub) -> None:
     """Add the other dynes to the hub and make the bus; from here on, events may be put."""
-    conflict.refuse_pop_evbus()
+    conflict.refuse()
     for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
         hub.pop.sub.add(dyne_name=dyne)
     hub.evbus.SERIAL_PLUGIN = settings.Default("json")

@@ -1,38 +1,67 @@
-"""Refuse to run beside pop-evbus: both merge into hub.evbus and hub.ingress, and neither would work."""
+"""Refuse to run beside pop-evbus and its plugins, or beside a second copy of this package: pop would merge both."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import sys
 from pathlib import Path
 
 from evbus_like.engine.errors import LifecycleError
 
+# Their projects, packages, and a file that tells them from others of the same name.
+OTHERS = (
+    ("pop-evbus", "evbus", "evbus/broker.py"),
+    ("evbus-pika", "evbus_pika", "ingress/pika.py"),
+    ("evbus-kafka", "evbus_kafka", "ingress/kakfa_queue.py"),
+)
+OURS = "evbus_like"
+
 
 @functools.cache
-def pop_evbus() -> str:
-    """Return the folder of an installed pop-evbus, or an empty string."""
-    spec = importlib.util.find_spec("evbus")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (Path(folder) / "evbus" / "broker.py").is_file():
-            return folder
+def problem() -> str:
+    """Return what is wrong with the packages beside this one, or an empty string."""
+    found = {project: folder for project, package, file in OTHERS if (folder := _folder(package, file))}
+    if found:
+        names, folders = " and ".join(found), ", ".join(found.values())
+        what = "and both merge into hub.evbus" if "pop-evbus" in found else "and every event would be sent twice"
+        return (
+            f"{names} {'is' if len(found) == 1 else 'are'} installed beside evbus-like (in {folders}), {what}."
+            " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
+            " pip uninstall pop-evbus evbus-pika evbus-kafka"
+        )
+    copies = _copies()
+    if len(copies) > 1:
+        return (
+            f"{OURS} is there {len(copies)} times, in {' and in '.join(copies)}, and every event would be sent"
+            f" {len(copies)} times: remove all but one from PYTHONPATH or with pip uninstall, or change the folder"
+        )
     return ""
+
+
+def _folder(package: str, file: str) -> str:
+    """Return the folder of a package that has the file, or an empty string."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return ""
+    folders = (spec and spec.submodule_search_locations) or ()
+    return next((folder for folder in folders if (Path(folder) / file).is_file()), "")
+
+
+def _copies() -> list[str]:
+    """Return the folders of this package that pop finds."""
+    found = (os.path.realpath(os.path.join(folder, OURS)) for folder in sys.path)
+    return list(dict.fromkeys(folder for folder in found if os.path.isfile(os.path.join(folder, "conf.py"))))
 
 
 def none() -> bool | tuple[bool, str]:
     """Return what a plugin's __virtual__ returns: True, or False and the reason."""
-    return (False, _text()) if pop_evbus() else True
+    return (False, problem()) if problem() else True
 
 
-def refuse_pop_evbus() -> None:
-    """Raise LifecycleError if pop-evbus is installed."""
-    if pop_evbus():
-        raise LifecycleError(_text())
-
-
-def _text() -> str:
-    return (
-        f"pop-evbus is installed beside evbus-like (in {pop_evbus()}), and both merge into hub.evbus."
-        " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
-        " pip uninstall pop-evbus evbus-pika evbus-kafka"
-    )
+def refuse() -> None:
+    """Raise LifecycleError if pop would merge another package's bus with this one."""
+    if problem():
+        raise LifecycleError(problem())

@@ -172,18 +172,18 @@ def test_pop_evbus_installed_beside_the_package_is_refused_and_the_error_says_wh
     (tmp_path / "evbus" / "__init__.py").write_text("")
     (tmp_path / "evbus" / "evbus" / "broker.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    conflict.pop_evbus.cache_clear()
+    conflict.problem.cache_clear()
     try:
         with pytest.raises(LifecycleError, match="pip uninstall pop-evbus evbus-pika evbus-kafka"):
-            conflict.refuse_pop_evbus()
+            conflict.refuse()
     finally:
-        conflict.pop_evbus.cache_clear()
+        conflict.problem.cache_clear()
 
 
 def test_without_pop_evbus_nothing_is_refused():
-    conflict.pop_evbus.cache_clear()
+    conflict.problem.cache_clear()
 
-    conflict.refuse_pop_evbus()
+    conflict.refuse()
 
 
 def test_the_error_about_an_unknown_plugin_names_similar_ones_or_all(hub):

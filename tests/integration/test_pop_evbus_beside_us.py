@@ -1,9 +1,13 @@
 """An installed pop-evbus is refused with a message that says what to do, wherever it is on the path."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import evbus_like
 
 FILES = {
     "evbus/__init__.py": "",
@@ -74,6 +78,42 @@ def test_the_command_refuses_to_run_beside_pop_evbus(pop_evbus, tmp_path, how):
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
     assert "pip uninstall pop-evbus" in ran.stderr
+
+
+PLUGINS = {
+    "evbus_pika/conf.py": 'DYNE = {"ingress": ["ingress"]}',
+    "evbus_pika/ingress/pika.py": 'ACCT = ["pika"]\nasync def publish(hub, ctx, body):\n    ...\n',
+    "evbus_kafka/conf.py": 'DYNE = {"ingress": ["ingress"]}',
+    "evbus_kafka/ingress/kakfa_queue.py": 'ACCT = ["kafka"]\nasync def publish(hub, ctx, body):\n    ...\n',
+}
+
+
+@pytest.mark.parametrize("package", ["evbus_pika", "evbus_kafka"])
+def test_the_command_refuses_to_run_beside_a_plugin_of_pop_evbus(package, tmp_path):
+    for name, text in PLUGINS.items():
+        if name.startswith(package):
+            path = tmp_path / "site" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = ['evbus', 'check', '--json']\n"
+    ran = run(code + "from evbus_like.scripts import start; start()", tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"evbus check: {package.replace('_', '-')} is installed beside evbus-like")
+    assert ran.stderr.count("\n") == 1
+    assert '"kind": "LifecycleError"' in ran.stdout
+
+
+def test_a_second_copy_of_the_package_is_refused_and_a_link_to_the_same_is_not(tmp_path):
+    ours = Path(evbus_like.__file__).parent
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "evbus_like").symlink_to(ours)
+    ran = run(SCRIPT.format(how=f"append({str(tmp_path / 'link')!r})", dyne="evbus"), tmp_path)
+    assert ran.stdout == "merged\n", ran.stderr
+
+    shutil.copytree(ours, tmp_path / "copy" / "evbus_like")
+    ran = run(SCRIPT.format(how=f"append({str(tmp_path / 'copy')!r})", dyne="evbus"), tmp_path)
+    assert "merged" not in ran.stdout
+    assert f"evbus_like is there 2 times, in {ours} and in {tmp_path / 'copy' / 'evbus_like'}" in ran.stderr
 
 
 def test_a_package_that_is_merely_named_evbus_is_no_conflict(tmp_path):
