@@ -23,6 +23,7 @@ TAG = "tag:yaml.org,2002:"
 SHOWN_KEY = re.compile(r"[\w.*/-]{1,80}")  # other keys may be `password:SECRET` without the space
 NUMBER = frozenset("+-.0123456789")
 INT = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)")
+OCTAL = re.compile(r"[-+]?0[0-9_]+")
 FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?")
 INFINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 TIME = re.compile(
@@ -44,12 +45,19 @@ class YamlError(ValueError):
 
 
 def load_yaml(
-    text: str | bytes, source: str, *, aliases: bool = True, text_keys: bool = True, max_elements: int = MAX_ELEMENTS
+    text: str | bytes,
+    source: str,
+    *,
+    aliases: bool = True,
+    text_keys: bool = True,
+    octal: bool = True,
+    max_elements: int = MAX_ELEMENTS,
 ) -> Any:
     """Return the value of a YAML document, None for an empty one; raises YamlError, which names source and line.
 
     `aliases=False` refuses aliases. `text_keys` refuses keys that YAML reads as something other than text, such as
-    `no:` and `1.10:`. `max_elements` bounds the keys and values.
+    `no:` and `1.10:`. `octal=False` refuses `010`, which YAML reads as 8 and people write for 10. `max_elements` bounds
+    the keys and values.
     """
     import yaml  # slow to import, and few events are YAML
 
@@ -59,7 +67,7 @@ def load_yaml(
             raise YamlError(f"{source} has a %TAG directive, which is refused")
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(decoded)
         try:
-            return _Builder(loader, source, aliases, text_keys, max_elements).document()
+            return _Builder(loader, source, aliases, text_keys, octal, max_elements).document()
         finally:
             loader.dispose()
     except UnicodeError as error:
@@ -82,11 +90,14 @@ def _decoded(text: str | bytes) -> str:
 class _Builder:
     """Builds the value of one document from the parser's events."""
 
-    def __init__(self, loader: Any, source: str, aliases: bool, text_keys: bool, max_elements: int) -> None:
+    def __init__(
+        self, loader: Any, source: str, aliases: bool, text_keys: bool, octal: bool, max_elements: int
+    ) -> None:
         self._next: Callable[[], Any] = loader.get_event
         self._source = source
         self._aliases = aliases
         self._text_keys = text_keys
+        self._octal = octal
         self._left = self._max = max_elements
         self._anchors: dict[str, tuple[Any, int]] = {}  # the values, and the number of their elements
         self._kinds: dict[str, Callable[[Any, int], Any]] = {
@@ -188,6 +199,8 @@ class _Builder:
                 return WORDS[text]
             if text[0] not in NUMBER:
                 return text
+            if not self._octal and OCTAL.fullmatch(text):
+                self._refuse(event, "a number begins with 0, and YAML reads it as octal: leave out the 0, or quote it")
         elif tag == f"{TAG}str":
             return text
         try:

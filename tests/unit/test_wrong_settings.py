@@ -10,6 +10,7 @@ from evbus_like import conf, errors, tls
 from evbus_like.amqp import settings as amqp_settings
 from evbus_like.cli import config_file
 from evbus_like.engine import options
+from evbus_like.engine.receiving import handler
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.kafka import connection as kafka_connection
 from evbus_like.testing import new_hub
@@ -235,3 +236,13 @@ async def test_a_profile_or_provider_whose_name_is_no_text_is_named_at_start(hub
             await hub.evbus.init.start(contexts)
         with pytest.raises(errors.CredentialsError, match="the name of a provider or a profile must"):
             await hub.evbus.acct.profiles(acct_data=contexts)
+
+
+HANDLER_NUMBERS = [*handler.NUMBERS, "dedup"]
+
+
+@pytest.mark.parametrize("name", HANDLER_NUMBERS)
+def test_a_wrong_number_of_a_handler_is_named(name):
+    for value in (math.nan, math.inf, -1, 10**400, 1e300, True, "10s", [1], {}, b"1"):
+        made = handler.HandlerOptions("shop", ("sold",), **{name: value})
+        assert made.problem().startswith(f"{name} must be"), value

@@ -104,3 +104,10 @@ def test_the_loader_works_without_the_library_in_c(monkeypatch: pytest.MonkeyPat
         load_yaml("a: [SECRET", "t")
     with pytest.raises(YamlError, match="control character"):
         load_yaml("a: \x00", "t")
+
+
+def test_numbers_that_begin_with_zero_are_refused_where_that_is_asked_for() -> None:
+    assert load_yaml("[0, 0.5, '010', 0x10, 10]", "t", octal=False) == [0, 0.5, "010", 16, 10]
+    for text in ("05672", "-010", "08", "0_1"):
+        with pytest.raises(YamlError, match="a number begins with 0"):
+            load_yaml(text, "t", octal=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evbus_like.engine.receiving.subscription import DELIVERIES, SERVICE_POOL
+from evbus_like.engine.suggest import shown
 
 RETRY = "retry"  # again after a backoff, `attempts` times; then to the dead letters
 REQUEUE = "requeue"  # back to the source, which gives it again, for ever
@@ -14,6 +15,7 @@ ACK_AND_LOG = "ack_and_log"  # the error is logged, the event is done
 SHUTDOWN = "shutdown"  # the worker stops with exit code 1; the event comes again when it is started
 REJECT = "reject"  # to the dead letters at once
 ON_ERROR = (RETRY, REQUEUE, ACK_AND_LOG, SHUTDOWN, REJECT)
+MOST = 2**31 - 1  # events, attempts, or seconds
 NUMBERS: dict[str, Any] = {
     "attempts": int,
     "backoff": (int, float),
@@ -71,13 +73,13 @@ class HandlerOptions:
             value = getattr(self, name)
             if value is None and name in ("prefetch", "timeout"):
                 continue
-            if not isinstance(value, kinds) or isinstance(value, bool) or not value > 0:
+            if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value <= MOST:
                 whole = " a whole number" if kinds is int else ""
-                return f"{name} must be{whole} greater than 0, not {value!r}"
+                return f"{name} must be{whole} greater than 0, and at most {MOST}, not {shown(value)}"
         for name in ("reliable", "dedup_durable"):
             if not isinstance(getattr(self, name), bool):
                 return f"{name} must be True or False, not {getattr(self, name)!r}"
-        if not isinstance(self.dedup, int) or isinstance(self.dedup, bool) or self.dedup < 0:
+        if not isinstance(self.dedup, int) or isinstance(self.dedup, bool) or not 0 <= self.dedup <= MOST:
             return f"dedup must be the number of event ids to remember, not {self.dedup!r}"
         for each in self.expected_exceptions:
             if not (isinstance(each, type) and issubclass(each, BaseException)):

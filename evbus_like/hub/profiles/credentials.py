@@ -128,7 +128,7 @@ async def _rendered(hub: Hub, path: str, content: bytes, pipe: str) -> Any:
             f" EVBUS_ACCT_RENDERERS={names}, or acct_renderers in a configuration"
         )
     if wanted == ["yaml"]:
-        return load_yaml(content, f"credentials file {path}")
+        return load_yaml(content, f"credentials file {path}", octal=False)
     if wanted == ["json"]:
         return json.loads(rest if first.startswith(b"#!") else content)
     return await hub.rend.init.parse_bytes({"fn": path, "ln": 0, "bytes": content.replace(b"\r", b"")}, pipe=pipe)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evbus_like.engine import options
@@ -14,8 +14,8 @@ from evbus_like.engine.failure import Report
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
-from evbus_like.engine.suggest import did_you_mean
-from evbus_like.hub import decoding, plugins
+from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.hub import decoding, plugins, secrets
 from evbus_like.hub.profiles import contract, settings
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Hub
@@ -103,8 +103,24 @@ def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
                     checked.add(plugin.__name__)
                 planned.append(_plan_one(hub, name, provider, profile, data, plugin, compile_pattern, sources))
             except EvbusError as error:
-                planned.append(Planned(name, provider, profile, problem=redact(str(error))))
-    return planned
+                planned.append(Planned(name, provider, profile, problem=redact(str(error), secrets.find(data))))
+    return [_with_dead_letters(item, planned) for item in planned]
+
+
+def _with_dead_letters(item: Planned, planned: Sequence[Planned]) -> Planned:
+    """Return a profile, with a problem if no profile would get its dead letters."""
+    wanted = item.options.dead_letter if item.options is not None else None
+    if wanted is None or item.problem or any(_takes(each, wanted) for each in planned):
+        return item
+    names = did_you_mean(wanted, [each.profile for each in planned])
+    return replace(item, problem=f"option dead_letter: no profile takes the events of {shown(wanted)}; {names}")
+
+
+def _takes(item: Planned, event_profile: str) -> bool:
+    try:
+        return bool(item.problem or item.matches(event_profile))
+    except Exception:  # the pattern of another profile takes too long, or fails; its events are refused then
+        return True
 
 
 def _plan_one(
@@ -135,8 +151,9 @@ def _plan_one(
     except Exception as error:
         raise ProfileError(f"its name is not a valid pattern: {error}") from error
     destination = PluginDestination(plugin, provider, profile, data)
-    if "validate" in plugin._funcs:
-        plugin.validate(destination.ctx)
+    for each in (plugin, *sources.get(provider, ())):
+        if "validate" in each._funcs:
+            each.validate(destination.ctx)
     lane_defaults = contract.limits(plugin, destination.ctx)
     if not destination.takes_batches:
         data = {**data, "batch_events": 1}

@@ -9,11 +9,12 @@ from typing import Any
 from evbus_like.engine import options
 from evbus_like.engine.errors import EvbusError, HandlerError, ProfileError
 from evbus_like.engine.suggest import did_you_mean
-from evbus_like.hub import decoding
+from evbus_like.hub import decoding, secrets
 from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.plan import pairs, takers
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.secrets import redact
 
 
 class Sources:
@@ -39,6 +40,17 @@ class Sources:
             known = [f"{provider}:{profile}" for provider, profile, _ in self._profiles]
             raise HandlerError(f"unknown source profile {name!r}; {did_you_mean(name, known)}")
         return [self._source(*pair) for pair in found]
+
+    def problems(self) -> dict[str, str]:
+        """Return the problem of every profile, or an empty string; connects to nothing."""
+        found = {}
+        for provider, profile, data in self._profiles:
+            try:
+                self._source(provider, profile, data)
+                found[f"{provider}:{profile}"] = ""
+            except EvbusError as error:
+                found[f"{provider}:{profile}"] = redact(str(error), secrets.find(data))
+        return found
 
     def _source(self, provider: str, profile: str, data: Any) -> PluginSource:
         key = (provider, profile)
