@@ -147,6 +147,12 @@ CONFIG = {
         "default": [],
         "help": "Files of newline-delimited JSON events; - or none means standard input",
     },
+    "from_line": {
+        "default": 1,
+        "type": int,
+        "range": (1, 2**53, "lines"),
+        "help": "pipe: begin with this line of the first file, as a pipe that stopped early says",
+    },
     "event_profile": {
         "default": None,
         "help": "The event profile to explain, as in put(profile=...)",
@@ -352,6 +358,7 @@ CLI_CONFIG = {
     "serial_plugin": {"subcommands": ["demo", "pipe"]},
     "match_plugin": {"subcommands": ["pipe", "explain"]},
     "repeat": {"subcommands": ["demo"]},
+    "from_line": {"metavar": "N", "subcommands": ["pipe"]},
     "default_profile": {"subcommands": ["pipe"], "options": ["--profile"]},
     "events": {"positional": True, "nargs": "*", "subcommands": ["pipe"], "display_priority": 0},
     "event_profile": {"positional": True, "subcommands": ["explain"], "display_priority": 0},
@@ -396,12 +403,15 @@ SUBCOMMANDS = {
     "pipe": {
         "help": "send newline-delimited JSON events from files or standard input",
         "desc": 'Send events, one JSON object a line: {"routing_key": ..., "body": ...}, optionally "profile" and'
-        ' "headers". Bad lines are reported and skipped. Exit code: 0 if every line was delivered, 1 if not,'
-        " 2 if nothing could be started.",
+        ' "headers". Bad lines are named and skipped. When an event cannot be stored or the pipe is interrupted, it'
+        " stops reading and says with which --from-line to go on. Exit code: 0 if every line was delivered, 1 if not,"
+        " 2 if nothing could be started, 128 + the number of a signal that came before the end.",
     },
     "check": {
-        "help": "connect to the destination of every profile and report problems",
-        "desc": "Open, ping and close the destination of every profile. Exit code: 0 if all work, 1 if not.",
+        "help": "check settings and profiles, connect to every destination, and report problems",
+        "desc": "Check the settings, the credentials file, the services file and every profile; then open, ping and"
+        " close the destination of each profile. Sends no event. Exit code: 0 if all work, 1 if not, 2 if a setting or"
+        " the credentials file is wrong.",
     },
     "explain": {
         "help": "show which profiles an event of a given profile reaches, and why",
@@ -428,7 +438,8 @@ folders that the conf.py of a package names, DYNE = {"handler": ["handler"], "se
 
 The worker starts even if a source is down, and connects when it is up. SIGTERM and Ctrl-C stop it: running
 handlers and calls finish, the events they put are delivered, and the account is printed, all within
---stop-timeout seconds. A second signal ends it at once.
+--stop-timeout seconds. A second signal, a second later or more, ends it at once. SIGHUP reads the
+credentials file again; if that is wrong, the profiles stay as they are.
 
 Exit code: 0 stopped by a signal and nothing is lost, 1 a handler with on_error SHUTDOWN failed or
 something was not delivered, 2 nothing could be started.""",

@@ -5,19 +5,29 @@ from typing import Any
 
 import pop.hub
 
-from evbus_like.cli import application, main
-from evbus_like.engine.errors import LifecycleError
+from evbus_like.cli import application, main, output
 
 
 def start() -> None:
     """Run the command and exit with its code."""
-    application.look_here(sys.argv[1:])
+    output.begin()
+    application.look_here()
+    sys.argv[0] = "evbus"
     hub = pop.hub.Hub()
-    try:
+
+    def add() -> int:
         hub.pop.sub.add(dyne_name="evbus")
-    except LifecycleError as error:
-        print(f"evbus: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 0
+
+    try:
+        add()
+    except Exception as error:
+        failed = error  # pop's own frames would hold the traceback
+
+        def raise_it() -> int:
+            raise failed
+
+        main.finish(raise_it)
     hub.evbus.init.cli()
 
 

@@ -17,8 +17,6 @@ from evbus_like.engine.rpc.service import Method
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub.application import handlers, responses, services
 
-# Subcommands that look for packages in the current folder.
-COMMANDS = ("run", "handlers", "services", "call-handler", "tail", "events", "schema")
 OURS = "evbus_like"
 SERVING = ("handler", "service")  # the dynes that make a package an application
 DYNES = (*SERVING, "middleware")
@@ -31,13 +29,13 @@ SERVICES = 'write functions in a folder that a package\'s conf.py names, DYNE = 
 Names = list[tuple[str, str]]  # (service, handler or method)
 
 
-def look_here(arguments: Sequence[str]) -> None:
-    """Put the current folder on sys.path, as `python -m` does and a console script does not.
-
-    Only for commands that need an application: pop runs every conf.py that it finds.
-    """
-    here = os.getcwd()
-    if any(each in COMMANDS for each in arguments) and not {"", here} & set(sys.path):
+def look_here() -> None:
+    """Put the current folder on sys.path, as `python -m` does and a console script does not: for its plugins."""
+    try:
+        here = os.getcwd()
+    except OSError:  # the folder was removed
+        return
+    if not {"", here} & set(sys.path):
         sys.path.insert(0, here)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
-from evbus_like.cli import application, common, console, shown
+from evbus_like.cli import application, common, console, lines, shown
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving import failure_log
@@ -71,7 +69,10 @@ async def _body(settings: Any) -> Any:
     if given[0] != "body":
         path, where = text, "standard input" if text == "-" else text
         try:
-            text = await asyncio.to_thread(lambda: sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+            async with common.signals() as stopped:
+                text = await lines.content(path, stopped)
+            if stopped.is_set():
+                raise KeyboardInterrupt
         except OSError as error:
             raise UsageError(f"{where} cannot be read: {error.strerror or error}") from None
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -18,51 +19,84 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.errors import CredentialsError
 from evbus_like.hub.profiles import credentials
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 1.0  # seconds after which a signal is a second one
 TICK = 0.1  # seconds between two updates of the progress
 T = TypeVar("T")
 
 
-async def read_credentials(hub: Any) -> Mapping[str, Any]:
-    """Read the credentials file; raises CredentialsError, also if none is named."""
-    settings = hub.OPT.evbus_like
-    if not settings.acct_file:
+def acct_file(hub: Any) -> str:
+    """Return the path of the credentials file; raises CredentialsError if none is named."""
+    path = hub.OPT.evbus_like.acct_file
+    if not path:
         raise CredentialsError(
             "no credentials file; name one with --acct-file FILE or ACCT_FILE. It maps providers to profiles:"
             " amqp: {default: {connection: {url: amqp://host/}}}"
         )
-    return await credentials.read(hub, settings.acct_file, settings.acct_key or None)
+    return str(path)
+
+
+async def read_credentials(hub: Any) -> Mapping[str, Any]:
+    """Read the credentials file; raises CredentialsError, also if none is named."""
+    return await credentials.read(hub, acct_file(hub), hub.OPT.evbus_like.acct_key or None)
 
 
 async def contexts(hub: Any) -> Any:
-    """Return the contexts of the credentials file; raises CredentialsError."""
-    return await hub.evbus.acct.profiles(acct_data=await read_credentials(hub))
+    """Return the contexts of the credentials file, which a reload reads again; raises CredentialsError."""
+    return await hub.evbus.acct.profiles(acct_file=acct_file(hub), acct_key=hub.OPT.evbus_like.acct_key or None)
 
 
 @asynccontextmanager
 async def signals(at_once: bool = False) -> AsyncIterator[asyncio.Event]:
-    """Yield an event that SIGINT or SIGTERM sets; its `number` is then the number of the signal.
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets; its `number` is then the number of the signal.
 
-    A second signal ends the process; with `at_once`, SIGINT does so without a KeyboardInterrupt.
+    A second signal ends the process, unless it comes within a second: `timeout` sends each to the command and to its
+    group. With `at_once`, as for a worker, SIGHUP is left alone and a second SIGINT is no KeyboardInterrupt. A signal
+    that the command was started to ignore, as by nohup, is ignored.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    first = 0.0
+    numbers = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    if at_once:
+        numbers = [each for each in numbers if each != signal.SIGHUP]
 
     def on_signal(number: int) -> None:
-        stopped.number = number  # type: ignore[attr-defined]
-        stopped.set()
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
-            if at_once:
-                signal.signal(each, signal.SIG_DFL)
+        nonlocal first
+        if not stopped.is_set() or not first:
+            stopped.number = number  # type: ignore[attr-defined]
+            first = time.monotonic()
+            stopped.set()
+        elif time.monotonic() - first > AGAIN:
+            for each in numbers:
+                loop.remove_signal_handler(each)
+                if at_once:
+                    signal.signal(each, signal.SIG_DFL)
+            signal.raise_signal(number)
 
-    for each in SIGNALS:
+    for each in numbers:
         loop.add_signal_handler(each, on_signal, each)
     try:
         yield stopped
     finally:
-        for each in SIGNALS:
+        for each in numbers:
             loop.remove_signal_handler(each)
+        if first:
+            _ignore_repeats(numbers, first)
+
+
+def _ignore_repeats(numbers: Sequence[signal.Signals], first: float) -> None:
+    """Let a signal that repeats the first one not end the process while it ends by itself."""
+
+    def again(number: int, _frame: object) -> None:
+        if time.monotonic() - first > AGAIN:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for each in numbers:
+        signal.signal(each, again)
+    # Python puts back the defaults of its own handlers before it has ended. Threads are over then.
+    atexit.register(lambda: [signal.signal(each, signal.SIG_IGN) for each in numbers])
 
 
 @asynccontextmanager

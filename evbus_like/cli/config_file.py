@@ -43,7 +43,7 @@ def _load(path: str, what: str) -> Mapping[str, Any]:
         content, _ = files.read(path, MAX_BYTES)
         if content.startswith(b"#!") and content.partition(b"\n")[0].strip() not in (b"#!yaml", b"#!json"):
             raise SettingError(f"{what} must be YAML, and its first line names another renderer")
-        data = load_yaml(content, what)
+        data = load_yaml(content, what, text_keys=False, octal=False)  # other packages may have keys of other kinds
     except files.UnreadableFile as error:
         raise SettingError(f"{what} {error}") from None
     except YamlError as error:
@@ -63,10 +63,10 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
             continue
         if section in conf.CONFIG and not isinstance(values, Mapping):
             yield f"{section} must be under {OURS}:"
-        elif section != OURS and did_you_mean(section, [OURS]).startswith("did you mean"):
+        elif section != OURS and did_you_mean(str(section), [OURS]).startswith("did you mean"):
             yield f"the section {section} is not read; did you mean {OURS!r}?"
         elif not isinstance(values, Mapping):
-            name = section if SHOWN_KEY.fullmatch(section) else "whose name is not shown"
+            name = section if SHOWN_KEY.fullmatch(str(section)) else "whose name is not shown"
             yield f"the section {name} must be a mapping of settings, not {type(values).__name__}"
         elif section == OURS:
             yield from _wrong_settings(values)
@@ -74,7 +74,9 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _wrong_settings(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
-        if name in conf.CONFIG:
+        if not isinstance(name, str):
+            yield f"the name of a setting must be text, not {name!r} ({type(name).__name__})"
+        elif name in conf.CONFIG:
             if problem := settings.checked(name, value)[0]:
                 yield f"setting {name} {problem}"
         elif name not in settings.names_of_pop():

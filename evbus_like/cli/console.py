@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from evbus_like.cli import shown
+from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import Account
 
 stderr = Console(stderr=True, highlight=False)
 CLIENTS = ("aio_pika", "aiormq", "aiokafka")
+LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50, "quiet": 100}
 LINE_EACH = 5.0  # seconds between two lines of progress without a terminal
 
 
@@ -33,9 +36,17 @@ def set_up_logging(hub: Any) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(worth_showing)
-    level = str(settings.log_level).strip()
     logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(int(level) if level.isdigit() else level.upper() if level != "trace" else 5)
+    logging.getLogger().setLevel(_level(str(settings.log_level).strip().lower()))
+
+
+def _level(text: str) -> int:
+    """Return the number of a log level; raises UsageError."""
+    if text.isascii() and text.isdecimal() and len(text) < 9:
+        return int(text)
+    if text not in LEVELS:
+        raise UsageError(f"the log level must be one of {', '.join(LEVELS)}, not {text!r} (--log-level, POP_LOG_LEVEL)")
+    return LEVELS[text]
 
 
 def worth_showing(record: logging.LogRecord) -> bool:
@@ -48,8 +59,8 @@ def worth_showing(record: logging.LogRecord) -> bool:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], to: TextIO | None = None) -> None:
     """Print a table on stdout, or elsewhere; columns of numbers are aligned to the right."""
-    made = Table(title=title, title_justify="left")
-    listed = [[str(cell) for cell in row] for row in rows]
+    made = Table(title=shown.visible(title), title_justify="left")
+    listed = [[shown.visible(str(cell), "\n") for cell in row] for row in rows]
     for index, name in enumerate(columns):
         numeric = bool(listed) and all(row[index].replace(",", "").isdigit() for row in listed)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -17,15 +18,22 @@ async def read(path: str, stopped: asyncio.Event) -> AsyncIterator[tuple[int, by
     `path` "-" is standard input. Raises OSError.
     """
     if path == "-":
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "it is closed")
         async for numbered in _lines(sys.stdin.fileno(), stopped):
             yield numbered
         return
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO without a writer would block the process
     try:
         async for numbered in _lines(fd, stopped):
             yield numbered
     finally:
         os.close(fd)
+
+
+async def content(path: str, stopped: asyncio.Event) -> bytes:
+    """Return a whole file or standard input, or what came until `stopped` was set; raises OSError."""
+    return b"\n".join([line or b"" async for _, line in read(path, stopped)])
 
 
 async def _lines(fd: int, stopped: asyncio.Event) -> AsyncIterator[tuple[int, bytes | None]]:
@@ -47,7 +55,10 @@ async def _chunks(fd: int, stopped: asyncio.Event) -> AsyncIterator[bytes]:
         await _readable(fd, stopped)
         if stopped.is_set():
             return
-        chunk = os.read(fd, CHUNK)
+        try:
+            chunk = os.read(fd, CHUNK)
+        except BlockingIOError:
+            continue
         if not chunk:
             return
         yield chunk

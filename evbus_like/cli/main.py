@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
+import logging
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from evbus_like.cli import console
+from evbus_like import conf
+from evbus_like.cli import console, output, shown
 from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
+from evbus_like.hub.profiles import settings
 from evbus_like.hub.secrets import redact
+
+log = logging.getLogger("evbus_like.cli")
 
 # Modules of this folder; only the one that runs is imported.
 COMMANDS = (
@@ -33,35 +40,68 @@ COMMANDS = (
     ),
     *("outbox", "dead"),
 )
-UNUSABLE = 2  # exit code if nothing was started: wrong options, credentials or profiles
+UNUSABLE = 2  # exit code if nothing was started: wrong options, settings, credentials or profiles
+PREFIX = "EVBUS_"
 
 
 def run(hub: Any) -> None:
     """Read the options, run the subcommand, and exit: 0 success, 1 something failed, 2 nothing was started."""
+    output.begin()
     sys.argv[0] = "evbus"
-    hub.pop.sub.add(dyne_name="config")
-    hub.args.PARSER = Parser(conflict_handler="resolve")
-    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
-    console.set_up_logging(hub)
-    if hub.SUBPARSER is None:
-        print(hub.args.parser.help())
-        sys.exit(UNUSABLE)
+    finish(lambda: _run(hub))
+
+
+def finish(work: Callable[[], int]) -> None:
+    """Do the work of the command and exit with its code; an error is one line on stderr, and a document with --json."""
     try:
-        code = asyncio.run(import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}").run(hub))
+        code = work()
     except EvbusError as error:
-        code = fail(hub, error)
+        code = fail(error)
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # the reader of the output has exited, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+    except SystemExit as end:  # --help, --version
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:
+        log.debug("the error", exc_info=True)
+        hint = "" if isinstance(error, OSError) else "; --log-level debug shows where"
+        code = fail(error, f"{type(error).__name__}: {error}{hint}", 1)
+    sys.exit(output.ended(code, _name()))
 
 
-def fail(hub: Any, error: Exception) -> int:
+def _run(hub: Any) -> int:
+    hub.pop.sub.add(dyne_name="config")
+    parser = hub.args.PARSER = Parser(conflict_handler="resolve")
+    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
+    hub.evbus.RUNTIME.settings_file = parser.settings_file
+    settings.check(hub, conf.CONFIG)
+    console.set_up_logging(hub)
+    _warn_of_variables()
+    if hub.SUBPARSER is None:
+        print(hub.args.parser.help())
+        return UNUSABLE
+    command = import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}")
+    return int(asyncio.run(command.run(hub)))
+
+
+def _warn_of_variables() -> None:
+    """Warn of environment variables that look like ours and are read by nobody."""
+    known = {spec["os"].removeprefix(PREFIX) for spec in settings.SPECS.values() if "os" in spec}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if variable == name or name in known or name.startswith(("SERVICE_HOST", "SERVICE_PORT")):  # Kubernetes
+            continue
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
+            log.warning("no setting is read from %s; did you mean %s%s?", variable, PREFIX, near[0])
+
+
+def _name() -> str:
+    return " ".join(["evbus", *[each for each in sys.argv[1:] if each in COMMANDS][:1]])
+
+
+def fail(error: Exception, text: str = "", code: int = UNUSABLE) -> int:
     """Print the error on stderr, with --json also on stdout, and return the exit code."""
-    text = redact(str(error))
-    print(f"evbus {hub.SUBPARSER}: {text}", file=sys.stderr)
-    if hub.OPT.evbus_like.json:
+    text = shown.visible(redact(text or str(error)), "\n\t")
+    print(f"{_name()}: {text}", file=sys.stderr)
+    if "--json" in sys.argv:
         print(json.dumps({"error": text, "kind": type(error).__name__}))
-    return 1 if isinstance(error, NotFound) else UNUSABLE
+    return 1 if isinstance(error, NotFound) else code

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from evbus_like.cli import config_file
+from evbus_like.cli.errors import UsageError
 
 
 class Help(argparse.HelpFormatter):
@@ -33,6 +38,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=Help, **options)
         self.register("action", "extend", Extend)
         self._within = False
+        self.settings_file: tuple[str, frozenset[str]] = ("", frozenset())  # its path, and its settings of ours
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse, as argparse does."""
@@ -43,3 +49,20 @@ class Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._within = False
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, as argparse does, and check the settings file before pop reads it."""
+        parsed = super().parse_args(args, namespace)
+        given = getattr(parsed, "config", None)
+        source = "--config" if isinstance(given, str) else "EVBUS_CONFIG"
+        path = given if isinstance(given, str) else os.environ.get("EVBUS_CONFIG")
+        if path is not None and (path or source == "--config"):
+            data = config_file.load(path, source)
+            self.settings_file = (path, frozenset(data.get(config_file.OURS) or ()))
+            parsed.config = config_file.for_pop(path, data)
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and raise UsageError."""
+        self.print_usage(sys.stderr)
+        raise UsageError(message)

@@ -25,6 +25,8 @@ REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued
 
 async def run(hub: Any) -> int:
     """Run bus, services and handlers; return 0 after a signal, 1 if something failed or is lost."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, reload_later)  # until the bus runs
     if not hub.OPT.evbus_like.json:
         return await _run(hub, None)
     out, sys.stdout = sys.stdout, sys.stderr  # keeps what the application prints out of the JSON lines
@@ -32,6 +34,10 @@ async def run(hub: Any) -> int:
         return await _run(hub, out)
     finally:
         sys.stdout = out
+
+
+def reload_later(number: int, _frame: object) -> None:
+    """Ignore a SIGHUP that comes before the bus runs: it reads its profiles now anyhow."""
 
 
 async def _run(hub: Any, json_to: TextIO | None) -> int:
@@ -50,6 +56,7 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
             flush=True,
         )
     async with common.running(hub, given, at_once=True) as stopped:
+        hub.evbus.init.reload_on_signal()
         await hub.evbus.rpc.start(only=options.only, skip=options.skip)
         await hub.evbus.handlers.start(only=options.only, skip=options.skip)
         worker = Worker(hub, json_to)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from evbus_like.cli import arrivals, common, shown
+from evbus_like.cli import arrivals, common, output, shown
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
@@ -56,8 +56,6 @@ async def run(hub: Any) -> int:
         finally:
             say.cancel()
             await group.stop(2.0)
-    if view.gone is not None:
-        raise view.gone
     number = getattr(stopped, "number", None)
     return 128 + int(number) if number is not None and settings.count is not None else 0
 
@@ -145,7 +143,6 @@ class View:
         self._decode = decode
         self._left = most
         self._done = asyncio.Event()
-        self.gone: BrokenPipeError | None = None
 
     def decode(self, event: ReceivedEvent) -> Any:
         """Return the decoded body, or the bytes if it cannot be decoded."""
@@ -158,10 +155,8 @@ class View:
         """Show an event."""
         if self._done.is_set():
             return
-        try:
-            self._show(event)
-        except BrokenPipeError as error:  # the reader of the output has exited, as in `| head`
-            self.gone = error
+        self._show(event)
+        if output.cannot_be_written():  # the reader has exited, as in `| head`, or it is full
             self._done.set()
             return
         if self._left is not None:

@@ -14,17 +14,26 @@ from evbus_like.engine.errors import EvbusError
 log = logging.getLogger("evbus_like.bus")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN = 1.0  # seconds
 
 
 def stop_on_signals(bus: Bus, stop: Callable[[], Awaitable[Any]]) -> None:
-    """Call `stop` at the first signal; a second one has its default effect. Works in the main thread only."""
+    """Call `stop` at the first signal; a second one, a second later or more, has its default effect.
+
+    Two within a second are one: `timeout` sends each to the program and to its group. Works in the main thread only.
+    """
     loop = asyncio.get_running_loop()
     stopping: list[asyncio.Future[Any]] = []  # the loop itself keeps only weak references to tasks
 
-    def stop_now(number: int) -> None:
-        log.warning("%s: the bus stops", signal.Signals(number).name)
+    def default_again() -> None:
         for each in SIGNALS:
             loop.remove_signal_handler(each)
+
+    def stop_now(number: int) -> None:
+        if stopping:
+            return
+        log.warning("%s: the bus stops", signal.Signals(number).name)
+        loop.call_later(AGAIN, default_again)
         stopping.append(asyncio.ensure_future(stop()))
 
     for number in SIGNALS:
@@ -50,4 +59,5 @@ def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> None:
         if not tasks or tasks[-1].done():
             tasks[:] = [asyncio.create_task(reload_while_asked(), name="evbus_like SIGHUP")]
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_now)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup does
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_now)

@@ -426,7 +426,7 @@ async def test_tail_starts_where_its_since_option_says(folder):
         (["out", "--service", "s"], "internal:out is in the memory of another process"),
         (["nobody"], "unknown source profile 'nobody'"),
         (["default", "--service", "s", "--since", "tomorrow"], "--since 'tomorrow': write earliest"),
-        (["default", "--service", "s", "--count", "0"], "--count must be greater than 0"),
+        (["default", "--service", "s", "--count", "0"], "count must be a whole number of events from 1"),
         (["default", "a*b", "--service", "s"], "* and # stand for whole words"),
     ],
 )

@@ -37,7 +37,7 @@ async def run(hub: Any) -> int:
 def _agreed(found: which.Found) -> bool:
     """Ask on the terminal; raises UsageError without one."""
     what = f"{shown.many(len(found.numbers), 'dead letter')} for good ({found.whose()})"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(f"there is no terminal to ask on; to delete {what}, add --yes")
     # asyncio would handle the first Ctrl-C only after a line is read
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
