@@ -59,7 +59,9 @@ class Runtime:
     # What the operator wrote.
     settings_file: tuple[str, frozenset[str]] | None = None  # of the command: the --config file, and its names
     contexts: Contexts | None = None  # what the bus was started with
-    pipes: dict[str, bytes] = field(default_factory=dict)  # what credentials files held that can be read once
+    pipes: dict[tuple[int, int], bytes] = field(
+        default_factory=dict
+    )  # what credentials files held that can be read once
     read_contexts: Callable[[], Awaitable[dict[str, Any]]] | None = None  # reads the credentials file again
     match_plugin: Any = None  # the match plugin in the contexts, which no file holds
 

@@ -78,9 +78,9 @@ async def read(
 
 def _content(hub: Hub, path: str) -> bytes:
     """Return the content of the file; what a pipe held is kept, because it can be read once."""
-    kept = hub.evbus.RUNTIME.pipes
-    if path in kept:
-        return kept[path]
+    kept, pipe = hub.evbus.RUNTIME.pipes, _pipe(path)
+    if pipe in kept:
+        return kept[pipe]
     try:
         content, status = files.read(path, MAX_BYTES)
     except files.UnreadableFile as error:
@@ -91,10 +91,19 @@ def _content(hub: Hub, path: str) -> bytes:
             f"credentials file {path} is empty; it must map providers to profiles, such as internal: {{default: }}"
         )
     if not stat.S_ISREG(status.st_mode):
-        kept[path] = content
+        kept[pipe] = content
     elif not content.startswith(FERNET):
         _warn_of_mode(path, status)
     return content
+
+
+def _pipe(path: str) -> tuple[int, int]:
+    """Return what tells the file from others, as long as it is open."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
 
 
 def _warn_of_mode(path: str, status: os.stat_result) -> None:
