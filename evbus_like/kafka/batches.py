@@ -12,6 +12,8 @@ from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
 
+from evbus_like.kafka import internals
+
 MAX_CACHED_KEYS = 10_000
 Headers = list[tuple[str, bytes]]
 
@@ -29,8 +31,11 @@ class Batch:
 class PartitionBatches:
     """The batches of one partition, filled in order."""
 
-    def __init__(self, producer: Any, topic: str, partition: int, most: int | None = None) -> None:
+    def __init__(
+        self, producer: Any, topic: str, partition: int, most: int | None = None, size: int | None = None
+    ) -> None:
         self._producer = producer
+        self._size = size  # bytes of a batch, before compression, if the topic takes no larger ones
         self._most = most  # records in a batch, if the topic's limit is tighter than a batch's bytes
         self.topic = topic
         self.partition = partition
@@ -38,7 +43,7 @@ class PartitionBatches:
         self._next()
 
     def _next(self) -> None:
-        batch = Batch(self.topic, self.partition, self._producer.create_batch())
+        batch = Batch(self.topic, self.partition, internals.create_batch(self._producer, self._size))
         self.batches.append(batch)
         self._append = batch.builder.append
         self._note = batch.positions.append

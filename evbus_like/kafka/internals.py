@@ -13,6 +13,7 @@ from typing import Any
 
 import aiokafka
 from aiokafka import errors as kafka
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
@@ -25,7 +26,9 @@ CLIENT = ("_conns", "_md_update_fut", "_metadata_update")
 PRODUCER = (
     "_closed",
     "_sender._in_flight",
-    "_sender._message_accumulator._batches",
+    "_message_accumulator._batch_size",
+    "_message_accumulator._batches",
+    "_message_accumulator._compression_type",
     "_sender._muted_partitions",
     "_sender._send_produce_req",
     "_sender.sender_task",
@@ -206,7 +209,8 @@ class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka 
         batch.failure(BrokerError(topic, partition, code, words, {index: text or "" for index, text in records or ()}))
         for waiting in self._sender._message_accumulator._batches.pop(batch.tp, ()):  # none may overtake it
             waiting.failure(NotSent(f"records before it were refused: {codes.name(code)}"))
-            waiting.future.exception()  # nobody may wait for it yet
+            for future in (waiting.future, waiting._drain_waiter):
+                future.exception()  # nobody may wait for it yet
         return True
 
 
@@ -221,6 +225,18 @@ def ask_for_reasons(producer: Any) -> None:
             sender._muted_partitions.remove(place)
 
     sender._send_produce_req = send
+
+
+def create_batch(producer: Any, size: int | None) -> Any:
+    """Make a batch of at most `size` bytes before compression, but for a first record that is larger."""
+    if size is None or size >= producer._message_accumulator._batch_size:
+        return producer.create_batch()
+    return BatchBuilder(size, producer._message_accumulator._compression_type)
+
+
+def compresses(producer: Any) -> bool:
+    """Whether a producer compresses its batches."""
+    return bool(producer._message_accumulator._compression_type)
 
 
 class _Named(dict[int, Any]):

@@ -28,8 +28,9 @@ class Remaining:
 class Isolation:
     """What is still to be sent of one call of publish, because batches were refused for some of their records."""
 
-    def __init__(self, planner: Planner, events: Sequence[Event]) -> None:
+    def __init__(self, planner: Planner, events: Sequence[Event], outcomes: list[Any]) -> None:
         self._planner = planner
+        self._outcomes = outcomes
         self._events = events
         self._places: dict[Place, Remaining] = {}
 
@@ -39,6 +40,7 @@ class Isolation:
     def refused(self, batch: Batch, error: BrokerError) -> Iterable[tuple[int, str]]:
         """Note a batch that was refused for its records; gives the positions of those that are found, and the words."""
         remaining = self._places.setdefault((batch.topic, batch.partition), Remaining())
+        self._planner.rules.forget(batch.topic)
         found = {batch.positions[index]: text for index, text in error.records.items() if index < len(batch.positions)}
         if not found and len(batch.positions) == 1:
             found = {batch.positions[0]: ""}
@@ -69,7 +71,11 @@ class Isolation:
             count = remaining.most or len(waiting)
             now, remaining.later, remaining.positions = waiting[:count], waiting[count:], []
             if now:
-                yield from self._planner.again(producer, place, self._events, now)
+                yield from self._planner.again(producer, place, self._events, now, self._outcomes)
+
+    def topics(self) -> set[str]:
+        """Give the topics that have refused something."""
+        return {topic for topic, _ in self._places}
 
     def left(self) -> Iterator[int]:
         """Give the positions that are still to be sent."""

@@ -8,11 +8,13 @@ from typing import Any
 
 from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
-from evbus_like.kafka import leaders
+from evbus_like.kafka import internals, leaders
 from evbus_like.kafka.batches import Batch, Headers, PartitionBatches, Partitioner
 from evbus_like.kafka.connection import address
 from evbus_like.kafka.leaders import NoLeader, Place
+from evbus_like.kafka.topics import TopicRules
 
+KEY_NEEDED = "its events need a key, put(key=...), or a routing key"
 NO_KEY = "a tombstone deletes what has its key, and it has none: put(key=...), or give a routing key"
 MAX_LIMITS = 10_000  # topics whose batches are limited
 ID_HEADER = "evbus-id"
@@ -50,6 +52,7 @@ class Planner:
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics or ())
         self.key = _bytes(acct.get("key"))
         self.partition = acct.get("partition")
+        self.rules = TopicRules()
         self._most: dict[str, int] = {}  # records in a batch, by topic, where Kafka has refused larger ones
         self._partitioner = Partitioner()
         self._content_types: dict[str, tuple[str, bytes]] = {}
@@ -81,7 +84,25 @@ class Planner:
                     continue
             for batches in plan.batches:
                 batches.add(position, int(event.timestamp * 1000), plan.key, value, headers)
+        for stack in layout.batches.values():
+            self._drop_too_large(producer, stack, outcomes)
         return layout
+
+    def _empty(self, producer: Any, where: Place) -> PartitionBatches:
+        return PartitionBatches(producer, *where, self._most.get(where[0]), self.rules.of(where[0]).max_bytes)
+
+    def _drop_too_large(self, producer: Any, stack: PartitionBatches, outcomes: list[Any]) -> None:
+        """Refuse records that their topic does not take: each is alone in its batch."""
+        largest = self.rules.now(stack.topic).max_bytes
+        if largest is None or internals.compresses(producer):
+            return
+        for batch in [each for each in stack.batches if each.builder.size() > largest]:
+            stack.batches.remove(batch)
+            for position in batch.positions:
+                outcomes[position] = PoisonEvent(
+                    f"the record is {batch.builder.size()} bytes with its key and headers, and max.message.bytes of"
+                    f" topic {stack.topic!r} is {largest}"
+                )
 
     def limit(self, topic: str, most: int) -> None:
         """Put no more records of a topic into one batch: its limit is below a batch's size."""
@@ -89,14 +110,17 @@ class Planner:
             self._most.clear()
         self._most[topic] = max(1, most)
 
-    def again(self, producer: Any, place: Place, events: Sequence[Event], positions: Sequence[int]) -> list[Batch]:
+    def again(
+        self, producer: Any, place: Place, events: Sequence[Event], positions: Sequence[int], outcomes: list[Any]
+    ) -> list[Batch]:
         """Make the records of some events for one partition."""
-        batches = PartitionBatches(producer, *place, self._most.get(place[0]))
+        batches = self._empty(producer, place)
         for position in positions:
             event = events[position]
             value = None if (event.content_type, event.body) in self._tombstones else event.body
             batches.add(position, int(event.timestamp * 1000), self._key(event), value, self._headers(event))
-        return batches.batches
+        self._drop_too_large(producer, batches, outcomes)
+        return [batch for batch in batches.batches if batch.positions]
 
     def _key(self, event: Event) -> bytes | None:
         return self.key or _bytes(event.key) or event.routing_key.encode() or None
@@ -118,6 +142,8 @@ class Planner:
             partitions = topics[topic]
             if isinstance(partitions, Exception):
                 return Plan(key, problem=partitions)
+            if key is None and self.rules.now(topic).needs_key:
+                return Plan(key, problem=PoisonEvent(f"topic {topic!r} is compacted: {KEY_NEEDED}"))
             places.append((topic, self._choose(cluster, topic, key, partitions)))
         missing = [where for where in places if where not in layout.batches and not leaders.known(cluster, where)]
         if missing:
@@ -125,7 +151,7 @@ class Planner:
             return Plan(key, problem=self._no_leader(*missing[0]))
         for where in places:
             if where not in layout.batches:
-                layout.batches[where] = PartitionBatches(producer, *where, self._most.get(where[0]))
+                layout.batches[where] = self._empty(producer, where)
         return Plan(key, [layout.batches[where] for where in places])
 
     def _choose(self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
@@ -102,7 +103,7 @@ class Producer:
     ) -> None:
         """Send batches and set the outcomes; a batch that is refused for some records is sent again without them."""
         wants_answers = any(event.receipt is not None for event in events)
-        isolation = Isolation(self._planner, events)
+        isolation = Isolation(self._planner, events, outcomes)
         while batches:
             for batch, result in await self._send_all(batches, deadline):
                 if not isinstance(result, BaseException):
@@ -114,7 +115,7 @@ class Producer:
             if not isolation:
                 return
             try:
-                await self._renew()
+                await self._renew(isolation.topics())
             except DeliveryError as error:
                 self._leave(isolation, outcomes, error)
                 return
@@ -122,13 +123,17 @@ class Producer:
                 late = "its batch was refused for other events, and there was no time to send it again"
                 self._leave(isolation, outcomes, BatchRejected(f"Kafka at {self.address}: {late}", False))
                 return
-            batches = list(isolation.batches(self._producer))
+            batches = []
+            while not batches and isolation:
+                batches = list(isolation.batches(self._producer))
 
-    async def _renew(self) -> None:
+    async def _renew(self, topics: set[str]) -> None:
         """Use a new producer: the broker takes nothing more of one whose batch it has refused (see above)."""
         if not self._given_up:
             await self.close()
             await self.open()
+            assert self._producer is not None
+            await self._planner.rules.ask(self._producer.client, topics)
 
     @staticmethod
     def _leave(isolation: Isolation, outcomes: list[Any], error: DeliveryError) -> None:
@@ -175,19 +180,18 @@ class Producer:
 
     async def _submit(self, batches: Sequence[Batch], deadline: float, sent: list[Sent]) -> None:
         """Give batches to aiokafka; a partition's next batch waits until the one before is sent."""
-        begun: set[Place] = set()
+        begun: dict[Place, asyncio.Future[Any]] = {}  # the latest batch of each partition
         stuck: set[Place] = set()  # later batches of these must not overtake
         for index, batch in enumerate(batches):
             where = (batch.topic, batch.partition)
             try:
-                if where in stuck:
+                before = begun.get(where)
+                if where in stuck or (before is not None and _failed(before)):
                     sent.append((batch, self._held(batch)))
-                elif where in begun:
-                    async with asyncio.timeout_at(deadline):
-                        sent.append((batch, await self._send(batch)))
-                else:
-                    begun.add(where)
-                    sent.append((batch, await self._send(batch)))
+                    continue
+                async with asyncio.timeout_at(deadline) if before is not None else nullcontext():
+                    begun[where] = await self._send(batch)
+                sent.append((batch, begun[where]))
             except TimeoutError:
                 sent += [(late, self._held(late)) for late in batches[index:]]
                 break
@@ -233,7 +237,10 @@ class Producer:
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
         """Give the partitions of every topic, or the error; all topics are looked up at once."""
+        assert self._producer is not None
         answers = await asyncio.gather(*map(self._partitions, topics))
+        there = [topic for topic, answer in zip(topics, answers, strict=True) if not isinstance(answer, Exception)]
+        await self._planner.rules.ask(self._producer.client, there)
         return dict(zip(topics, answers, strict=True))
 
     async def _partitions(self, topic: str) -> Sequence[int] | Exception:
@@ -289,6 +296,10 @@ def _record_offsets(batch: Batch, record: Any, outcomes: list[Any]) -> None:
                 "partition": batch.partition,
                 "offset": record.offset + index,
             }
+
+
+def _failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 def _set(outcomes: list[Any], position: int, error: Exception) -> None:

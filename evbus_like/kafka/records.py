@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evbus_like.engine.event import MAX_ROUTING_KEY
 from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
@@ -31,7 +32,8 @@ class Reader:
     def event(self, record: Any, partition: Partition) -> ReceivedEvent | None:
         """Give a record's event; None if its type is not wanted.
 
-        The type is the header `evbus-routing-key`, else the key, else the topic.
+        The type is the header `evbus-routing-key`, else the key, else the topic. Types, ids and content types are
+        remembered and logged, so they must be short: longer ones are none.
         """
         try:
             headers: dict[str, Any] = {name: value.decode() for name, value in record.headers}
@@ -75,18 +77,20 @@ def _with_repeats(given: Sequence[tuple[str, bytes | None]]) -> dict[str, Any]:
 
 
 def _take_header(headers: dict[str, Any], name: str) -> str:
-    """Move a header to a field of the event; what is not text, or is repeated, stays in the headers as well."""
+    """Move a header to a field of the event; what is not short text, or is repeated, stays in the headers as well."""
     value = headers.get(name, "")
     if not isinstance(value, str):
         texts = [each for each in value if isinstance(each, str)] if isinstance(value, list) else ()
-        return texts[-1] if texts else ""
+        return texts[-1] if texts and len(texts[-1]) <= MAX_ROUTING_KEY else ""
+    if len(value) > MAX_ROUTING_KEY:
+        return ""
     headers.pop(name, None)
     return value
 
 
 def _key_text(key: bytes | None) -> str:
     try:
-        return key.decode() if key else ""
+        return key.decode() if key and len(key) <= MAX_ROUTING_KEY else ""
     except UnicodeDecodeError:
         return ""
 

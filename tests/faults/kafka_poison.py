@@ -36,15 +36,15 @@ DAY = 86_400.0
 
 # What is bad, and a word that its reason must have; `put` refuses the second half.
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no key": ({"routing_key": ""}, "INVALID_RECORD"),
+    "no key": ({"routing_key": ""}, "key"),
     "large body": ({"body": "x" * LIMIT}, "max.message.bytes"),
     "large header": ({"headers": {"h": "x" * LIMIT}}, "max.message.bytes"),
     "many headers": ({"headers": {f"h{number}": "x" * 100 for number in range(200)}}, "max.message.bytes"),
     "large key": ({"key": b"\xff" * LIMIT}, "max.message.bytes"),
     "too old": ({"age": 2 * DAY}, "INVALID_TIMESTAMP"),
     "from the future": ({"age": -2 * DAY}, "INVALID_TIMESTAMP"),
-    "no key and large": ({"routing_key": "", "body": "x" * LIMIT}, "max.message.bytes"),
-    "tombstone without a key": ({"routing_key": "", "body": None}, "tombstone"),
+    "no key and large": ({"routing_key": "", "body": "x" * LIMIT}, "topic"),
+    "tombstone without a key": ({"routing_key": "", "body": None}, "key"),
     "header beyond a request": ({"headers": {"h": "x" * 2**20}}, "'h'"),
     "body beyond a request": ({"body": "x" * 2**21}, "max_event_bytes"),
     "header name": ({"headers": {"n" * 200: "1"}}, "128"),

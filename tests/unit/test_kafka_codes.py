@@ -58,6 +58,9 @@ def test_a_code_that_nobody_knows_may_be_about_the_broker_and_is_not_certain():
     assert not found.certain
 
 
+NOTED = SimpleNamespace(exception=str)
+
+
 def answered(code, *more):
     """Answer a batch, with another that waits behind it; gives the errors of both, None for those still open."""
     failed = {}
@@ -67,7 +70,8 @@ def answered(code, *more):
             tp=place,
             failure=lambda exception, n=n: failed.update({n: exception}),
             expired=lambda: False,
-            future=SimpleNamespace(exception=str),
+            future=NOTED,
+            _drain_waiter=NOTED,
         )
         for n in (0, 1)
     )

@@ -42,6 +42,15 @@ def test_the_type_is_the_header_then_the_key_then_the_topic(headers, key, expect
     assert read(headers=headers, key=key).routing_key == expected
 
 
+def test_types_and_ids_that_are_too_long_to_remember_are_none():
+    long = b"x" * 256
+    headers = [("evbus-routing-key", long), ("evbus-id", long), ("content-type", long), ("content-type", long)]
+    event = read(headers=headers, key=long)
+    assert (event.routing_key, event.id, event.content_type) == ("orders.events", "", "")
+    assert event.headers["evbus-id"] == long.decode()
+    assert read(key=long[1:]).routing_key == long[1:].decode()
+
+
 def test_a_record_of_another_type_makes_no_event():
     assert read("created", key=b"deleted") is None
     assert read("user.*", key=b"user.created.twice") is None
