@@ -16,7 +16,10 @@ from aiokafka.errors import UnsupportedCodecError
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord
 
+from evbus_like.kafka import compression
+
 BATCH = struct.Struct(">qiibIhiqqqhii")  # base offset, length, epoch, magic, CRC, attributes, last offset delta, ...
+MAGIC, CODEC = 16, 22  # the places of single bytes
 AFTER_LENGTH = struct.calcsize(">qi")
 AFTER_CRC = struct.calcsize(">qiibI")
 CODECS = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
@@ -72,6 +75,8 @@ def unpack(records: Any, raw: bytes, failed_at: dict[Any, int]) -> Iterator[Any]
         problem = ""
         try:
             batch = batches.next_batch()
+            if raw[start + CODEC] & 7 and end - start > BATCH.size:
+                _check_size(memoryview(raw)[start:end])
             yield from _parse(records, batch)
             records.next_fetch_offset = batch.next_offset
         except Exception as error:
@@ -87,6 +92,12 @@ def unpack(records: Any, raw: bytes, failed_at: dict[Any, int]) -> Iterator[Any]
             if end - start < BATCH.size:  # aiokafka does not go beyond it
                 return
         start = end
+
+
+def _check_size(batch: memoryview) -> None:
+    """Raise Wrong for a batch that must not be decompressed."""
+    if batch[MAGIC] == 2 and compression.too_large(batch[CODEC] & 7, batch[BATCH.size :]):
+        raise Wrong(f"the batch is compressed, and larger than {compression.MOST} bytes when it is not")
 
 
 def _parse(records: Any, batch: Any) -> Iterator[ConsumerRecord]:
@@ -196,6 +207,7 @@ def _content(batch: bytes, header: tuple[Any, ...]) -> bytes:
         return content
     if kind not in CODECS:
         raise Wrong(f"the batch is compressed with an unknown codec, number {kind}")
+    _check_size(memoryview(batch))
     try:
         return bytes(CODECS[kind](content))
     except Exception as error:
