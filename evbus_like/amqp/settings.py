@@ -133,7 +133,7 @@ def _parsed(text: str) -> URL:
     if not text.startswith(("amqp://", "amqps://")):
         raise ProfileError(f"connection.url must begin with amqp:// or amqps://; {ENCODE}")
     if url is None or not host:
-        raise ProfileError(f"connection.url is no valid URL, amqp://user:password@host:port/vhost; {ENCODE}")
+        raise ProfileError(f"connection.url is no valid URL, such as amqp://host:5672/vhost; {ENCODE}")
     numbers = {name: url.query[name] for name in ("heartbeat", "timeout") if name in url.query}
     values = {
         name: int(value) if re.fullmatch(r"\d{1,9}", value, re.ASCII) else value for name, value in numbers.items()

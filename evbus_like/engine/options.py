@@ -100,8 +100,10 @@ def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator
         kinds = kinds.__args__ if isinstance(kinds, UnionType) else kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and int in kinds):
             names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
-            quote = "; put it in quotes" if str in kinds and isinstance(value, (bool, *NUMBER)) else ""
-            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}{quote}"
+            hint = "; put it in quotes" if str in kinds and isinstance(value, (bool, *NUMBER)) else ""
+            if int in kinds and isinstance(value, str):
+                hint = "; write a number without quotes and without a unit"
+            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}{hint}"
         elif isinstance(value, NUMBER) and not isinstance(value, bool):
             yield from _out_of_range(f"{prefix}{name}", value, RANGES.get(name, (-(2.0**63), 2.0**64)))
         elif isinstance(value, (str, list, tuple)):

@@ -35,6 +35,7 @@ def plain(contexts):
 
 @pytest.fixture
 def hub(one_hub):
+    one_hub.OPT = one_hub.pop.data.null_map()
     return one_hub
 
 
@@ -228,11 +229,12 @@ async def test_a_deprecation_warning_of_a_library_that_reads_the_file_is_not_an_
     "line", ["#!jinja|yaml", "#!yaml|jinja", "#! jinja", "#!toml", "#!k8crd", "#!", "#!\xff", "#!x y"]
 )
 async def test_a_file_whose_first_line_names_a_renderer_that_can_run_code_is_refused(hub, write, tmp_path, line):
+    hub.OPT = {"evbus_like": {"acct_renderers": None}}
     ran = tmp_path / "ran"
     code = f"{{{{ hub.acct.__init__.__globals__['os'].mkdir('{ran}') }}}}"
     message = await refused(hub, write(f"{line}\ninternal: {{a: }}\n# {code}\n"))
 
-    assert "renderers can run code as this user" in message
+    assert "renderers can run code as this user. Allowed: json, yaml." in message
     assert "EVBUS_ACCT_RENDERERS" in message
     assert not ran.exists()
 

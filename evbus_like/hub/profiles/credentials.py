@@ -128,7 +128,7 @@ async def _rendered(hub: Hub, path: str, content: bytes, pipe: str) -> Any:
     if first.startswith(b"#!"):
         pipe = first[2:].decode("ascii", "replace").strip()
     wanted = [name.strip() for name in pipe.split("|")]
-    allowed = {*RENDERERS, *str(settings.config(hub, "acct_renderers", "")).replace(",", " ").split()}
+    allowed = {*RENDERERS, *str(settings.config(hub, "acct_renderers") or "").replace(",", " ").split()}
     if first.startswith(b"#!") and (refused := [name for name in wanted if name not in allowed]):
         names = ", ".join(name for name in refused if name.isidentifier()) or "an unknown one"
         raise CredentialsError(
