@@ -10,10 +10,12 @@ from typing import Any, TextIO
 
 from evbus_like.cli import application, common, console, shown
 from evbus_like.engine.account import Account
-from evbus_like.engine.errors import HandlerShutdown
+from evbus_like.engine.errors import HandlerShutdown, SettingError
 from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.receiving.deaths import Deaths
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.threads import ContextThreads
+from evbus_like.hub import outbox
 from evbus_like.hub.profiles import settings
 
 IN_MEMORY = {"internal": {"default": None}}
@@ -40,8 +42,17 @@ def reload_later(number: int, _frame: object) -> None:
     """Ignore a SIGHUP that comes before the bus runs: it reads its profiles now anyhow."""
 
 
+def _deaths(hub: Any) -> Deaths | None:
+    """Return the notes of events that end their worker, beside the outbox; None if there is no place for them."""
+    try:
+        return Deaths((outbox.configured(hub) or outbox.default_path()).parent / "under-way")
+    except SettingError:  # no home folder
+        return None
+
+
 async def _run(hub: Any, json_to: TextIO | None) -> int:
     asyncio.get_running_loop().set_default_executor(ContextThreads(thread_name_prefix="evbus run"))
+    hub.evbus.RUNTIME.deaths = _deaths(hub)
     application.load(hub)
     options = hub.OPT.evbus_like
     application.check(hub)

@@ -15,6 +15,7 @@ from evbus_like.hub.reporter import Reporter
 if TYPE_CHECKING:  # a program that only puts events does not import these
     from evbus_like.engine.event import Event
     from evbus_like.engine.middleware import Middleware
+    from evbus_like.engine.receiving.deaths import Deaths
     from evbus_like.engine.receiving.group import Group
 
 Contexts = Mapping[str, Any]  # {provider: {profile: data}} or {provider: [{profile: data}, ...]}, and match_plugin
@@ -72,6 +73,7 @@ class Runtime:
     services: Group | None = None
     rpc_clients: RpcClients | None = None
 
+    deaths: Deaths | None = None  # of the command `run`: which events ended a worker
     outbox_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the outbox may be opened
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)  # reloads, and openings of the outbox
 

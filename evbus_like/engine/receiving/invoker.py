@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from evbus_like.engine.errors import Refused
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.middleware import EVENT, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
@@ -21,6 +22,7 @@ from evbus_like.engine.receiving.threads import Threads
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
     from evbus_like.engine.middleware import Middleware
+    from evbus_like.engine.receiving.deaths import Deaths
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -60,6 +62,7 @@ class UserCodeInvoker(ABC, Generic[T]):
     """
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
+    deaths: Deaths | None = None  # notes of redelivered events under way, if the worker keeps them
 
     def __init__(
         self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int, middleware: Middleware | None = None
@@ -82,6 +85,15 @@ class UserCodeInvoker(ABC, Generic[T]):
         """Log an exception and return the result."""
 
     async def _invoke(self, event: ReceivedEvent, current: Handling) -> T:
+        """Process one event, unless it has ended its worker too often."""
+        if self.deaths is None or not event.redelivered:
+            return await self._invoke_once(event, current)
+        async with self.deaths.noted(self.handler.ref, event) as problem:
+            if problem:
+                return self._failed(event, Refused(problem), current)
+            return await self._invoke_once(event, current)
+
+    async def _invoke_once(self, event: ReceivedEvent, current: Handling) -> T:
         """Process one event in a context of its own; returns when what the code put is delivered or stored."""
         token = handling.set(current)
         try:

@@ -55,6 +55,7 @@ def _bound(
                     hub, source, options.accept, options.default_format, declared=handler.declared
                 )
                 caller = HandlerInvoker(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
+                caller.deaths = hub.evbus.RUNTIME.deaths
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")

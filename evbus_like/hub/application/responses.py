@@ -131,13 +131,14 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
             continue
         way = (source.name, exchange)
         ways[way] = source
-        takers.setdefault(way, {})[each.key] = HandlerInvoker(
+        takers.setdefault(way, {})[each.key] = invoker = HandlerInvoker(
             each.handler,
             response_decoder(decoding.of_source(hub, source, each.handler.options.accept, otherwise=decoding.JSON)),
             hub.evbus.RUNTIME.bus,
             source.max_event_bytes,
             hub.evbus.RUNTIME.middleware,
         )
+        invoker.deaths = hub.evbus.RUNTIME.deaths
     if wrong:
         raise HandlerError("\n  ".join(wrong))
     made = []

@@ -153,6 +153,7 @@ def consumer_of(
     invoker = ServiceInvoker(
         service, methods, _decoder(hub, source, accept, methods), bus, replies, workers, limit, middleware
     )
+    invoker.deaths = hub.evbus.RUNTIME.deaths
     consumer = Consumer(invoker, source, requests(service, exchange, workers), group.shut_down)
     replies.connect(consumer.send, source.name)
     return consumer

@@ -1,0 +1,116 @@
+"""engine/receiving/deaths.py: an event that ends its worker each time is found by notes on the disk."""
+
+import asyncio
+import os
+from contextlib import suppress
+
+import pytest
+
+from evbus_like.engine.receiving import deaths
+from evbus_like.engine.receiving.deaths import Deaths
+from evbus_like.engine.receiving.received import ReceivedEvent
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Other workers' notes are looked for each time."""
+    monkeypatch.setattr(deaths, "SCAN_EVERY", -1.0)
+
+
+def event(number=1):
+    return ReceivedEvent(b"x", "placed", "orders", f"event-{number}", redelivered=True)
+
+
+async def dies(folder, *events):
+    """Let a worker end while it handles events; gives what it was told about each."""
+    worker, told = Deaths(folder), []
+
+    async def handle(each):
+        async with worker.noted("handler.ship", each) as problem:
+            told.append(problem)
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(handle(each)) for each in events]
+    await asyncio.sleep(0.01)
+    worker.close()  # a killed process writes no more, and its lock is gone
+    found = list(told)
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return found
+
+
+async def handles(folder, *events):
+    """Let a worker handle events; gives what it was told about each."""
+    worker, told = Deaths(folder), []
+    for each in events:
+        async with worker.noted("handler.ship", each) as problem:
+            told.append(problem)
+    worker.close()
+    return told
+
+
+async def test_an_event_whose_worker_ended_three_times_is_not_handled_again(tmp_path):
+    for _ in range(3):
+        assert await dies(tmp_path / "notes", event()) == [""]
+    assert await handles(tmp_path / "notes", event(), event(2)) == ["its worker ended 3 times while it was handled", ""]
+    # A dead letter that is put back begins anew
+    assert await handles(tmp_path / "notes", event()) == [""]
+
+
+async def test_events_that_are_handled_beside_the_guilty_one_are_not_counted_again(tmp_path):
+    innocent = [event(number) for number in range(2, 6)]
+    await dies(tmp_path, event(), *innocent)
+    for _ in range(2):  # those that saw a worker end are handled one at a time
+        assert len(await dies(tmp_path, event(), *innocent)) == 1
+    assert await handles(tmp_path, *innocent, event()) == [
+        "",
+        "",
+        "",
+        "",
+        "its worker ended 3 times while it was handled",
+    ]
+
+
+async def test_an_event_that_was_handled_in_between_is_innocent(tmp_path):
+    await dies(tmp_path, event())
+    await dies(tmp_path, event())
+    await handles(tmp_path, event())
+    await dies(tmp_path, event())
+    assert await handles(tmp_path, event()) == [""]
+
+
+async def test_workers_that_live_keep_their_notes_and_those_that_ended_leave_none(tmp_path):
+    living = Deaths(tmp_path)
+    async with living.noted("handler.ship", event()):
+        await handles(tmp_path, event(2))
+        assert await handles(tmp_path, event()) == [""]
+    await dies(tmp_path, event(3))
+    await handles(tmp_path, event(3))
+    assert len(os.listdir(tmp_path)) <= 2
+    living.close()
+
+
+async def test_notes_have_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(deaths, "MOST_BYTES", 1000)
+    await dies(tmp_path, event())
+    worker = Deaths(tmp_path)
+    for number in range(200):
+        async with worker.noted("handler.ship", event(number + 2)):
+            pass
+    (name,) = os.listdir(tmp_path)
+    assert (tmp_path / name).stat().st_size < 1200
+    worker.close()
+    assert (await dies(tmp_path, event()), await dies(tmp_path, event())) == ([""], [""])
+    assert await handles(tmp_path, event()) == ["its worker ended 3 times while it was handled"]
+
+
+async def test_a_folder_that_cannot_be_used_and_notes_that_are_garbage_stop_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert await handles(tmp_path / "file" / "notes", event()) == [""]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "1-x").write_bytes(b"\xff=+\n=a b\n=\n+\n-x\n=y 99999999999999999999\n")
+    (tmp_path / "notes" / "link").symlink_to(tmp_path / "file")
+    assert await handles(tmp_path / "notes", event()) == [""]
+    assert (tmp_path / "file").exists()
