@@ -15,7 +15,7 @@ from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.deaths import Deaths
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.threads import ContextThreads
-from evbus_like.hub import outbox
+from evbus_like.hub import outbox, outbox_place
 from evbus_like.hub.profiles import settings
 
 IN_MEMORY = {"internal": {"default": None}}
@@ -45,7 +45,7 @@ def reload_later(number: int, _frame: object) -> None:
 def _deaths(hub: Any) -> Deaths | None:
     """Return the notes of events that end their worker, beside the outbox; None if there is no place for them."""
     try:
-        return Deaths((outbox.configured(hub) or outbox.default_path()).parent / "under-way")
+        return Deaths((outbox.configured(hub) or outbox_place.default_path(hub)).parent / "under-way")
     except SettingError:  # no home folder
         return None
 
