@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +31,11 @@ class Lines:
             facts["body"], facts["encoding"] = shown.encoded(body)
         else:
             facts["body"] = body
-        print(json.dumps(facts, default=str), flush=True)
+        try:
+            line = json.dumps(facts, default=str)
+        except (TypeError, ValueError, RecursionError):  # keys that are not text, or a body that contains itself
+            line = json.dumps({**facts, "body": repr(body), "encoding": "repr"}, default=str)
+        print(line, flush=True)
 
 
 class Pretty:
@@ -43,7 +46,7 @@ class Pretty:
 
     def __call__(self, event: ReceivedEvent) -> None:
         """Print an event."""
-        when = time.strftime("%H:%M:%S", time.localtime(event.timestamp)) if event.timestamp else "--:--:--"
+        when = shown.clock(event.timestamp)
         width = max(20, self._console.width - 60) if self._console.is_terminal else 500
         parts = ((when, "dim"), (event.service, "cyan"), (event.routing_key or "-", "bold"), (event.id or "-", "dim"))
         line = Text(" ").join(Text(shown.visible(text), style) for text, style in parts)

@@ -31,6 +31,14 @@ def age(moment: float) -> str:
     return f"{passed // 86400:.0f} d"
 
 
+def clock(when: float) -> str:
+    """Return the time of day of a moment; dashes if it is unknown, or none that a calendar has."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(when)) if when else "--:--:--"
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--"
+
+
 def moment(when: float) -> str:
     """Return a moment as a date, with its age."""
     try:
@@ -60,6 +68,8 @@ def visible(text: str, kept: str = "") -> str:
 
 def plain(value: Any) -> Any:
     """Return a header or a key in a form that JSON has."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
