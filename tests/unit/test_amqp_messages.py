@@ -1,12 +1,16 @@
 """amqp/messages.py: requests and confirms of calls, and which of them RabbitMQ's confirms are about."""
 
+import asyncio
 import struct
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pamqp.header import ContentHeader
 
 from evbus_like.amqp.codec import content_frames, publish_method
-from evbus_like.amqp.confirms import Confirms
+from evbus_like.amqp.confirms import Confirms, MessageRefused
 from evbus_like.amqp.messages import MessageSender, UnconfirmedMessage, encode_properties
 from evbus_like.engine.errors import DestinationRefused, TransientError, UnknownOutcome, Unroutable
 from evbus_like.engine.message import Message
@@ -166,3 +170,38 @@ def test_the_cache_of_methods_is_bounded():
     for number in range(5000):
         sender._method(Message("e", f"s.{number}", b"", "i"))
     assert len(sender._methods) <= 1001
+
+
+ANY_TEXT = st.one_of(st.text(max_size=10), st.text(min_size=200, max_size=400), st.just("\ud800"))
+ANY_VALUE = st.one_of(
+    st.text(), st.text().map(lambda text: text * 40_000), st.integers(), st.floats(), st.just(object())
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT),
+    st.dictionaries(ANY_TEXT, ANY_VALUE, max_size=4),
+    st.floats() | st.none(),
+)
+async def test_whatever_a_message_holds_it_is_written_in_frames_that_fit_or_refused_alone(texts, headers, expires):
+    exchange, key, id, correlation, reply_to, content_type = texts
+    channel, written = confirm_channel()
+    sender = MessageSender(SimpleNamespace())
+    sender._channel = SimpleNamespace(get=lambda: asyncio.sleep(0, channel))
+    odd = Recorded(exchange, key, b"x", id, correlation, reply_to, headers, content_type, False, expires)
+    await sender.send([message("before"), odd, message("behind")])
+    count = len(channel.confirms.waiting)
+    assert count == 3 or (count == 2 and isinstance(odd.outcomes[0], DestinationRefused))
+    assert len(channel.confirms.waiting) * 200 + 131_100 * (count - 2) > len(b"".join(written))
+
+
+async def test_an_answer_that_may_have_been_refused_is_sent_again_alone_and_a_request_is_not():
+    suspects, answer, request = [], message("answer", must_arrive=False), message("request")
+    for each in (answer, request):
+        UnconfirmedMessage(each, b"", suspects.append).lost(MessageRefused("too large"))
+    assert suspects == [answer]
+    assert answer.outcomes == []
+    assert isinstance(request.outcomes[0], UnknownOutcome)
+    UnconfirmedMessage(answer, b"").lost(MessageRefused("too large"))
+    assert isinstance(answer.outcomes[0], DestinationRefused)
