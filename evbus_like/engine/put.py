@@ -52,7 +52,7 @@ class Putter:
         ):
             size = check(routing_key, profile, headers, key)
             if headers:
-                bus.admission.router.check_headers(profile, headers, size)
+                bus.admission.check_headers(profile, headers, size)
         route = bus.admission.router.cache.get(profile)
         if route is not None:
             for lane in route.lanes:
@@ -192,7 +192,7 @@ class Putter:
             raise self.bus.refusal(profile)
         size = check(routing_key, profile, headers, key)
         if headers:
-            self.bus.admission.router.check_headers(profile, headers, size)
+            self.bus.admission.check_headers(profile, headers, size)
         return Event(routing_key, body, profile, headers, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:

@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "answered-before-its-puts-are-safe",
         "A request is answered only when the events that its method put are delivered or stored.",
-        "UserCodeInvoker._invoke",
+        "UserCodeInvoker._invoke_once",
         drop(AWAIT(2, of=3)),
         f"{UNIT}/test_rpc_safe.py::test_a_request_is_answered_only_when_what_its_method_put_is_delivered",
     ),

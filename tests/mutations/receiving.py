@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "acknowledged-before-the-consequences",
         "An event is acknowledged only when the events that its handler put are delivered or stored.",
-        "UserCodeInvoker._invoke",
+        "UserCodeInvoker._invoke_once",
         drop(AWAIT(2, of=3)),
         f"{HANDLERS}_an_event_is_settled_only_when_what_its_handler_put_is_delivered",
     ),

@@ -111,6 +111,12 @@ class Admission:
             else:
                 self.report(Failure(error, event))
 
+    def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
+        """Raise BadEvent if a destination of the profile does not take these headers; `size` is their bytes."""
+        router = self.router
+        if size > router.max_header_bytes or not router.reserved.isdisjoint(headers):
+            router.check_headers(profile, headers, size)
+
     def route(self, profile: str) -> Route:
         """Return the route of a profile name; raises BadEvent, and counts the event as rejected, if it is unknown."""
         try:

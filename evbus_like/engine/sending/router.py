@@ -49,8 +49,8 @@ class Router:
         self.max_cached = max_cached
         self.cache: dict[str, Route] = {}
         lanes = [entry.lane for entry in self.entries]
-        self._max_header_bytes = min((lane.max_header_bytes for lane in lanes), default=NO_LIMIT)  # of any lane
-        self._reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
+        self.max_header_bytes = min((lane.max_header_bytes for lane in lanes), default=NO_LIMIT)  # of any lane
+        self.reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
         self._failed: dict[str, str] = {}  # names whose route is unknown, and why; finding out may be slow
 
     def route(self, profile: str) -> Route:
@@ -73,8 +73,6 @@ class Router:
 
     def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
         """Raise BadEvent if a destination of the profile does not take these headers; `size` is their bytes."""
-        if size <= self._max_header_bytes and self._reserved.isdisjoint(headers):
-            return
         for lane in self.route(profile).lanes:
             if size > lane.max_header_bytes:
                 name = max(headers, key=lambda each: header_bytes(each, headers[each]))
