@@ -1,8 +1,8 @@
 """Mutants of the code that talks to brokers; most are noticed only with a real broker."""
 
-from tests.mutations.change import argument, entry, never, value
+from tests.mutations.change import argument, drop, entry, never, value
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import CALL, IF, KEYWORD
+from tests.mutations.place import CALL, COUNTING, IF, KEYWORD
 
 MUTANTS = (
     Mutant(
@@ -26,6 +26,21 @@ MUTANTS = (
         "PublishOptions.of",
         value(KEYWORD.holding("persistent"), "False"),
         "tests/integration/test_amqp_messages.py::test_a_message_says_what_was_put_and_when_and_is_persistent",
+    ),
+    Mutant(
+        "a-refused-record-takes-its-batch-along",
+        "Kafka refuses one record: the others of its batch are delivered.",
+        "Isolation.refused",
+        drop(COUNTING),
+        "tests/unit/test_kafka_isolation.py::test_what_is_refused_is_found_and_the_rest_arrives_once_and_in_order[True]",
+    ),
+    Mutant(
+        "a-damaged-record-counts-as-read",
+        "A record of Kafka that cannot be parsed becomes a dead letter.",
+        "unreadable._headers",
+        never(IF(2, of=2)),
+        "tests/unit/test_kafka_unreadable.py::"
+        "test_a_header_name_that_is_not_utf_8_makes_one_record_unreadable_and_no_other",
     ),
     Mutant(
         "one-replica-is-enough",
