@@ -43,6 +43,18 @@ class Reporter:
         if ref:
             self._failures = asyncio.Queue()
             self._task = asyncio.create_task(self._run(), name="evbus_like error callback")
+            self._warn_if_missing(ref)
+
+    def _warn_if_missing(self, ref: str) -> None:
+        """Say at the start that the callback does not exist; the application may still add it to the hub."""
+        try:
+            self._look_up(ref)
+        except Exception:
+            log.error(
+                "setting error_callback_ref: there is no function %s on the hub, so failures are only logged;"
+                " check the name, or merge the application that has it",
+                ref,
+            )
 
     def __call__(self, failure: Failure) -> None:
         """Report a failure; never waits and never raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
@@ -82,12 +83,24 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _is_server(text: str) -> bool:
+    if not SERVER.fullmatch(text):
+        return False
+    if text.count(":") > 1 and not text.startswith("["):  # an IPv6 address without a port
+        try:
+            ipaddress.IPv6Address(text)
+        except ValueError:
+            return False
+        return True
+    host, colon, port = text.rpartition(":")
+    return not colon or (bool(host) and 0 < int(port) < 65536)
+
+
 def _check_values(given: Mapping[str, Any]) -> None:
     """Refuse values that aiokafka would refuse only when it connects."""
     servers = given.get("bootstrap_servers", "localhost")
     for server in servers.split(",") if isinstance(servers, str) else servers:
-        port = server.strip().rpartition(":")[2] if SERVER.fullmatch(server.strip()) else "0"
-        if port.isdecimal() and not 0 < int(port) < 65536:
+        if not _is_server(server.strip()):
             raise ProfileError(
                 "connection.bootstrap_servers must be host:port, or a list of them; nothing of it is shown, because a"
                 " URL may hold a password: user and password are the options sasl_plain_username, sasl_plain_password"

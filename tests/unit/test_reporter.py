@@ -108,6 +108,7 @@ async def test_a_callback_that_fails_is_logged_and_is_called_for_the_next_failur
 
 async def test_a_callback_that_does_not_exist_is_named_and_the_bus_keeps_running(hub, start, caplog):
     await start(error_callback_ref="nowhere.to.be.found")
+    assert "error_callback_ref: there is no function nowhere.to.be.found on the hub" in caplog.text
     put_bad(hub)
 
     await hub.evbus.broker.put(body=1, confirm="delivered")

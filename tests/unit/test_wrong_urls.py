@@ -64,6 +64,12 @@ def test_a_host_that_is_no_host_is_refused_without_a_part_of_it(host):
         "host:port",
         "host:99999",
         "a b:1",
+        "a:b:c",
+        "1:2:9092",
+        ":9092",
+        "a:1,",
+        "",
+        [],
     ],
 )
 def test_a_server_of_kafka_that_is_no_server_is_refused_without_a_part_of_it(servers):
@@ -73,7 +79,9 @@ def test_a_server_of_kafka_that_is_no_server_is_refused_without_a_part_of_it(ser
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("servers", ["host", "host:9092", "a:1, b:2", ["a:1", "[::1]:9092"], "10.0.0.1:9092"])
+@pytest.mark.parametrize(
+    "servers", ["host", "host:9092", "a:1, b:2", ["a:1", "[::1]:9092"], "10.0.0.1:9092", "2001:db8::1"]
+)
 def test_the_usual_servers_of_kafka_are_accepted(servers):
     assert keywords({"connection": {"bootstrap_servers": servers}})["bootstrap_servers"] == servers
 
