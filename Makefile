@@ -55,6 +55,7 @@ unit: $(VENV)/.test      ## the tests that need no broker and no process, in hal
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install
+	@$(PY) -m tests.faults.damage --rounds 500 >&2
 	@$(PY) -m tests.faults.soak $(ARGS)
 	@$(PY) -m tests.faults.stress
 	@$(PY) -m tests.faults.poison

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
+from evbus_like.engine.errors import StorageError
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import record
 from evbus_like.engine.outbox.page import Page, read_page, read_place
-from evbus_like.engine.outbox.row import SIZE, Row, pack, unpack
+from evbus_like.engine.outbox.row import SIZE, Row, is_sound, pack, unpack
 from evbus_like.engine.outbox.schema import DEAD, EVENT
 from evbus_like.engine.outbox.settlement import conditions
 from evbus_like.engine.outbox.store import Store
@@ -119,6 +120,8 @@ def read_dead_letters(connection: sqlite3.Connection, wanted: DeadFilter, after:
 def read_dead_letter(connection: sqlite3.Connection, number: int) -> DeadLetter | None:
     """Give one dead letter with its body."""
     row = connection.execute(f"SELECT number, {REASON}, {EVENT} FROM dead WHERE number = ?", (number,)).fetchone()
+    if row is not None and not is_sound(row[1 + len(DEAD) :]):
+        raise StorageError(f"the disk returned dead letter {number} with other bytes than were written; purge it")
     return None if row is None else _letter(row)
 
 
@@ -132,6 +135,9 @@ def replay(store: Store, numbers: Iterable[int], destination: str | None) -> lis
         if found is None:
             continue
         name, row = destination or found[0], found[1:]
+        if not is_sound(row):
+            log.error("dead letter %d was damaged on the disk (%s); it is not replayed: purge it", number, store.path)
+            continue
         event = unpack(row)
         packed = record.pack(event)
         again.append((store.next_seq, event, name))
