@@ -24,7 +24,7 @@ UNASKED = frozenset({"yaml"})  # formats that handlers accept only if they name 
 MAX_ELEMENTS = 250_000  # keys and values of a body; the setting max_body_elements
 LEAST_ELEMENTS = 20_000  # of that setting: a body with no more bytes need not be counted
 MAX_BYTES = 16 * 1024 * 1024  # of a body that was compressed, where the profile says nothing
-MOST_TYPES = 1000  # content types and encodings that are remembered
+MOST_TYPES, LONGEST_KEY = 1000, 300  # content types and encodings that are remembered, and the characters of one
 LONGEST = 100  # characters of a foreign name in a message
 MOST_ENCODINGS, MOST_MEMBERS = 4, 100  # of one body: encodings on top of each other, and parts of one gzip file
 
@@ -148,10 +148,10 @@ class _Decoder:
 
     def decode(self, event: ReceivedEvent) -> Any:
         """Return the decoded body of an event; raises BadBody."""
-        load, headers = self._usual.get(event.content_type), event.headers
-        if load is None or event.content_encoding or ENCODING in headers or COMPRESSION in headers:
-            load = self._load_of(event)
         try:
+            load, headers = self._usual.get(event.content_type), event.headers
+            if load is None or event.content_encoding or ENCODING in headers or COMPRESSION in headers:
+                load = self._load_of(event)
             return load(event.raw)
         except BadBody:
             raise
@@ -165,9 +165,11 @@ class _Decoder:
         key = content_type, _encoding(event)
         load = self._found.get(key)
         if load is None:
-            if len(self._found) >= MOST_TYPES:
-                self._found.clear()
-            load = self._found[key] = self._chosen(*key)
+            load = self._chosen(*key)
+            if len(content_type) + len(key[1]) <= LONGEST_KEY:
+                if len(self._found) >= MOST_TYPES:
+                    self._found.clear()
+                self._found[key] = load
         return load
 
     def _assumed(self) -> str:
@@ -216,7 +218,7 @@ def _encoding(event: ReceivedEvent) -> str:
     if isinstance(encoding, list):  # the values of a repeated header
         encoding = ",".join(map(str, encoding))
     compression = headers.get(COMPRESSION)
-    if isinstance(compression, str) and compression in COMPRESSIONS and compression not in str(encoding):
+    if isinstance(compression, str) and compression.startswith("application/"):  # kombu's; others have another meaning
         encoding = f"{encoding},{compression}"
     return encoding if isinstance(encoding, str) else repr(encoding)
 

@@ -1,5 +1,6 @@
 """hub/decoding.py: the format, the encoding and the bounds of a received body are decided in one place."""
 
+import contextlib
 import datetime
 import gzip
 import random
@@ -139,6 +140,8 @@ def test_kombu_s_header_for_compression_is_understood(hub: Any) -> None:
     headers = {"compression": "application/x-gzip"}
     assert decoded(hub, zlib.compress(JSON), "application/json", "utf-8", headers) == BODY
     assert decoded(hub, JSON, "application/json", "utf-8", {"compression": "high"}) == BODY
+    with pytest.raises(BadBody, match="'application/x-bz2' is unknown"):
+        decoded(hub, JSON, "application/json", "utf-8", {"compression": "application/x-bz2"})
 
 
 def test_a_repeated_header_names_several_encodings(hub: Any) -> None:
@@ -348,8 +351,17 @@ def test_any_body_gives_a_value_or_one_class_of_error(
         assert len(refusal) < 700
 
 
+@pytest.mark.parametrize("content_type", [None, b"application/json", 7, ["a"]])
+def test_a_content_type_that_a_plugin_gives_in_another_type_is_no_other_error(hub: Any, content_type: Any) -> None:
+    with contextlib.suppress(BadBody):
+        assert decoded(hub, JSON, content_type) == JSON
+
+
 def test_the_memory_of_names_that_senders_make_up_is_bounded(hub: Any) -> None:
     decode = decoding.decoder(hub)
     for _ in range(3 * decoding.MOST_TYPES):
         decode(ReceivedEvent(b"", content_type=f"image/{random.random()}"))
-    assert len(decode.__self__._found) <= decoding.MOST_TYPES  # type: ignore[attr-defined]
+    decode(ReceivedEvent(b"", content_type=f"image/{'x' * 1_000_000}"))
+    found: Any = decode.__self__._found  # type: ignore[attr-defined]
+    assert len(found) <= decoding.MOST_TYPES
+    assert max(len(content_type) for content_type, _ in found) < 1000

@@ -31,9 +31,9 @@ the profile share it. Keep a connection on it under any other name.
     of_calls, expires     see Calls
 
 A `plugin.ReceivedEvent` is made of raw (bytes), routing_key (the event's type), service, id, headers, content_type,
-timestamp (seconds since 1970), redelivered, attempt, order and token. If the source has no field for an id, take it
-from the header "evbus-id". Headers keep their types where the source has types; a source that only has bytes gives them
-as text. `token` is the plugin's own.
+timestamp (seconds since 1970), redelivered, attempt, order, token and content_encoding. If the source has no field for
+an id, take it from the header "evbus-id". Headers keep their types where the source has types; a source that only has
+bytes gives them as text. `token` is the plugin's own.
 
 Optional::
 

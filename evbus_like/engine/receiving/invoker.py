@@ -128,7 +128,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         except Exception as error:
             quotes = self.options.sensitive and getattr(error, "quotes", True)
             why = type(error).__name__ if quotes else str(error) if isinstance(error, BadBody) else text_of(error)
-            return f"its body cannot be decoded ({event.content_type[:100] or 'no content type'}): {why}"
+            return f"its body cannot be decoded ({_name_of(event.content_type)}): {why}"
         return ""
 
     async def _pass(self, message: MiddlewareMessage, event: ReceivedEvent, current: Handling) -> bool:
@@ -222,3 +222,9 @@ async def clear_cancellation() -> None:
         await asyncio.sleep(0)  # the cancellation is raised here if it is still to come
     while task.cancelling():
         task.uncancel()
+
+
+def _name_of(content_type: str) -> str:
+    """Return a content type, which a stranger wrote, as a log may show it."""
+    shown = content_type[:100] or "no content type"
+    return shown if shown.isascii() and shown.isprintable() else ascii(shown)
