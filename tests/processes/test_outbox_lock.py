@@ -9,6 +9,8 @@ import pytest
 
 from evbus_like.engine.outbox import Outbox, OutboxLocked, StorageError
 from evbus_like.engine.outbox.lock import holder
+from evbus_like.hub import outbox_place
+from evbus_like.testing import running
 from tests.unit.fakes import HANG
 from tests.unit.outboxes import append_one, bodies, make, opened, spawn
 
@@ -186,3 +188,27 @@ def test_a_file_where_a_folder_should_be_is_a_clear_error(tmp_path):
 
 def test_nobody_holds_what_is_not_there(path):
     assert holder(path) is None
+
+
+async def test_an_outbox_that_another_process_has_is_named_with_its_pid(package, monkeypatch, tmp_path):
+    path = tmp_path / "evbus_like" / "shop" / "outbox.sqlite"
+    source = """
+        import evbus_like.handlers as evbus
+
+        @evbus.handler("orders", "placed", dedup=3, dedup_durable=True)
+        async def ship(hub, event): ...
+    """
+    monkeypatch.setenv("EVBUS_OUTBOX", "")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(outbox_place, "application", lambda hub: "shop")
+    monkeypatch.syspath_prepend(package({"handler/shipping.py": source}))
+    process = await spawn(HOLD, path)
+    try:
+        assert await process.stdout.readline() == b"open\n"
+        async with running() as hub:
+            with pytest.raises(OutboxLocked, match=str(process.pid)):
+                await hub.evbus.handlers.start()
+            assert hub.evbus.handlers.status() == {}
+    finally:
+        process.kill()
+        await process.wait()

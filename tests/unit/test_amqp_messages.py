@@ -5,7 +5,7 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.header import ContentHeader
 
@@ -178,7 +178,6 @@ ANY_VALUE = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.tuples(ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT),
     st.dictionaries(ANY_TEXT, ANY_VALUE, max_size=4),

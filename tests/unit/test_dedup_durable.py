@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from evbus_like.engine.errors import HandlerError, StorageError
-from evbus_like.engine.outbox import Outbox, OutboxLocked
+from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.receiving.dedup import DurableDedupWindow
 from evbus_like.hub import outbox_place
 from evbus_like.testing import eventually, new_hub, running
@@ -91,33 +91,6 @@ async def test_handlers_may_be_stopped_and_started_while_the_bus_goes_on(app, pa
         await put(hub, "a")
         await repeats(hub, 1)
     assert hub.SEEN == ["a"]
-
-
-async def test_an_outbox_that_another_process_has_is_named_with_its_pid(app, path):
-    from tests.unit.outboxes import ROOT
-
-    script = (
-        "import sys, asyncio; from evbus_like.engine.outbox import Outbox; b = Outbox(sys.argv[1]); b.open();"
-        " print('open', flush=True); sys.stdin.read()"
-    )
-    import sys
-
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", script, str(path)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-    )
-    try:
-        await process.stdout.readline()
-        hub = app()
-        async with running(None, hub):
-            with pytest.raises(OutboxLocked, match=str(process.pid)):
-                await hub.evbus.handlers.start()
-            assert hub.evbus.handlers.status() == {}
-    finally:
-        process.stdin.close()
-        await process.wait()
 
 
 async def test_a_broadcast_whose_queue_is_another_after_each_start_cannot_keep_ids(package, monkeypatch, path):

@@ -62,7 +62,7 @@ def test_one_event_larger_than_the_bound_has_room_in_an_empty_queue():
     assert put_all(Intake(100, MIB), [b"x" * 3 * MIB] * 5) < 4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples)
 @given(
     st.lists(st.one_of(st.integers(0, 3000).map(lambda n: b"x" * n), st.just({"a": ["y" * 500] * 4})), max_size=300),
     st.integers(1, 40),
