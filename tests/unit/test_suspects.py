@@ -191,3 +191,20 @@ async def test_a_wait_for_a_neighbour_is_cut_short_by_a_stop():
         async with asyncio.timeout(5):
             account = await bus.stop(0.2)
     assert account.remaining == 3
+
+
+async def test_events_ahead_of_a_silent_end_are_sent_three_times_at_most_whatever_is_confirmed():
+    destination = Touchy({150}, silence)
+    ends = iter(range(20, 150, 20))  # each end confirms the first twenty that are still in flight
+    take = destination.publish
+
+    async def publish(events):
+        destination.unconfirmed = 1000
+        if len(events) > 20:
+            destination.unconfirmed = max(0, 130 - next(ends, 130))
+        return await take(events)
+
+    destination.publish = publish
+    _, dead = await send(destination, 200)
+    assert list(dead) == [150]
+    assert max(Counter(destination.arrived).values()) <= 3

@@ -255,11 +255,17 @@ class Lane:
         """Remove the oldest event, to be returned with `put_back` in the same step."""
         return self.queue.popleft()
 
-    def move_to_head(self, index: int) -> None:
-        """Move an event to the head, to be removed in the same step: it was delivered out of turn."""
-        event = self.queue[index]
-        del self.queue[index]
-        self.queue.appendleft(event)
+    def deliver_from(self, at: int, outcomes: Sequence[Any]) -> None:
+        """Remove the events from a position whose outcome is no error; the others keep their places."""
+        self.queue.rotate(-at)
+        kept: list[Event] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                kept.append(self.queue.popleft())
+            else:
+                self.deliver(answer=outcome)
+        self.put_back(kept)
+        self.queue.rotate(at)
 
     def put_back(self, events: list[Event]) -> None:
         """Return events to the head, in order."""

@@ -20,7 +20,7 @@ from evbus_like.engine.event import Event
 Ended = BatchRejected | ConnectionLost
 
 FEW = 50  # events in flight: so many are sent one by one as soon as a connection is lost
-SAME_HEAD = 2  # lost connections with the same first event, after which more than a few are sent one by one
+REPEATED = 2  # lost connections with the same events in flight, after which more than a few are sent one by one
 ENOUGH = 2  # times that one event alone is refused in words
 UNCERTAIN = 6  # the same, if the words may be about the destination's own state and no other event was delivered
 LOST = 5  # lost connections by one event alone, after which a later event is tried
@@ -43,7 +43,8 @@ class Suspects:
 
     def __init__(self) -> None:
         self.count = 0
-        self._head, self._same_head = "", 0
+        self._in_flight: frozenset[str] = frozenset()  # the ids of events when the connection ended last
+        self._repeated = 0  # ends in a row with the same events in flight, but for those that were confirmed
         self._alone: dict[str, Alone] = {}  # by id
         self._delivered = 0
         self._given_up = 0  # events given up since the last one that was delivered
@@ -58,10 +59,10 @@ class Suspects:
         Returns the error to give up the only one with, if it is proven to be the cause.
         """
         first = events[0].id
-        self._same_head = self._same_head + 1 if first == self._head else 1
-        self._head, self._error = first, error
+        self._repeated = self._repeated + 1 if first in self._in_flight else 1
+        self._in_flight, self._error = frozenset(event.id for event in events), error
         if len(events) > 1:
-            if isinstance(error, BatchRejected) or len(events) <= FEW or self._same_head >= SAME_HEAD:
+            if isinstance(error, BatchRejected) or len(events) <= FEW or self._repeated >= REPEATED:
                 self.count = max(self.count, len(events))
             return None
         self.count = max(self.count, 1)

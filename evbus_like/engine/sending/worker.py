@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from time import monotonic
 
 from evbus_like.engine.errors import (
@@ -29,6 +31,7 @@ from evbus_like.engine.sending.suspects import Ended
 log = logging.getLogger("evbus_like.lane")
 
 FIRST_CONNECT = 5.0  # seconds from its start that a lane has to connect for the first time, also during a stop
+PASS_EVERY = 0.05  # seconds between two looks for events behind those that are refused
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is abandoned
 
 
@@ -293,36 +296,58 @@ class Worker:
             raise ValueError(f"the plugin gave {len(outcomes)} outcomes for {len(batch)} events")
 
     async def _try_other(self) -> None:
-        """Send a later event out of turn, to see whether the destination takes others than the first one.
-
-        Only its delivery changes the lane; whatever else happens to it, it is sent again in its turn.
-        """
-        lane, suspects = self.lane, self._attempts.suspects
-        index = suspects.next_other(lane.queue)
+        """Send a later event out of turn, to see whether the destination takes others than the first one."""
+        suspects = self._attempts.suspects
+        index = suspects.next_other(self.lane.queue)
         if not index:
             return
-        event = lane.queue[index]
-        lane.set_in_flight(index + 1)  # `drop_old` must drop none of those before it
-        try:
-            async with self._block.deadline():
-                outcome = (await self._destination.publish([event]) or [None])[0]
-        except (Exception, asyncio.CancelledError) as raised:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from raised
-            outcome = raised if isinstance(raised, Exception) else TransientError("the connection was lost")
-            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
-        finally:
-            lane.set_in_flight(0)
-        if not isinstance(outcome, Exception):
-            lane.move_to_head(index)
-            lane.deliver(answer=outcome)
+        event = self.lane.queue[index]
+        errors = await self._send_from(index, 1)
+        if not errors:
             suspects.other_delivered()
             return
-        kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
+        kind = classify(errors[0]) or UnknownKindError(f"{type(errors[0]).__name__}: {errors[0]}")
         if isinstance(kind, Ended):
             suspects.other_ended(event)
         await self._wait_after(kind, [])
+
+    async def _pass_by(self, held: int, seconds: float) -> None:
+        """Send the events behind those at the head that are refused for themselves, until it is time to retry them."""
+        lane, end, passing = self.lane, monotonic() + seconds, True
+        while True:
+            if passing and len(lane.queue) > held and not self._block.error:
+                errors = await self._send_from(held, self._options.batch_events)
+                held += len(errors)  # poison events have their turn later, too
+                passing = all(isinstance(error, (DestinationRefused, PoisonEvent)) for error in errors)
+            elif self._retry_now.is_set() or monotonic() >= end:
+                return
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(PASS_EVERY, max(0.0, end - monotonic()))):
+                        await self._retry_now.wait()
+
+    async def _send_from(self, at: int, most: int) -> list[Exception]:
+        """Send events from a position of the lane; returns the errors of those that were not delivered.
+
+        Only a delivery changes the lane. Whatever else happens to an event, it is sent again in its turn.
+        """
+        lane = self.lane
+        batch = list(islice(lane.queue, at, at + most))
+        lane.set_in_flight(at + len(batch))  # `drop_old` must drop none of those before it
+        try:
+            async with self._block.deadline():
+                outcomes = await self._destination.publish(batch)
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error
+            await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
+            return [error if isinstance(error, Exception) else TransientError("the connection was lost")]
+        finally:
+            lane.set_in_flight(0)
+        outcomes = [None] * len(batch) if outcomes is None else outcomes[: len(batch)]
+        lane.deliver_from(at, outcomes)
+        return [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
     async def _wait_while_blocked(self, trouble: Blocked) -> None:
         self._health.record_failure(trouble, [], self._attempts.failed)
@@ -334,6 +359,7 @@ class Worker:
         retried: list[Event] = []
         trouble: DeliveryError | None = None
         ended: Ended | None = None
+        refused = 0
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, BaseException) and self._attempts.exhausted(outcome):
                 trouble = await store_dead_letter(self.lane, batch[index], outcome, self._attempts)
@@ -349,6 +375,7 @@ class Worker:
                 retried.append(self.lane.pop_head())
                 kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
                 ended = ended or (kind if isinstance(kind, Ended) else None)
+                refused += isinstance(kind, DestinationRefused)
                 trouble = trouble if isinstance(trouble, DestinationRefused) else kind
         self.lane.put_back(retried)
         self._attempts.settled(len(outcomes) - len(retried))
@@ -357,7 +384,7 @@ class Worker:
         elif trouble is None:
             self._recovered()
         else:
-            await self._back_off(trouble, retried)
+            await self._back_off(trouble, retried, refused if refused == len(retried) else 0)
 
     async def _failed(self, batch: list[Event], error: BaseException) -> None:
         """Handle a step that failed as a whole."""
@@ -405,18 +432,23 @@ class Worker:
         self.lane.retried(len(events))
         return await self._wait_after(error, events)
 
-    async def _back_off(self, trouble: DeliveryError, batch: list[Event]) -> None:
-        """Record the failure and wait before the next attempt; a stop or a reconnect ends the wait."""
+    async def _back_off(self, trouble: DeliveryError, batch: list[Event], held: int = 0) -> None:
+        """Record the failure and wait before the next attempt; a stop or a reconnect ends the wait.
+
+        `held` events at the head are refused for themselves: those behind them are sent meanwhile.
+        """
         self._attempts.record_failure(len(batch))
         self.lane.retried(len(batch))
-        await self._wait_after(trouble, batch)
+        await self._wait_after(trouble, batch, held)
 
-    async def _wait_after(self, trouble: DeliveryError, batch: list[Event]) -> None:
+    async def _wait_after(self, trouble: DeliveryError, batch: list[Event], held: int = 0) -> None:
         self._health.record_failure(trouble, batch, self._attempts.failed)
         wait = self._health.next_wait(trouble)
         self._retry_now.clear()
         if self._reconnected is not None:
-            return
+            return None
+        if held:
+            return await self._pass_by(held, wait)
         try:
             async with asyncio.timeout(wait):
                 await self._retry_now.wait()
