@@ -13,7 +13,7 @@ import pytest
 from evbus_like.testing import eventually
 
 EVBUS = str(Path(sys.executable).with_name("evbus"))
-DEADLINE = 60
+DEADLINE = 150
 
 
 @pytest.fixture
