@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from time import time
 from typing import Any
 
 import aiokafka.conn
@@ -19,6 +21,7 @@ from evbus_like.engine.errors import (
 from evbus_like.engine.failure import chain
 from evbus_like.kafka import codes, internals
 
+RANGE = re.compile(r"within \[-?\d+, (-?\d+)\]")  # what Kafka says of a timestamp, in milliseconds
 LOGIN = (
     kafka.AuthenticationFailedError,
     kafka.SaslAuthenticationFailed,
@@ -49,6 +52,13 @@ def publishing(error: BaseException, address: str, topics_are_fixed: bool = True
     if code is not None and codes.uncertain(code):
         return BatchRejected(text, certain=False)
     return TransientError(text)
+
+
+def clocks_differ(timestamp: float, text: str) -> bool:
+    """Whether Kafka finds a record too new that is not from the future here: then all that is put would be refused."""
+    limits = RANGE.search(text)
+    past_here = timestamp <= time() + 1.0
+    return limits is not None and past_here and timestamp * 1000 > int(limits[1])
 
 
 def words(error: BaseException) -> str:

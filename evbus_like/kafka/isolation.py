@@ -73,6 +73,10 @@ class Isolation:
             if now:
                 yield from self._planner.again(producer, place, self._events, now, self._outcomes)
 
+    def accepted_at(self, position: int) -> float:
+        """Give the time of an event, in seconds since 1970."""
+        return self._events[position].timestamp
+
     def topics(self) -> set[str]:
         """Give the topics that have refused something."""
         return {topic for topic, _ in self._places}

@@ -210,8 +210,11 @@ class Producer:
         """Set the error of a batch for its events, except for those that are sent again now."""
         if isinstance(error, internals.BrokerError) and error.errno in codes.RECORD:
             for position, text in isolation.refused(batch, error):
-                about = f" (about this record: {text})" if text else ""
-                _set(outcomes, position, PoisonEvent(f"Kafka at {self.address} refused it: {error}{about}"))
+                about = f"Kafka at {self.address} refused it: {error}{f' (about this record: {text})' if text else ''}"
+                if failures.clocks_differ(isolation.accepted_at(position), text):
+                    _set(outcomes, position, DestinationRefused(f"{about}. Check the clocks of both"))
+                else:
+                    _set(outcomes, position, PoisonEvent(about))
         elif not isolation.behind(batch):
             kind = failures.publishing(error, self.address, bool(self.topics))
             for position in batch.positions:

@@ -5,6 +5,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from evbus_like.engine.sending import admission
+from evbus_like.kafka import failures
 from evbus_like.testing import eventually, running
 from tests.faults.sender import Sender
 from tests.faults.sites import KafkaSite
@@ -94,7 +95,8 @@ async def test_a_producer_that_the_broker_refuses_is_replaced_and_its_batch_is_s
 async def test_with_a_clock_a_day_ahead_events_are_kept_and_the_error_says_why(kafka_site, monkeypatch, report_costs):
     # Given a clock further ahead than Kafka takes (message.timestamp.after.max.ms: an hour)
     real, sender = admission.time, Sender()
-    monkeypatch.setattr(admission, "time", lambda: real() + 86_400)
+    for clock in (admission, failures):
+        monkeypatch.setattr(clock, "time", lambda: real() + 86_400)
     async with kafka_site.bus() as hub:
         for _ in range(10):
             await sender.put(hub)

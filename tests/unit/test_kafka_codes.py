@@ -91,6 +91,25 @@ def test_a_refused_batch_fails_with_the_brokers_words_and_what_waits_behind_it_i
     assert isinstance(behind, internals.NotSent)
 
 
+WITHIN = "Timestamp 1 of message with offset 0 is out of range. The timestamp should be within [1000, 5000]"
+
+
+@pytest.mark.parametrize(
+    ("now", "timestamp", "text", "differ"),
+    [
+        (100.0, 99.0, WITHIN, True),  # too new for Kafka, and not from the future here
+        (3.0, 99.0, WITHIN, False),  # from the future: it is about this event
+        (100.0, 0.5, WITHIN, False),  # too old
+        (100.0, 99.0, "too new", False),
+    ],
+)
+def test_only_a_timestamp_that_is_right_here_and_too_new_for_kafka_is_about_the_clocks(
+    monkeypatch, now, timestamp, text, differ
+):
+    monkeypatch.setattr(failures, "time", lambda: now)
+    assert failures.clocks_differ(timestamp, text) is differ
+
+
 def test_what_aiokafka_sends_again_by_itself_is_left_to_it():
     assert answered(6, [], None) == (None, None)
 
