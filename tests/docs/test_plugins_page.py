@@ -142,7 +142,7 @@ def test_a_table_of_the_page_is_complete(heading, expected):
 
 def test_the_page_names_the_attributes_of_events_and_subscriptions():
     event, subscription = names("What a destination gets"), names("What a source gets and returns")
-    assert event | {"receipt", "quiet", "seq", "copy"} == public(plugin.Event) | {"profile"}
+    assert event | {"receipt", "quiet", "seq", "copy", "size"} == public(plugin.Event) | {"profile"}
     received = set(inspect.signature(plugin.ReceivedEvent).parameters)
     assert public(plugin.Subscription) - {"wants", "service", "name", "identifier"} <= subscription
     assert received - {"reply_to", "correlation_id"} <= subscription
