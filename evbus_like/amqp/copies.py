@@ -20,6 +20,7 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 
 NOT_COPIED = OWN | {COUNT, "CC", "BCC"}  # the last two would route the copy to other queues, too
 LENGTH = 4  # bytes of a table before its entries
+DEATH = 2000  # bytes of the headers that RabbitMQ adds when a copy expires (x-death), with three names of queues
 SHORT = 200  # bytes of a reason in the smaller forms
 LEAST = (props.CONTENT_TYPE, props.CONTENT_ENCODING, props.CORRELATION_ID, props.REPLY_TO, props.MESSAGE_ID)
 
@@ -29,7 +30,10 @@ Form = Callable[[int], tuple[bytes, bytes]]  # from the bytes that a frame holds
 def for_retry(event: ReceivedEvent) -> list[Form]:
     """Return the forms of a copy that is handled again; each has the whole body."""
     ours = {ATTEMPT: event.attempt + 1, ROUTING_KEY: event.routing_key}
-    return [partial(_fitting, event, RETRY_CUT, (ours,)), partial(_least, event, RETRY_CUT, ours)]
+    return [
+        lambda room: _fitting(event, RETRY_CUT, (ours,), room - DEATH),
+        partial(_least, event, RETRY_CUT, ours),
+    ]
 
 
 def for_dead_letter(event: ReceivedEvent, queue: str, reason: str) -> list[Form]:
