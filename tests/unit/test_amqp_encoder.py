@@ -18,7 +18,8 @@ from tests.unit.amqp import confirm_channel
 text = st.text(st.characters(exclude_categories=["Cs"]))
 short = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
-scalars = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.none() | st.binary()
+finite = st.floats(allow_nan=False, allow_infinity=False)
+scalars = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | finite | st.none() | st.binary()
 values = scalars | st.lists(text, max_size=4)
 
 
