@@ -24,6 +24,9 @@ _frame = Struct(">BHI").unpack_from
 
 Lost = Callable[[BaseException | None], None]
 SMALLEST = 4096 - 8  # bytes of payload that every frame may have (the specification's 4.2.3)
+# Headers are not split: RabbitMQ adds some (x-death, x-delivery-count) to what filled a frame, and delivers what was
+# published while frames were larger. To disconnect would have it delivered again, for ever.
+LARGEST_HEADER = 2**20
 UNTUNED = 131072 - 8  # until the broker has said what it sends
 
 
@@ -48,7 +51,8 @@ class Sink(Protocol):
 class FrameTap(asyncio.StreamReader):
     """The stream of one connection. `sinks` take frames, by channel; `lost` is called when the stream ends.
 
-    `limit` returns the largest payload that was negotiated. A larger frame ends the connection before it is read.
+    `limit` returns the largest payload that was negotiated. A larger frame, unless it is of headers, ends the connection
+    before it is read.
     """
 
     def __init__(self, lost: Lost, limit: Callable[[], int] = untuned) -> None:
@@ -77,7 +81,7 @@ class FrameTap(asyncio.StreamReader):
                 self._foreign = True
                 at = end
                 break
-            if size > self._limit:
+            if size > self._limit and (kind != HEADER or size > LARGEST_HEADER):
                 self._limit = max(SMALLEST, self._negotiated())
                 if size > self._limit:
                     self.break_off(f"it sent a frame of {size} bytes, and {self._limit} were negotiated (frame_max)")

@@ -719,7 +719,7 @@ async def test_numbers_and_options_may_come_in_any_order(box):
     ("arguments", "text"),
     [
         (["ls", "--older-than", "3x"], "--older-than: '3x' is not a duration; write 90s, 15m, 2h, 3d or 1w"),
-        (["ls", "--limit", "0"], "--limit must be 1 or more"),
+        (["ls", "--limit", "0"], "setting limit must be a whole number of dead letters from 1"),
         (["show"], "name one dead letter: `evbus dead show NUMBER`"),
         (["show", "1", "2"], "name one dead letter: `evbus dead show NUMBER`"),
         (["show", "one"], "'one' is not the number of a dead letter"),

@@ -205,7 +205,7 @@ async def test_a_shell_call_over_memory_explains_that_it_reaches_no_other_proces
         (["hello"], "'hello': write SERVICE.METHOD"),
         (["world.hello", "param"], "argument 'param': write NAME=VALUE"),
         (["world.hello", "a=1", "a=2"], "the argument 'a' is given twice"),
-        (["world.hello", "--timeout", "0"], "--timeout must be seconds greater than 0"),
+        (["world.hello", "--timeout", "0"], "rpc_timeout must be a number of seconds"),
         (["world.hello"], "unknown source profile 'default'; there is: amqp:both, amqp:far"),
         (["world.hello", "--profile", "fa"], "Name the profile that carries the call: --profile NAME"),
         (["world.hello", "--profile", "log"], "kafka:log cannot carry calls"),

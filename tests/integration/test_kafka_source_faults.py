@@ -152,7 +152,7 @@ async def test_a_wrong_password_is_a_refusal_that_shows_no_password(kafka, fresh
 
 async def test_a_session_that_the_broker_does_not_allow_is_a_refusal(kafka, fresh_name):
     made = handler(Slow().take, fresh_name)
-    async with receiving(profiles(kafka.bootstrap, session_timeout=100_000), made, wait=False) as group:
+    async with receiving(profiles(kafka.bootstrap, session_timeout=86_400), made, wait=False) as group:
         await eventually(lambda: stats_of(group)["state"] == "refused")
         assert "InvalidSessionTimeoutError" in stats_of(group)["trouble"]
 

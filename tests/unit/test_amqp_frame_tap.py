@@ -138,3 +138,12 @@ async def test_a_frame_as_large_as_negotiated_is_taken():
     tap = FrameTap(ended.append, lambda: 10_000)
     tap.feed_data(frame(1, 0, b"\x00\x14\x00\x28" + bytes(10_000 - 4)))
     assert ended == []
+
+
+async def test_headers_may_be_larger_than_negotiated_up_to_a_bound_because_rabbitmq_adds_some():
+    ended = []
+    tap = FrameTap(ended.append, lambda: 10_000)
+    tap.feed_data(frame(2, 0, bytes(20_000)))
+    assert ended == []
+    tap.feed_data(struct.pack(">BHI", 2, 1, 2**20 + 1))
+    assert "10000 were negotiated" in str(ended[0])
