@@ -51,8 +51,8 @@ class Sink(Protocol):
 class FrameTap(asyncio.StreamReader):
     """The stream of one connection. `sinks` take frames, by channel; `lost` is called when the stream ends.
 
-    `limit` returns the largest payload that was negotiated. A larger frame, unless it is of headers, ends the connection
-    before it is read.
+    `limit` returns the largest payload that was negotiated. A larger frame, unless it is of headers, ends the
+    connection before it is read.
     """
 
     def __init__(self, lost: Lost, limit: Callable[[], int] = untuned) -> None:
