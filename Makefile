@@ -50,7 +50,7 @@ else
 	@echo "branch coverage of the tests without brokers: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
 endif
 
-unit: $(VENV)/.test      ## the tests that need no broker and no process, in half a minute
+unit: $(VENV)/.test      ## the tests that need no broker and no process, in about a minute
 	@$(PY) -m pytest -n auto $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events

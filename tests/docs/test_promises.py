@@ -63,4 +63,4 @@ def test_every_cell_of_the_comparison_has_a_source_or_says_that_none_was_found()
 
 
 def test_the_page_states_the_number_of_mutants():
-    assert f"all {len(MUTANTS)} were noticed" in PAGE
+    assert f"There are {len(MUTANTS)} of them" in PAGE
