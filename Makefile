@@ -20,6 +20,7 @@ help:            ## this list
 # One stamp a requirements file: a changed file installs again, an unchanged one costs nothing.
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; Python 3.11 or later is needed (PYTHON=python3.12 make ...)"; exit 1; }
+	@$(PYTHON) -c '' || { echo "make: $(PYTHON) does not run; give the path of another one: PYTHON=/path/to/python3.12 make ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say which one to use: PYTHON=python3.12 make ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "make: the venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 
