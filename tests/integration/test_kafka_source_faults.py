@@ -154,7 +154,7 @@ async def test_a_session_that_the_broker_does_not_allow_is_a_refusal(kafka, fres
     made = handler(Slow().take, fresh_name)
     async with receiving(profiles(kafka.bootstrap, session_timeout=86_400), made, wait=False) as group:
         await eventually(lambda: stats_of(group)["state"] == "refused")
-        assert "InvalidSessionTimeoutError" in stats_of(group)["trouble"]
+        assert "INVALID_SESSION_TIMEOUT" in stats_of(group)["trouble"]
 
 
 async def test_events_and_dead_letters_go_over_tls_with_a_password(kafka, fresh_name):
