@@ -1,7 +1,7 @@
 """Files that must be ours: opened without following links, and only if this user, or root, owns them.
 
-Whoever can write into a folder can plant a link, a FIFO or a file of his own there under a name that we are about to
-open. What was opened is checked, not its name, which may be exchanged between a check and its use.
+Another user who can write into a folder can plant a link, a FIFO or a file there, under a name that we open next. So
+the open file is checked, and not its name: the name may mean another file between a check and its use.
 """
 
 from __future__ import annotations

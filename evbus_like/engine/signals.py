@@ -8,7 +8,6 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import EvbusError
 
 log = logging.getLogger("evbus_like.bus")
@@ -17,7 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AGAIN = 1.0  # seconds
 
 
-def stop_on_signals(bus: Bus, stop: Callable[[], Awaitable[Any]]) -> None:
+def stop_on_signals(stop: Callable[[], Awaitable[Any]]) -> None:
     """Call `stop` at the first signal; a second one, a second later or more, has its default effect.
 
     Two within a second are one: `timeout` sends each to the program and to its group. Works in the main thread only.

@@ -128,7 +128,7 @@ def stop_on_signals(hub: runtime.Hub, timeout: float | None = None) -> None:
     The bus refuses new puts, delivers what is queued, and logs the outcome of every event; then the task of `start`
     ends. Do the rest of the shutdown after that.
     """
-    engine_signals.stop_on_signals(hub.evbus.RUNTIME.bus, lambda: stop(hub, timeout))
+    engine_signals.stop_on_signals(lambda: stop(hub, timeout))
 
 
 def account(hub: runtime.Hub) -> Account:

@@ -16,7 +16,7 @@ async def main() -> None:
     listener = asyncio.create_task(hub.evbus.init.start(PROFILES))
     await hub.evbus.init.join()
 
-    # put_nowait does not wait for the serializer, so what is wrong with the body is told to the callback.
+    # put_nowait does not wait for the serializer, so an error in the body reaches the callback.
     hub.evbus.broker.put_nowait(routing_key="orders", body={"price": object()}, profile="orders")
     hub.evbus.broker.put_nowait(routing_key="orders", body={"note": "x" * 100}, profile="orders")
     hub.evbus.broker.put_nowait(routing_key="orders", body={"id": 3}, profile="orders")

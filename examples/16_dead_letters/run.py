@@ -34,7 +34,7 @@ async def main() -> None:
         message = await dead.get(timeout=30)
         print("set aside:", message.headers["evbus-dead-reason"])
         print("tried:", message.headers["evbus-dead-attempts"], "times")
-        # Whoever has made the card good for it puts the event back, with the id that it had.
+        # Once the card is good for it, put the event back with its old id.
         mended = aio_pika.Message(
             message.body.replace(b"5000", b"50"),
             message_id=message.message_id,

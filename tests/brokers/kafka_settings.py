@@ -23,7 +23,7 @@ def server_settings(
 ) -> str:
     """The text of server.properties for one node with its data in `data` and a listener on each of `ports`.
 
-    Whoever comes to the listener PROXIED is told to go on at `proxy_port`.
+    Clients of the listener PROXIED are sent on to `proxy_port`.
     """
     listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
     # TLS clients are told "localhost" and plain ones the number: the certificate holds both.

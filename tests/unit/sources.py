@@ -1,4 +1,4 @@
-"""What the tests of receiving share: a source that does as it is told, and consumers that run on it."""
+"""What the tests of receiving share: a scripted source, and consumers that run on it."""
 
 import asyncio
 from collections import deque

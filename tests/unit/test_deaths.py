@@ -22,7 +22,7 @@ def event(number=1):
 
 
 async def dies(folder, *events):
-    """Let a worker end while it handles events; gives what it was told about each."""
+    """Let a worker end while it handles events; return what it was given about each."""
     worker, told = Deaths(folder), []
 
     async def handle(each):
@@ -42,7 +42,7 @@ async def dies(folder, *events):
 
 
 async def handles(folder, *events):
-    """Let a worker handle events; gives what it was told about each."""
+    """Let a worker handle events; return what it was given about each."""
     worker, told = Deaths(folder), []
     for each in events:
         async with worker.noted("handler.ship", each) as problem:

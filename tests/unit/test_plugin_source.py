@@ -22,7 +22,7 @@ class Function:
 
 
 class Plugin:
-    """An egress plugin that notes when its connection is opened and closed, and fails as it is told."""
+    """An egress plugin that notes when its connection is opened and closed, and fails on demand."""
 
     __name__ = "pigeon"
 

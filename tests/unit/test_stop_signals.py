@@ -34,7 +34,7 @@ async def test_signals_that_come_at_once_stop_the_bus_once(raised, number):
         stops.append(1)
         await stopped.wait()
 
-    signals.stop_on_signals(None, stop)
+    signals.stop_on_signals(stop)
     await raised(number)
     await raised(number)
     stopped.set()
@@ -44,7 +44,7 @@ async def test_signals_that_come_at_once_stop_the_bus_once(raised, number):
 
 async def test_after_a_while_a_second_signal_has_its_default_effect(raised, monkeypatch):
     monkeypatch.setattr(signals, "AGAIN", 0.02)
-    signals.stop_on_signals(None, lambda: asyncio.sleep(0))
+    signals.stop_on_signals(lambda: asyncio.sleep(0))
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     await raised(signal.SIGTERM)
 

@@ -54,7 +54,7 @@ def salvage(path: Path, new: Path, log: Log) -> Salvaged:
 
 
 class _Salvage:
-    """One salvage. The rows of a table are told from others by the number and the types of their values."""
+    """One salvage. The rows of a table are recognised by the number and the types of their values."""
 
     def __init__(self, pages: Pages, target: sqlite3.Connection) -> None:
         self._pages = pages

@@ -28,7 +28,7 @@ NUMBERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class HandlerOptions:
-    """What `evbus_like.handlers.handler` was told; its docstring says what each is."""
+    """The options of `evbus_like.handlers.handler`; its docstring explains them."""
 
     source: str
     event_types: tuple[str, ...]

@@ -40,8 +40,8 @@ async def read(
 ) -> Mapping[str, Any]:
     """Read a credentials file, encrypted if a key is given; raises CredentialsError.
 
-    The other arguments are those of `hub.acct.init.profiles`, which it stands for: that one reads the file with any
-    renderer that the file's first line names, and some of them run code.
+    The other arguments are those of `hub.acct.init.profiles`, which this replaces: that function uses any renderer
+    that the file's first line names, and some of them run code.
     """
     content = _content(hub, path)
     if key is None and content.startswith(FERNET):
