@@ -220,11 +220,12 @@ async def test_an_event_is_given_up_after_as_many_tries_as_the_profile_says():
     assert {f.attempts for f in failures} == {4}
 
 
-async def test_a_publish_that_hangs_is_cut_off_and_sent_again():
+async def test_a_publish_that_hangs_is_cut_off_and_sent_again(caplog):
     destination = Destination(publish=["hang"])
 
     account, _ = await send(destination, 2, timeout=0.05)
 
+    assert any("no answer for a batch of 2 within its timeout of 0.05 s" in line for line in caplog.messages)
     assert numbers(destination.received) == [0, 1]
     assert destination.sent.count(b"0") == 2
     assert account.complete

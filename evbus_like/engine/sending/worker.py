@@ -17,6 +17,7 @@ from evbus_like.engine.errors import (
     PoisonEvent,
     PutError,
     TransientError,
+    UnknownOutcome,
 )
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import UnknownKindError, classify
@@ -284,8 +285,14 @@ class Worker:
             self._recovered()
 
     async def _publish(self, batch: list[Event]) -> None:
-        async with self._block.deadline():
-            outcomes = await self._destination.publish(batch)
+        try:
+            async with self._block.deadline() as deadline:
+                outcomes = await self._destination.publish(batch)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            seconds = f"{self._options.timeout:g} s"
+            raise UnknownOutcome(f"no answer for a batch of {len(batch)} within its timeout of {seconds}") from error
         if outcomes is None:
             self._attempts.settled(len(batch))
             self.lane.deliver(len(batch), attempts=self._attempts.current)
