@@ -7,7 +7,7 @@ PY     := $(VENV)/bin/python
 WORKERS ?= 4
 SPREAD := --dist loadscope --no-loadscope-reorder
 
-WITHOUT_BROKERS := tests/unit tests/models tests/processes
+WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/processes
 
 # The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
@@ -51,8 +51,8 @@ else
 	@echo "branch coverage of the tests without brokers: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
 endif
 
-unit: $(VENV)/.test      ## the tests that need no broker and no process, in about a minute
-	@$(PY) -m pytest -n auto $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
+unit: $(VENV)/.test      ## the tests of the parts alone, in half a minute: no broker, no process
+	@$(PY) -m pytest -n 3 $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install

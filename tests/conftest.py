@@ -1,11 +1,12 @@
 """Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
 
+import asyncio
 import gc
 import subprocess
 import sys
 import textwrap
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.brokers.kafka import Kafka
 from tests.brokers.needs import in_ci
 from tests.brokers.rabbitmq import RabbitMQ
 
+START_WITHIN = 20.0  # seconds for a start or a stop that waits for nothing, on a busy machine
 _BROKERS = ("rabbitmq", "kafka")
 _BROKER_FIXTURES = frozenset((*_BROKERS, "site", "fleet", "strict_kafka", "target", "bench"))
 
@@ -94,6 +96,27 @@ def hub() -> Any:
     made = pop.hub.Hub()
     made.pop.sub.add(dyne_name="evbus")
     return made
+
+
+@pytest.fixture
+async def start(hub: Any) -> AsyncIterator[Callable[..., Any]]:
+    """A function that starts the hub's bus with some contexts and gives the listener's task; stopped at the end."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def run(contexts: Any = None, **opt: Any) -> asyncio.Task[None]:
+        if opt:
+            hub.OPT = {"evbus_like": opt}
+        task = asyncio.create_task(
+            hub.evbus.init.start({"internal": {"default": None}} if contexts is None else contexts)
+        )
+        tasks.append(task)
+        await hub.evbus.init.join(START_WITHIN)
+        return task
+
+    yield run
+    async with asyncio.timeout(START_WITHIN):
+        await hub.evbus.init.stop(0.2)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 A test makes a hub of its own. That costs 60 ms, most of it for the same packages and signatures again. Nothing is
 remembered that a test may change: folders on `sys.path` outside of the Python installation are read for every hub.
-`tests/unit/test_quick_hub.py` compares with pop itself.
+`tests/tools/test_quick_hub.py` compares with pop itself.
 """
 
 import inspect

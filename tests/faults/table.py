@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 INTEGRATION = "tests/integration"
 UNIT = "tests/unit"
+IN_MEMORY = "tests/in_memory"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ FAULTS = {
     33: Fault(
         "Log records are sent to a destination that fails.",
         _tests(
-            f"{UNIT}/test_log_handler.py", "a_destination_that_cannot_deliver_log_records_causes_no_further_records"
+            f"{IN_MEMORY}/test_log_handler.py",
+            "a_destination_that_cannot_deliver_log_records_causes_no_further_records",
         ),
     ),
     34: Fault(
@@ -195,7 +197,7 @@ FAULTS = {
             f"{UNIT}/test_reload.py",
             "durable_events_of_a_removed_profile_stay_on_disk_and_are_sent_when_it_is_back",
         )
-        + _tests(f"{UNIT}/test_reload_profiles.py", "wrong_profiles_raise_what_start_raises_and_change_nothing"),
+        + _tests(f"{IN_MEMORY}/test_reload_profiles.py", "wrong_profiles_raise_what_start_raises_and_change_nothing"),
     ),
 }
 

@@ -32,8 +32,9 @@ from tests.mutations.place import (
 )
 
 UNIT = "tests/unit"
+IN_MEMORY = "tests/in_memory"
 CONSUMER = f"{UNIT}/test_consumer.py::test"
-HANDLERS = f"{UNIT}/test_handlers.py::test"
+HANDLERS = f"{IN_MEMORY}/test_handlers.py::test"
 
 MUTANTS = (
     Mutant(
@@ -160,7 +161,7 @@ MUTANTS = (
         "In memory an event leaves its queue only when there is room for its dead letter.",
         "MemoryFeed.dead",
         swap(CALL(1, of=2), CALL(2, of=2)),
-        f"{UNIT}/test_internal.py::test_an_event_stays_unsettled_if_the_queue_of_its_dead_letters_is_full",
+        f"{IN_MEMORY}/test_internal.py::test_an_event_stays_unsettled_if_the_queue_of_its_dead_letters_is_full",
     ),
     Mutant(
         "settled-on-another-feed",
@@ -195,7 +196,7 @@ MUTANTS = (
         "With dedup_durable an id is on the disk before its event is acknowledged.",
         "DurableDedupWindow.add",
         value(RETURN, "None"),
-        f"{UNIT}/test_dedup_durable.py"
+        f"{IN_MEMORY}/test_dedup_durable.py"
         "::test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first",
     ),
     Mutant(
@@ -267,14 +268,14 @@ MUTANTS = (
         "A body that cannot be searched for sensitive parts is hidden whole.",
         "_Search.values",
         never(IF(3, of=3)),
-        f"{UNIT}/test_failures_in_the_log.py::test_what_cannot_be_searched_for_sensitive_parts_is_hidden_whole",
+        f"{IN_MEMORY}/test_failures_in_the_log.py::test_what_cannot_be_searched_for_sensitive_parts_is_hidden_whole",
     ),
     Mutant(
         "bodies-in-the-log",
         "Bodies are not logged unless the setting log_bodies says so.",
         "log_handler_failure",
         always(CONDITIONAL(2, of=2)),
-        f"{UNIT}/test_failures_in_the_log.py::test_bodies_are_not_in_the_log_of_what_fails",
+        f"{IN_MEMORY}/test_failures_in_the_log.py::test_bodies_are_not_in_the_log_of_what_fails",
     ),
     Mutant(
         "any-format-is-decoded",

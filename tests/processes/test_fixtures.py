@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.unit.test_testing_bus import SHOP
+from tests.in_memory.test_testing_bus import SHOP
 
 FIXTURES = {
     "conftest.py": 'pytest_plugins = ["evbus_like.testing.fixtures"]\n',
