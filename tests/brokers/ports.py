@@ -10,20 +10,20 @@ _FIRST, _LAST = 15000, 31999
 _reserved: list[socket.socket] = []
 
 
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on; no other call, in whatever process, gets it while this one lives."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port of `host` that nobody listens on; no other call, in whatever process, gets it while this one lives."""
     for port in random.Random().sample(range(_FIRST, _LAST), 500):
-        if (reserved := _reserve(port)) is not None:
+        if (reserved := _reserve(host, port)) is not None:
             _reserved.append(reserved)
             return port
-    raise RuntimeError(f"no free port on 127.0.0.1 between {_FIRST} and {_LAST}")
+    raise RuntimeError(f"no free port on {host} between {_FIRST} and {_LAST}")
 
 
-def _reserve(port: int) -> socket.socket | None:
+def _reserve(host: str, port: int) -> socket.socket | None:
     """A socket bound to the port that does not listen, or None if the port is in use."""
     sock = socket.socket()
     try:
-        sock.bind(("127.0.0.1", port))
+        sock.bind((host, port))
     except OSError:
         sock.close()
         return None
