@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .erlang_modules import BIN
 from .kafka_jars import jar_folder
-from .rabbitmq import BIN
 
 AMQP_URL = "EVBUS_TEST_AMQP_URL"
 KAFKA_BOOTSTRAP = "EVBUS_TEST_KAFKA"

@@ -4,12 +4,10 @@ import os
 import socket
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
+from .erlang_modules import BIN, quick_start
 from .ports import free_port
 from .process import BrokerError, BrokerProcess
-
-BIN = Path("/usr/lib/rabbitmq/bin")  # the plain scripts; those in /usr/sbin insist on the system's rabbitmq user
 
 
 class RabbitMQ(BrokerProcess):
@@ -27,6 +25,7 @@ class RabbitMQ(BrokerProcess):
         self.url = f"amqp://guest:guest@{self.host}:{self.port}/"
         self.tls_url = f"amqps://guest:guest@localhost:{self.tls_port}/"
         self._write_settings()
+        self._quick_start = quick_start(self.scratch)
 
     def command(self) -> list[str]:
         """The start script, which stays in the foreground."""
@@ -38,6 +37,7 @@ class RabbitMQ(BrokerProcess):
         # Idle schedulers sleep at once: test processes that run side by side need the cores.
         idle = "+sbwt none +sbwtdcpu none +sbwtdio none"
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        own |= self._quick_start
         return own | {
             "HOME": str(self.scratch),  # where the Erlang cookie is made
             "ERL_EPMD_PORT": str(self._epmd_port),
