@@ -12,8 +12,9 @@ import aiormq.exceptions as aiormq
 
 from evbus_like.amqp import failures
 from evbus_like.amqp.codec import Content, read_shortstr
-from evbus_like.amqp.connection import Channel, SharedConnection
+from evbus_like.amqp.connection import Channel
 from evbus_like.amqp.properties import MESSAGE_ID, Properties
+from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, TransientError
 
 RETURN, ACK, NACK = b"\x00\x3c\x00\x32", b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
@@ -185,7 +186,7 @@ class SharedConfirmChannel:
     def _failure(self, error: BaseException | None) -> DeliveryError:
         if isinstance(error, DeliveryError):
             return error
-        place = self.connection.target.place
+        place = self.connection.place
         if isinstance(error, aiormq.ChannelPreconditionFailed):
             return MessageRefused(f"RabbitMQ at {place} refuses a message: {failures.text(error)}")
         if self._channel is not None and (fault := self._channel.channel.connection.fault):

@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ and their channels; a shared connection is made when it is first needed, and after a loss."""
+"""Connections to RabbitMQ and their channels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import aio_pika
 from evbus_like.amqp import failures, internals
 from evbus_like.amqp.codec import read_shortstr
 from evbus_like.amqp.frame_tap import Lost, Sink, TappedTransport
+from evbus_like.amqp.hosts import host_of
 from evbus_like.amqp.settings import Target
 from evbus_like.engine.errors import TransientError
 
@@ -163,10 +164,11 @@ class Connection:
         self.target = target
         self.lost: set[Lost] = set()
         self.aio_pika: aio_pika.Connection | None = None
-        self._broken = False
+        self._broken = self._closing = self._opened = False
+        self._host = host_of(target)
         self._control = ControlFrames(on_blocked)
         control = self._control
-        self._transport = TappedTransport(target.context, self._break, control, lambda: control.largest)
+        self._transport = TappedTransport(target, self._break, control, lambda: control.largest)
         self._aiormq: Any = None
 
     async def open(self, properties: Mapping[str, Any]) -> None:
@@ -177,9 +179,12 @@ class Connection:
             async with asyncio.timeout(where.timeout):
                 await self.aio_pika.connect()
             self._aiormq = internals.transport_of(self.aio_pika)
+            self._opened = True
+            self._host.opened()
         except BaseException as error:
             await self.close()
             if isinstance(error, Exception):
+                self._host.failed()
                 raise failures.connecting(error, where.place, where.user, self._control.close_reason) from error
             raise
 
@@ -193,6 +198,10 @@ class Connection:
         if not self._broken:
             self._broken = True
             self._control.blocked(None)
+            if self._opened:
+                self._host.closed()
+                if not self._closing:
+                    self._host.failed()
             for lost in list(self.lost):
                 lost(error)
 
@@ -229,11 +238,18 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection, and cut it if RabbitMQ does not answer."""
-        if self.aio_pika is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self.aio_pika.close()
-        self.abort()
+        answered = not self.usable
+        self._closing = True
+        try:
+            if self.aio_pika is not None:
+                with suppress(Exception):
+                    async with asyncio.timeout(CLOSE_TIMEOUT):
+                        await self.aio_pika.close()
+                        answered = True
+        finally:
+            if not answered:
+                self._host.failed()
+            self.abort()
 
     def break_off(self, why: str) -> None:
         """Cut it, because RabbitMQ broke the protocol."""
@@ -245,59 +261,3 @@ class Connection:
         self._break(None)
         if self._transport.writer is not None:
             self._transport.writer.transport.abort()
-
-
-class SharedConnection:
-    """A connection for several users, which is made when one needs it, and again after a loss."""
-
-    def __init__(self, target: Target, properties: Mapping[str, Any]) -> None:
-        self.target = target
-        self._properties = dict(properties)
-        self._connection: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
-
-    def another(self) -> SharedConnection:
-        """Return one like this, not open."""
-        return SharedConnection(self.target, self._properties)
-
-    async def get(self) -> Connection:
-        """Return the open connection, or open one; raises a DeliveryError.
-
-        Those that call it meanwhile wait for the same attempt.
-        """
-        if self._connection is not None and self._connection.usable:
-            return self._connection
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open(), name=f"evbus_like connect {self.target.place}")
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
-
-    def _opened(self, opening: asyncio.Task[Connection]) -> None:
-        self._opening = None
-        if not opening.cancelled():
-            opening.exception()  # those that waited may have been cancelled
-
-    async def _open(self) -> Connection:
-        old, self._connection = self._connection, None
-        if old is not None:
-            await old.close()
-        made = Connection(self.target)
-        await made.open(self._properties)
-        self._connection = made
-        return made
-
-    @asynccontextmanager
-    async def channel(self, confirms: bool = False) -> AsyncIterator[Channel]:
-        """Open a channel, which is closed if the block raises."""
-        connection = await self.get()
-        async with connection.channel(confirms) as channel:
-            yield channel
-
-    async def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()

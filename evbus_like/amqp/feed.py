@@ -9,8 +9,9 @@ from struct import Struct
 from typing import Any
 
 from evbus_like.amqp import failures, topology
-from evbus_like.amqp.connection import Channel, SharedConnection
+from evbus_like.amqp.connection import Channel
 from evbus_like.amqp.deliveries import Deliveries, Delivery, decode
+from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import TransientError
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -136,4 +137,4 @@ async def subscribe(connection: SharedConnection, acct: Mapping[str, Any], subsc
             await feed.start()
             return feed
     except Exception as error:
-        raise failures.declaring(error, connection.target.place, "a channel", "Start again") from error
+        raise failures.declaring(error, connection.place, "a channel", "Start again") from error

@@ -16,6 +16,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 
 from evbus_like.amqp.codec import BODY, HEADER, HEARTBEAT, METHOD
+from evbus_like.amqp.settings import Target
 
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"  # for aiormq, which does not see the frames that are taken
 HEARTBEAT_EVERY = 1.0  # seconds
@@ -137,8 +138,8 @@ class FrameTap(asyncio.StreamReader):
 class TappedTransport(TransportFactory):
     """Opens the stream of a connection with a frame tap; `tap` and `writer` exist once it is open."""
 
-    def __init__(self, context: Any, lost: Lost, control: Sink, limit: Callable[[], int] = untuned) -> None:
-        self._context = context
+    def __init__(self, target: Target, lost: Lost, control: Sink, limit: Callable[[], int] = untuned) -> None:
+        self._target = target
         self._limit = limit
         self._lost = lost
         self._control = control  # takes the frames of channel 0, those about the connection
@@ -151,8 +152,12 @@ class TappedTransport(TransportFactory):
         tap = FrameTap(self._lost, self._limit)
         tap.sinks[0] = self._control
         protocol = asyncio.StreamReaderProtocol(tap, loop=loop)
+        host, context = self._target.address or url.host, self._target.context
+        name = url.host if context is not None else None  # that of the certificate
         try:
-            transport, _ = await loop.create_connection(lambda: protocol, url.host, url.port, ssl=self._context)
+            transport, _ = await loop.create_connection(
+                lambda: protocol, host, url.port, ssl=context, server_hostname=name
+            )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         self.tap, self.writer = tap, asyncio.StreamWriter(transport, protocol, tap, loop)

@@ -9,7 +9,7 @@ from struct import Struct
 from evbus_like.amqp import properties as props
 from evbus_like.amqp.codec import BEFORE, content_frames, pack_shortstr, pack_table, publish_method
 from evbus_like.amqp.confirms import ConfirmChannel, MessageRefused, SharedConfirmChannel
-from evbus_like.amqp.connection import SharedConnection
+from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, UnknownOutcome, Unroutable
 from evbus_like.engine.message import Message
 

@@ -10,8 +10,10 @@ from evbus_like.amqp import failures, topology
 from evbus_like.amqp.confirms import ConfirmChannel
 from evbus_like.amqp.connection import Channel, Connection
 from evbus_like.amqp.encoder import Encoder, UnknownExchange
+from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.one_by_one import OneByOne
-from evbus_like.amqp.settings import PublishOptions, Target, client_properties
+from evbus_like.amqp.settings import PublishOptions, client_properties
+from evbus_like.amqp.shared_connection import check_each, connect
 from evbus_like.amqp.topology import ServiceExchanges
 from evbus_like.engine.errors import DeliveryError, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
@@ -33,8 +35,8 @@ class Publisher:
     block is over.
     """
 
-    def __init__(self, target: Target, acct: Mapping[str, Any], blocked: Callable[[str | None], None]) -> None:
-        self.target = target
+    def __init__(self, hosts: Hosts, acct: Mapping[str, Any], blocked: Callable[[str | None], None]) -> None:
+        self.hosts = hosts
         self._options = PublishOptions.of(acct)
         self._properties = client_properties(acct)
         self._blocked = blocked
@@ -48,22 +50,28 @@ class Publisher:
         """Whether the channel is open, as far as can be known without asking the broker."""
         return self._channel is not None and self._channel.is_open
 
+    @property
+    def _place(self) -> str:
+        return self._connection.target.place if self._connection is not None else self.hosts.place
+
     async def open(self) -> None:
         """Connect, open a channel with confirms, and look the exchange up or declare it; raises DeliveryError."""
         await self.close()
 
-        def on_blocked(reason: str | None) -> None:
-            if connection is self._connection:  # an older one may still be closing
-                self._blocked(reason and failures.blocked(reason, self.target.place))
+        connection: Connection | None = None
 
-        connection = self._connection = Connection(self.target, on_blocked)
-        await connection.open(self._properties)
+        def on_blocked(reason: str | None) -> None:
+            if connection is not None and connection is self._connection:  # an older one may still be closing
+                self._blocked(reason and failures.blocked(reason, self._place))
+
+        connection = self._connection = await connect(self.hosts, self._properties, on_blocked)
         self._exchanges = ServiceExchanges(connection, self._options.declare_events)
         try:
             await (self._open_batches if self._options.batched else self._open_one_by_one)(connection)
         except Exception as error:
+            place = self._place
             await self.close()
-            raise failures.opening(error, self.target.place) from error
+            raise failures.opening(error, place) from error
 
     async def _open_batches(self, connection: Connection) -> None:
         options = self._options
@@ -112,7 +120,7 @@ class Publisher:
         try:
             problems = await self._exchanges.problems(map(events_of, services))
         except Exception as error:
-            raise failures.opening(error, self.target.place) from error
+            raise failures.opening(error, self._place) from error
         outcomes: list[Exception | None] = [problems.get(events_of(service_of(event) or "")) for event in events]
         sendable = [event for event, problem in zip(events, outcomes, strict=True) if problem is None]
         answers = iter(await self._sender.send(sendable) if sendable else ())
@@ -121,13 +129,15 @@ class Publisher:
     def _failure(self, error: BaseException | None) -> DeliveryError:
         """Classify what happened to events in flight."""
         closed = self._connection.closed if self._connection is not None else None
-        return failures.publishing(error, self.target.place, closed)
+        return failures.publishing(error, self._place, closed)
 
     async def ping(self) -> None:
-        """Check that the broker answers: open and close another channel."""
+        """Check that the broker answers, and each host if there are several; raises a DeliveryError that names them."""
         assert self._connection is not None, "the publisher is not open"
         async with self._connection.channel() as channel:
             await channel.close()
+        if len(self.hosts.targets) > 1:
+            await check_each(self.hosts, self._properties)
 
     async def close(self) -> None:
         """Close the connection, if there is one."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like.amqp import feed
-from evbus_like.amqp.connection import SharedConnection
 from evbus_like.amqp.feed import Feed
+from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.messages import MessageSender
 from evbus_like.amqp.redelivery import DeadLetters, DelayedRetry, Republisher
-from evbus_like.amqp.settings import client_properties, target
+from evbus_like.amqp.settings import client_properties, targets
+from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
@@ -21,10 +22,10 @@ class Receiver:
     """One connection for the handlers' channels, and another for retries, dead letters, requests and answers."""
 
     def __init__(self, acct: Mapping[str, Any]) -> None:
-        where, properties = target(acct), client_properties(acct)
+        hosts, properties = Hosts(targets(acct)), client_properties(acct)
         self._acct = acct
-        self._incoming = SharedConnection(where, properties)
-        outgoing = SharedConnection(where, properties)
+        self._incoming = SharedConnection(hosts, properties)
+        outgoing = SharedConnection(hosts, properties)
         self._republisher = Republisher(outgoing)
         self._messages = MessageSender(outgoing)
         self._delayed_retry = DelayedRetry(self._republisher)

@@ -11,8 +11,8 @@ from typing import Any
 from evbus_like.amqp import copies, failures, topology
 from evbus_like.amqp.codec import content_frames, publish_method
 from evbus_like.amqp.confirms import MessageRefused, SharedConfirmChannel
-from evbus_like.amqp.connection import SharedConnection
 from evbus_like.amqp.copies import Form
+from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -102,7 +102,7 @@ class Republisher:
                 await topology.declare_queue(channel, name, arguments, passive=passive)
                 await channel.close()
         except Exception as error:
-            place = self.connection.target.place
+            place = self.connection.place
             raise failures.declaring(error, place, f"the queue {name!r}", advice) from error
 
     async def close(self) -> None:

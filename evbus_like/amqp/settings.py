@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,13 +20,14 @@ CONNECT_TIMEOUT = 10.0  # seconds
 CONNECTION = {
     "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS"),
     "host": (str, "the broker's host name, localhost by default"),
+    "hosts": ((str, list, tuple), "the nodes of a cluster, host or host:port; instead of host"),
     "port": (int, "the broker's port, 5672 by default, 5671 with TLS"),
     "login": (str, "the user, guest by default"),
     "password": (str, "the user's password"),
     "virtualhost": (str, "the virtual host, / by default"),
     "ssl": (bool, "true: connect by TLS"),
     "ssl_options": (Mapping, "cafile, capath, cadata, certfile, keyfile, no_verify_ssl, as aio-pika names them"),
-    "heartbeat": (NUMBER, "seconds between heartbeats, 60 by default"),
+    "heartbeat": (NUMBER, "seconds between heartbeats, 60 by default, 10 if there are several hosts"),
     "timeout": ((*NUMBER, type(None)), "seconds that connecting may take, 10 by default"),
     "client_properties": (Mapping, "what the broker shows of this client"),
     "name": (str, "the connection's name in the broker's listings"),
@@ -39,6 +40,8 @@ DECLARE = {
     "arguments": (Mapping, "further arguments, such as alternate-exchange"),
 }
 HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")
+HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
+CLUSTER_HEARTBEAT = "10"  # seconds: another host may take over, so a dead one is to be noticed soon
 # No part of a URL that has not this form is shown: an @, /, ? or # of a password would move its end elsewhere.
 FORM = re.compile(r"amqps?://([^/?#\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^?#@\s]*)?(\?[^#@\s]*)?")
 ENCODE = (
@@ -63,25 +66,94 @@ TLS_OPTIONS = {name: (FLAG if name == "no_verify_ssl" else str, "") for name in 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect and how. Error messages name `place` and `user`; neither is a secret."""
+    """Where to connect and how. Error messages name `place` and `user`; neither is a secret.
+
+    `address` is one of those that the host's name has, if it is known. It is a `second_choice` if it is of another
+    family, IPv4 or IPv6, than the first one that the system names.
+    """
 
     url: URL
     context: ssl.SSLContext | None
     place: str
     user: str
     timeout: float
+    address: str = ""
+    second_choice: bool = False
 
     def __repr__(self) -> str:  # a URL's repr shows its password
         return f"<Target {self.place} user={self.user!r} tls={self.context is not None}>"
 
 
-def target(acct: Mapping[str, Any]) -> Target:
-    """Return the target of a profile; raises ProfileError."""
-    given = acct.get("connection") or {}
-    given = {"url": given} if isinstance(given, str) else dict(given)
+def targets(acct: Mapping[str, Any]) -> tuple[Target, ...]:
+    """Return the targets of a profile, one for each host; raises ProfileError."""
+    connection = acct.get("connection")
+    if isinstance(connection, (list, tuple)):
+        found = _of_urls(acct, connection)
+    elif isinstance(connection, Mapping) and "hosts" in connection:
+        found = _of_hosts(acct, connection)
+    else:
+        return (target(acct),)
+    several = tuple({each.place: each for each in found}.values())
+    if len(several) < 2 or "heartbeat" in several[0].url.query:
+        return several
+    return tuple(replace(each, url=each.url.update_query(heartbeat=CLUSTER_HEARTBEAT)) for each in several)
+
+
+def _of_urls(acct: Mapping[str, Any], urls: Sequence[Any]) -> list[Target]:
+    if not urls:
+        raise ProfileError("connection is an empty list; name one URL or more, such as amqp://user:password@host/")
+    found = []
+    for number, url in enumerate(urls, 1):
+        if not isinstance(url, str):
+            raise ProfileError(f"connection is a list, and its entry {number} is no URL but a {type(url).__name__}")
+        try:
+            found.append(target({**acct, "connection": url}))
+        except ProfileError as error:
+            raise ProfileError(f"URL {number} of {len(urls)}: {error}") from None
+    parts: dict[str, set[Any]] = {
+        "scheme: use amqps:// in all, or amqp://": {each.url.scheme for each in found},
+        "user": {each.url.user for each in found},
+        "password": {each.url.password for each in found},
+        "virtual host": {each.url.path.strip("/") for each in found},
+        "query": {each.url.query_string for each in found},
+    }
+    if differ := [name for name, values in parts.items() if len(values) > 1]:
+        raise ProfileError(
+            f"the URLs of connection are those of one cluster, and must not differ in their {', '.join(differ)};"
+            " another cluster is another profile"
+        )
+    return found
+
+
+def _of_hosts(acct: Mapping[str, Any], connection: Mapping[str, Any]) -> list[Target]:
+    _check_connection(connection)
+    hosts, rest = connection["hosts"], {name: value for name, value in connection.items() if name != "hosts"}
+    if both := sorted(set(rest) & {"url", "host"}):
+        raise ProfileError(f"connection has hosts and also {', '.join(both)}; give one or the other")
+    found = []
+    for number, entry in enumerate(hosts.split(",") if isinstance(hosts, str) else hosts, 1):
+        form = HOST_AND_PORT.fullmatch(entry.strip())
+        if form is None:
+            raise ProfileError(
+                f"entry {number} of connection.hosts is no host or host:port, and is not shown: {AS_OPTIONS}; an IPv6"
+                " address is written [::1]"
+            )
+        port = {"port": int(form[2])} if form[2] else {}
+        found.append(target({**acct, "connection": {**rest, "host": form[1].strip("[]"), **port}}))
+    return found
+
+
+def _check_connection(given: Mapping[str, Any]) -> None:
     wrong = list(problems(given, CONNECTION, "connection."))
     if wrong:
         raise ProfileError("; ".join(wrong))
+
+
+def target(acct: Mapping[str, Any]) -> Target:
+    """Return the target of a profile with one host; raises ProfileError."""
+    given = acct.get("connection") or {}
+    given = {"url": given} if isinstance(given, str) else dict(given)
+    _check_connection(given)
     url = _url(given)
     block = {**_url_tls(url), **_translated(given.get("ssl_options") or {}), **(acct.get("ssl") or {})}
     asked = (given.get("ssl_options"), acct.get("ssl"))

@@ -40,7 +40,7 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.amqp import settings
 
-    settings.target(ctx.acct)
+    settings.targets(ctx.acct)
     settings.check_declare(ctx.acct)
     if len(ctx.acct.get("dead_letter_exchange", "").encode()) > 255:
         raise errors.ProfileError("dead_letter_exchange is longer than 255 bytes, RabbitMQ's limit")

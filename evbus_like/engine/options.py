@@ -78,7 +78,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 # Options that may be empty text: it means nothing, or the default.
 MAY_BE_EMPTY = ("exchange", "routing_key", "app_id", "id_header", "dead_letter_exchange", "password")
-TEXTS = ("topics", "bootstrap_servers", "accept")  # lists of names
+TEXTS = ("topics", "bootstrap_servers", "hosts", "accept")  # lists of names
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
 
 

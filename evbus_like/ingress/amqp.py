@@ -22,8 +22,8 @@ ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
 OPTIONS = {
     "connection": (
-        (str, Mapping),
-        "the broker: a URL, or url, host, port, login, password, virtualhost, heartbeat, ...",
+        (str, list, tuple, Mapping),
+        "the broker: a URL, a list of URLs for a cluster, or url, host, hosts, port, login, password, virtualhost, ...",
     ),
     "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
     "exchange": (str, "the exchange's name; default, or nothing, is the default exchange"),
@@ -62,7 +62,7 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.amqp import settings
 
-    settings.target(ctx.acct)
+    settings.targets(ctx.acct)
     settings.check_declare(ctx.acct)
     for option in ("app_id", "id_header"):
         if len(ctx.acct.get(option, "").encode()) > MAX_HEADER_NAME:
@@ -71,10 +71,10 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
 async def open(hub: Any, ctx: plugin.Context) -> None:
     """Connect and look up the exchange."""
-    from evbus_like.amqp import publisher, settings
+    from evbus_like.amqp import hosts, publisher, settings
 
     if "publisher" not in ctx:
-        ctx.publisher = publisher.Publisher(settings.target(ctx.acct), ctx.acct, ctx.blocked)
+        ctx.publisher = publisher.Publisher(hosts.Hosts(settings.targets(ctx.acct)), ctx.acct, ctx.blocked)
     await ctx.publisher.open()
 
 

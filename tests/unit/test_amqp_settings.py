@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evbus_like.amqp.settings import check_declare, target
+from evbus_like.amqp.settings import check_declare, target, targets
 from evbus_like.engine.errors import ProfileError
 
 
@@ -110,7 +110,7 @@ def test_no_verify_ssl_turns_verification_off_by_name(word):
 @pytest.mark.parametrize(
     ("connection", "said"),
     [
-        ({"hots": "h"}, "no option connection.hots; did you mean 'host'?"),
+        ({"hots": "h"}, "no option connection.hots; did you mean 'hosts'?"),
         ({"port": "5672"}, "connection.port must be of type int"),
         ({"url": "amqp://h", "host": "h"}, "a url and also host"),
         ("http://u:hunter2@h", "must begin with amqp://"),
@@ -159,3 +159,82 @@ def test_a_wrong_declaration_is_named(acct, said):
 def test_a_correct_declaration_and_none_are_accepted():
     check_declare({})
     check_declare({"declare": {"type": "topic", "durable": True}, "exchange": "orders"})
+
+
+CLUSTERS = {
+    "URLs": ["amqp://u:p@a/v", "amqp://u:p@b:5673/v"],
+    "hosts": {"hosts": ["a", "b:5673"], "login": "u", "password": "p", "virtualhost": "v"},
+    "hosts in a text": {"hosts": "a, b:5673", "login": "u", "password": "p", "virtualhost": "v"},
+    "hosts with a port": {"hosts": ["a:5672", "b"], "port": 5673, "login": "u", "password": "p", "virtualhost": "v"},
+}
+
+
+@pytest.mark.parametrize("connection", CLUSTERS.values(), ids=CLUSTERS)
+def test_a_cluster_is_a_list_of_urls_or_of_hosts(connection):
+    made = targets({"connection": connection})
+
+    assert [each.place for each in made] == ["a:5672 virtual host v", "b:5673 virtual host v"]
+    assert {(each.url.user, each.url.password, each.url.path) for each in made} == {("u", "p", "/v")}
+
+
+def test_several_hosts_have_a_short_heartbeat_unless_the_profile_has_one():
+    heartbeats = [
+        targets({"connection": connection})[0].url.query.get("heartbeat")
+        for connection in ("amqp://a", ["amqp://a", "amqp://b"], {"hosts": ["a", "b"], "heartbeat": 30}, ["amqp://a"])
+    ]
+
+    assert heartbeats == [None, "10", "30", None]
+
+
+def test_all_hosts_have_tls_if_the_profile_asks_for_it():
+    made = targets({"connection": {"hosts": ["a", "b:1234", "[::1]"], "ssl": True}})
+
+    assert [(each.url.scheme, each.url.host, each.url.port) for each in made] == [
+        ("amqps", "a", 5671),
+        ("amqps", "b", 1234),
+        ("amqps", "::1", 5671),
+    ]
+
+
+def test_a_host_that_is_named_twice_counts_once():
+    assert len(targets({"connection": {"hosts": ["a", "a:5672", "b"]}})) == 2
+
+
+WRONG_CLUSTERS = {
+    "an empty list": ([], "empty list"),
+    "no hosts": ({"hosts": []}, r"connection\.hosts must not be empty"),
+    "empty hosts": ({"hosts": ""}, r"connection\.hosts must not be empty"),
+    "an empty host": ({"hosts": ["a", ""]}, r"connection\.hosts must be a list of text, and has empty text"),
+    "a comma too many": ({"hosts": "a,"}, r"entry 2 of connection\.hosts is no host"),
+    "a number": ({"hosts": ["a", 5672]}, r"connection\.hosts must be a list of text, and has int"),
+    "a mapping in the list": ([{"host": "a"}], "its entry 1 is no URL but a dict"),
+    "nothing in the list": (["amqp://a", None], "its entry 2 is no URL but a NoneType"),
+    "a host in the list": (["amqp://a", "b"], r"URL 2 of 2: connection\.url must begin with amqp://"),
+    "an impossible port": ({"hosts": ["a:70000"]}, r"port must be from 1 to 65535"),
+    "port 0": ({"hosts": ["a:0"]}, r"port must be"),
+    "a URL among hosts": ({"hosts": ["amqp://u:hunter2@a"]}, r"entry 1 of connection\.hosts is no host"),
+    "an address without brackets": ({"hosts": ["::1"]}, r"is written \[::1\]"),
+    "hosts and a URL": ({"hosts": ["a"], "url": "amqp://b"}, "hosts and also url"),
+    "hosts and a host": ({"hosts": ["a"], "host": "b"}, "hosts and also host"),
+    "mixed TLS": (["amqp://a", "amqps://b"], "differ in their scheme: use amqps:// in all"),
+    "other users": (["amqp://u:p@a", "amqp://v:p@b"], "differ in their user;"),
+    "other passwords": (["amqp://u:hunter2@a", "amqp://u:hunter22@b"], "differ in their password;"),
+    "other virtual hosts": (["amqp://a/v", "amqp://b/w"], "differ in their virtual host;"),
+    "another query": (["amqp://a?heartbeat=5", "amqp://b"], "differ in their query;"),
+}
+
+
+@pytest.mark.parametrize(("connection", "said"), WRONG_CLUSTERS.values(), ids=WRONG_CLUSTERS)
+def test_a_wrong_cluster_is_refused_with_the_reason_and_without_a_password(connection, said):
+    with pytest.raises(ProfileError, match=said) as caught:
+        targets({"connection": connection})
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"], ids=repr)
+def test_the_default_virtual_host_is_the_same_however_it_is_written(slash):
+    with_slash, without = targets({"connection": [f"amqp://a{slash}", "amqp://b"]})
+
+    assert with_slash.place == "a:5672"
+    assert without.place == "b:5672"
