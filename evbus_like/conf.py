@@ -301,7 +301,7 @@ CONFIG = {
 # The subcommands that read credentials, and all subcommands.
 _BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead"]
 _ALL = [*_BUS, "services", "events", "schema"]
-_APP = ["run", "handlers", "services"]
+_APP = ["run", "check", "handlers", "services"]
 CLI_CONFIG = {
     "config": {"subcommands": [*_ALL]},
     "acct_file": {"subcommands": [*_BUS]},
@@ -315,7 +315,7 @@ CLI_CONFIG = {
     "only": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
     "skip": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
     "services_file": {"metavar": "FILE", "subcommands": [*_APP, "rpc"]},
-    "service_name": {"metavar": "NAME", "subcommands": ["run", "handlers"]},
+    "service_name": {"metavar": "NAME", "subcommands": ["run", "check", "handlers"]},
     "method": {"positional": True, "metavar": "SERVICE.METHOD", "subcommands": ["rpc"], "display_priority": 0},
     "arguments": {
         "positional": True,
@@ -327,7 +327,7 @@ CLI_CONFIG = {
     "rpc_timeout": {"metavar": "SECONDS", "options": ["--timeout"], "subcommands": ["rpc"]},
     "rpc_profile": {"metavar": "NAME", "options": ["--profile"], "subcommands": ["rpc"]},
     "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
-    "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run"]},
+    "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run", "check"]},
     "handler_name": {
         "positional": True,
         "metavar": "SERVICE.NAME",
@@ -408,10 +408,11 @@ SUBCOMMANDS = {
         " 2 if nothing could be started, 128 + the number of a signal that came before the end.",
     },
     "check": {
-        "help": "check settings and profiles, connect to every destination, and report problems",
-        "desc": "Check the settings, the credentials file, the services file and every profile; then open, ping and"
-        " close the destination of each profile. Sends no event. Exit code: 0 if all work, 1 if not, 2 if a setting or"
-        " the credentials file is wrong.",
+        "help": "find what is wrong with settings, profiles, handlers and services, without sending",
+        "desc": "Check the settings, the credentials file, the services file, every profile, and the handlers and"
+        " services of the applications; then open, ping and close the destination of each profile, and look at what the"
+        " source of each handler has. Sends, receives and makes nothing. Exit code: 0 if nothing is wrong, 1 if"
+        " something is, 2 if a setting or the credentials file is wrong.",
     },
     "explain": {
         "help": "show which profiles an event of a given profile reaches, and why",

@@ -31,6 +31,7 @@ from evbus_like.engine.dead_letter_headers import unhandled as dead_letter_heade
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
 from evbus_like.engine.values import MAX_INT, MIN_INT, convert, finite, plain, simple
@@ -50,6 +51,8 @@ __all__ = [
     "HasLimits",
     "HasOptions",
     "IngressPlugin",
+    "Inspection",
+    "Inspects",
     "LaneOptions",
     "MatchPlugin",
     "Message",
@@ -136,8 +139,8 @@ class PublishesNow(Protocol):
 class Pings(Protocol):
     """An ingress plugin with a `ping`."""
 
-    def ping(self, hub: Any, ctx: Context, /) -> Returns:
-        """Return if the destination answers."""
+    def ping(self, hub: Any, ctx: Context, /) -> Awaitable[Sequence[str] | None] | Sequence[str] | None:
+        """Return if the destination answers: None, or advice for the operator."""
 
 
 class HasLimits(Protocol):
@@ -191,6 +194,13 @@ class Checks(Protocol):
 
     def check(self, hub: Any, ctx: Context, subscription: Subscription, /) -> None:
         """Check a subscription; raises HandlerError."""
+
+
+class Inspects(Protocol):
+    """An egress plugin with an `inspect`."""
+
+    def inspect(self, hub: Any, ctx: Context, subscription: Subscription, /) -> Awaitable[Inspection]:
+        """Look at what is there for a subscription, and change nothing."""
 
 
 # ---- optional parts of both

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import aiormq.exceptions as aiormq
+
 from evbus_like.amqp import failures, topology
 from evbus_like.amqp.confirms import ConfirmChannel
 from evbus_like.amqp.connection import Channel, Connection
@@ -15,7 +17,7 @@ from evbus_like.amqp.one_by_one import OneByOne
 from evbus_like.amqp.settings import PublishOptions, client_properties
 from evbus_like.amqp.shared_connection import check_each, connect
 from evbus_like.amqp.topology import ServiceExchanges
-from evbus_like.engine.errors import DeliveryError, PoisonEvent
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
 from evbus_like.engine.sending.destination import Outcomes
 
@@ -132,10 +134,24 @@ class Publisher:
         return failures.publishing(error, self._place, closed)
 
     async def ping(self) -> None:
-        """Check that the broker answers, and each host if there are several; raises a DeliveryError that names them."""
+        """Check over another channel that the broker answers, and has the queue of all events, if there is one.
+
+        Each host is tried if there are several. Raises a DeliveryError that names them.
+        """
         assert self._connection is not None, "the publisher is not open"
-        async with self._connection.channel() as channel:
-            await channel.close()
+        queue = self._options.fixed_key if not self._options.exchange else None
+        try:
+            async with self._connection.channel() as channel:
+                if queue is not None:
+                    await topology.declare_queue(channel, queue, passive=True)
+                await channel.close()
+        except aiormq.ChannelNotFoundEntity:
+            raise DestinationRefused(
+                f"RabbitMQ at {self._place} has no queue {queue!r}, the profile's routing_key, and without an exchange"
+                " every event goes there: create the queue, or give the profile an exchange:"
+            ) from None
+        except Exception as error:
+            raise failures.opening(error, self._place) from error
         if len(self.hosts.targets) > 1:
             await check_each(self.hosts, self._properties)
 

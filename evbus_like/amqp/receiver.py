@@ -15,6 +15,7 @@ from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 
 
@@ -35,6 +36,12 @@ class Receiver:
     async def subscribe(self, subscription: Subscription) -> Feed:
         """Start to read a subscription's queue; raises a DeliveryError."""
         return await feed.subscribe(self._incoming, self._acct, subscription)
+
+    async def inspect(self, subscription: Subscription) -> Inspection:
+        """Look at what RabbitMQ has of a subscription; raises a DeliveryError."""
+        from evbus_like.amqp import inspection  # only `evbus check` needs it
+
+        return await inspection.inspect(self._incoming, self._acct, subscription)
 
     async def retry(self, to: Feed, event: ReceivedEvent, delay: float) -> None:
         """Deliver an event again after `delay` seconds; one that cannot be copied whole is dead-lettered.

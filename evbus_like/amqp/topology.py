@@ -68,9 +68,9 @@ async def find_exchange(channel: Channel, name: str, declare: Mapping[str, Any] 
         await declare_exchange(channel, name, declare)
 
 
-async def declare_queue(channel: Channel, name: str, arguments: Mapping[str, Any] | None = None, **flags: bool) -> None:
-    """Declare a durable queue; the flag `passive` only checks that it exists."""
-    await channel.aiormq.rpc(_QueueDeclare(queue=name, durable=True, arguments=dict(arguments or {}), **flags))
+async def declare_queue(channel: Channel, name: str, arguments: Mapping[str, Any] | None = None, **flags: bool) -> Any:
+    """Declare a durable queue, and return the answer; the flag `passive` only checks that it exists."""
+    return await channel.aiormq.rpc(_QueueDeclare(queue=name, durable=True, arguments=dict(arguments or {}), **flags))
 
 
 async def consume(channel: Channel, queue: str) -> None:
@@ -121,12 +121,19 @@ def queue_arguments(acct: Mapping[str, Any], subscription: Subscription) -> dict
 
 async def declare_subscription(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
     """Declare the exchange and the queue of a subscription, and bind it; raises a DeliveryError."""
-    await _declare_its_exchange(channel, acct, subscription)
+    await declare_its_exchange(channel, acct, subscription)
+    await declare_its_queue(channel, acct, subscription, subscription.event_types)
+
+
+async def declare_its_queue(
+    channel: Channel, acct: Mapping[str, Any], subscription: Subscription, event_types: Iterable[str] = ()
+) -> None:
+    """Declare the queue of a subscription, and bind it with event types; raises a DeliveryError."""
     queue, exchange = subscription.queue, exchange_of(acct, subscription)
     flags = {"exclusive": subscription.exclusive, "auto_delete": subscription.auto_delete}
     try:
         await declare_queue(channel, queue, queue_arguments(acct, subscription), **flags)
-        for event_type in subscription.event_types:
+        for event_type in event_types:
             await channel.aiormq.rpc(_QueueBind(queue=queue, exchange=exchange, routing_key=event_type))
     except Exception as error:
         raise failures.declaring(
@@ -138,10 +145,17 @@ async def declare_subscription(channel: Channel, acct: Mapping[str, Any], subscr
         ) from error
 
 
-async def _declare_its_exchange(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
+def declares_its_exchange(acct: Mapping[str, Any], subscription: Subscription) -> bool:
+    """Return whether a subscription declares its exchange; otherwise it must exist."""
+    own = acct.get("declare") is not None or exchange_of(acct, subscription) == subscription.exchange
+    return own and acct.get("declare_events") is not False
+
+
+async def declare_its_exchange(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
+    """Declare the exchange of a subscription, or check that it exists; raises a DeliveryError."""
     name, declare = exchange_of(acct, subscription), acct.get("declare")
     try:
-        if (declare is None and name != subscription.exchange) or acct.get("declare_events") is False:
+        if not declares_its_exchange(acct, subscription):
             await check_exchange(channel, name)
         else:
             await declare_exchange(channel, name, declare if _profile_exchange(acct, subscription) else None)

@@ -1,81 +1,140 @@
-"""`evbus check`: connect to the destination of every profile."""
+"""`evbus check`: find what is wrong with profiles, handlers and services, without sending or receiving an event."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from evbus_like.cli import common, console, shown
+from evbus_like.cli import application, common, console, file, receivers, shown
+from evbus_like.engine.errors import EvbusError
+from evbus_like.engine.outbox.inspect import summarize
 from evbus_like.engine.rpc import directory
+from evbus_like.hub import outbox
 from evbus_like.hub.profiles import credentials, plan
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.secrets import redact
 
 AT_ONCE = 20
+COLUMNS = ("part", "profile", "plugin", "result")
+
+
+class Row(NamedTuple):
+    """One thing that was checked: what is wrong with it, or an empty string, and what to think about."""
+
+    part: str
+    profile: str = ""
+    plugin: str = ""
+    problem: str = ""
+    advice: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**self._asdict(), "ok": not self.problem, "advice": list(self.advice)}
 
 
 async def run(hub: Any) -> int:
-    """Open, ping and close every destination, and print the results."""
-    settings = hub.OPT.evbus_like
+    """Check everything and print the results; return 0 if nothing is wrong."""
     data = await common.read_credentials(hub)
     given = await hub.evbus.acct.profiles(acct_data=data)
+    application.load(hub)
+    settings = hub.OPT.evbus_like
     planned = plan.plan(hub, given)
-    gate = asyncio.Semaphore(AT_ONCE)
+    timeout, gate = float(settings.timeout), asyncio.Semaphore(AT_ONCE)
+    rows = [Row("profile", str(each), "", "no ingress plugin takes this provider") for each in _not_taken(data, given)]
+    rows += [*_services(settings.services_file, planned), *_outbox(hub, planned), *_callback(hub)]
+    found, wrong = receivers.found(hub, given, settings.only, settings.skip)
+    rows += [Row(part, problem=text) for part, text in wrong]
     with console.Progress("check") as progress:
-        progress.show(shown.many(len(planned), "profile"))
-        answers = await asyncio.gather(*(_check(item, float(settings.timeout), gate) for item in planned))
-    rows = [
-        {"profile": item.name, "plugin": item.plugin, "ok": not problem, "problem": problem}
-        for item, problem in zip(planned, answers, strict=True)
-    ]
-    rows += _sources(hub, given, {row["profile"] for row in rows})
-    rows += _services(settings.services_file, {name for item in planned for name in (item.profile, item.name)})
-    for provider in [str(p) for p in data if p not in given and p not in credentials.NOT_PROVIDERS]:
-        rows.append(
-            {"profile": provider, "plugin": "", "ok": False, "problem": "no ingress plugin takes this provider"}
-        )
+        progress.show(f"{shown.many(len(planned), 'profile')}, {shown.many(len(found), 'handler and service')}")
+        asked = [_profile(item, timeout, gate) for item in planned]
+        serializers = {item.name: item.serializer for item in planned}
+        asked += [_receiver(hub, each, serializers.get(each.source.name, ""), timeout, gate) for each in found]
+        answers = await asyncio.gather(*asked)
+    rows = [*answers[: len(planned)], *_sources(hub, given, {item.name for item in planned}), *rows]
+    rows += answers[len(planned) :]
     if settings.json:
-        console.document(rows)
+        console.document([row.as_dict() for row in rows])
     else:
-        console.table(
-            shown.many(len(rows), "profile"),
-            ("profile", "plugin", "result"),
-            [(row["profile"], row["plugin"], "ok" if row["ok"] else row["problem"]) for row in rows],
-        )
-        if not rows:
-            print("no profile of the credentials belongs to an ingress plugin, so no event would be delivered")
-    return 0 if rows and all(row["ok"] for row in rows) else 1
+        _show(rows)
+    return 0 if planned and not any(row.problem for row in rows) else 1
 
 
-def _sources(hub: Any, given: Any, known: set[Any]) -> list[dict[str, Any]]:
-    """Return rows for profiles that only handlers and services use, and for wrong ones; connects to nothing."""
-    return [
-        {"profile": name, "plugin": name.partition(":")[0], "ok": not problem, "problem": problem}
-        for name, problem in Sources(hub, given).problems().items()
-        if name not in known
-    ]
+def _show(rows: Sequence[Row]) -> None:
+    cells = [(row.part, row.profile, row.plugin, row.problem or "ok") for row in rows]
+    console.table(f"{shown.many(len(rows), 'thing')} checked", COLUMNS, cells)
+    if not any(row.part == "profile" for row in rows):
+        print("no profile of the credentials belongs to an ingress plugin, so no event would be delivered")
+    for row in rows:
+        for text in row.advice:
+            print(f"advice: {' '.join(filter(None, (row.part, row.profile)))}: {shown.visible(text)}")
 
 
-def _services(path: str | None, known: set[str]) -> list[dict[str, Any]]:
-    """Return a row for each profile that the services file names and that does not exist; raises HandlerError."""
-    routes = directory.load(path) if path else {}
-    return [
-        {"profile": to.profile, "plugin": "", "ok": False, "problem": f"unknown; the service {name} in {path} needs it"}
-        for name, to in routes.items()
-        if to.profile and to.profile not in known
-    ]
+def _not_taken(data: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    return [str(each) for each in data if each not in given and each not in credentials.NOT_PROVIDERS]
 
 
-async def _check(item: plan.Planned, timeout: float, gate: asyncio.Semaphore) -> str:
-    """Return what is wrong with one profile, or an empty string."""
-    if item.problem or item.destination is None:
-        return item.problem
+def _sources(hub: Any, given: Any, known: set[str]) -> Iterator[Row]:
+    """Yield rows for profiles that only handlers and services use, and for wrong ones; connects to nothing."""
+    for name, problem in Sources(hub, given).problems().items():
+        if name not in known:
+            yield Row("profile", name, name.partition(":")[0], problem)
+
+
+def _services(path: str | None, planned: Sequence[plan.Planned]) -> Iterator[Row]:
+    """Yield a row for each profile that the services file names and that does not exist; raises HandlerError."""
+    known = {name for item in planned for name in (item.profile, item.name)}
+    for name, to in (directory.load(path) if path else {}).items():
+        if to.profile and to.profile not in known:
+            yield Row("services file", to.profile, problem=f"unknown; the service {name} in {path} needs it")
+
+
+def _outbox(hub: Any, planned: Sequence[plan.Planned]) -> Iterator[Row]:
+    """Yield a row for the outbox, if one is needed: whether it can be read, or made."""
+    options = [item.options for item in planned if item.options is not None]
+    if outbox.configured(hub) is None and not any(each.durable or each.when_full == "spill" for each in options):
+        return
     try:
-        async with gate, asyncio.timeout(timeout):
-            await probe(item.destination)
-    except TimeoutError:
-        return f"no answer within {timeout:g} s"
-    except Exception as error:
-        return redact(str(error) or type(error).__name__, item.destination.secrets)
-    return ""
+        path = file.path(hub)
+        if file.there(path):
+            with file.reading(path):
+                summarize(path)
+        folder = next(each for each in path.parents if each.exists())
+        problem = "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written; {path} would be in it"
+    except EvbusError as error:
+        problem = str(error)
+    yield Row("outbox", problem=problem)
+
+
+def _callback(hub: Any) -> Iterator[Row]:
+    if ref := hub.OPT.evbus_like.error_callback_ref:
+        try:
+            hub[ref]
+        except Exception:
+            text = f"there is no function {ref} on the hub yet, so failures are only logged unless the program adds it"
+            yield Row("error_callback_ref", advice=[text])
+
+
+async def _profile(item: plan.Planned, timeout: float, gate: asyncio.Semaphore) -> Row:
+    """Open, ping and close the destination of a profile."""
+    problem, advice = item.problem, list[str]()
+    if not problem and item.destination is not None:
+        try:
+            async with gate, asyncio.timeout(timeout):
+                advice += await probe(item.destination)
+        except TimeoutError:
+            problem = f"no answer within {timeout:g} s"
+        except Exception as error:
+            problem = redact(str(error) or type(error).__name__, item.destination.secrets)
+    return Row("profile", item.name, item.plugin, problem, advice)
+
+
+async def _receiver(
+    hub: Any, each: receivers.Receiver, serializer: str, timeout: float, gate: asyncio.Semaphore
+) -> Row:
+    async with gate:
+        problem, advice = await receivers.inspect(hub, each, serializer, timeout)
+    secrets, source = each.source.secrets, each.source
+    return Row(each.name, source.name, source.plugin.__name__, redact(problem, secrets), advice)

@@ -53,13 +53,23 @@ def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> N
     topology.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
 
 
-async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
-    """Declare and bind the subscription's queue, and start to read it."""
+def _receiver(ctx: plugin.Context) -> Any:
     from evbus_like.amqp import receiver
 
     if "receiver" not in ctx:
         ctx.receiver = receiver.Receiver(ctx.acct)
-    return await ctx.receiver.subscribe(subscription)
+    return ctx.receiver
+
+
+async def inspect(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> plugin.Inspection:
+    """Look at what RabbitMQ has of the subscription's exchange, queue and dead letters."""
+    found: plugin.Inspection = await _receiver(ctx).inspect(subscription)
+    return found
+
+
+async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Declare and bind the subscription's queue, and start to read it."""
+    return await _receiver(ctx).subscribe(subscription)
 
 
 async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.ReceivedEvent]:

@@ -53,6 +53,15 @@ def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> N
         raise errors.HandlerError(problem)
 
 
+async def inspect(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> plugin.Inspection:
+    """Look at the topics, and read their latest records without a group: no offset is committed."""
+    from evbus_like.kafka import inspection, settings
+
+    largest = ctx.acct.get("max_event_bytes")
+    found: plugin.Inspection = await inspection.inspect(settings.settings(ctx.acct), subscription, largest)
+    return found
+
+
 async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
     """Join the subscription's consumer group, or read alone; return when no later record can be missed."""
     from evbus_like.kafka import settings

@@ -44,8 +44,13 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
 def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
     """Return the lane's bounds that follow from the profile."""
-    largest = (ctx.acct.get("connection") or {}).get("max_request_size", 1024 * 1024)
-    return {"max_event_bytes": max(1, largest - OVERHEAD), "max_header_bytes": max(1, largest - OVERHEAD)}
+    largest = _largest(ctx)
+    return {"max_event_bytes": largest, "max_header_bytes": largest}
+
+
+def _largest(ctx: plugin.Context) -> int:
+    request: int = (ctx.acct.get("connection") or {}).get("max_request_size", 1024 * 1024)
+    return max(1, request - OVERHEAD)
 
 
 def _forms_of_none(hub: Any) -> frozenset[tuple[str, bytes]]:
@@ -72,9 +77,10 @@ async def publish_batch(hub: Any, ctx: plugin.Context, events: Sequence[plugin.E
     return outcomes
 
 
-async def ping(hub: Any, ctx: plugin.Context) -> None:
-    """Check that the cluster answers."""
-    await ctx.producer.ping()
+async def ping(hub: Any, ctx: plugin.Context) -> Sequence[str]:
+    """Check that the cluster answers, and return advice about the profile's topics."""
+    advice: Sequence[str] = await ctx.producer.ping(ctx.acct.get("max_event_bytes") or _largest(ctx))
+    return advice
 
 
 async def close(hub: Any, ctx: plugin.Context) -> None:

@@ -110,6 +110,12 @@ def connections_of(client: Any) -> list[Any]:
     return list(client._conns.values())
 
 
+def replicas_of(producer: Any, topic: str) -> int:
+    """Give the number of replicas of a topic's partitions, the smallest; 0 if it is not known."""
+    found = getattr(producer.client.cluster, "_partitions", {}).get(topic) or {}
+    return min((len(each.replicas) for each in found.values()), default=0)
+
+
 def metadata_update_of(client: Any) -> asyncio.Future[Any] | None:
     """Give the look-up of metadata that is under way, None where there is none."""
     update: asyncio.Future[Any] | None = client._md_update_fut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any
@@ -274,13 +274,41 @@ class Producer:
         )
         return DestinationRefused(text) if self.topics else PoisonEvent(text)
 
-    async def ping(self) -> None:
-        """Ask the cluster for its metadata, and check the profile's topics."""
+    async def ping(self, largest: int) -> list[str]:
+        """Ask the cluster for its metadata, check the profile's topics, and return advice about them.
+
+        `largest` is the profile's max_event_bytes. Raises a DeliveryError.
+        """
         assert self._producer is not None
         await self._producer.client.force_metadata_update()
         for answer in (await self._look_up(set(self.topics))).values():
             if isinstance(answer, Exception):
                 raise answer
+        if internals.compresses(self._producer):
+            largest = 0  # nobody knows the size of an event on the wire
+        return [text for topic in self.topics for text in self._advice(topic, largest)]
+
+    def _advice(self, topic: str, largest: int) -> Iterator[str]:
+        rules = self._planner.rules.of(topic)
+        copies = internals.replicas_of(self._producer, topic)
+        if self._keywords["acks"] in ("all", -1) and copies and copies < rules.min_replicas:
+            raise DestinationRefused(
+                f"topic {topic!r} has min.insync.replicas={rules.min_replicas} and {copies} replicas, so Kafka at"
+                f" {self.address} never confirms an event: add replicas, or set min.insync.replicas to {copies} or less"
+            )
+        if rules.max_bytes is not None and largest > rules.max_bytes:
+            yield (
+                f"topic {topic!r} takes {rules.max_bytes} bytes (max.message.bytes), and max_event_bytes of the profile"
+                f" is {largest}: larger events are accepted and become dead letters. Make max_event_bytes less than"
+                f" {rules.max_bytes}, or the topic's limit larger"
+            )
+        if rules.needs_key and self._planner.key is None:
+            yield (
+                f"topic {topic!r} is compacted and keeps the latest event of each key: an event without put(key=...)"
+                " has its routing key as the key, and replaces the earlier ones of that routing key"
+            )
+        elif rules.needs_key:
+            yield f"topic {topic!r} is compacted, and the profile's key is that of all events: only the latest is kept"
 
     async def close(self) -> None:
         """Stop the producer, in bounded time."""

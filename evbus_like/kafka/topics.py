@@ -14,7 +14,7 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 log = logging.getLogger("evbus_like.lane")
 
 TOPIC = 2  # the type of a resource (org.apache.kafka.common.config.ConfigResource)
-NAMES = ["max.message.bytes", "cleanup.policy"]
+NAMES = ["max.message.bytes", "cleanup.policy", "min.insync.replicas"]
 ASK_WITHIN = 2.0  # seconds
 ASK_EVERY = 60.0  # seconds until a topic is asked about again
 MAX_TOPICS = 10_000  # that are remembered
@@ -28,6 +28,7 @@ class Rules:
 
     max_bytes: int | None = None  # of a batch, after compression
     needs_key: bool = False
+    min_replicas: int = 1  # in sync, before a record is confirmed with acks: all
 
 
 UNKNOWN = Rules()
@@ -78,4 +79,8 @@ class TopicRules:
 
 def _rules(entries: Any) -> Rules:
     values = {name: value for name, value, *_ in entries}
-    return Rules(int(values.get("max.message.bytes") or 0) or None, "compact" in (values.get("cleanup.policy") or ""))
+    return Rules(
+        int(values.get("max.message.bytes") or 0) or None,
+        "compact" in (values.get("cleanup.policy") or ""),
+        int(values.get("min.insync.replicas") or 1),
+    )

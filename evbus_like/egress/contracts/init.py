@@ -47,6 +47,7 @@ Optional::
     async def close(hub, ctx)                  # all feeds have ended, or open has failed: disconnect
     def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
     def check(hub, ctx, subscription)          # check a subscription without connecting; raise HandlerError
+    async def inspect(hub, ctx, subscription)  # for `evbus check`, see Inspect
 
 Without `retry`, the engine keeps an event that is to be handled again, unsettled.
 
@@ -70,6 +71,11 @@ Loss. `subscribe` and `receive` raise TransientError or DestinationRefused if th
 The engine then calls unsubscribe and, after a backoff, subscribe, for ever. Events of the lost feed are never settled;
 the source must deliver them again, with `redelivered` set. `ack` may raise for a lost feed. It is also called with no
 events, to find out whether the feed is lost.
+
+Inspect. `evbus check` calls `inspect` after `open` and before `close`. It looks at what the source has for a
+subscription: nothing is received, made or changed. It raises what `subscribe` would raise, and returns a
+`plugin.Inspection`: `advice`, sentences that the operator should read, and `samples`, some events that the source
+holds, which stay there.
 
 Calls. `send` carries requests and answers. Each `plugin.Message` goes to its `exchange` with its `routing_key`, in
 order, and arrives as an event with the same `reply_to` and `correlation_id`. Call `message.settle(outcome)` for each,

@@ -116,7 +116,7 @@ class UserCodeInvoker(ABC, Generic[T]):
             current.done = True
             handling.reset(token)
 
-    def _read(self, event: ReceivedEvent) -> str:
+    def read(self, event: ReceivedEvent) -> str:
         """Decode the body; returns what is wrong with it, or an empty string."""
         size = len(event.raw)
         if size > self._max_event_bytes:
@@ -174,7 +174,7 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
         return await self._invoke(event, Handling(event, f"{self.handler.service}.{self.handler.name}"))
 
     async def _process(self, event: ReceivedEvent, current: Handling) -> Disposition:
-        if problem := self._read(event):
+        if problem := self.read(event):
             log.error("%s cannot handle %s: %s; it becomes a dead letter", self.handler.ref, event, problem)
             return Disposition(DEAD_LETTER, reason=problem)
         if self._middleware is not None:
@@ -186,8 +186,8 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
         await self._run(self.handler.call, self.handler.is_async, self.options.timeout, event)
         return DONE
 
-    def _read(self, event: ReceivedEvent) -> str:
-        if problem := super()._read(event):
+    def read(self, event: ReceivedEvent) -> str:
+        if problem := super().read(event):
             return problem
         declared = self.handler.declared.get(event.routing_key)
         if declared is not None and not isinstance(event, BodilessEvent):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
 Feed: TypeAlias = object  # what `subscribe` returned: the engine only passes it on
+
+
+class Inspection(NamedTuple):
+    """What `evbus check` learns of a source: advice, and some events as they are there, which nothing was done to."""
+
+    advice: Sequence[str] = ()
+    samples: Sequence[ReceivedEvent] = ()
 
 
 class Source(Protocol):

@@ -147,7 +147,7 @@ class ServiceInvoker(UserCodeInvoker[Reply]):
 
     async def _answer(self, event: ReceivedEvent, current: Handling) -> Reply:
         name = event.routing_key.rpartition(".")[2]
-        if problem := self._read(event):
+        if problem := self.read(event):
             raise BadRequest(f"the request to {self.service}.{name} cannot be used: {problem}")
         args, kwargs = wire.arguments(event.body)
         if self._middleware is not None:

@@ -28,19 +28,20 @@ async def consumers(
     `wrong` lists known mistakes. Raises StorageError if ids of handled events must be kept and the outbox cannot be
     opened.
     """
-    bound, unbound = _bound(hub, contexts, handlers)
+    found, unbound = bound(hub, contexts, handlers)
     refuse([*wrong, *unbound])
     box = await durable_dedup.box(hub, handlers)
     made: list[Consumer] = []
-    for caller, source, asked in bound:
+    for caller, source, asked in found:
         window = await durable_dedup.window(box, asked.queue, caller.options)
         made.append(Consumer(caller, source, asked, group.shut_down, window))
     return made
 
 
-def _bound(
+def bound(
     hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler]
 ) -> tuple[list[tuple[HandlerInvoker, PluginSource, Subscription]], list[str]]:
+    """Return each handler with its sources and subscriptions, and what is wrong with the others."""
     sources = Sources(hub, contexts)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []

@@ -24,6 +24,7 @@ EGRESS = {
     "close": ("ctx",),
     "validate": ("ctx",),
     "check": ("ctx", "subscription"),
+    "inspect": ("ctx", "subscription"),
     "subscribe": ("ctx", "subscription"),
     "receive": ("ctx", "feed"),
     "ack": ("ctx", "feed", "events"),

@@ -76,10 +76,10 @@ class PluginDestination:
             await self._call(self._publish, **{name: values[name] for name in self._parameters})
         return None
 
-    async def ping(self) -> None:
-        """Check that the destination answers, if the plugin has `ping`."""
-        if self._ping is not None:
-            await self._call(self._ping, self.ctx)
+    async def ping(self) -> Sequence[str]:
+        """Check that the destination answers, if the plugin has `ping`, and return its advice."""
+        advice = await self._call(self._ping, self.ctx) if self._ping is not None else None
+        return [secrets.redact(str(each), self.secrets) for each in advice or ()]
 
     async def close(self) -> None:
         """Disconnect, if the plugin has `close`."""
@@ -126,11 +126,11 @@ def _parameters(plugin: str, publish: Any) -> list[str]:
     return names
 
 
-async def probe(destination: PluginDestination) -> None:
-    """Open, ping and close, for `evbus check`; raises what the plugin raises."""
+async def probe(destination: PluginDestination) -> Sequence[str]:
+    """Open, ping and close, for `evbus check`, and return the plugin's advice; raises what the plugin raises."""
     try:
         await destination.open()
-        await destination.ping()
+        return await destination.ping()
     except TimeoutError as error:
         raise TransientError(f"no answer: {error}") from error
     finally:

@@ -12,6 +12,7 @@ from dict_tools.data import SafeNamespaceDict
 from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import plugins, secrets
 from evbus_like.hub.runtime import Hub
@@ -61,6 +62,21 @@ class PluginSource:
             raise
         self._trying -= 1
         return feed
+
+    async def inspect(self, subscription: Subscription) -> Inspection:
+        """Look at what is there for a subscription, if the plugin can, over the connection of all; changes nothing."""
+        if "inspect" not in self._call_of:
+            return Inspection()
+        connection = 0
+        self._trying += 1
+        try:
+            connection = await self._open()
+            found: Inspection = await self._call("inspect", subscription)
+        finally:
+            self._trying -= 1
+            with suppress(Exception):
+                await self._close(connection)
+        return Inspection([secrets.redact(str(each), self.secrets) for each in found.advice], found.samples)
 
     async def _open(self) -> int:
         async with self._opening:

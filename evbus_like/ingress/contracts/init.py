@@ -32,7 +32,8 @@ Functions. One of the first two is required. Those with `async` may also be plai
                                                # goes to publish_batch. Only for plugins without open
     async def open(hub, ctx)                   # connect; called before the first publish and after every close
     async def close(hub, ctx)                  # disconnect; may be called when nothing is open
-    async def ping(hub, ctx)                   # `evbus check` calls it after open; return if the destination answers
+    async def ping(hub, ctx)                   # `evbus check` calls it after open; return if the destination answers:
+                                               # None, or a list of advice for the operator
     def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
     def limits(hub, ctx)                       # return LANE, computed from the profile
 
