@@ -129,7 +129,7 @@ def public(kind):
             "Functions of a source",
             members(
                 [
-                    *(plugin.EgressPlugin, plugin.Retries, plugin.Sends, plugin.Checks),
+                    *(plugin.EgressPlugin, plugin.Retries, plugin.Sends, plugin.Checks, plugin.Inspects),
                     *(plugin.Opens, plugin.Closes, plugin.Validates),
                 ]
             ),
