@@ -12,7 +12,7 @@ WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/pro
 # The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test unit soak check docs bench clean
+.PHONY: help run test unit soak cluster check docs bench clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -64,6 +64,10 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.kafka_stress
 	@$(PY) -m tests.faults.kafka_poison
 	@$(PY) -m tests.faults.kafka_fuzz
+
+cluster: $(VENV)/.test   ## clusters of three nodes, which are killed, frozen and restarted under load (ARGS="--rounds 1": once)
+	@$(PY) -m tests.brokers install
+	@$(PY) -m tests.faults.rabbitmq_cluster $(ARGS)
 
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .

@@ -6,6 +6,7 @@ import aio_pika
 import aiokafka
 
 from tests import rpc
+from tests.brokers.ports import free_port
 from tests.integration.commands import evbus, write_credentials
 from tests.integration.records import group_names
 from tests.integration.support import channel, create_topic
@@ -127,3 +128,17 @@ async def test_kafka_topics_and_the_records_in_them_are_looked_at(strict_kafka, 
 
 def json_type():
     return "content-type", b"application/json"
+
+
+async def test_a_host_of_a_cluster_that_is_away_or_unknown_is_named(rabbitmq, tmp_path):
+    here, away = f"{rabbitmq.host}:{rabbitmq.port}", f"{rabbitmq.host}:{free_port()}"
+    profiles = {"amqp": {"default": {"connection": {"hosts": [here, away, "rabbit.invalid"]}}}}
+
+    code, rows = await checked(tmp_path, profiles)
+
+    (problem,) = [row["problem"] for row in rows.values() if row["problem"]]
+    assert code == 1
+    assert "2 of 3 hosts cannot be used" in problem
+    assert f"RabbitMQ at {away}" in problem
+    assert "RabbitMQ at rabbit.invalid:5672" in problem
+    assert here not in problem
