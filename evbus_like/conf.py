@@ -102,6 +102,20 @@ CONFIG = {
         "help": "Seconds of a stop that a destination which is down has to come back; no more than stop_timeout",
         "range": (0, YEAR, "seconds"),
     },
+    "processes": {
+        "os": "EVBUS_PROCESSES",
+        "default": None,
+        "help": "Run this many worker processes under a supervisor, or one for each CPU: auto (default: no supervisor)",
+        "range": (1, 256, "processes"),
+        "words": ("auto",),
+    },
+    "worker_timeout": {
+        "os": "EVBUS_WORKER_TIMEOUT",
+        "default": 300.0,
+        "type": float,
+        "help": "Seconds after which a worker whose event loop does not run is killed and restarted; 0: never",
+        "range": (0, YEAR, "seconds"),
+    },
     "broadcast_identifier": {
         "os": "EVBUS_BROADCAST_IDENTIFIER",
         "default": None,
@@ -327,6 +341,8 @@ CLI_CONFIG = {
     "rpc_timeout": {"metavar": "SECONDS", "options": ["--timeout"], "subcommands": ["rpc"]},
     "rpc_profile": {"metavar": "NAME", "options": ["--profile"], "subcommands": ["rpc"]},
     "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
+    "processes": {"metavar": "N", "subcommands": ["run"]},
+    "worker_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
     "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run", "check"]},
     "handler_name": {
         "positional": True,
@@ -436,11 +452,15 @@ folders that the conf.py of a package names, DYNE = {"handler": ["handler"], "se
 
   evbus run --acct-file credentials.yml
   evbus run --acct-file credentials.yml --only shipping --skip shipping.audit
+  evbus run --acct-file credentials.yml --processes 4
 
 The worker starts even if a source is down, and connects when it is up. SIGTERM and Ctrl-C stop it: running
 handlers and calls finish, the events they put are delivered, and the account is printed, all within
 --stop-timeout seconds. A second signal, a second later or more, ends it at once. SIGHUP reads the
 credentials file again; if that is wrong, the profiles stay as they are.
+
+With --processes, a supervisor keeps N workers running: one that dies is restarted, and its events come
+again. SIGTERM and SIGHUP reach all of them, and SIGUSR1 replaces them one at a time.
 
 Exit code: 0 stopped by a signal and nothing is lost, 1 a handler with on_error SHUTDOWN failed or
 something was not delivered, 2 nothing could be started.""",

@@ -84,8 +84,8 @@ def engine(house: House) -> Iterator[str]:
 
 
 def backends(house: House) -> Iterator[str]:
-    """A backend imports only the engine, tls and itself."""
-    for name in (*BACKENDS, "tls"):
+    """A backend, and the supervisor of processes, import only the engine, tls and themselves."""
+    for name in (*BACKENDS, "tls", "processes"):
         inside = f"{PACKAGE}.{name}"
 
         def is_wrong(module: str, to: str, inside: str = inside) -> bool:

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -16,6 +16,7 @@ from rich.table import Table
 from evbus_like.cli import shown
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import Account
+from evbus_like.processes import worker
 
 stderr = Console(stderr=True, highlight=False)
 CLIENTS = ("aio_pika", "aiormq", "aiokafka")
@@ -30,11 +31,13 @@ def set_up_logging(hub: Any) -> None:
         hub.log[settings.log_plugin].setup(settings)
         return
     handler: logging.Handler
+    who = f"worker {worker.THIS.number}: " if worker.THIS is not None else ""
     if stderr.is_terminal:
         handler = RichHandler(console=stderr, show_time=False, show_path=False, markup=False)
+        handler.setFormatter(logging.Formatter(f"{who}%(message)s"))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(logging.Formatter(f"%(levelname)s: {who}%(message)s"))
     handler.addFilter(worth_showing)
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(_level(str(settings.log_level).strip().lower()))
@@ -75,9 +78,21 @@ def document(data: Any) -> None:
     print(json.dumps(data, indent=2, default=str))
 
 
-def line(data: Any, to: TextIO | None = None) -> None:
+class Lines(Protocol):
+    """What lines are written to: a text file, or the supervisor of this process."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line."""
+
+    def flush(self) -> object:
+        """Write what was kept back."""
+
+
+def line(data: Any, to: Lines | None = None) -> None:
     """Print a JSON document in one line on stdout, or elsewhere, and flush it."""
-    print(json.dumps(data, default=str), file=to or sys.stdout, flush=True)
+    to = to or sys.stdout
+    to.write(json.dumps(data, default=str) + "\n")
+    to.flush()
 
 
 def account_table(title: str, account: Account) -> None:

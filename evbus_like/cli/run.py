@@ -6,34 +6,41 @@ import asyncio
 import os
 import signal
 import sys
-from typing import Any, TextIO
+from typing import Any
 
-from evbus_like.cli import application, common, console, shown
+from evbus_like.cli import application, common, console, shown, tables
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import HandlerShutdown, SettingError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.deaths import Deaths
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.threads import ContextThreads
+from evbus_like.engine.signals import reload_on_signal
 from evbus_like.hub import outbox, outbox_place
-from evbus_like.hub.profiles import settings
+from evbus_like.hub.application import handlers, responses, services
+from evbus_like.hub.profiles import plan, settings
+from evbus_like.processes.announce import Announcer
+from evbus_like.processes.worker import THIS
 
 IN_MEMORY = {"internal": {"default": None}}
-COLUMNS = ("handler", "events", "delivery", "source", "queue")
-COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repeats", "lost")
-OF_SERVICES = ("service", "methods", "source", "queue")
-REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued", "lost": "lost"}
 
 
 async def run(hub: Any) -> int:
     """Run bus, services and handlers; return 0 after a signal, 1 if something failed or is lost."""
+    wanted = settings.config(hub, "processes")
+    if wanted is not None and THIS is None:
+        from evbus_like.cli import processes
+
+        return await processes.run(hub, wanted)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, reload_later)  # until the bus runs
+    announcer = Announcer()
+    announcer.loading()
     if not hub.OPT.evbus_like.json:
-        return await _run(hub, None)
+        return await _run(hub, THIS, announcer)
     out, sys.stdout = sys.stdout, sys.stderr  # keeps what the application prints out of the JSON lines
     try:
-        return await _run(hub, out)
+        return await _run(hub, THIS or out, announcer)
     finally:
         sys.stdout = out
 
@@ -50,7 +57,7 @@ def _deaths(hub: Any) -> Deaths | None:
         return None
 
 
-async def _run(hub: Any, json_to: TextIO | None) -> int:
+async def _run(hub: Any, json_to: console.Lines | None, announcer: Announcer) -> int:
     asyncio.get_running_loop().set_default_executor(ContextThreads(thread_name_prefix="evbus run"))
     hub.evbus.RUNTIME.deaths = _deaths(hub)
     application.load(hub)
@@ -59,34 +66,59 @@ async def _run(hub: Any, json_to: TextIO | None) -> int:
     given: Any = IN_MEMORY
     if options.acct_file:
         given = await common.contexts(hub)
-    else:
+    elif THIS is None or THIS.number == 1:
         print(
             "evbus run: no credentials file, so the only profile is internal:default, in the memory of this process."
             " For a broker: --acct-file FILE, or ACCT_FILE",
             file=sys.stderr,
             flush=True,
         )
+    if THIS is not None:
+        prove(hub, given)
+        THIS.wait_for_turn()
     async with common.running(hub, given, at_once=True) as stopped:
-        hub.evbus.init.reload_on_signal()
+        announced_reload(hub, announcer)
         await hub.evbus.rpc.start(only=options.only, skip=options.skip)
         await hub.evbus.handlers.start(only=options.only, skip=options.skip)
-        worker = Worker(hub, json_to)
-        reason, failed = await worker.until_it_ends(stopped)
-        worker.stopping(reason)
-        with console.Progress("stopping") as progress:
+        worker = Worker(hub, json_to, announcer)
+        async with announcer.living(worker.facts):
+            reason, failed = await worker.until_it_ends(stopped)
             timeout = float(settings.config(hub, "stop_timeout", 30.0))
-            account = await common.drain(hub, timeout, progress, worker.so_far)
+            announcer.stopping(timeout)
+            worker.stopping(reason)
+            with console.Progress("stopping" if THIS is None else f"worker {THIS.number} stops") as progress:
+                account = await common.drain(hub, timeout, progress, worker.so_far)
     code = worker.ended(reason, failed, account)
     common.leave_threads("run", code)
     return code
 
 
+def prove(hub: Any, given: Any) -> None:
+    """Raise what a start would raise about profiles, handlers and services, before another worker ends for this one."""
+    only, skip = hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip
+    plan.entries(hub, given, hub.evbus.RUNTIME.reporter)
+    found = [handlers.looked_up(hub, only, skip), responses.looked_up(hub, only, skip)]
+    handlers.refuse([problem for _, wrong in found for problem in wrong])
+    services.found(hub, only, skip)
+
+
+def announced_reload(hub: Any, announcer: Announcer) -> None:
+    """Reload at SIGHUP, and announce it."""
+
+    async def reload() -> Any:
+        with announcer.reloading():
+            return await hub.evbus.init.reload()
+
+    reload_on_signal(reload)
+
+
 class Worker:
     """Reports what the worker does: tables for people, JSON lines for machines."""
 
-    def __init__(self, hub: Any, json_to: TextIO | None) -> None:
+    def __init__(self, hub: Any, json_to: console.Lines | None, announcer: Announcer) -> None:
         self._hub = hub
         self._json_to = json_to
+        self._announcer = announcer
         self._group: Group = hub.evbus.RUNTIME.handlers
         self._serving: Group = hub.evbus.RUNTIME.services
         handlers = [described(each) for each in self._group.consumers]
@@ -95,15 +127,7 @@ class Worker:
             said = {"event": "started", "pid": os.getpid(), "handlers": handlers, "services": services}
             console.line(said, self._json_to)
             return
-        if handlers:
-            title = f"{shown.many(len(handlers), 'handler')}, process {os.getpid()}"
-            console.table(title, COLUMNS, [list(row.values()) for row in handlers], to=sys.stderr)
-        if services:
-            title = f"{shown.many(len(services), 'service')}, process {os.getpid()}"
-            cells = [
-                [", ".join(row["methods"]) if name == "methods" else row[name] for name in row] for row in services
-            ]
-            console.table(title, OF_SERVICES, cells, to=sys.stderr)
+        tables.started(handlers, services, f"process {os.getpid()}")
 
     @property
     def _consumers(self) -> list[Consumer]:
@@ -129,9 +153,19 @@ class Worker:
         number = getattr(stopped, "number", None)
         return ("the bus ended by itself", True) if number is None else (signal.Signals(number).name, False)
 
+    def facts(self) -> dict[str, int]:
+        """Count what was handled so far, and what is being handled."""
+        return {
+            "handled": sum(each.stats.handled for each in self._consumers),
+            "busy": sum(each.busy for each in self._consumers),
+        }
+
     async def _report_when_receiving(self) -> None:
         for consumer in self._consumers:
             await consumer.subscribed.wait()
+        self._announcer.receiving()
+        if THIS is not None:
+            return
         if self._json_to is not None:
             console.line({"event": "receiving"}, self._json_to)
         else:
@@ -143,6 +177,8 @@ class Worker:
         """Report why it stops, and what happens now."""
         if self._json_to is not None:
             console.line({"event": "stopping", "reason": reason}, self._json_to)
+        if THIS is not None:
+            return
         what = "handlers and calls" if self._serving.consumers else "handlers"
         text = f"running {what} finish, and the events they put are delivered; a second signal ends at once"
         print(f"evbus run: {reason}: {text}", file=sys.stderr, flush=True)
@@ -167,16 +203,7 @@ class Worker:
             counted = {"handlers": counts, "services": served}
             console.line({**said, **counted, "account": account.as_dict()}, self._json_to)
             return code
-        if status:
-            rows = [[facts["handler"], *(facts[name] for name in COUNTS)] for facts in status.values()]
-            console.table(f"stopped: {reason}", ("handler", *COUNTS), rows)
-        if served:
-            rows = [[row[name] for name in ("service", *REQUESTS)] for row in served]
-            console.table(f"stopped: {reason}", ("service", *REQUESTS), rows)
-        console.account_table(
-            "events put by handlers" if not served else "events put by handlers and services", account
-        )
-        print(account)
+        tables.stopped(reason, list(status.values()), served, account)
         return code
 
 
@@ -208,7 +235,7 @@ def requests(consumer: Consumer) -> dict[str, Any]:
     invoker: Any = consumer.invoker
     stats = consumer.stats.as_dict()
     named = {"service": invoker.service, "source": consumer.source.name}
-    return {**named, **{name: stats[counted] for name, counted in REQUESTS.items()}}
+    return {**named, **{name: stats[counted] for name, counted in tables.REQUESTS.items()}}
 
 
 def _in_memory(hub: Any) -> int:

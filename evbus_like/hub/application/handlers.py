@@ -16,6 +16,7 @@ from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import durable_dedup
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
+from evbus_like.processes.worker import THIS
 
 P = inspect.Parameter
 
@@ -145,8 +146,9 @@ def _broadcast_problem(hub: Hub, options: HandlerOptions) -> str:
 
 
 def identifier(hub: Hub, options: HandlerOptions) -> str:
-    """Return the broadcast identifier of the handler or the setting, or an empty string."""
-    return options.broadcast_identifier or str(settings.config(hub, "broadcast_identifier", "") or "")
+    """Return the broadcast identifier of the handler or the setting, or an empty string; each worker has its own."""
+    given = options.broadcast_identifier or str(settings.config(hub, "broadcast_identifier", "") or "")
+    return f"{given}-{THIS.number}" if given and THIS is not None else given
 
 
 def _duplicates(made: list[Handler]) -> Iterator[str]:

@@ -98,6 +98,10 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
     default, kind = spec["default"], spec.get("type", str)
     if value is None or (value == "" and default is None and kind is str):
         return ("" if default is None else f"must not be empty; leave it out for the default, {default}"), None
+    if "words" in spec:
+        words = spec["words"]
+        problem, number = ("", value) if value in words else _number(value, int, spec["range"])
+        return problem and problem.replace(", not ", f", or {' or '.join(words)}, not ", 1), number
     if kind in (int, float):
         return _number(value, kind, spec["range"])
     if isinstance(default, bool):
