@@ -40,11 +40,11 @@ WRONG_NUMBERS = [
     b"1",
 ]
 WRONG_TEXTS = [7, 1.5, True, ["json"], {"a": 1}, b"x", "a\0b"]
-NUMBERS = [name for name, spec in settings.SPECS.items() if spec.get("type") in (int, float)]
+NUMBERS = [name for name, spec in settings.SPECS.items() if "range" in spec]
 TEXTS = [
     name
     for name, spec in settings.SPECS.items()
-    if "type" not in spec and not isinstance(spec["default"], (bool, list))
+    if "range" not in spec and not isinstance(spec["default"], (bool, list))
 ]
 
 
@@ -52,7 +52,8 @@ def wrong_values(name):
     """Values that a setting cannot have."""
     default = settings.SPECS[name]["default"]
     if name in NUMBERS:
-        return [each for each in WRONG_NUMBERS if each is not None or default is not None]
+        empty = [None, ""] if "words" in settings.SPECS[name] else [None]  # for "not set"
+        return [each for each in WRONG_NUMBERS if default is not None or each not in empty]
     if name in TEXTS:
         return WRONG_TEXTS if default is None else [*WRONG_TEXTS, "", "  ", None]
     return ["yes", 1, None, {}] if isinstance(default, bool) else ["a.b", 7, [1], [None], {"a": 1}, None]
