@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from evbus_like import conf
 from evbus_like.cli import console, output, shown
@@ -42,6 +44,7 @@ COMMANDS = (
 )
 UNUSABLE = 2  # exit code if nothing was started: wrong options, settings, credentials or profiles
 PREFIX = "EVBUS_"
+PIP = "pip._internal.operations.freeze"  # the part that pop-config imports
 
 
 def run(hub: Any) -> None:
@@ -69,7 +72,8 @@ def finish(work: Callable[[], int]) -> None:
 
 
 def _run(hub: Any) -> int:
-    hub.pop.sub.add(dyne_name="config")
+    with _no_pip():
+        hub.pop.sub.add(dyne_name="config")
     parser = hub.args.PARSER = Parser(conflict_handler="resolve")
     hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
     hub.evbus.RUNTIME.settings_file = parser.settings_file
@@ -81,6 +85,19 @@ def _run(hub: Any) -> int:
         return UNUSABLE
     command = import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}")
     return int(asyncio.run(command.run(hub)))
+
+
+@contextlib.contextmanager
+def _no_pip() -> Iterator[None]:
+    """Keep pop-config from importing pip, half the time of a start; --versions-report runs it as a command instead."""
+    if PIP in sys.modules:
+        yield
+        return
+    sys.modules[PIP] = cast("ModuleType", None)  # an import fails as if there were no pip
+    try:
+        yield
+    finally:
+        del sys.modules[PIP]
 
 
 def _warn_of_variables() -> None:

@@ -54,3 +54,16 @@ def test_handlers_and_services_import_what_they_need(imported):
         "evbus_like.engine.receiving.consumer",
     }
     assert needed <= imported("await hub.evbus.handlers.start(); await hub.evbus.rpc.start()")
+
+
+def test_a_command_does_without_pip(run_python):
+    program = """
+        import sys
+        from evbus_like.scripts import start
+        sys.argv = ["evbus", "handlers", "--json"]
+        try:
+            start()
+        except SystemExit:
+            print("pip imported:", any(name.partition(".")[0] == "pip" for name in sys.modules))
+    """
+    assert "pip imported: False" in run_python(program)
