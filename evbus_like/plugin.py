@@ -90,6 +90,9 @@ class Context(Protocol):
     def blocked(self, reason: str | None, /) -> None:
         """Ingress plugins: report that the destination accepts nothing for now, and, with None, that it does again."""
 
+    def ask(self, refuse: Callable[[Event], str | None], /, above: int = -1) -> None:
+        """Ingress plugins: let puts ask a function why the destination does not take an event, None if it does."""
+
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __getitem__(self, name: str) -> Any: ...

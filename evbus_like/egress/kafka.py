@@ -41,10 +41,10 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
 def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
     """Check the names of topics and `since`; raises HandlerError."""
-    from evbus_like.kafka import producer, settings, since
+    from evbus_like.kafka import settings, since, topics
 
     for topic in settings.settings(ctx.acct).topics or (subscription.exchange,):
-        if not producer.TOPIC_NAME.fullmatch(topic):
+        if topics.wrong_name(topic):
             raise errors.HandlerError(
                 f"{topic!r} cannot be the name of a Kafka topic (letters, digits, '.', '_', '-', 249 at most): name the"
                 f" topics of the service {subscription.source!r} in the profile kafka:{ctx.profile}"

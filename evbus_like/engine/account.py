@@ -10,7 +10,7 @@ from typing import Any
 class LaneAccount:
     """The account of one destination; counts are events.
 
-    `drops` counts the dropped events by policy. At any time
+    `drops` counts the dropped events by policy, `last_dead_letter` is why an event was given up last. At any time
     accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
 
@@ -23,6 +23,7 @@ class LaneAccount:
     remaining: int = 0
     retries: int = 0
     error: str = ""
+    last_dead_letter: str = ""
     drops: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -38,7 +39,7 @@ SUMMED = ("accepted", "delivered", "spilled", "dead_lettered", "dropped", "remai
 class Account:
     """The account of the whole bus.
 
-    `put` counts events; `unmatched` of them matched no profile, `rejected` could not be serialized, `queued` are still
+    `put` counts events; `unmatched` of them matched no profile, `rejected` were refused, `queued` are still
     in the intake queue. The other counts are deliveries: an event that matches two profiles is accepted twice.
     """
 

@@ -194,12 +194,7 @@ class Bus:
             self.admit_queued()
             await asyncio.sleep(0 if self.intake.items else 0.001)
         self._deliver_due()
-        drains = [asyncio.create_task(worker.drain(self.stop_grace)) for worker in self.workers.values()]
-        if drains:
-            for_closing = min(2.0, timeout / 4)
-            _, late = await asyncio.wait(drains, timeout=max(0.0, deadline - now() - for_closing))
-            for task in late:
-                task.cancel()
+        await self._drain(deadline - min(2.0, timeout / 4))
         await asyncio.gather(
             *(self._close_lane(worker, max(0.5, deadline - now())) for worker in self.workers.values())
         )
@@ -211,6 +206,19 @@ class Bus:
         self._become("stopped")
         log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
         return account
+
+    async def _drain(self, deadline: float) -> None:
+        """Wait until the lanes are empty, also those that get the dead letters of others meanwhile."""
+        now, waiting = asyncio.get_running_loop().time, list(self.workers.values())
+        emptied: set[Worker] = set()
+        while waiting and now() < deadline:
+            drains = {asyncio.create_task(worker.drain(self.stop_grace)): worker for worker in waiting}
+            done, late = await asyncio.wait(drains, timeout=deadline - now())
+            for task in late:
+                task.cancel()
+            emptied.difference_update(waiting)
+            emptied.update(drains[task] for task in done if task.exception() is None and task.result())
+            waiting = [worker for worker in emptied if not worker.is_done]
 
     async def _close_lane(self, worker: Worker, timeout: float) -> None:
         down = worker.lane.state in ("starting", "retrying", "refused")

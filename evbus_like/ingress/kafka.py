@@ -43,7 +43,11 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
 
 def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
-    """Return the lane's bounds that follow from the profile."""
+    """Return the lane's bounds that follow from the profile, and say what puts must ask."""
+    from evbus_like.kafka import plan, refusals
+
+    ctx.planner = plan.Planner(ctx.acct, _forms_of_none(hub) if ctx.acct.get("tombstones") else frozenset())
+    refusals.Refusals(ctx.planner, ctx.ask, ctx.acct)
     largest = _largest(ctx)
     return {"max_event_bytes": largest, "max_header_bytes": largest}
 
@@ -67,7 +71,7 @@ async def open(hub: Any, ctx: plugin.Context) -> None:
     from evbus_like.kafka import producer
 
     if "producer" not in ctx:
-        ctx.producer = producer.Producer(ctx.acct, _forms_of_none(hub) if ctx.acct.get("tombstones") else frozenset())
+        ctx.producer = producer.Producer(ctx.acct, ctx.get("planner"))
     await ctx.producer.open()
 
 

@@ -17,6 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from evbus_like.engine.errors import DestinationRefused
 from evbus_like.kafka import codes
@@ -238,6 +239,12 @@ def create_batch(producer: Any, size: int | None) -> Any:
     if size is None or size >= producer._message_accumulator._batch_size:
         return producer.create_batch()
     return BatchBuilder(size, producer._message_accumulator._compression_type)
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:
+    """Give the bytes of a record that is alone in its batch, uncompressed: what Kafka compares with its limit."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 0)
+    return int(builder.size() + builder.size_in_bytes(0, 0, key, value, headers))
 
 
 def compresses(producer: Any) -> bool:

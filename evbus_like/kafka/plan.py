@@ -12,7 +12,7 @@ from evbus_like.kafka import internals, leaders
 from evbus_like.kafka.batches import Batch, Headers, PartitionBatches, Partitioner
 from evbus_like.kafka.connection import address
 from evbus_like.kafka.leaders import NoLeader, Place
-from evbus_like.kafka.topics import TopicRules
+from evbus_like.kafka.topics import TopicRules, too_large
 
 KEY_NEEDED = "its events need a key, put(key=...), or a routing key"
 NO_KEY = "a tombstone deletes what has its key, and it has none: put(key=...), or give a routing key"
@@ -99,10 +99,7 @@ class Planner:
         for batch in [each for each in stack.batches if each.builder.size() > largest]:
             stack.batches.remove(batch)
             for position in batch.positions:
-                outcomes[position] = PoisonEvent(
-                    f"the record is {batch.builder.size()} bytes with its key and headers, and max.message.bytes of"
-                    f" topic {stack.topic!r} is {largest}"
-                )
+                outcomes[position] = PoisonEvent(too_large(batch.builder.size(), stack.topic, largest))
 
     def limit(self, topic: str, most: int) -> None:
         """Put no more records of a topic into one batch: its limit is below a batch's size."""
@@ -118,11 +115,26 @@ class Planner:
         for position in positions:
             event = events[position]
             value = None if (event.content_type, event.body) in self._tombstones else event.body
-            batches.add(position, int(event.timestamp * 1000), self._key(event), value, self._headers(event))
+            batches.add(position, int(event.timestamp * 1000), self.key_of(event), value, self._headers(event))
         self._drop_too_large(producer, batches, outcomes)
         return [batch for batch in batches.batches if batch.positions]
 
-    def _key(self, event: Event) -> bytes | None:
+    @property
+    def has_tombstones(self) -> bool:
+        """Whether some bodies become records without a value."""
+        return bool(self._tombstones)
+
+    def is_tombstone(self, event: Event) -> bool:
+        """Whether an event becomes a record without a value."""
+        return (event.content_type, event.body) in self._tombstones
+
+    def size_of(self, event: Event, key: bytes | None) -> int:
+        """Give the bytes of an event's record, alone in a batch that is not compressed."""
+        value = None if self.is_tombstone(event) else event.body
+        return internals.record_size(key, value, self._headers(event))
+
+    def key_of(self, event: Event) -> bytes | None:
+        """Give the key of an event's record."""
         return self.key or _bytes(event.key) or event.routing_key.encode() or None
 
     @staticmethod
@@ -135,7 +147,7 @@ class Planner:
         self, producer: Any, event: Event, topics: Mapping[str, Sequence[int] | Exception], layout: Layout
     ) -> Plan:
         """Plan where events of this routing key and key go; if one topic cannot take them, none gets them."""
-        key = self._key(event)
+        key = self.key_of(event)
         cluster = producer.client.cluster
         places: list[Place] = []
         for topic in self.topics or (self.topic(event),):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any
@@ -30,8 +29,8 @@ from evbus_like.kafka.connection import address, keywords
 from evbus_like.kafka.isolation import Isolation
 from evbus_like.kafka.leaders import NoLeader, Place
 from evbus_like.kafka.plan import Layout, Planner
+from evbus_like.kafka.topics import wrong_name
 
-TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka accepts (org.apache.kafka.common.internals.Topic)
 TOPIC_WAIT = 5.0  # seconds to wait for a topic's metadata; creating a topic takes less
 MISSING_FOR = 15.0  # seconds until a missing topic is looked up again
 ANSWER_TIME = 2.0  # seconds: publish ends this much before the lane's deadline, to say what is confirmed
@@ -45,9 +44,9 @@ Sent = tuple[Batch, asyncio.Future[Any] | Exception]
 class Producer:
     """Sends the events of one profile; the lane sends again what is not confirmed."""
 
-    def __init__(self, acct: Mapping[str, Any], tombstones: Set[tuple[str, bytes]] = frozenset()) -> None:
+    def __init__(self, acct: Mapping[str, Any], planner: Planner | None = None) -> None:
         self.address = address(acct.get("connection") or {})
-        self._planner = Planner(acct, tombstones)
+        self._planner = planner or Planner(acct)
         self._keywords = {
             "acks": "all",
             "enable_idempotence": True,
@@ -58,6 +57,7 @@ class Producer:
         if self._keywords["acks"] not in ("all", -1):
             self._keywords["enable_idempotence"] = (acct.get("connection") or {}).get("enable_idempotence", False)
         self.topics = self._planner.topics
+        self._asking: asyncio.Task[None] | None = None
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._missing: dict[str, float] = {}
         timeout = acct.get("timeout") or LaneOptions.timeout
@@ -81,6 +81,8 @@ class Producer:
             client = self._producer.client
             await self.close()
             raise await failures.connecting(error, self.address, client) from error
+        asking = self._planner.rules.keep_asking(self._producer.client, self.topics)
+        self._asking = asyncio.create_task(asking, name=f"evbus_like topics of {self.address}")
 
     async def publish(self, events: Sequence[Event]) -> Outcomes | None:
         """Send a batch to its topics and wait for the confirms, until shortly before the lane's deadline."""
@@ -248,11 +250,8 @@ class Producer:
 
     async def _partitions(self, topic: str) -> Sequence[int] | Exception:
         assert self._producer is not None
-        if not TOPIC_NAME.fullmatch(topic):
-            return PoisonEvent(
-                f"{topic!r} is not a valid Kafka topic name (letters, digits, '.', '_', '-', 249 at most);"
-                " change the routing key, or the service's name, or name the topics in the profile"
-            )
+        if wrong := wrong_name(topic):
+            return PoisonEvent(wrong)
         if self._missing.get(topic, 0.0) < monotonic():
             try:
                 async with asyncio.timeout(TOPIC_WAIT):
@@ -299,7 +298,7 @@ class Producer:
         if rules.max_bytes is not None and largest > rules.max_bytes:
             yield (
                 f"topic {topic!r} takes {rules.max_bytes} bytes (max.message.bytes), and max_event_bytes of the profile"
-                f" is {largest}: larger events are accepted and become dead letters. Make max_event_bytes less than"
+                f" is {largest}: larger events are refused, or become dead letters. Make max_event_bytes less than"
                 f" {rules.max_bytes}, or the topic's limit larger"
             )
         if rules.needs_key and self._planner.key is None:
@@ -314,6 +313,9 @@ class Producer:
         """Stop the producer, in bounded time."""
         producer, self._producer = self._producer, None
         given_up, self._given_up = self._given_up, False
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
         if producer is not None:
             await closing.close(producer, flush=not given_up)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
+TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka accepts (org.apache.kafka.common.internals.Topic)
+
 log = logging.getLogger("evbus_like.lane")
 
 TOPIC = 2  # the type of a resource (org.apache.kafka.common.config.ConfigResource)
 NAMES = ["max.message.bytes", "cleanup.policy", "min.insync.replicas"]
 ASK_WITHIN = 2.0  # seconds
-ASK_EVERY = 60.0  # seconds until a topic is asked about again
+ASK_EVERY = 30.0  # seconds until a topic is asked about again
+KEPT = 90.0  # seconds for which puts are refused by an answer
 MAX_TOPICS = 10_000  # that are remembered
 FRESH = 2.0  # seconds for which an answer is certain
 AT_ONCE = 200  # topics of one request
@@ -34,11 +38,30 @@ class Rules:
 UNKNOWN = Rules()
 
 
+def wrong_name(topic: str) -> str | None:
+    """Say why a text cannot be the name of a topic; None if it can."""
+    if TOPIC_NAME.fullmatch(topic) and topic not in (".", ".."):
+        return None
+    return (
+        f"{topic!r} is not a valid Kafka topic name (letters, digits, '.', '_', '-', 249 at most); change the routing"
+        " key, or the service's name, or name the topics in the profile"
+    )
+
+
+def too_large(size: int, topic: str, largest: int) -> str:
+    """Say that a record is larger than its topic takes."""
+    return (
+        f"the record is {size} bytes with its key and headers, and max.message.bytes of topic {topic!r} is {largest}:"
+        " send less, or a reference to it"
+    )
+
+
 class TopicRules:
     """The rules of topics, as far as the user may read them; those of others are unknown, and Kafka refuses records."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Rules, float]] = {}  # and when they were asked for
+        self.learnt: Callable[[], None] = _nobody  # called after every answer
 
     def of(self, topic: str) -> Rules:
         """Give what is known of a topic."""
@@ -48,6 +71,10 @@ class TopicRules:
     def now(self, topic: str) -> Rules:
         """Give what is known for certain, because it was asked a moment ago: enough to refuse a record by."""
         return self.of(topic) if self._asked(topic) > monotonic() - FRESH else UNKNOWN
+
+    def lately(self, topic: str) -> Rules:
+        """Give what is known well enough to refuse a put by: Kafka is asked again before long, if it is reached."""
+        return self.of(topic) if self._asked(topic) > monotonic() - KEPT else UNKNOWN
 
     def _asked(self, topic: str) -> float:
         known = self._known.get(topic)
@@ -75,6 +102,19 @@ class TopicRules:
             log.debug("the rules of topics cannot be read: %s", error)
         for topic in wanted:
             self._known[topic] = (found.get(topic, UNKNOWN), now)
+        self.learnt()
+
+    async def keep_asking(self, client: Any, topics: Collection[str]) -> None:
+        """Ask about these topics at once, and about all that are known from time to time, without end."""
+        while True:
+            names = list(dict.fromkeys((*topics, *self._known)))
+            for at in range(0, len(names), AT_ONCE):
+                await self.ask(client, names[at : at + AT_ONCE])
+            await asyncio.sleep(ASK_EVERY)
+
+
+def _nobody() -> None:
+    """Do nothing: nobody wants to know."""
 
 
 def _rules(entries: Any) -> Rules:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 import aio_pika
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from evbus_like.testing import eventually, running
 
@@ -87,6 +88,17 @@ async def create_topic(bootstrap, name, partitions=2, **configs):
                 )
             ]
         )
+    finally:
+        await admin.close()
+
+
+async def alter_topic(bootstrap, name, **configs):
+    """Change the configuration of a Kafka topic; configs have `_` where Kafka has `.`."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        changed = {each.replace("_", "."): value for each, value in configs.items()}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=changed)])
     finally:
         await admin.close()
 

@@ -223,6 +223,7 @@ async def test_the_suite_does_not_wait_for_events_that_were_dead_lettered(monkey
         await failing.eventually(lambda: hub.evbus.init.account().dead_lettered, 30.0)
         async with asyncio.timeout(30.0):
             said = await failure_of(Suite().arrived(target, [b"x"]))
+    assert "The last dead letter: ValueError: no number" in said
     assert "raise TransientError to have the event retried" in said
 
 

@@ -12,7 +12,7 @@ from evbus_like.engine.bus import Bus
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure
 from evbus_like.engine.put import Putter
-from evbus_like.engine.sending.destination import LaneOptions
+from evbus_like.engine.sending.destination import Asks, LaneOptions
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.sending.serializer import Serializer
@@ -31,6 +31,8 @@ class Destination:
 
     publish_now: Callable[[Sequence[Event]], int] | None = None
     on_blocked: Callable[[str | None], None]
+    asks: Asks | None = None
+    on_asks: Callable[[], None]
 
     def __init__(self, publish: Sequence[Any] = (), open: Sequence[Any] = (), close: Sequence[Any] = ()) -> None:
         self.script = {"publish": deque(publish), "open": deque(open), "close": deque(close)}

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.dead_letter_headers import DESTINATION
 from evbus_like.engine.errors import BadEvent, OutboxFull, PutError
-from evbus_like.engine.event import SERVICE_HEADER, Event
+from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.commits import Commits, RoutedEvent
+from evbus_like.engine.sending.forwarding import fitted
 from evbus_like.engine.sending.router import Entry, Route, Router
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
+    from evbus_like.engine.sending.lane import Lane
+    from evbus_like.engine.sending.serializer import Serializer
 
 log = logging.getLogger("evbus_like.bus")
 
@@ -73,7 +76,7 @@ class Admission:
                     self._admit_quietly(event)
                     continue
             try:
-                body = _packed(found, event.body)
+                body = _packed(found, event)
             except PutError as error:
                 self.taken += 1
                 self.rejected += 1
@@ -138,7 +141,7 @@ class Admission:
             assert route.sole is not None
             self.taken += 1
             try:
-                event.body = _packed(route, event.body)
+                event.body = _packed(route, event)
             except PutError:
                 self.rejected += 1
                 raise
@@ -155,7 +158,7 @@ class Admission:
         """Admit an event with several forms or no destination, or that must be stored or wait for a stored one."""
         raw = event.body
         try:
-            bodies = [serializer.pack(raw, lanes) for serializer, lanes in route.groups]
+            bodies = [_packed_for(route, event, *group) for group in route.groups]
         except PutError:
             self.taken += 1
             self.rejected += 1
@@ -196,9 +199,10 @@ class Admission:
             self._warn_unmatched(event)
 
     async def forward(self, event: Event, profile: str, why: Mapping[str, Any]) -> bool:
-        """Hand a dead letter with its original body to the lanes of another profile; False if none matches.
+        """Hand a dead letter to the lanes of another profile, in a form that they take; False if they do not get it.
 
-        `why` is added to its headers. A dead letter that cannot be delivered is not forwarded again.
+        `why` is added to its headers. A dead letter that cannot be delivered is not forwarded again. One that would
+        lose its body is not forwarded if the outbox can keep it whole.
         """
         try:
             lanes = self.router.route(profile).lanes
@@ -207,10 +211,10 @@ class Admission:
             return False
         if not lanes or DESTINATION in (event.headers or {}):
             return False
-        copy = event.copy()
-        copy.profile, copy.receipt, copy.seq = profile, None, 0
-        copy.headers = {**(event.headers or {}), **why}
-        copy.headers.pop(SERVICE_HEADER, None)  # its service's listeners must not get it as an event
+        copy = fitted(event, profile, why, lanes)
+        if copy is None or (len(copy.body) < len(event.body) and self.commits.outbox is not None):
+            log.error("%s does not take the dead letter of %r, which is too large or lacks something", profile, event)
+            return False
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: PutError | None) -> None:
@@ -250,14 +254,24 @@ class Admission:
             )
 
 
-def _packed(route: Route, body: Any) -> bytes:
+def _packed(route: Route, event: Event) -> bytes:
     """Serialize a body with the route's only serializer, whose `pack` raises the error if that fails."""
     serializer = route.sole
     assert serializer is not None
     try:
-        packed = serializer.dump(body)
-        if type(packed) is bytes and len(packed) <= route.max_event_bytes:
-            return packed
+        packed = serializer.dump(event.body)
     except Exception:
-        pass
-    return serializer.pack(body, route.lanes)
+        packed = None
+    if type(packed) is not bytes or len(packed) > route.max_event_bytes:
+        packed = serializer.pack(event.body, route.lanes)
+    if route.ask_above is not None:
+        route.ask(event, packed, serializer, route.lanes)
+    return packed
+
+
+def _packed_for(route: Route, event: Event, serializer: Serializer, lanes: Sequence[Lane]) -> bytes:
+    """Serialize a body for those lanes of a route that have this serializer."""
+    packed = serializer.pack(event.body, lanes)
+    if route.ask_above is not None:
+        route.ask(event, packed, serializer, lanes)
+    return packed

@@ -11,6 +11,17 @@ from evbus_like.engine.event import Event
 Outcomes = Sequence[Exception | Mapping[str, Any] | None]
 
 
+@dataclass(frozen=True)
+class Asks:
+    """What puts ask before they accept an event: `refuse` says why the destination does not take it, if it does not.
+
+    Events whose body has at most `above` bytes, without headers and with a short key, are accepted without asking.
+    """
+
+    refuse: Callable[[Event], str | None]
+    above: int = -1
+
+
 class Destination(Protocol):
     """Where a lane publishes; its methods are called one at a time.
 
@@ -20,10 +31,15 @@ class Destination(Protocol):
     `on_blocked` is set by the lane: the destination calls it with the reason when it takes nothing for now, and with
     None when it takes events again or the connection is lost. In between, the deadline of a publish is suspended, and
     no other publish begins.
+
+    `asks` is what puts ask, None if they need not. It may change as the destination learns what it takes; `on_asks` is
+    set by the lane, and is called then.
     """
 
     publish_now: Callable[[Sequence[Event]], int] | None
     on_blocked: Callable[[str | None], None]
+    asks: Asks | None
+    on_asks: Callable[[], None]
 
     async def open(self) -> None:
         """Connect; raises a DeliveryError."""

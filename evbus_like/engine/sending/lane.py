@@ -51,6 +51,7 @@ class Lane:
         self.in_flight = 0  # events at the head that are being sent
         self.outbox: Outbox | None = None
         self.forward: Forward | None = None  # puts a dead letter to another profile
+        self.on_asks: Callable[[], None] = _nobody  # called when what puts ask has changed
         self._wake_worker: Callable[[], object] = _no_worker  # called when an event is added to an empty queue
         self.uncommitted = 0  # events for this lane that wait for a commit, their own or an earlier one
         self.being_stored = 0  # those of them that are stored for this lane
@@ -79,6 +80,7 @@ class Lane:
         self.max_event_bytes = options.max_event_bytes or options.max_bytes
         self.max_header_bytes = options.max_header_bytes or NO_LIMIT
         self.blocks = options.when_full == "block" and not options.durable
+        self.asks = self.destination.asks
         self.direct = self.blocks and not self.behind  # whether events go straight into the queue
         self.may_be_stored = self.may_be_stored or options.durable or options.when_full == "spill"
         self._measure()
@@ -97,6 +99,11 @@ class Lane:
     def set_in_flight(self, count: int) -> None:
         """Record how many events at the head are being sent: `drop_old` must not drop them."""
         self.in_flight = count
+
+    def ask_again(self) -> None:
+        """Ask the destination from now on as it has said last."""
+        self.asks = self.destination.asks
+        self.on_asks()
 
     # ---- in
 
@@ -240,6 +247,7 @@ class Lane:
         """Remove the oldest event, which is given up."""
         event = self.queue.popleft()
         self._account.dead_lettered += 1
+        self._account.last_dead_letter = f"{type(error).__name__}: {error}"
         self._free(len(event.body))
         if event.receipt is not None:
             final = error if isinstance(error, Exception) else PoisonEvent(str(error))
@@ -381,3 +389,7 @@ class Lane:
 
 def _no_worker() -> None:
     """Do nothing: the lane has no worker yet."""
+
+
+def _nobody() -> None:
+    """Do nothing: no router has the lane yet."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.errors import BadEvent
-from evbus_like.engine.event import header_bytes
+from evbus_like.engine.event import Event, header_bytes
 from evbus_like.engine.sending.lane import NO_LIMIT, Lane
 from evbus_like.engine.sending.serializer import Serializer
 
 Matches = Callable[[str], bool]
+SHORT_KEY = 255  # characters
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class Entry:
 class Route:
     """The lanes of one profile name, grouped by serializer so that each serializes a body once."""
 
-    __slots__ = ("direct", "groups", "lanes", "max_event_bytes", "names", "quick", "sole")
+    __slots__ = ("ask_above", "direct", "groups", "lanes", "max_event_bytes", "names", "quick", "sole")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
         self.names = tuple(lane.name for lane in self.lanes)
         self.max_event_bytes = min((lane.max_event_bytes for lane in self.lanes), default=0)
+        self.ask_above = min((lane.asks.above for lane in self.lanes if lane.asks is not None), default=None)
         self.direct = all(lane.direct for lane in self.lanes)  # whether events go straight into every lane
         grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
         for entry in entries:
@@ -39,6 +41,22 @@ class Route:
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
         self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the only serializer, if there is one only
         self.quick = self.sole is not None and self.direct  # whether several events can be added at once
+
+    def ask(self, event: Event, body: bytes, serializer: Serializer, lanes: Sequence[Lane]) -> None:
+        """Raise BadEvent if one of these lanes' destinations does not take an event with this body.
+
+        Those of small events without headers and with a short key are not asked.
+        """
+        assert self.ask_above is not None
+        key = event.key
+        if len(body) <= self.ask_above and event.headers is None and (key is None or len(key) <= SHORT_KEY):
+            return
+        raw, event.body, event.content_type = event.body, body, serializer.content_type
+        why = [(lane.name, lane.asks.refuse(event)) for lane in lanes if lane.asks is not None]
+        event.body = raw
+        for name, problem in why:
+            if problem:
+                raise BadEvent(f"{name} does not take the event: {problem}")
 
 
 class Router:
@@ -51,6 +69,8 @@ class Router:
         lanes = [entry.lane for entry in self.entries]
         self.max_header_bytes = min((lane.max_header_bytes for lane in lanes), default=NO_LIMIT)  # of any lane
         self.reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
+        for lane in lanes:
+            lane.on_asks = self.cache.clear
         self._failed: dict[str, str] = {}  # names whose route is unknown, and why; finding out may be slow
 
     def route(self, profile: str) -> Route:

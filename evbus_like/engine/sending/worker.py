@@ -62,6 +62,7 @@ class Worker:
         immediate = lane.destination.publish_now is not None
         if not immediate:
             lane.destination.on_blocked = self.set_blocked
+            lane.destination.on_asks = lane.ask_again
         self._opened = immediate
         lane.attach_worker("open" if immediate else "starting", self._schedule if immediate else lane.filled.set)
 
@@ -131,22 +132,30 @@ class Worker:
             if not self.lane.queue:  # otherwise the next confirm shows whether it works
                 self._recovered()
 
-    async def drain(self, grace: float | None = None) -> None:
-        """Return when the lane is empty, or when a destination that refuses has refused once more.
+    @property
+    def is_done(self) -> bool:
+        """Whether no event waits for the destination."""
+        return not (self.lane.queue or self.lane.behind)
+
+    async def drain(self, grace: float | None = None) -> bool:
+        """Return when the lane is empty, or when a destination that refuses has refused once more; gives which.
 
         A destination that is down when this begins has `grace` seconds to work again.
         """
         self._draining = True
         self._interrupt()
-        if self._task is None or not (self.lane.queue or self.lane.behind):
-            return
+        if self._task is None or self.is_done:
+            return self.is_done
+        if self._task.done():  # it ended when the lane was empty, before a dead letter of another lane came
+            self._start_task()
         if grace is not None and self.lane.state != "open":
             if self.lane.state == "starting":  # it has not failed yet
                 grace = max(grace, min(FIRST_CONNECT, FIRST_CONNECT * grace) - (monotonic() - self._begun))
             await asyncio.wait([self._task], timeout=grace)
             if self.lane.state != "open":
-                return
+                return self.is_done
         await asyncio.wait([self._task])
+        return self.is_done
 
     def reconnect(self) -> asyncio.Future[None]:
         """Continue with the lane's new destination and options; done when the old connection is closed.
@@ -213,9 +222,7 @@ class Worker:
 
     async def _run(self) -> None:
         lane = self.lane
-        while self._reconnected is not None or not (
-            self._draining and (not (lane.queue or lane.behind) or self._refused_again())
-        ):
+        while self._reconnected is not None or not (self._draining and (self.is_done or self._refused_again())):
             if self._reconnected is not None:
                 await self._reconnect()
             elif lane.behind and len(lane.queue) < self._options.batch_events and not self._attempts.head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,8 +12,10 @@ from dict_tools.data import SafeNamespaceDict
 
 from evbus_like.engine.errors import ProfileError, TransientError
 from evbus_like.engine.event import Event
-from evbus_like.engine.sending.destination import Outcomes
+from evbus_like.engine.sending.destination import Asks, Outcomes
 from evbus_like.hub import secrets
+
+log = logging.getLogger("evbus_like.lane")
 
 
 class PluginDestination:
@@ -25,7 +28,10 @@ class PluginDestination:
         self.data = _copy(data or {})  # a copy that neither the plugin nor the caller can change
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)), profile=profile)
         self.ctx.blocked = self._blocked
+        self.ctx.ask = self._ask
         self.on_blocked: Callable[[str | None], None] = _ignore
+        self.asks: Asks | None = None
+        self.on_asks: Callable[[], None] = _nobody
         self.secrets = secrets.find(data)
         functions = plugin._funcs
         self._open = functions.get("open")
@@ -89,6 +95,21 @@ class PluginDestination:
     def _blocked(self, reason: str | None) -> None:
         self.on_blocked(reason and secrets.redact(reason, self.secrets))
 
+    def _ask(self, refuse: Callable[[Event], str | None], above: int = -1) -> None:
+        self.asks = Asks(partial(self._refused, refuse), above)
+        self.on_asks()
+
+    def _refused(self, refuse: Callable[[Event], str | None], event: Event) -> str | None:
+        """Ask the plugin; what it cannot say, the destination says when it gets the event."""
+        try:
+            why = refuse(event)
+        except Exception as error:
+            log.warning(
+                "ingress plugin %r cannot say whether it takes %r: %s", self.plugin, event, type(error).__name__
+            )
+            return None
+        return why and secrets.redact(why, self.secrets)
+
     async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             result = function(*args, **kwargs)
@@ -105,6 +126,10 @@ def _copy(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: _copy(value) for name, value in data.items()}
     return [_copy(value) for value in data] if isinstance(data, list) else data
+
+
+def _nobody() -> None:
+    """Do nothing: no lane has the destination yet."""
 
 
 def _ignore(reason: str | None) -> None:

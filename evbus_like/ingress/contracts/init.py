@@ -10,8 +10,9 @@ An ingress plugin delivers events to one kind of destination. It is one file. Th
 The types and errors below are in `evbus_like.plugin` and `evbus_like.errors`. `plugin.IngressPlugin` and
 `plugin.BatchIngressPlugin` let mypy check the file. Plugins of pop-evbus 7, `publish(hub, ctx, body)`, work unchanged.
 
-`ctx` is a `plugin.Context` of one profile. `ctx.acct` is the profile's data, `ctx.profile` its name, `ctx.blocked` a
-function (see Blocked). Keep a connection on `ctx` under any other name. Two profiles have two contexts.
+`ctx` is a `plugin.Context` of one profile. `ctx.acct` is the profile's data, `ctx.profile` its name, `ctx.blocked` and
+`ctx.ask` are functions (see Blocked, Ask). Keep a connection on `ctx` under any other name. Two profiles have two
+contexts.
 
 Constants, all optional but ACCT::
 
@@ -85,6 +86,12 @@ when that begins, also during a publish, and `ctx.blocked(None)` when it ends, i
 Meanwhile the lane's state is "blocked", the deadline of the current publish is paused, so nothing is sent twice, and no
 other publish starts. Because the deadline is paused, the plugin must notice a dead connection itself: make the current
 publish raise, or call `ctx.blocked(None)` if there is none. close ends a block, too.
+
+Ask. What the destination does not take may be known only when it is connected, such as a topic's limits. Call
+`ctx.ask(refuse)`, from limits, open or publish: from then on put calls `refuse(event)`, a plain function that does not
+wait, with the serialized event. It returns None, or a text that says why the destination does not take the event; put
+raises BadEvent with it. `ctx.ask(refuse, above=1000)` asks about bodies beyond 1000 bytes, and about events with
+headers or a long key. A later call replaces the earlier one.
 
 Close. close has nothing to flush: an event is delivered only when publish has returned.
 

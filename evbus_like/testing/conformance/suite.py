@@ -147,7 +147,8 @@ def bus_state(hub: Any) -> str:
     errors = [f"{lane.destination}: {lane.error}" for lane in account.lanes if lane.error]
     text = f"The bus: {account}{'; last error: ' if errors else ''}{'; '.join(errors)}"
     if account.dead_lettered:
-        text += f". The log names the reason of each dead letter. {UNKNOWN_KIND}"
+        reasons = [lane.last_dead_letter for lane in account.lanes if lane.last_dead_letter]
+        text += f". The last dead letter: {'; '.join(reasons)}. The log names the others. {UNKNOWN_KIND}"
     return text
 
 
