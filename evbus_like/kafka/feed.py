@@ -186,6 +186,7 @@ class Feed:
                     partition.skip(record.offset)
                 else:
                     partition.take(record.offset, event)
+                    event.may_repeat = record.offset - partition.begun < MAX_AHEAD
                     events.append(event)
             if partition.ahead > MAX_AHEAD:
                 self.kafka.pause(place)

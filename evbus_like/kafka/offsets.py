@@ -14,9 +14,10 @@ class Partition:
     the partition gets a new object, so that settling an old record has no effect on it.
     """
 
-    __slots__ = ("_order", "committed", "next", "open")
+    __slots__ = ("_order", "begun", "committed", "next", "open")
 
     def __init__(self) -> None:
+        self.begun = -1  # the offset of the first record; -1 before one was read
         self.next: int | None = None  # the offset after the latest record that was read
         self.committed: int | None = None
         self.open: dict[int, Any] = {}  # unsettled events by offset
@@ -30,6 +31,8 @@ class Partition:
         """Note a record that must be settled."""
         self.next = offset + 1
         self.open[offset] = item
+        if self.begun < 0:
+            self.begun = offset
         self._order.append(offset)
 
     def settle(self, offset: int) -> bool:

@@ -486,8 +486,8 @@ async def test_stop_waits_for_the_handler_under_way_and_gives_the_rest_back():
     assert [event.id for event in source.queue] == ["1", "2", "3", "4"]
 
 
-async def test_stop_begins_no_retry_that_falls_due_meanwhile():
-    source, gate = Source(), asyncio.Event()
+async def test_stop_begins_no_retry_that_falls_due_meanwhile(monkeypatch):
+    source, gate, loop = Source(), asyncio.Event(), asyncio.get_running_loop()
 
     async def function(event):
         if event.id == "slow":
@@ -495,13 +495,16 @@ async def test_stop_begins_no_retry_that_falls_due_meanwhile():
         else:
             raise ValueError("no")
 
-    log = Log(function)
-    consumer = made(source, log, backoff=0.05)
+    log, now = Log(function), loop.time
+    consumer = made(source, log, backoff=100.0)
     task = asyncio.create_task(consumer.run())
     source.put("slow", "bad")
-    await until(lambda: len(log.begun) == 2)
+    await until(lambda: consumer.stats.retried == 1)
     consumer.stop()
-    await asyncio.sleep(0.15)
+    for _ in range(20):  # turns of the loop, in which the stop begins
+        await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: now() + 200.0)  # the retry falls due
+    await asyncio.sleep(0.01)
     gate.set()
     await asyncio.wait_for(task, HANG)
     assert log.begun == ["slow", "bad"]

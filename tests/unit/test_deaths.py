@@ -2,13 +2,19 @@
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
 from evbus_like.engine.receiving import deaths
 from evbus_like.engine.receiving.deaths import Deaths
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.kafka import feed
+from evbus_like.kafka.feed import Feed
+from evbus_like.kafka.offsets import Offsets, Partition
+from tests.unit.fakes import until
+from tests.unit.sources import Log, Source, consuming
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +120,31 @@ async def test_a_folder_that_cannot_be_used_and_notes_that_are_garbage_stop_noth
     (tmp_path / "notes" / "link").symlink_to(tmp_path / "file")
     assert await handles(tmp_path / "notes", event()) == [""]
     assert (tmp_path / "file").exists()
+
+
+async def test_the_first_events_of_a_feed_are_noted_and_later_ones_only_if_they_are_redelivered():
+    noted = []
+
+    class Noting:
+        @asynccontextmanager
+        async def noted(self, ref, event):
+            noted.append(event.id)
+            yield ""
+
+    source = Source(batch=1)
+    async with consuming(source, Log(), prefetch=2, max_workers=1) as consumer:
+        consumer.invoker.deaths = Noting()
+        source.put(*range(4))
+        await until(lambda: len(source.settled) == 4)
+        assert noted == ["0", "1"]
+        source.put("again", redelivered=True)
+        await until(lambda: len(source.settled) == 5)
+    assert noted == ["0", "1", "again"]
+
+
+async def test_the_first_events_of_a_partition_of_kafka_are_noted_wherever_it_begins(monkeypatch):
+    monkeypatch.setattr(feed, "MAX_AHEAD", 10)
+    monkeypatch.setattr(Partition, "ahead", 0)
+    read = SimpleNamespace(offsets=Offsets(), _reader=SimpleNamespace(event=lambda record, _: ReceivedEvent(b"")))
+    found = Feed._events(read, {"place": [SimpleNamespace(offset=offset) for offset in range(500, 511)]})
+    assert [event.may_repeat for event in found] == [True] * 10 + [False]

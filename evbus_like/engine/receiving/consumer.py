@@ -162,9 +162,13 @@ class Consumer:
         """Receive while fewer events than `prefetch` are open."""
         receive, settler, stats = self.source.receive, self._settler, self.stats
         handle = self._queue.add if self.invoker.call_now is None else self._handle_now
-        prefetch = self.subscription.prefetch
+        first = prefetch = self.subscription.prefetch
         while True:
             events = await receive(feed)
+            if first > 0:  # a broker that has restarted may not know that it delivered these before
+                for event in events:
+                    event.may_repeat = True
+                first -= len(events)
             if not events:  # against the contract; such a source must not block the event loop
                 await asyncio.sleep(0.01)
             if backoff.attempts:

@@ -1,7 +1,8 @@
-"""Notes of redelivered events under way, so that an event that ends its worker each time is set aside undecoded.
+"""Notes of events under way, so that an event that ends its worker each time is set aside undecoded.
 
 A worker that is killed for its memory can say nothing any more, and a source only says that it delivered the event
-before. So a worker notes on the disk when it begins and ends such an event; the next one reads what was begun.
+before; Kafka, and RabbitMQ after a restart, not even that. So a worker notes on the disk when it begins and ends an
+event that may have been delivered before; the next one reads what was begun.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Deaths:
 
     @asynccontextmanager
     async def noted(self, ref: str, event: ReceivedEvent) -> AsyncIterator[str]:
-        """Note that a redelivered event is handled; gives why it must not be, or an empty text.
+        """Note that an event is handled; gives why it must not be, or an empty text.
 
         Events that saw a worker end are handled one at a time, so that those beside the guilty one are not counted.
         """

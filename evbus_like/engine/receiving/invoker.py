@@ -62,7 +62,7 @@ class UserCodeInvoker(ABC, Generic[T]):
     """
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
-    deaths: Deaths | None = None  # notes of redelivered events under way, if the worker keeps them
+    deaths: Deaths | None = None  # notes of events under way that may be delivered again, if the worker keeps them
 
     def __init__(
         self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int, middleware: Middleware | None = None
@@ -86,7 +86,7 @@ class UserCodeInvoker(ABC, Generic[T]):
 
     async def _invoke(self, event: ReceivedEvent, current: Handling) -> T:
         """Process one event, unless it has ended its worker too often."""
-        if self.deaths is None or not event.redelivered:
+        if self.deaths is None or not (event.redelivered or event.may_repeat):
             return await self._invoke_once(event, current)
         async with self.deaths.noted(self.handler.ref, event) as problem:
             if problem:

@@ -28,7 +28,8 @@ class ReceivedEvent:
 
     `order` is set by the source: events of the same order are handled one after another, those with None in any order.
     `token` is the source's own, to settle the event by. `busy` is set while a handler runs. A source that takes an
-    event back (another worker got its partition) sets `revoked`; then no handler begins it.
+    event back (another worker got its partition) sets `revoked`; then no handler begins it. `may_repeat` says that it
+    may have been delivered before although the source does not say so: it is among the first of a feed or partition.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class ReceivedEvent:
         "correlation_id",
         "headers",
         "id",
+        "may_repeat",
         "order",
         "raw",
         "redelivered",
@@ -83,7 +85,7 @@ class ReceivedEvent:
         self.reply_to = reply_to
         self.correlation_id = correlation_id
         self.content_encoding = content_encoding
-        self.busy = False
+        self.busy = self.may_repeat = False
         self.revoked = False
 
     def __str__(self) -> str:
