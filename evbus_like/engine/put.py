@@ -12,7 +12,7 @@ from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context
 from evbus_like.engine.handling import current
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.router import Route
-from evbus_like.engine.waiting import run_in_loop
+from evbus_like.engine.waiting import run_in_loop, wrong_timeout
 
 Confirm = Literal["queued", "accepted", "delivered"]
 LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
@@ -93,6 +93,8 @@ class Putter:
         """
         if confirm not in ("queued", "accepted", "delivered"):
             raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
+        if timeout is not None and (wrong := wrong_timeout(timeout)):
+            raise BadEvent(wrong)
         under_way = current()
         event = self._event(routing_key, body, profile, headers, key)
         if under_way is not None:

@@ -11,8 +11,17 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 NEVER = float("inf")
+YEAR = 365 * 86400  # seconds: the most that a caller may wait
 T = TypeVar("T")
 Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+def wrong_timeout(value: Any) -> str:
+    """Say what is wrong with the argument `timeout` of a call; an empty text if nothing is."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and 0 <= value <= YEAR:  # not so for nan
+        return ""
+    return f"timeout must be a number of seconds from 0 to {YEAR} (a year), not {value!r:.50}"
 
 
 class CrossLoopCondition:

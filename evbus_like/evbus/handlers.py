@@ -45,7 +45,7 @@ async def start(
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
     """Wait until every handler receives; raises TimeoutError after `timeout` seconds that names the others."""
-    await _group(hub).subscribed(timeout)
+    await _group(hub).subscribed(settings.checked_timeout(timeout))
 
 
 async def ended(hub: runtime.Hub) -> None:
@@ -59,12 +59,13 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
     Events that were received and not handled are delivered again after the next start. Stop the handlers before the
     bus, so that what they put is delivered; `hub.evbus.init.stop` does so. Any event loop may call this.
     """
+    timeout = settings.stop_timeout(hub, timeout)
     made = hub.evbus.RUNTIME.handlers
     if made is None:
         return
     if hub.evbus.RUNTIME.bus.forked:
         raise hub.evbus.RUNTIME.bus.refusal("")
-    await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    await made.stop(timeout)
     if hub.evbus.RUNTIME.handlers is made:  # only now: a second stop waits, too
         hub.evbus.RUNTIME.handlers = None
 

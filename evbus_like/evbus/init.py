@@ -75,7 +75,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
     """Wait until the bus runs; raises what `start` raised, or TimeoutError after `timeout` seconds."""
-    await hub.evbus.RUNTIME.bus.join(timeout)
+    await hub.evbus.RUNTIME.bus.join(settings.checked_timeout(timeout))
 
 
 async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
@@ -85,8 +85,7 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
     stop_grace (2) to come back; the error callback gets each event that is lost then. In the account,
     accepted = delivered + spilled + dead_lettered + dropped + remaining.
     """
-    if timeout is None:
-        timeout = float(settings.config(hub, "stop_timeout", 30.0))
+    timeout = settings.stop_timeout(hub, timeout)
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
     await rpc_proxy.close(hub)
@@ -112,13 +111,12 @@ async def reload(hub: runtime.Hub, contexts: runtime.Contexts | None = None, tim
 
     Raises what `acct.profiles` and `start` raise, and LifecycleError if no bus runs; then nothing has changed.
     """
-    if timeout is None:
-        timeout = float(settings.config(hub, "stop_timeout", 30.0))
-    return await reloading.reload(hub, contexts, timeout)
+    return await reloading.reload(hub, contexts, settings.stop_timeout(hub, timeout))
 
 
 def reload_on_signal(hub: runtime.Hub, timeout: float | None = None) -> None:
     """Make SIGHUP reload a running bus from its credentials file; the log says what changed, or what is wrong."""
+    settings.stop_timeout(hub, timeout)
     engine_signals.reload_on_signal(lambda: reload(hub, timeout=timeout))
 
 
@@ -128,6 +126,7 @@ def stop_on_signals(hub: runtime.Hub, timeout: float | None = None) -> None:
     The bus refuses new puts, delivers what is queued, and logs the outcome of every event; then the task of `start`
     ends. Do the rest of the shutdown after that.
     """
+    settings.stop_timeout(hub, timeout)
     engine_signals.stop_on_signals(lambda: stop(hub, timeout))
 
 

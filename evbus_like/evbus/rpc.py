@@ -39,7 +39,7 @@ async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
     """Wait until every service can be called; raises TimeoutError after `timeout` seconds that names the others."""
     if hub.evbus.RUNTIME.services is None:
         raise errors.LifecycleError("the services are not started; await hub.evbus.rpc.start() first")
-    await hub.evbus.RUNTIME.services.subscribed(timeout)
+    await hub.evbus.RUNTIME.services.subscribed(settings.checked_timeout(timeout))
 
 
 async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
@@ -47,10 +47,11 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
 
     Requests that were received and not answered are delivered again, elsewhere or after the next start.
     """
+    timeout = settings.stop_timeout(hub, timeout)
     made = hub.evbus.RUNTIME.services
     if made is None:
         return
-    await made.stop(float(settings.config(hub, "stop_timeout", 30.0)) if timeout is None else timeout)
+    await made.stop(timeout)
     if hub.evbus.RUNTIME.services is made:  # only now: a second stop waits, too
         hub.evbus.RUNTIME.services = None
 

@@ -9,9 +9,9 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from evbus_like.engine.account import Account
-from evbus_like.engine.errors import LifecycleError
+from evbus_like.engine.errors import BadEvent, LifecycleError
 from evbus_like.engine.receipt import Receipt
-from evbus_like.engine.waiting import in_event_loop
+from evbus_like.engine.waiting import in_event_loop, wrong_timeout
 from evbus_like.hub.application import events
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
@@ -29,6 +29,12 @@ class Background:
     def __init__(self, hub: Hub, contexts: Any, timeout: float | None) -> None:
         self._hub = hub
         self._contexts = contexts
+        if timeout is not None:
+            try:
+                settings.checked_timeout(timeout)
+            except ValueError:
+                self._close_contexts()
+                raise
         self._timeout = timeout
         self._thread = threading.Thread(target=self._run, name="evbus_like", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,9 +60,7 @@ class Background:
         return self
 
     def __exit__(self, *_: object) -> None:
-        timeout = self._timeout
-        if timeout is None:
-            timeout = float(settings.config(self._hub, "stop_timeout", 30.0))
+        timeout = settings.stop_timeout(self._hub, self._timeout)
         if self._thread.is_alive():
             self.account = events.wait(self._hub.evbus.init.stop(timeout), self._loop, timeout + GRACE)
         else:
@@ -75,6 +79,8 @@ class Background:
         if in_event_loop():
             raise LifecycleError("this put waits, and would stop the event loop: use `await hub.evbus.broker.put(...)`")
         timeout = named.get("timeout")
+        if timeout is not None and (wrong := wrong_timeout(timeout)):
+            raise BadEvent(wrong)
         timeout = self._hub.evbus.RUNTIME.putter.timeout if timeout is None else timeout
         receipt: Receipt = events.wait(function(*args, **named), self._loop, timeout)
         return receipt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from evbus_like.engine.rpc.client import Client
 from evbus_like.engine.rpc.directory import REST, Route
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
 from evbus_like.engine.suggest import did_you_mean
-from evbus_like.engine.waiting import run_in_loop
+from evbus_like.engine.waiting import YEAR, run_in_loop, wrong_timeout
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.plan import pairs
@@ -277,9 +276,10 @@ class RpcClients:
 
 def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
     """Raise BadRequest for an invalid call."""
-    if not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf) or isinstance(timeout, bool):
+    if wrong_timeout(timeout) or not timeout:
         raise BadRequest(
-            f"timeout must be seconds greater than 0, not {timeout!r}; for an argument of the method that is called"
+            f"timeout must be seconds greater than 0, at most {YEAR} (a year), not {timeout!r:.50};"
+            " for an argument of the method that is called"
             " timeout: hub.evbus.rpc.call(service, method, kwargs={'timeout': ...})"
         )
     for what, name in (("service", service), ("method", method)):

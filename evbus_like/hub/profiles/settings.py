@@ -10,6 +10,7 @@ from typing import Any
 from evbus_like import conf
 from evbus_like.engine.errors import SettingError
 from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.engine.waiting import wrong_timeout
 from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import redact
 
@@ -35,6 +36,18 @@ def config(hub: Hub, name: str, default: Any = None) -> Any:
     if problem:
         raise SettingError(f"setting {name} {problem} ({origin(hub, name)})")
     return value
+
+
+def stop_timeout(hub: Hub, timeout: float | None) -> float:
+    """Return the argument `timeout` of a stop, or the setting if it is None; raises ValueError, or SettingError."""
+    return float(config(hub, "stop_timeout", 30.0)) if timeout is None else checked_timeout(timeout)
+
+
+def checked_timeout(timeout: float) -> float:
+    """Return the argument `timeout` of a call, where None is for ever; raises ValueError."""
+    if timeout is not None and (wrong := wrong_timeout(timeout)):
+        raise ValueError(wrong)
+    return timeout
 
 
 def check(hub: Hub, names: Iterable[str] = BUS) -> None:
