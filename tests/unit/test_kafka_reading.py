@@ -8,7 +8,7 @@ from aiokafka import errors as kafka
 
 from evbus_like.engine.errors import DestinationRefused, HandlerError, ProfileError, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.kafka import failures, producer
+from evbus_like.kafka import failures, topics
 from evbus_like.kafka import since as beginnings
 from evbus_like.kafka.dead_letters import topic_name
 from evbus_like.kafka.offsets import Partition
@@ -100,13 +100,13 @@ def test_events_of_one_key_have_an_order_and_those_without_a_key_have_none():
 )
 def test_the_topic_of_dead_letters_has_the_queues_name_with_what_kafka_allows(queue, topic):
     assert topic_name(queue) == topic
-    assert producer.TOPIC_NAME.fullmatch(topic)
+    assert topics.TOPIC_NAME.fullmatch(topic)
 
 
 def test_the_topics_of_dead_letters_of_two_long_queues_differ():
     names = {topic_name("q" * 300 + end) for end in ("a", "b")}
     assert len(names) == 2
-    assert all(producer.TOPIC_NAME.fullmatch(name) and len(name) == 249 for name in names)
+    assert all(topics.TOPIC_NAME.fullmatch(name) and len(name) == 249 for name in names)
 
 
 class Log:
