@@ -11,7 +11,7 @@ from evbus_like.engine import signals as engine_signals
 from evbus_like.engine.account import Account
 from evbus_like.engine.sending.reload import Reloaded
 from evbus_like.hub import background as in_background
-from evbus_like.hub import conflict, outbox, plugins, reporter, runtime
+from evbus_like.hub import conflict, leftovers, outbox, plugins, reporter, runtime
 from evbus_like.hub.application import events, middleware, rpc_proxy
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.profiles import reload as reloading
@@ -64,10 +64,12 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     now.reporter.lanes = {entry.lane.name: entry.lane for entry in entries}
     now.reporter.start(settings.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
+    sending_leftovers = leftovers.watch(hub, box)
     try:
         await now.bus.run(entries, box)
     finally:
         hub.evbus.STARTED = False
+        await leftovers.end(sending_leftovers)
         await rpc_proxy.close(hub)
         await now.close(5.0)
         await now.reporter.close(5.0)

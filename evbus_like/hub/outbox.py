@@ -6,19 +6,23 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evbus_like.engine.errors import SettingError
+from evbus_like.engine.errors import OutboxLocked, SettingError
 from evbus_like.engine.sending.router import Entry
 from evbus_like.hub import outbox_place
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
+from evbus_like.processes.worker import THIS
 
 if TYPE_CHECKING:
-    from evbus_like.engine.outbox import Outbox
+    from evbus_like.engine.outbox import Outbox, Recovered
 
 log = logging.getLogger("evbus_like.outbox")
+
+MOST_OUTBOXES = 1024  # of one application; workers of an earlier supervisor may still have theirs
 
 
 def configured(hub: Hub) -> Path | None:
@@ -42,12 +46,11 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
     path = configured(hub)
     if path is None and not needed and not wanted(entries):
         return None
-    from evbus_like.engine.outbox import Outbox
-
     if path is None:
         await asyncio.to_thread(_report_earlier, hub)
-    box = Outbox(path or outbox_place.default_path(hub), int(settings.config(hub, "outbox_max_bytes", 1024**3)))
-    recovered = await asyncio.to_thread(box.open)
+        path = outbox_place.default_path(hub)
+    most = int(settings.config(hub, "outbox_max_bytes", 1024**3))
+    box, recovered = await asyncio.to_thread(_open_alone if THIS is None else _open_free, path, most)
     if recovered is not None:
         log.error("%s", recovered)
     counts = box.counts()
@@ -63,6 +66,33 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
                 name,
             )
     return box
+
+
+def _open_alone(path: Path, most: int) -> tuple[Outbox, Recovered | None]:
+    from evbus_like.engine.outbox import Outbox
+
+    box = Outbox(path, most)
+    return box, box.open()
+
+
+def _open_free(path: Path, most: int) -> tuple[Outbox, Recovered | None]:
+    """Open the first outbox of the application that no process has open: each worker has one of its own."""
+    for number in range(1, MOST_OUTBOXES):
+        candidate = outbox_place.of_worker(path, number)
+        if is_free(candidate):
+            with suppress(OutboxLocked):  # another worker was faster
+                return _open_alone(candidate, most)
+    return _open_alone(outbox_place.of_worker(path, MOST_OUTBOXES), most)
+
+
+def is_free(path: Path) -> bool:
+    """Whether no process has an outbox open, as far as that can be known; to open it says more."""
+    from evbus_like.engine.outbox.lock import holder
+
+    try:
+        return holder(path) is None
+    except OSError:
+        return True
 
 
 def _report_earlier(hub: Hub) -> None:

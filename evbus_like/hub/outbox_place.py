@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -58,6 +59,19 @@ def earlier(hub: Hub) -> list[Path]:
     """Return those that may be of this application: of releases with one path for all, and of another folder."""
     name = application(hub).rpartition("-")[0] or "-"
     return [path for path in others(hub) if path.parent == folder() or path.parent.name.rpartition("-")[0] == name]
+
+
+def of_worker(path: Path, number: int) -> Path:
+    """Return the path of an application's outbox, or of the second and later ones of its workers."""
+    return path if number == 1 else path.with_name(f"{path.stem}.worker-{number}{path.suffix}")
+
+
+def of_workers(path: Path) -> list[Path]:
+    """Return the outboxes that there are of an application, whose first one has the path."""
+    found = path.parent.glob(f"{glob.escape(path.stem)}.worker-*{glob.escape(path.suffix)}")
+    number = re.compile(rf"{re.escape(path.stem)}\.worker-(\d+){re.escape(path.suffix)}")
+    numbered = [(int(match[1]), each) for each in found if (match := number.fullmatch(each.name))]
+    return [*([path] if path.exists() else []), *(each for _, each in sorted(numbered))]
 
 
 def _program() -> Path:

@@ -63,6 +63,7 @@ class Runtime:
     pipes: dict[tuple[int, int], bytes] = field(
         default_factory=dict
     )  # what credentials files held that can be read once
+    sending: Contexts | None = None  # what puts go by now: `contexts`, or those of the last reload
     read_contexts: Callable[[], Awaitable[dict[str, Any]]] | None = None  # reads the credentials file again
     match_plugin: Any = None  # the match plugin in the contexts, which no file holds
 
@@ -79,7 +80,7 @@ class Runtime:
 
     def begin(self, contexts: Contexts | None) -> None:
         """Prepare for a run of the bus, perhaps in another event loop than the last one."""
-        self.contexts = contexts
+        self.contexts = self.sending = contexts
         self.match_plugin = (contexts or {}).get("match_plugin")
         self.outbox_lock = asyncio.Lock()
         self.tasks = set()

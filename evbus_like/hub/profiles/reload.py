@@ -52,6 +52,7 @@ async def _reload(hub: Hub, contexts: Contexts | None, timeout: float) -> Reload
         runtime.reporter.lanes |= {entry.lane.name: entry.lane for entry in fresh}
         running = {entry.lane.name: entry for entry in runtime.bus.admission.router.entries}
         reloaded = await engine_reload.reload(runtime.bus, [_known(entry, running) for entry in fresh], timeout, box)
+    runtime.sending = contexts
     runtime.match_plugin = contexts.get("match_plugin")
     log.info("the profiles are reloaded: %s", reloaded)
     return reloaded
