@@ -141,8 +141,9 @@ async def test_a_log_that_is_gone_is_reported(path, index):
     assert "log is missing" in str(found)
 
 
-async def test_a_log_of_which_nobody_knows_the_length_is_reported(path):
-    os.truncate(wal(path), HEADER + 40 * FRAME)
+@pytest.mark.parametrize("cut", [0, 20, HEADER, HEADER + FRAME - 1, HEADER + 40 * FRAME])
+async def test_a_log_of_which_nobody_knows_the_length_is_reported(path, cut):
+    os.truncate(wal(path), cut)
     shm(path).write_bytes(os.urandom(32768))
 
     found, _ = await recovered(path)

@@ -22,6 +22,7 @@ from evbus_like.engine.outbox.schema import impossible_rows, version_of
 from evbus_like.engine.outbox.wal import PAGE, Log, read_index, read_log
 
 NEW = ".recovering"
+LOG = ("-wal", "-shm")  # both are empty, or zero, if a process was killed before its first write
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def recover(path: Path, lock: Lock) -> Recovered | None:
     first_page = read_own(path, PAGE) or b""
     index = read_index(companion(path, "-shm"))
     log = read_log(wal, index, first_page)
-    if lock.past.open and log.frames and index is None:
+    if lock.past.open and index is None and any(any(read_own(companion(path, each), 96) or b"") for each in LOG):
         lost = f"the index of the log of {path} is damaged or missing: nobody can tell whether the log is complete"
     if not first_page and wal.exists():
         os.truncate(path, PAGE)  # all data may be in the log, which SQLite deletes if the file is empty
