@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from evbus_like.cli import shown
+from evbus_like.cli import output, shown
 from evbus_like.engine.receiving.received import ReceivedEvent
 
 
@@ -35,7 +35,7 @@ class Lines:
             line = json.dumps(facts, default=str)
         except (TypeError, ValueError, RecursionError):  # keys that are not text, or a body that contains itself
             line = json.dumps({**facts, "body": repr(body), "encoding": "repr"}, default=str)
-        print(line, flush=True)
+        print(line, file=output.results(), flush=True)
 
 
 class Pretty:

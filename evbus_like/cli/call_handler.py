@@ -19,13 +19,7 @@ from evbus_like.hub.application import handlers
 
 async def run(hub: Any) -> int:
     """Call the handler; return 0 if it handled the event, 1 if it failed."""
-    out = sys.stdout
-    if hub.OPT.evbus_like.json:
-        sys.stdout = sys.stderr  # keeps what the application prints out of the document
-    try:
-        outcome = await _called(hub)
-    finally:
-        sys.stdout = out
+    outcome = await _called(hub)
     if isinstance(outcome, int):
         common.leave_threads("call-handler", outcome)
         return outcome

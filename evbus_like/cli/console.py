@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from evbus_like.cli import shown
+from evbus_like.cli import output, shown
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import Account
 from evbus_like.processes import worker
@@ -69,13 +69,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         made.add_row(*row)
-    stream = to or sys.stdout
+    stream = to or output.results()
     Console(file=stream, width=None if stream.isatty() else 160, highlight=False).print(made, markup=False)
 
 
 def document(data: Any) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(data, indent=2, default=str))
+    print(json.dumps(data, indent=2, default=str), file=output.results())
 
 
 class Lines(Protocol):
@@ -90,7 +90,7 @@ class Lines(Protocol):
 
 def line(data: Any, to: Lines | None = None) -> None:
     """Print a JSON document in one line on stdout, or elsewhere, and flush it."""
-    to = to or sys.stdout
+    to = to or output.results()
     to.write(json.dumps(data, default=str) + "\n")
     to.flush()
 

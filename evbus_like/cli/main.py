@@ -120,5 +120,5 @@ def fail(error: Exception, text: str = "", code: int = UNUSABLE) -> int:
     text = shown.visible(redact(text or str(error)), "\n\t")
     print(f"{_name()}: {text}", file=sys.stderr)
     if "--json" in sys.argv:
-        print(json.dumps({"error": text, "kind": type(error).__name__}))
+        print(json.dumps({"error": text, "kind": type(error).__name__}), file=output.results())
     return 1 if isinstance(error, NotFound) else code

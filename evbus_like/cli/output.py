@@ -11,7 +11,9 @@ import io
 import os
 import select
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+DOCUMENTS = {"--json", "--raw"}
 
 
 class Stream(io.RawIOBase):
@@ -47,10 +49,20 @@ class Stream(io.RawIOBase):
 
 
 _streams: dict[str, Stream] = {}
+_results: TextIO | None = None  # where the command writes a document, apart from what applications print
+
+
+def results() -> TextIO:
+    """Return the stream for the results of the command."""
+    return sys.stdout if _results is None else _results
 
 
 def begin() -> None:
-    """Replace sys.stdout and sys.stderr, before anything is printed or opened. Does nothing in another program."""
+    """Replace sys.stdout and sys.stderr, before anything is printed or opened. Does nothing in another program.
+
+    If standard output is to hold a document, what applications print goes to standard error.
+    """
+    global _results
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         there = getattr(sys, name)
         if there is None:
@@ -59,6 +71,8 @@ def begin() -> None:
             closed = OSError(errno.EBADF, "it is closed") if there is None else None
             _streams[name] = Stream(fd, closed)
             setattr(sys, name, _text(_streams[name], there, fd == 2))
+    if "stdout" in _streams and _results is None and (DOCUMENTS & {*sys.argv} or sys.argv[1:2] == ["schema"]):
+        _results, sys.stdout = sys.stdout, sys.stderr
 
 
 def _occupy(fd: int) -> None:
@@ -97,7 +111,7 @@ def cannot_be_written() -> bool:
 
 def ended(code: int, command: str = "evbus") -> int:
     """Flush everything, report what could not be written, and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (results(), sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     error = _streams["stdout"].error if cannot_be_written() else None

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from evbus_like.cli import application, common, console, shown, tables
+from evbus_like.cli import application, common, console, output, shown, tables
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import HandlerShutdown, SettingError
 from evbus_like.engine.receiving.consumer import Consumer
@@ -36,13 +36,7 @@ async def run(hub: Any) -> int:
         signal.signal(signal.SIGHUP, reload_later)  # until the bus runs
     announcer = Announcer()
     announcer.loading()
-    if not hub.OPT.evbus_like.json:
-        return await _run(hub, THIS, announcer)
-    out, sys.stdout = sys.stdout, sys.stderr  # keeps what the application prints out of the JSON lines
-    try:
-        return await _run(hub, THIS or out, announcer)
-    finally:
-        sys.stdout = out
+    return await _run(hub, THIS or (output.results() if hub.OPT.evbus_like.json else None), announcer)
 
 
 def reload_later(number: int, _frame: object) -> None:

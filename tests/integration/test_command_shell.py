@@ -313,3 +313,17 @@ def test_every_command_finds_the_plugins_of_the_current_folder(folder, command):
     (folder / "acct.yml").write_text("internal: {default: {serializer: mine}}\n")
 
     assert shell(folder, f'"$EVBUS" {command}')[0] == 0
+
+
+def test_what_an_application_prints_is_no_part_of_a_document(application):
+    for dyne, source in (("handler", WORKER), ("event", "def sold(hub, name: str): ...")):
+        (application / "shop" / dyne).mkdir(exist_ok=True)
+        (application / "shop" / dyne / "shop.py").write_text(f"print('loaded')\n{source}")
+    (application / "shop" / "conf.py").write_text('DYNE = {"handler": ["handler"], "event": ["event"]}\n')
+
+    code, out, err = shell(application, "$EVBUS handlers --json && echo , && $EVBUS schema")
+
+    listed, schema = json.loads(f"[{out}]")
+    assert (code, listed[0]["handler"]) == (0, "shop.sold")
+    assert "sold" in str(schema)
+    assert "loaded" in err

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from evbus_like.cli import console, file
+from evbus_like.cli import console, file, output
 from evbus_like.cli.dead import dead_letter, which
 from evbus_like.cli.errors import NotFound, UsageError
 from evbus_like.engine.outbox import inspect
@@ -27,8 +26,8 @@ async def run(hub: Any) -> int:
     if found is None:
         raise NotFound(f"there is no dead letter {number} in {path}" if there else file.nothing(path))
     if settings.raw:
-        sys.stdout.buffer.write(found.event.body)
-        sys.stdout.buffer.flush()
+        output.results().buffer.write(found.event.body)
+        output.results().buffer.flush()
     elif settings.json:
         console.document(dead_letter.as_dict(found))
     else:
