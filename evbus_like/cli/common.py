@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from evbus_like.cli import output
 from evbus_like.cli.console import Progress
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import CredentialsError
@@ -153,6 +154,6 @@ def leave_threads(command: str, code: int) -> None:
     if late:
         print(f"evbus {command}: abandoned while still running: {', '.join(sorted(late))}", file=sys.stderr)
         logging.shutdown()
-        sys.stdout.flush()
+        output.results().flush()
         sys.stderr.flush()
         os._exit(code)
