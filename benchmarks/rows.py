@@ -191,6 +191,24 @@ RECEIVING_KAFKA = Group(
     brokers=("kafka",),
 )
 
+ALONE_1, TWO_1, ALONE_0, TWO_0 = "alone, 1 ms", "2 workers, 1 ms", "alone, trivial", "2 workers, trivial"
+PROCESSES = Group(
+    "processes",
+    (
+        Leg(ALONE_1, "processes_ours", 2_000, 10_000, options={"processes": 0, "burn": 1}),
+        Leg(TWO_1, "processes_ours", 2_000, 10_000, options={"processes": 2, "burn": 1}),
+        Leg(ALONE_0, "processes_ours", 15_000, 60_000, options={"processes": 0, "burn": 0}),
+        Leg(TWO_0, "processes_ours", 15_000, 60_000, options={"processes": 2, "burn": 0}),
+    ),
+    (
+        Row("2 workers / alone, 1 ms of CPU for each event", TWO_1, (ALONE_1,), at_least=1.7),
+        Row("2 workers / alone, trivial handlers", TWO_0, (ALONE_0,), at_least=1.3),
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+    brokers=("rabbitmq",),
+)
+
 ONE, HUNDRED = {"in_flight": 1}, {"in_flight": 100}
 CALLS = Group(
     "calls",
@@ -295,6 +313,7 @@ GROUPS = (
     LATENCY,
     RECEIVING,
     RECEIVING_KAFKA,
+    PROCESSES,
     CALLS,
     DURABLE,
     PROFILES,

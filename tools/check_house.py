@@ -17,7 +17,7 @@ from tools.imports import Import, circles, floors, imports, modules
 
 PACKAGE = "evbus_like"
 BACKENDS = ("memory", "amqp", "kafka")
-PUBLIC = ("errors", "plugin", "handlers", "testing", "testing.conformance")
+PUBLIC = ("errors", "plugin", "handlers", "workers", "testing", "testing.conformance")
 FACE = [f"{PACKAGE}.{name}" for name in PUBLIC]
 CLI_USERS = [f"{PACKAGE}.{name}" for name in ("cli", "scripts", "__main__")]
 PYTHON = re.compile(r"^(?P<indent> *)```(?:\{code-block\} *)?python\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,1 @@
-"""Several processes of one program: a supervisor, and workers that it starts, watches, reloads and replaces.
-
-`run` is for programs with a main of their own; `evbus run --processes N` does the same. The rest is internal.
-"""
+"""A supervisor, and worker processes that it starts, watches, reloads and replaces; it knows no hub and no broker."""

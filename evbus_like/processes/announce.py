@@ -23,7 +23,7 @@ class Announcer:
     def loading(self) -> None:
         """Announce that signals may come from now on; those that only a supervisor understands do nothing."""
         if self._worker is not None:
-            signal.signal(signal.SIGUSR1, _ignore)
+            signal.signal(signal.SIGUSR1, ignore)
             self._worker.tell("hello")
 
     @asynccontextmanager
@@ -68,5 +68,5 @@ class Announcer:
         self._notifier.stopping(seconds)
 
 
-def _ignore(_number: int, _frame: object) -> None:
+def ignore(_number: int, _frame: object) -> None:
     """Do nothing; unlike SIG_IGN, processes that this one starts do not inherit it."""
