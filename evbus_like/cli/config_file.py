@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evbus_like import conf
+from evbus_like.engine import given_files
 from evbus_like.engine.errors import SettingError
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.yaml_text import SHOWN_KEY, YamlError, load_yaml
-from evbus_like.hub import files
 from evbus_like.hub.profiles import settings
 
 OURS = "evbus_like"
@@ -40,11 +40,11 @@ def for_pop(path: str, data: Mapping[str, Any]) -> str:
 
 def _load(path: str, what: str) -> Mapping[str, Any]:
     try:
-        content, _ = files.read(path, MAX_BYTES)
+        content, _ = given_files.read(path, MAX_BYTES)
         if content.startswith(b"#!") and content.partition(b"\n")[0].strip() not in (b"#!yaml", b"#!json"):
             raise SettingError(f"{what} must be YAML, and its first line names another renderer")
         data = load_yaml(content, what, text_keys=False, octal=False)  # other packages may have keys of other kinds
-    except files.UnreadableFile as error:
+    except given_files.UnreadableFile as error:
         raise SettingError(f"{what} {error}") from None
     except YamlError as error:
         raise SettingError(str(error)) from None

@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from evbus_like.engine.given_files import expanded
+
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFLNK: "a symbolic link",
@@ -29,7 +31,7 @@ class UnsafeFile(OSError):
 
 def resolve(path: str | os.PathLike[str]) -> Path:
     """Give the real path of a file: links in its folder are followed, a link of its own name is not."""
-    given = Path(path).expanduser()
+    given = expanded(path)
     return Path(os.path.realpath(given.parent)) / given.name
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evbus_like.engine.errors import OutboxLocked, SettingError
+from evbus_like.engine.given_files import expanded
 from evbus_like.engine.sending.router import Entry
 from evbus_like.hub import outbox_place
 from evbus_like.hub.profiles import settings
@@ -29,7 +30,7 @@ def configured(hub: Hub) -> Path | None:
     """Return the path that the configuration, or EVBUS_OUTBOX, names, or None."""
     given = settings.config(hub, "outbox_path") or os.environ.get("EVBUS_OUTBOX")
     try:
-        return Path(str(given)).expanduser() if given else None
+        return expanded(str(given)) if given else None
     except RuntimeError:
         raise SettingError(f"setting outbox_path: {given} begins with a home folder that does not exist") from None
 

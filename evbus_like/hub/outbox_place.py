@@ -10,6 +10,7 @@ from pathlib import Path
 from zlib import crc32
 
 from evbus_like.engine.errors import SettingError
+from evbus_like.engine.given_files import expanded
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.runtime import Hub
 
@@ -22,7 +23,7 @@ def folder() -> Path:
     """Return the folder of all outboxes of this user; raises SettingError where there is none."""
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
-        parent = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+        parent = Path(state) if state.startswith("/") else expanded("~/.local/state")
     except RuntimeError:
         raise SettingError(
             f"the outbox has no default place, because user {os.geteuid()} has no home folder: name the file with"

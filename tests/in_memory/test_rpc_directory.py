@@ -1,5 +1,7 @@
 """Where a service is found: by default, in code, in a services file of YAML, and in one of tavrida's form."""
 
+import os
+
 import pytest
 
 from evbus_like.engine.errors import HandlerError, UnknownService
@@ -58,7 +60,7 @@ def test_a_bad_file_is_told_with_its_place(tmp_path, text, name, message):
 
 
 def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):
-    with pytest.raises(HandlerError, match="cannot be read"):
+    with pytest.raises(HandlerError, match="does not exist"):
         load(str(tmp_path / "nowhere.yml"))
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HandlerError, match="cannot be read"):
@@ -124,3 +126,11 @@ async def test_notifications_go_by_the_profile_whose_exchange_the_entry_names(ap
         hub.evbus.rpc.register("world")
         await hub.rpc.world.hello.publish(a=2)
         await eventually(lambda: hub.SEEN == [{"a": 2}], HANG)
+
+
+def test_a_services_file_that_never_ends_or_is_a_pipe_without_a_writer_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("evbus_like.engine.given_files.DEADLINE", 0.01)
+    os.mkfifo(tmp_path / "services.yml")
+    for path, said in ((tmp_path / "services.yml", "/services.yml "), ("/dev/zero", "the limit"), (tmp_path, "folder")):
+        with pytest.raises(HandlerError, match=f"the services file .*{said}"):
+            load(str(path))

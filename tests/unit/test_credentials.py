@@ -304,7 +304,7 @@ async def test_a_pipe_is_read_once_and_kept(hub, tmp_path):
 
 
 async def test_a_pipe_that_nobody_writes_is_given_up(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr("evbus_like.hub.files.DEADLINE", 0.01)
+    monkeypatch.setattr("evbus_like.engine.given_files.DEADLINE", 0.01)
     os.mkfifo(tmp_path / "pipe")
 
     assert "nothing came from it within 0.01 seconds" in await refused(hub, str(tmp_path / "pipe"))

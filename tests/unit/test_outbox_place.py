@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import os
+import pwd
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from evbus_like.cli import file
+from evbus_like.engine.files import resolve
 from evbus_like.hub import outbox, outbox_place
 from tests.unit.outboxes import append_one, make, opened
 
@@ -103,3 +107,14 @@ def test_the_command_takes_the_only_outbox_and_names_them_if_there_are_several(s
     path = file.path(hub(service_name="shop"))
     assert path == state / "shop" / "outbox.sqlite"
     assert str(state / "mail-12345678" / "outbox.sqlite") in file.nothing(path)
+
+
+@pytest.mark.parametrize("home", ["", "relative"])
+def test_an_empty_home_is_none_and_the_user_database_says_where_it_is(monkeypatch, home):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", home)
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+    assert outbox_place.folder() == own / ".local/state/evbus_like"
+    assert outbox.configured(hub(outbox_path="~/o.sqlite")) == own / "o.sqlite"
+    assert resolve("~/o.sqlite").parent == Path(os.path.realpath(own))

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as IniError
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evbus_like.engine.errors import HandlerError
+from evbus_like.engine.given_files import UnreadableFile, expanded, read
 from evbus_like.engine.yaml_text import YamlError, load_yaml
 
+MAX_BYTES = 1024 * 1024
 KEYS = ("profile", "exchange", "notifications")
 REST = "*"  # the entry for services without one
 
@@ -31,8 +32,10 @@ class Route:
 def load(path: str) -> dict[str, Route]:
     """Read a services file, YAML or tavrida's INI; raises HandlerError, which says what is wrong and where."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read(str(expanded(path)), MAX_BYTES)[0].decode()
+    except UnreadableFile as error:
+        raise HandlerError(f"the services file {path} {error}") from None
+    except (UnicodeDecodeError, RuntimeError) as error:
         raise HandlerError(f"the services file {path} cannot be read: {error}") from None
     try:
         entries = _ini(text) if _looks_like_ini(path, text) else _yaml(text)

@@ -13,11 +13,11 @@ from typing import Any
 from dict_tools.data import SafeNamespaceDict
 from dict_tools.update import update
 
+from evbus_like.engine import given_files
 from evbus_like.engine.errors import CredentialsError
 from evbus_like.engine.failure import chain
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.yaml_text import YamlError, load_yaml
-from evbus_like.hub import files
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.runtime import Hub
 
@@ -82,8 +82,8 @@ def _content(hub: Hub, path: str) -> bytes:
     if pipe in kept:
         return kept[pipe]
     try:
-        content, status = files.read(path, MAX_BYTES)
-    except files.UnreadableFile as error:
+        content, status = given_files.read(path, MAX_BYTES)
+    except given_files.UnreadableFile as error:
         named = " (--acct-file or ACCT_FILE names it)" if "not exist" in str(error) else ""
         raise CredentialsError(f"credentials file {path} {error}{named}") from None
     if not content.strip():
@@ -200,7 +200,7 @@ async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
 
 
 def _names(value: Any) -> list[Any]:
-    """Return the names of a provider's profiles."""
+    """Return the names of a provider's progiven_files."""
     groups = value if isinstance(value, (list, tuple)) else [value]
     return [name for group in groups if isinstance(group, Mapping) for name in group]
 

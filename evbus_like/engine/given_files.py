@@ -1,11 +1,13 @@
-"""Read a file that the operator names: at most so many bytes, within a deadline, whatever kind of file it is."""
+"""Files that the operator names: read at most so many bytes, within a deadline, whatever kind of file it is."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import select
 import stat
 import time
+from pathlib import Path
 
 CHUNK = 65536
 DEADLINE = 5.0  # seconds in which a pipe must be written
@@ -13,6 +15,20 @@ DEADLINE = 5.0  # seconds in which a pipe must be written
 
 class UnreadableFile(ValueError):
     """A file cannot be read; the text says why, without its path."""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path whose ~ is replaced by the home folder; raises RuntimeError where there is none.
+
+    An empty HOME counts as none, and the user database says where the home folder is: ~/x would be /x.
+    """
+    given = Path(path)
+    if given.parts[:1] != ("~",) or os.environ.get("HOME", "").startswith("/"):
+        return given.expanduser()
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir, *given.parts[1:])
+    except KeyError:
+        raise RuntimeError("user has no home folder") from None
 
 
 def read(path: str, most: int) -> tuple[bytes, os.stat_result]:
