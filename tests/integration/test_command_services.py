@@ -148,7 +148,7 @@ async def test_an_invalid_service_is_reported_and_nothing_starts(folder, text, e
         ),
         (["services", "--skip", "world"], "--only and --skip leave no service"),
         (["run", "--app", "wrld"], "there is no application 'wrld' with handlers or services; did you mean 'world'?"),
-        (["run", "--services-file", "nowhere.yml"], "the services file nowhere.yml cannot be read"),
+        (["run", "--services-file", "nowhere.yml"], "the services file nowhere.yml does not exist"),
         (["handlers"], "no handler was found"),
     ],
 )
