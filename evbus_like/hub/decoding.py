@@ -151,18 +151,29 @@ class _Decoder:
         try:
             load, headers = self._usual.get(event.content_type), event.headers
             if load is None or event.content_encoding or ENCODING in headers or COMPRESSION in headers:
-                load = self._load_of(event)
+                load = self._load_of(event, _encoding(event))
             return load(event.raw)
+        except BadBody:
+            raise
+        except Exception as error:
+            if encoding := _spelled_otherwise(event):
+                return self._decode_otherwise(event, encoding)
+            raise BadBody(f"{type(error).__name__}: {error}"[:500], self._quotes) from None
+
+    def _decode_otherwise(self, event: ReceivedEvent, encoding: str) -> Any:
+        """Return the body of an event whose content encoding is in a header such as Content-Encoding."""
+        try:
+            return self._load_of(event, encoding)(event.raw)
         except BadBody:
             raise
         except Exception as error:
             raise BadBody(f"{type(error).__name__}: {error}"[:500], self._quotes) from None
 
-    def _load_of(self, event: ReceivedEvent) -> Load:
+    def _load_of(self, event: ReceivedEvent, encoding: str) -> Load:
         content_type = event.content_type
         if not content_type:
             content_type = self._default or (self._assumed() if event.routing_key in self._declared else "")
-        key = content_type, _encoding(event)
+        key = content_type, encoding
         load = self._found.get(key)
         if load is None:
             load = self._chosen(*key)
@@ -221,6 +232,16 @@ def _encoding(event: ReceivedEvent) -> str:
     if isinstance(compression, str) and compression.startswith("application/"):  # kombu's; others have another meaning
         encoding = f"{encoding},{compression}"
     return encoding if isinstance(encoding, str) else repr(encoding)
+
+
+def _spelled_otherwise(event: ReceivedEvent) -> str:
+    """Return the content encoding of an event that has it in a header with capitals or `_`, as some write it."""
+    if event.content_encoding or ENCODING in event.headers or COMPRESSION in event.headers:
+        return ""
+    for name, value in event.headers.items():
+        if len(name) == len(ENCODING) and name.lower().replace("_", "-") == ENCODING and isinstance(value, str):
+            return value
+    return ""
 
 
 def _media(content_type: str) -> tuple[str, str]:

@@ -75,7 +75,7 @@ async def test_messages_from_before_frames_were_made_smaller_are_retried_and_dea
     found = await letters(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead", 5)
     assert {len(letter.body) for letter in found} == {20_002}
     cut = [letter for letter in found if "evbus-dead-cut" in letter.headers or "evbus-cut" in letter.headers]
-    assert len(cut) >= (2 if frame == 4096 else 1)
+    assert len(cut) == (4 if frame == 4096 else 2)
 
 
 async def test_every_property_that_may_be_sent_may_be_in_what_is_copied(rabbitmq, profile, fresh_name):

@@ -149,6 +149,17 @@ def test_a_repeated_header_names_several_encodings(hub: Any) -> None:
     assert decoded(hub, raw, "application/json", headers={"content-encoding": ["gzip", "gzip"]}) == BODY
 
 
+@pytest.mark.parametrize("name", ["Content-Encoding", "CONTENT-ENCODING", "content_encoding"])
+def test_a_content_encoding_in_a_header_that_is_spelled_otherwise_is_understood(hub: Any, name: str) -> None:
+    raw = gzip.compress(JSON, mtime=0)
+    assert decoded(hub, raw, "application/json", headers={name: "gzip"}) == BODY
+    with pytest.raises(BadBody, match="the content encoding 'zstd' is unknown; there are identity"):
+        decoded(hub, b"(\xb5/\xfd", "application/json", headers={name: "zstd"})
+    with pytest.raises(BadBody, match="cut short"):
+        decoded(hub, raw[:-9], "application/json", headers={name: "gzip"})
+    assert decoded(hub, JSON, "application/json", headers={name: "zstd"}) == BODY  # it is not compressed
+
+
 def test_an_unknown_content_encoding_is_named(hub: Any) -> None:
     assert reason(hub, b"x", "application/json", "br").startswith(
         "the content encoding 'br' is unknown; there are identity"
