@@ -48,3 +48,11 @@ async def test_an_event_whose_copy_is_refused_stays(verb):
     with pytest.raises(TransientError):
         await getattr(receiver, verb)(feed, ReceivedEvent(b"x"), 1.0)
     assert feed.acked == []
+
+
+@pytest.mark.parametrize("hostile", ["a\nERROR all is lost", "\x1b[2J", "a\r\x00", "\ud800", "\u202egnp"])
+def test_an_event_is_named_on_one_line_of_a_log_whatever_its_id_and_its_type_are(hostile):
+    for event in (ReceivedEvent(b"", "placed", "orders", hostile), ReceivedEvent(b"", hostile, hostile)):
+        assert str(event).isprintable()
+        assert repr(event).isprintable()
+    assert str(ReceivedEvent(b"", "gr\u00f6\u00dfe", "orders", "id")) == "orders.gr\u00f6\u00dfe id"

@@ -560,3 +560,14 @@ async def test_a_stop_beyond_its_timeout_ends_though_a_handler_does_not_let_itse
     await asyncio.sleep(0.01)
     assert source.settled == []
     assert not [each for each in asyncio.all_tasks() if "handle" in each.get_name()]
+
+
+@pytest.mark.parametrize(("verb", "policy"), [("requeue", REQUEUE), ("retry", RETRY)])
+async def test_an_event_that_a_source_can_never_take_back_becomes_a_dead_letter(verb, policy, monkeypatch):
+    source = Source(retries=True)
+    source.script[verb] = deque([TypeError("a bug")] * 100)
+    async with consuming(source, failing(1), on_error=policy, backoff=0.001):
+        source.put(1)
+        await until(lambda: source.settled)
+    assert source.settled == [("dead", "1")]
+    assert source.reasons["1"] == f"{verb} is not possible: TypeError: a bug"

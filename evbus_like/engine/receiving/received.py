@@ -90,7 +90,8 @@ class ReceivedEvent:
 
     def __str__(self) -> str:
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key
-        return f"{place or 'an event'} {self.id or 'without an id'}"
+        text = f"{place or 'an event'} {self.id or 'without an id'}"
+        return text if text.isprintable() else ascii(text)[1:-1]  # a stranger may have written line breaks into it
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<ReceivedEvent {self} attempt={self.attempt}>"

@@ -9,6 +9,7 @@ from typing import Any
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import TransientError
+from evbus_like.engine.failure import classify
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, Disposition
 from evbus_like.engine.receiving.handler import REQUEUE, RETRY
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
@@ -17,6 +18,7 @@ from evbus_like.engine.receiving.source import Feed, Source
 
 log = logging.getLogger("evbus_like.handlers")
 
+MOST_UNKNOWN = 3  # failures of a retry or requeue whose kind is unknown
 REQUEUE_CAP = 1.0  # seconds, at most, before an event is requeued at a source that would deliver it again at once
 
 
@@ -157,8 +159,11 @@ class Settler:
         self._queue.retry(event)
 
     async def settle(self, event: ReceivedEvent, disposition: Disposition) -> None:
-        """Requeue, retry or dead-letter an event at its source; tries until that succeeds or the feed has ended."""
-        backoff = Backoff(0.1, 5.0)
+        """Requeue, retry or dead-letter an event at its source; tries until that succeeds or the feed has ended.
+
+        An event whose retry or requeue fails for a reason that no wait removes becomes a dead letter.
+        """
+        backoff, unknown = Backoff(0.1, 5.0), 0
         if disposition.kind == REQUEUE:
             await asyncio.sleep(self._requeues.next())
         while event in self._open:
@@ -170,6 +175,9 @@ class Settler:
                 log.warning("%s did not %s %s, trying again: %s", self._source.name, verb, event, why)
                 self._suspect = True
                 self._room_made.set()
+                unknown += classify(error) is None
+                if unknown == MOST_UNKNOWN:
+                    disposition = Disposition(DEAD_LETTER, reason=f"{verb} is not possible: {why}")
                 await asyncio.sleep(backoff.next())
             else:
                 self._close(event)
