@@ -115,7 +115,7 @@ def public(kind):
         ("`SourceFeatures`", {field.name for field in dataclasses.fields(SourceFeatures)}),
         ("`Target`", public(Target)),
         ("`SourceTarget`", public(SourceTarget)),
-        ("`ctx`", {"acct", "profile", "blocked"}),
+        ("`ctx`", {"acct", "profile", "blocked", "ask"}),
         (
             "Functions of a destination",
             members(
