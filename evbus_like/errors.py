@@ -18,6 +18,7 @@ EvbusError
 ├── DeliveryError            raised by plugins; the kind decides what happens next
 │   ├── TransientError       try again soon: connection lost, broker busy
 │   │   ├── Blocked          the broker is connected but accepts nothing for now (RabbitMQ's memory or disk alarm)
+│   │   ├── Stalled          the event waits for a part of the destination, such as a partition; others are sent
 │   │   └── ConnectionLost   the connection ended while events were under way, without a reason
 │   ├── PoisonEvent          this event can never be delivered; dead-letter it and continue with the next
 │   ├── BatchRejected        the destination refused what was sent; one event is the cause, and the lane finds it
@@ -90,6 +91,7 @@ from evbus_like.engine.errors import (
     RpcTimeout,
     SerializeError,
     SettingError,
+    Stalled,
     StorageError,
     TransientError,
     UnknownOutcome,
@@ -138,6 +140,7 @@ __all__ = [
     "RpcTimeout",
     "SerializeError",
     "SettingError",
+    "Stalled",
     "StorageError",
     "TransientError",
     "UnknownOutcome",

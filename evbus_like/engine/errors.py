@@ -101,6 +101,14 @@ class Blocked(TransientError):
     """The broker is there and takes nothing for now: RabbitMQ's memory or disk alarm."""
 
 
+class Stalled(TransientError):
+    """The event waits for a part of the destination, such as a partition without a leader, and this is no attempt.
+
+    Events behind it are sent meanwhile. The destination itself lets none overtake that waits for the same part: it is
+    always given the lane's oldest events first.
+    """
+
+
 class ConnectionLost(TransientError):
     """The connection ended while events were under way, and the destination did not say why."""
 

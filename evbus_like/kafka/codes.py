@@ -46,6 +46,8 @@ TOO_LARGE = frozenset({10, 18})
 UNCERTAIN = frozenset({-1, 2})
 # The topic cannot be written to until somebody acts, and others perhaps can.
 TOPIC = frozenset({29, 43, 44, 76})
+# A partition lacks replicas; the second means that the leader has the records.
+TOO_FEW_REPLICAS = frozenset({19, 20})
 # Nothing can be done until somebody acts.
 REFUSED = frozenset({21, 23, 26, 30, 31, 35, 53, 54})
 # Codes that aiokafka does not know, and after which it is right to try again.

@@ -13,7 +13,7 @@ from aiokafka import errors as kafka
 
 from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError
-from evbus_like.kafka import closing, failures, internals, leaders
+from evbus_like.kafka import brokers, closing, failures, internals
 from evbus_like.kafka.unreadable import UnreadableRecord
 
 LONGEST = 249  # characters that Kafka takes in a topic's name (org.apache.kafka.common.internals.Topic)
@@ -86,7 +86,7 @@ class DeadLetters:
                 options = {"acks": "all", "enable_idempotence": True, "max_request_size": LARGEST}
                 producer = aiokafka.AIOKafkaProducer(**{**self._connection, **options})
                 internals.check_producer(producer)
-                leaders.pace(producer.client)
+                brokers.follow(producer.client)
                 try:
                     await producer.start()
                 except BaseException as error:

@@ -16,7 +16,7 @@ from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.kafka import closing, failures, internals, leaders
+from evbus_like.kafka import brokers, closing, failures, internals
 from evbus_like.kafka.assignment import Assignment, StandaloneAssignment
 from evbus_like.kafka.dead_letters import DeadLetters, topic_name
 from evbus_like.kafka.group import GroupMembership
@@ -56,7 +56,7 @@ class Feed:
         group = None if subscription.exclusive else subscription.queue
         self.kafka = aiokafka.AIOKafkaConsumer(**settings.consumer(group))
         self.client = internals.client_of(self.kafka)
-        leaders.pace(self.client)
+        brokers.follow(self.client)
         self._assignment: Assignment = GroupMembership(self) if group else StandaloneAssignment(self)
 
     async def open(self) -> None:

@@ -7,12 +7,15 @@ partitions of other members. A release without one of these names is refused wit
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import random
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import aiokafka
 from aiokafka import errors as kafka
+from aiokafka.client import ConnectionGroup
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.protocol.fetch import FetchRequest
@@ -23,7 +26,10 @@ from evbus_like.engine.errors import DestinationRefused
 from evbus_like.kafka import codes
 
 SUPPORTED = "0.14"
-CLIENT = ("_conns", "_md_update_fut", "_metadata_update")
+CLIENT = (
+    *("_conns", "_get_conn", "_get_conn_lock_value", "_request_timeout_ms"),
+    *("_md_update_fut", "_metadata_update"),
+)
 PRODUCER = (
     "_closed",
     "_sender._in_flight",
@@ -34,7 +40,7 @@ PRODUCER = (
     "_sender._send_produce_req",
     "_sender.sender_task",
 )
-PRODUCE_HANDLER = ("create_request", "do", "handle_response")
+PRODUCE_HANDLER = ("_can_retry", "create_request", "do", "handle_response")
 COORDINATOR = ("check_errors", "commit_offsets", "fetch_committed_offsets", "coordinator_id", "generation")
 GROUP_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
 NO_GROUP_TASKS = ("_reset_committed_task",)
@@ -44,6 +50,7 @@ PARTITION_RECORDS = (
     *("_tp", "_records", "_records_iterator", "next_fetch_offset"),
     *("_consume_aborted_up_to", "_contains_abort_marker", "_aborted_producers"),
 )
+BOOTSTRAP = "bootstrap"  # the id of a broker whose real one is not known yet
 CREDENTIALS = {
     "ssl_context": "_ssl_context",
     "security_protocol": "_security_protocol",
@@ -123,9 +130,93 @@ def metadata_update_of(client: Any) -> asyncio.Future[Any] | None:
     return update
 
 
-def wrap_metadata_update(client: Any, wrap: Callable[[UpdateMetadata], UpdateMetadata]) -> None:
+def replace_metadata_update(client: Any, update: UpdateMetadata) -> None:
     """Replace how a client asks for metadata."""
-    client._metadata_update = wrap(client._metadata_update)
+    client._metadata_update = update
+
+
+def partition_of(cluster: Any, place: tuple[str, int]) -> Any:
+    """Give what a cluster says of a partition: leader, replicas and isr; None if it is not known."""
+    return cluster._partitions.get(place[0], {}).get(place[1])
+
+
+def nodes_of(client: Any) -> list[Any]:
+    """Give the ids of the brokers that a client can ask, in a random order."""
+    nodes = [broker.nodeId for broker in client.cluster.brokers()]
+    random.shuffle(nodes)
+    return [*(node for node, group in client._conns if node == BOOTSTRAP), *nodes]
+
+
+async def connection_to(client: Any, node: Any) -> Any:
+    """Give the connection to a broker, None if there is none."""
+    return await client._get_conn(node)
+
+
+def close_unlisted(client: Any) -> None:
+    """Close the connections to brokers that the cluster does not list any more, which fails what waits there."""
+    listed = {broker.nodeId for broker in client.cluster.brokers()}
+    for place in [place for place in client._conns if place[0] not in listed]:
+        client._conns.pop(place).close()
+
+
+def connect_apart(client: Any, within: float) -> None:
+    """Let a client connect to several brokers at once, to each within so many seconds; requests keep their timeout."""
+    request_timeout, connect = client._request_timeout_ms / 1000, client._get_conn
+    client._request_timeout_ms = int(min(request_timeout, within) * 1000)
+    client._get_conn_lock_value = nullcontext()
+    locks: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def connection_to(node: Any, *, group: Any = ConnectionGroup.DEFAULT, **options: Any) -> Any:
+        found = client._conns.get((node, group))
+        if found is not None and found.connected():
+            return found
+        async with locks[node, group]:
+            made = await connect(node, group=group, **options)
+        if made is not None:
+            made._request_timeout = request_timeout
+        return made
+
+    client._get_conn = connection_to
+
+
+def call_while_waiting(client: Any, every: float, call: Callable[[], object]) -> None:
+    """Call a function each time that a request of a client has waited so many seconds more for its answer."""
+    send, later = client.send, asyncio.get_running_loop().call_later
+
+    def again(waiting: list[asyncio.TimerHandle]) -> None:
+        waiting[0] = later(every, again, waiting)
+        call()
+
+    async def watched(node: Any, request: Any, **options: Any) -> Any:
+        waiting: list[asyncio.TimerHandle] = []
+        waiting.append(later(every, again, waiting))
+        try:
+            return await send(node, request, **options)
+        finally:
+            waiting[0].cancel()
+
+    client.send = watched
+
+
+def connect_quickly_first(client: Any, within: float) -> None:
+    """Let a client that has several servers to begin with try each for a short time, before it waits for one."""
+    bootstrap = client.bootstrap
+
+    async def in_two_rounds() -> None:
+        patience = client._request_timeout_ms
+        if len(client.hosts) > 1:
+            client._request_timeout_ms = min(patience, int(within * 1000))
+            try:
+                await bootstrap()
+            except kafka.KafkaConnectionError:
+                pass
+            else:
+                return
+            finally:
+                client._request_timeout_ms = patience
+        await bootstrap()
+
+    client.bootstrap = in_two_rounds
 
 
 def sender_of(producer: Any) -> asyncio.Task[None] | None:
@@ -194,12 +285,22 @@ class NotSent(kafka.KafkaError):  # type: ignore[misc]  # as above
 class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka ships no types
     """Asks brokers for their reasons (version 8, KIP-467), which aiokafka ignores, and fails batches with them."""
 
+    def __init__(self, sender: Any, batches: Any, reasons: dict[Any, Exception] | None = None) -> None:
+        super().__init__(sender, batches)
+        self._reasons = {} if reasons is None else reasons  # why a batch is sent again, by TopicPartition
+
     def create_request(self) -> Any:
         request = super().create_request()
         request._CLASSES = (*request._CLASSES, ProduceRequest_v8)
         return request
 
+    def _can_retry(self, error: Any, batch: Any) -> Any:
+        self._reasons[batch.tp] = error
+        return super()._can_retry(error, batch)
+
     def handle_response(self, response: Any) -> None:
+        for place in self._batches:
+            self._reasons.pop(place, None)
         response.topics = [
             (topic, [answer for answer in answers if not self._refused(topic, *answer)])
             for topic, answers in response.topics
@@ -221,17 +322,19 @@ class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka 
         return True
 
 
-def ask_for_reasons(producer: Any) -> None:
-    """Let a producer fail batches with a BrokerError."""
+def ask_for_reasons(producer: Any) -> dict[Any, Exception]:
+    """Let a producer fail batches with a BrokerError; gives why it sends others again, by TopicPartition."""
     sender = producer._sender
+    reasons: dict[Any, Exception] = {}
 
     async def send(node_id: int, batches: Any) -> None:
-        await DetailedHandler(sender, batches).do(node_id)
+        await DetailedHandler(sender, batches, reasons).do(node_id)
         sender._in_flight.remove(node_id)
         for place in batches:
             sender._muted_partitions.remove(place)
 
     sender._send_produce_req = send
+    return reasons
 
 
 def create_batch(producer: Any, size: int | None) -> Any:

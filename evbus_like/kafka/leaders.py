@@ -1,29 +1,27 @@
 """Leaders: the brokers that take the records of partitions; after a failure a partition may have none for a while.
 
-aiokafka accepts records for a partition without a leader, asks for metadata in a loop without a pause, and gives up
-after request_timeout_ms. So it gets no records for such partitions, and its requests for metadata are paced.
+aiokafka accepts records for a partition without a leader, and gives up after request_timeout_ms. So it gets no records
+for such partitions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from time import monotonic
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka
 
-from evbus_like.engine.errors import TransientError
-from evbus_like.kafka import internals
+from evbus_like.engine.errors import Stalled
+from evbus_like.kafka import codes, internals
 
 Place = tuple[str, int]  # topic and partition
 
-PAUSE = 0.1  # seconds between two requests for metadata; the retry.backoff.ms of Kafka's own clients
 PAUSES = (0.0, 0.1, 0.2, 0.4)  # seconds before each look-up: a new topic, or an election, takes less than their sum
 
 
-class NoLeader(TransientError):
+class NoLeader(Stalled):
     """The event was not given to aiokafka because its partition has no leader."""
 
 
@@ -37,6 +35,38 @@ def reachable(cluster: Any, topic: str, partitions: Sequence[int]) -> Sequence[i
     return sorted(cluster.available_partitions_for_topic(topic) or ()) or partitions
 
 
+def trouble(cluster: Any, place: Place, reason: Exception | None = None, needed: int = 1) -> str:
+    """Say in the cluster's terms why a partition takes no records.
+
+    `reason` is why aiokafka sends them again, if it does, and `needed` the topic's min.insync.replicas, if known.
+    """
+    topic, partition = place
+    name = f"partition {partition} of topic {topic!r}"
+    about = internals.partition_of(cluster, place)
+    if about is None or about.leader in (None, -1):
+        where = f"; its replicas are on {_brokers(about.replicas)}" if about is not None and about.replicas else ""
+        return f"{name} has no leader{where}: is one of the cluster's brokers down?"
+    code = getattr(reason, "errno", None)
+    if code in codes.TOO_FEW_REPLICAS:
+        missing = [node for node in about.replicas if node not in about.isr]
+        needs = needed if needed > 1 else "more (the topic's min.insync.replicas)"  # 1 stands for what is not known
+        down = f": {_brokers(missing)} down or behind" if missing else ""
+        count = f"{len(about.isr)} in-sync replica{'s' * (len(about.isr) != 1)}"
+        return f"{name} has {count} and needs {needs}{down} ({codes.name(code)})"
+    leader = cluster.broker_metadata(about.leader)
+    at = f"broker {about.leader}{f' at {leader.host}:{leader.port}' if leader else ''}, its leader,"
+    if reason is None:
+        return f"{name} is not confirmed: {at} does not answer"
+    if code is not None and code >= 0:
+        return f"{name} is not confirmed: {at} answers {codes.name(code)}"
+    return f"{name} is not confirmed: {at} cannot be reached ({reason})"
+
+
+def _brokers(nodes: Sequence[int]) -> str:
+    names = ", ".join(map(str, sorted(nodes)))
+    return f"broker {names}" if len(nodes) == 1 else f"brokers {names}"
+
+
 async def look_up(client: Any, places: Collection[Place], again: bool, within: float) -> None:
     """Ask for the leaders of partitions, for at most `within` seconds; only once if `again`."""
     try:
@@ -48,32 +78,3 @@ async def look_up(client: Any, places: Collection[Place], again: bool, within: f
                     break
     except (TimeoutError, kafka.KafkaError):
         pass  # the next attempt asks again
-
-
-def pace(client: Any) -> None:
-    """Let an aiokafka client pause between requests for metadata while an answer is incomplete."""
-
-    def paced(update: internals.UpdateMetadata) -> internals.UpdateMetadata:
-        earliest = 0.0
-
-        async def update_paced(cluster: Any, topics: Collection[str]) -> Any:
-            nonlocal earliest
-            await asyncio.sleep(max(0.0, earliest - monotonic()))
-            answered = False
-            try:
-                answered = await update(cluster, topics)
-            finally:
-                earliest = 0.0 if answered and _complete(cluster, topics) else monotonic() + PAUSE
-            return answered
-
-        return update_paced
-
-    internals.wrap_metadata_update(client, paced)
-
-
-def _complete(cluster: Any, topics: Iterable[str]) -> bool:
-    """Whether the topics exist and all their partitions have leaders; without topics, those of the whole cluster."""
-    names = set(topics) or cluster.topics(exclude_internal_topics=False)
-    return all(
-        cluster.partitions_for_topic(name) == (cluster.available_partitions_for_topic(name) or ()) for name in names
-    )

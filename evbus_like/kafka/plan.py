@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from evbus_like.engine.errors import PoisonEvent
@@ -33,8 +34,9 @@ class Plan:
 class Layout:
     """The records of one call of publish, by partition; `outcomes` has errors by the positions of their events."""
 
-    def __init__(self, count: int) -> None:
-        self.outcomes: list[Any] = [None] * count
+    def __init__(self, outcomes: list[Any], held: Mapping[Place, Exception]) -> None:
+        self.outcomes = outcomes
+        self.held = held  # partitions that must not get any, because something before it is not confirmed
         self.batches: dict[Place, PartitionBatches] = {}
         self.leaderless: set[Place] = set()
 
@@ -58,14 +60,23 @@ class Planner:
         self._content_types: dict[str, tuple[str, bytes]] = {}
 
     def lay_out(
-        self, producer: Any, events: Sequence[Event], topics: Mapping[str, Sequence[int] | Exception]
+        self,
+        producer: Any,
+        events: Sequence[Event],
+        topics: Mapping[str, Sequence[int] | Exception],
+        outcomes: list[Any] | None = None,
+        held: Mapping[Place, Exception] = MappingProxyType({}),
+        taken: Set[int] = frozenset(),
     ) -> Layout:
-        """Make the records of events, given the partitions of their topics or the errors."""
-        layout = Layout(len(events))
+        """Make the records of events, given the partitions of their topics or the errors.
+
+        Of events for `held` partitions none are made, and none for positions that are `taken`: they have outcomes.
+        """
+        layout = Layout([None] * len(events) if outcomes is None else outcomes, held)
         outcomes, tombstones = layout.outcomes, self._tombstones
         plans: dict[Any, Plan] = {}
         names: tuple[Any, ...]
-        for position, event in enumerate(events):
+        for position, event in enumerate(events) if not taken else _others(events, taken):
             if event.headers:
                 names = (event.routing_key, event.key, event.headers.get(SERVICE_HEADER))
             else:
@@ -156,28 +167,31 @@ class Planner:
                 return Plan(key, problem=partitions)
             if key is None and self.rules.now(topic).needs_key:
                 return Plan(key, problem=PoisonEvent(f"topic {topic!r} is compacted: {KEY_NEEDED}"))
-            places.append((topic, self._choose(cluster, topic, key, partitions)))
+            places.append((topic, self._choose(cluster, topic, key, partitions, layout.held)))
+        for where in places if layout.held else ():
+            if where in layout.held:
+                return Plan(key, problem=layout.held[where])
         missing = [where for where in places if where not in layout.batches and not leaders.known(cluster, where)]
         if missing:
             layout.leaderless.update(missing)
-            return Plan(key, problem=self._no_leader(*missing[0]))
+            return Plan(key, problem=self._no_leader(cluster, missing[0]))
         for where in places:
             if where not in layout.batches:
                 layout.batches[where] = self._empty(producer, where)
         return Plan(key, [layout.batches[where] for where in places])
 
-    def _choose(self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int]) -> int:
+    def _choose(
+        self, cluster: Any, topic: str, key: bytes | None, partitions: Sequence[int], held: Mapping[Place, Exception]
+    ) -> int:
         if self.partition is not None:
             return int(self.partition)
         if key is None:
             partitions = leaders.reachable(cluster, topic, partitions)
+            partitions = [number for number in partitions if (topic, number) not in held] or partitions
         return self._partitioner.partition(key, partitions)
 
-    def _no_leader(self, topic: str, partition: int) -> NoLeader:
-        return NoLeader(
-            f"Kafka at {self.address}: partition {partition} of topic {topic!r} has no leader, its events wait for one:"
-            " is one of the cluster's brokers down?"
-        )
+    def _no_leader(self, cluster: Any, where: Place) -> NoLeader:
+        return NoLeader(f"Kafka at {self.address}: {leaders.trouble(cluster, where)}; its events wait")
 
     def _headers(self, event: Event) -> Headers:
         """Give the headers as bytes: text and numbers in UTF-8, lists joined with commas, None as an empty value."""
@@ -190,6 +204,10 @@ class Planner:
                 headers.append((TYPE_HEADER, event.routing_key.encode()))
             headers += [(name, _header_bytes(value)) for name, value in event.headers.items()]
         return headers
+
+
+def _others(events: Sequence[Event], taken: Set[int]) -> Iterator[tuple[int, Event]]:
+    return ((position, event) for position, event in enumerate(events) if position not in taken)
 
 
 def _header_bytes(value: Any) -> bytes:

@@ -18,21 +18,26 @@ from evbus_like.engine.errors import (
     DestinationRefused,
     PoisonEvent,
     ProfileError,
+    Stalled,
     TransientError,
     UnknownOutcome,
 )
 from evbus_like.engine.event import Event
 from evbus_like.engine.sending.destination import LaneOptions, Outcomes
-from evbus_like.kafka import closing, codes, failures, internals, leaders
+from evbus_like.kafka import brokers, closing, codes, failures, internals, leaders
 from evbus_like.kafka.batches import Batch, in_rounds
 from evbus_like.kafka.connection import address, keywords
+from evbus_like.kafka.in_flight import InFlight, Waiting
 from evbus_like.kafka.isolation import Isolation
-from evbus_like.kafka.leaders import NoLeader, Place
+from evbus_like.kafka.leaders import Place
 from evbus_like.kafka.plan import Layout, Planner
 from evbus_like.kafka.topics import wrong_name
 
 TOPIC_WAIT = 5.0  # seconds to wait for a topic's metadata; creating a topic takes less
 MISSING_FOR = 15.0  # seconds until a missing topic is looked up again
+STALL = 1.0  # seconds without any answer after which partitions wait for themselves, and other events go on
+STALL_BESIDE = 0.3  # the same, since the first partition has answered
+MAX_SEEN = 10_000  # topics that are remembered
 ANSWER_TIME = 2.0  # seconds: publish ends this much before the lane's deadline, to say what is confirmed
 
 # At DEBUG aiokafka logs records and logins.
@@ -60,10 +65,13 @@ class Producer:
         self._asking: asyncio.Task[None] | None = None
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._missing: dict[str, float] = {}
+        self._seen: set[str] = set()  # topics that exist, as far as was seen
         timeout = acct.get("timeout") or LaneOptions.timeout
         self._patience = timeout - min(ANSWER_TIME, timeout / 4)  # seconds to wait for confirms
         self._given_up = False  # whether the producer holds records that will be sent again
         self._leaderless: set[Place] = set()  # partitions without a leader at the last publish
+        self._in_flight = InFlight()
+        self._reasons: dict[Any, Exception] = {}  # why aiokafka sends again what is in flight, by partition
 
     async def open(self) -> None:
         """Connect to the cluster; raises DeliveryError."""
@@ -71,8 +79,8 @@ class Producer:
         try:
             self._producer = aiokafka.AIOKafkaProducer(**self._keywords)
             internals.check_producer(self._producer)
-            internals.ask_for_reasons(self._producer)
-            leaders.pace(self._producer.client)
+            self._reasons = internals.ask_for_reasons(self._producer)
+            brokers.follow(self._producer.client)
         except (ValueError, RuntimeError) as error:
             raise ProfileError(f"the options of the connection contradict each other: {error}") from None
         try:
@@ -89,9 +97,11 @@ class Producer:
         deadline = asyncio.get_running_loop().time() + self._patience
         if self._producer is None or self._given_up:
             await self.open()
-        layout = await self._lay_out(events)
-        outcomes = layout.outcomes
-        await self._deliver(events, in_rounds(layout.batches.values()), outcomes, deadline)
+        outcomes: list[Any] = [None] * len(events)
+        isolation = Isolation(self._planner, events, outcomes)
+        held, taken = self._resume(events, outcomes, isolation) if self._in_flight else ({}, set())
+        layout = await self._lay_out(events, outcomes, held, taken)
+        await self._deliver(events, in_rounds(layout.batches.values()), outcomes, deadline, isolation)
         if not any(outcomes):
             return None
         if any(map(_poisons_producer, outcomes)) and not self._given_up:
@@ -100,14 +110,39 @@ class Producer:
             await self.close()
         return outcomes
 
+    def _resume(
+        self, events: Sequence[Event], outcomes: list[Any], isolation: Isolation
+    ) -> tuple[dict[Place, DeliveryError], set[int]]:
+        """Take up what was in flight: gives the partitions that still wait, and the positions of what was sent."""
+        held: dict[Place, DeliveryError] = {}
+        taken: set[int] = set()
+        now = asyncio.get_running_loop().time()
+        for waiting, is_whole in self._in_flight.resume(events):
+            batch, future = waiting.batch, waiting.future
+            taken.update(batch.positions)
+            if not future.done() and now < waiting.until:
+                self._in_flight.add(waiting)
+                error: Any = self._stalled(batch)
+            else:
+                error = self._result(batch, future)
+            if isinstance(error, BaseException):
+                held[batch.topic, batch.partition] = self._fail(batch, error, outcomes, isolation, is_whole)
+            else:
+                _record_offsets(batch, error, outcomes)
+        return held, taken
+
     async def _deliver(
-        self, events: Sequence[Event], batches: Sequence[Batch], outcomes: list[Any], deadline: float
+        self,
+        events: Sequence[Event],
+        batches: Sequence[Batch],
+        outcomes: list[Any],
+        deadline: float,
+        isolation: Isolation,
     ) -> None:
         """Send batches and set the outcomes; a batch that is refused for some records is sent again without them."""
         wants_answers = any(event.receipt is not None for event in events)
-        isolation = Isolation(self._planner, events, outcomes)
-        while batches:
-            for batch, result in await self._send_all(batches, deadline):
+        while batches or isolation:
+            for batch, result in await self._send_all(batches, events, deadline):
                 if not isinstance(result, BaseException):
                     isolation.confirmed(batch)
                     if wants_answers:
@@ -142,35 +177,53 @@ class Producer:
         for position in isolation.left():
             _set(outcomes, position, error)
 
-    async def _lay_out(self, events: Sequence[Event]) -> Layout:
+    async def _lay_out(
+        self,
+        events: Sequence[Event],
+        outcomes: list[Any],
+        held: Mapping[Place, DeliveryError],
+        taken: Set[int],
+    ) -> Layout:
         """Make the records of events; where partitions have no leader, look for leaders first."""
         topics = await self._look_up(
             set(self.topics) or {self._planner.topic(event) if event.headers else event.routing_key for event in events}
         )
-        layout = self._planner.lay_out(self._producer, events, topics)
+        layout = self._planner.lay_out(self._producer, events, topics, list(outcomes), held, taken)
         if layout.leaderless:
             assert self._producer is not None
             again = layout.leaderless <= self._leaderless
             await leaders.look_up(self._producer.client, layout.leaderless, again, self._patience / 2)
-            layout = self._planner.lay_out(self._producer, events, topics)
+            layout = self._planner.lay_out(self._producer, events, topics, list(outcomes), held, taken)
         self._leaderless = layout.leaderless
+        outcomes[:] = layout.outcomes
         return layout
 
-    async def _send_all(self, batches: Sequence[Batch], deadline: float) -> list[tuple[Batch, Any]]:
-        """Send batches in order; gives what the broker answered to each, or why it did not: an exception."""
+    async def _send_all(
+        self, batches: Sequence[Batch], events: Sequence[Event], deadline: float
+    ) -> list[tuple[Batch, Any]]:
+        """Send batches in order; gives what the broker answered to each, or why it did not: an exception.
+
+        What has no answer when none has come for a second is in flight from then on, until the deadline.
+        """
         sent: list[Sent] = []
         try:
             await self._submit(batches, deadline, sent)
-            waiting = [result for _, result in sent if isinstance(result, asyncio.Future)]
-            if waiting:
-                left = deadline - asyncio.get_running_loop().time()
-                await asyncio.wait(waiting, timeout=max(0.0, left))
+            await _answers([result for _, result in sent if isinstance(result, asyncio.Future)], deadline)
         except BaseException:
             for _, result in sent:
                 if isinstance(result, asyncio.Future):
                     result.cancel()  # or an error that comes later is logged as never retrieved
             raise
-        return [(batch, self._result(batch, result)) for batch, result in sent]
+        late = asyncio.get_running_loop().time() >= deadline
+        results: list[tuple[Batch, Any]] = []
+        for batch, result in sent:
+            if late or isinstance(result, Exception) or result.done():
+                results.append((batch, self._result(batch, result)))
+            else:
+                mine = [events[position] for position in batch.positions]
+                self._in_flight.add(Waiting(batch, result, mine, deadline))
+                results.append((batch, self._stalled(batch)))
+        return results
 
     def _result(self, batch: Batch, result: asyncio.Future[Any] | Exception) -> Any:
         if isinstance(result, Exception):
@@ -184,19 +237,22 @@ class Producer:
         """Give batches to aiokafka; a partition's next batch waits until the one before is sent."""
         begun: dict[Place, asyncio.Future[Any]] = {}  # the latest batch of each partition
         stuck: set[Place] = set()  # later batches of these must not overtake
-        for index, batch in enumerate(batches):
+        now, patience = asyncio.get_running_loop().time, STALL
+        for batch in batches:
             where = (batch.topic, batch.partition)
             try:
                 before = begun.get(where)
                 if where in stuck or (before is not None and _failed(before)):
                     sent.append((batch, self._held(batch)))
                     continue
-                async with asyncio.timeout_at(deadline) if before is not None else nullcontext():
+                until = min(deadline, now() + patience)
+                async with asyncio.timeout_at(until) if before is not None else nullcontext():
                     begun[where] = await self._send(batch)
                 sent.append((batch, begun[where]))
             except TimeoutError:
-                sent += [(late, self._held(late)) for late in batches[index:]]
-                break
+                patience = 0.0  # that was time enough for the others as well
+                stuck.add(where)
+                sent.append((batch, self._held(batch)))
             except kafka.KafkaError as error:
                 stuck.add(where)
                 sent.append((batch, error))
@@ -208,26 +264,45 @@ class Producer:
         )
         return future
 
-    def _fail(self, batch: Batch, error: BaseException, outcomes: list[Any], isolation: Isolation) -> None:
-        """Set the error of a batch for its events, except for those that are sent again now."""
-        if isinstance(error, internals.BrokerError) and error.errno in codes.RECORD:
+    def _fail(
+        self, batch: Batch, error: BaseException, outcomes: list[Any], isolation: Isolation, is_whole: bool = True
+    ) -> DeliveryError:
+        """Set the error of a batch for its events, except for those that are sent again now.
+
+        Gives the error for events that must not overtake them.
+        """
+        if isinstance(error, internals.BrokerError) and error.errno in codes.RECORD and is_whole:
             for position, text in isolation.refused(batch, error):
                 about = f"Kafka at {self.address} refused it: {error}{f' (about this record: {text})' if text else ''}"
                 if failures.clocks_differ(isolation.accepted_at(position), text):
                     _set(outcomes, position, DestinationRefused(f"{about}. Check the clocks of both"))
                 else:
                     _set(outcomes, position, PoisonEvent(about))
-        elif not isolation.behind(batch):
-            kind = failures.publishing(error, self.address, bool(self.topics))
-            for position in batch.positions:
-                _set(outcomes, position, kind)
+            return self._held(batch)
+        if is_whole and isolation.behind(batch):
+            return self._held(batch)
+        kind = failures.publishing(error, self.address, bool(self.topics))
+        for position in batch.positions:
+            _set(outcomes, position, kind)
+        return kind
 
-    def _held(self, batch: Batch) -> TransientError:
+    def _held(self, batch: Batch) -> Stalled:
         """Give the outcome of a batch that was not given to aiokafka."""
-        return TransientError(
+        return Stalled(
             f"Kafka at {self.address}: events for partition {batch.partition} of topic {batch.topic!r} were not sent"
             " because records before them are not confirmed; they are sent later"
         )
+
+    def _stalled(self, batch: Batch) -> Stalled:
+        """Give the outcome, for now, of a batch whose answer is awaited."""
+        return Stalled(f"Kafka at {self.address}: {self._why(batch)}; its events wait")
+
+    def _why(self, batch: Batch) -> str:
+        """Say in the cluster's terms why a batch is not confirmed."""
+        assert self._producer is not None
+        where = (batch.topic, batch.partition)
+        needed = self._planner.rules.of(batch.topic).min_replicas
+        return leaders.trouble(self._producer.client.cluster, where, self._reasons.get(where), needed)
 
     def _give_up(self, batch: Batch, future: asyncio.Future[Any]) -> UnknownOutcome:
         """Give the outcome of a batch without an answer; its producer is silenced, because a new one sends it again."""
@@ -237,7 +312,7 @@ class Producer:
         future.cancel()
         return UnknownOutcome(
             f"Kafka at {self.address}: no answer for partition {batch.partition} of topic {batch.topic!r}"
-            f" within {self._patience:g} s; the event is sent again"
+            f" within {self._patience:g} s ({self._why(batch)}); the event is sent again"
         )
 
     async def _look_up(self, topics: set[str]) -> dict[str, Sequence[int] | Exception]:
@@ -257,6 +332,8 @@ class Producer:
                 async with asyncio.timeout(TOPIC_WAIT):
                     partitions = await self._producer.partitions_for(topic)
                 self._missing.pop(topic, None)
+                if len(self._seen) < MAX_SEEN:
+                    self._seen.add(topic)
                 wanted = self._planner.partition
                 if wanted is not None and wanted not in partitions:
                     return DestinationRefused(f"topic {topic!r} has no partition {wanted}; it has {partitions}")
@@ -264,6 +341,12 @@ class Producer:
             except (TimeoutError, kafka.UnknownTopicOrPartitionError):
                 if not self._producer.client.cluster.brokers():
                     return TransientError(f"Kafka at {self.address} does not answer with its topics")
+                if topic in self._seen:
+                    self._seen.discard(topic)
+                    return TransientError(
+                        f"Kafka at {self.address} does not list topic {topic!r} any more: a broker that has just"
+                        " started may not know it yet"
+                    )
                 self._missing[topic] = monotonic() + MISSING_FOR
             except kafka.KafkaError as error:
                 return failures.publishing(error, self.address, bool(self.topics))
@@ -318,6 +401,19 @@ class Producer:
             self._asking = None
         if producer is not None:
             await closing.close(producer, flush=not given_up)
+        self._in_flight.abandon()
+
+
+async def _answers(waiting: list[asyncio.Future[Any]], deadline: float) -> None:
+    """Wait until all have come, or none has for a while, or the deadline."""
+    now, left, patience = asyncio.get_running_loop().time, set(waiting), STALL
+    while left:
+        came, left = await asyncio.wait(
+            left, timeout=max(0.0, min(patience, deadline - now())), return_when=asyncio.FIRST_COMPLETED
+        )
+        if not came:
+            return
+        patience = STALL_BESIDE
 
 
 def _record_offsets(batch: Batch, record: Any, outcomes: list[Any]) -> None:
@@ -343,4 +439,4 @@ def _set(outcomes: list[Any], position: int, error: Exception) -> None:
 
 def _poisons_producer(outcome: Any) -> bool:
     """Whether the producer must be replaced after this outcome."""
-    return isinstance(outcome, (TransientError, UnknownOutcome, BatchRejected)) and not isinstance(outcome, NoLeader)
+    return isinstance(outcome, (TransientError, UnknownOutcome, BatchRejected)) and not isinstance(outcome, Stalled)

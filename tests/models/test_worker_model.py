@@ -7,7 +7,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evbus_like.engine.errors import DestinationRefused, PoisonEvent, TransientError, UnknownOutcome
+from evbus_like.engine.errors import DestinationRefused, PoisonEvent, Stalled, TransientError, UnknownOutcome
 from tests.unit.fakes import Destination, entry, running
 from tests.unit.test_worker import first_seen, numbers, send, settled
 
@@ -25,7 +25,7 @@ ERRORS = [
 def scattered(seed):
     """Outcomes drawn at random for every event of a batch."""
     draw = random.Random(seed)
-    kinds = [None, None, None, *(make for make in ERRORS[:5])]
+    kinds = [None, None, None, lambda: Stalled("s"), *(make for make in ERRORS[:5])]
     return lambda events: [make and make() for make in (draw.choice(kinds) for _ in events)]
 
 

@@ -5,16 +5,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import PartitionMetadata
 
-from evbus_like.engine.errors import TransientError, UnknownOutcome
+from evbus_like.engine.errors import Stalled, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 from evbus_like.kafka import leaders
+from evbus_like.kafka import producer as producers
 from evbus_like.kafka.leaders import NoLeader
 from evbus_like.kafka.plan import Planner
 from evbus_like.kafka.producer import Producer
+from evbus_like.kafka.topics import Rules
 
 NOBODY = -1
 FIRST, SECOND = "a", "d"  # keys that Kafka's partitioner sends to partition 0 and 1 of two
@@ -40,6 +44,7 @@ class Client:
         self.elected: dict[str, list[int]] = {}  # what the next question for metadata will tell
         self.asked = 0
         self.sent: list[tuple[str, int, int]] = []
+        self.answers: list[asyncio.Future[Any]] = []
         self.stopped = False
         self._sender = SimpleNamespace(sender_task=None)
         self._md_update_fut = None
@@ -55,6 +60,7 @@ class Client:
         future = asyncio.get_running_loop().create_future()
         if partition not in self.silent:
             future.set_result(SimpleNamespace(offset=0))
+        self.answers.append(future)
         return future
 
     async def force_metadata_update(self) -> None:
@@ -66,6 +72,13 @@ class Client:
 
     async def close(self) -> None:
         self.stopped = True
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the producer wait for answers for a moment only."""
+    monkeypatch.setattr(producers, "STALL", 0.01)
+    monkeypatch.setattr(producers, "STALL_BESIDE", 0.01)
 
 
 def producer_at(client: Client, topics: str | list[str], **acct: Any) -> Producer:
@@ -144,6 +157,77 @@ async def test_an_answer_that_does_not_come_in_time_is_unknown_and_those_that_ca
     assert client.stopped
 
 
+async def test_a_partition_that_does_not_answer_keeps_its_own_events_only(impatient: None) -> None:
+    client = Client(silent=(1,), orders=[1, 2])
+    producer = producer_at(client, "orders")
+    events = events_for(SECOND, FIRST)
+    outcomes = await producer.publish(events)
+    assert outcomes is not None
+    assert [type(outcome) for outcome in outcomes] == [Stalled, type(None)]
+    assert "partition 1 of topic 'orders' is not confirmed" in str(outcomes[0])
+    # When the lane gives it the event again, with later ones of both partitions
+    more = [events[0], *events_for(SECOND, FIRST)]
+    outcomes = await producer.publish(more)
+    # Then it is not sent again, and none overtakes it
+    assert outcomes is not None
+    assert [type(outcome) for outcome in outcomes] == [Stalled, Stalled, type(None)]
+    assert client.sent == [("orders", 1, 1), ("orders", 0, 1), ("orders", 0, 1)]
+    # And once it is confirmed, the next ones go
+    client.silent = ()
+    client.answers[0].set_result(SimpleNamespace(offset=7))
+    outcomes = await producer.publish(more[:2])
+    assert outcomes is None or not any(isinstance(outcome, Exception) for outcome in outcomes)
+    assert client.sent[3:] == [("orders", 1, 1)]
+    assert not client.stopped
+
+
+async def test_an_answer_that_comes_later_has_its_offset(impatient: None) -> None:
+    client = Client(silent=(1,), orders=[1, 2])
+    producer = producer_at(client, "orders")
+    events = events_for(SECOND, SECOND)
+    await producer.publish(events)
+    client.answers[0].set_result(SimpleNamespace(offset=7))
+    outcomes = await producer.publish(events)
+    assert outcomes == [{"topic": "orders", "partition": 1, "offset": offset} for offset in (7, 8)]
+
+
+async def test_a_batch_that_fails_later_is_sent_again_and_none_overtakes_it(impatient: None) -> None:
+    client = Client(silent=(1,), orders=[1, 2])
+    producer = producer_at(client, "orders")
+    events = events_for(SECOND)
+    await producer.publish(events)
+    client.answers[0].set_exception(KafkaConnectionError("gone"))
+    outcomes = await producer.publish([*events, *events_for(SECOND)])
+    assert outcomes is not None
+    assert [type(outcome) for outcome in outcomes] == [TransientError, TransientError]
+    assert len(client.sent) == 1
+    assert client.stopped  # the next publish begins with a new producer
+
+
+async def test_an_event_that_its_lane_has_dropped_is_no_longer_waited_for(impatient: None) -> None:
+    client = Client(silent=(1,), orders=[1, 2])
+    producer = producer_at(client, "orders")
+    await producer.publish(events_for(SECOND))
+    client.answers[0].set_result(SimpleNamespace(offset=7))
+    client.silent = ()
+    assert not any(await producer.publish(events_for(SECOND)) or [])
+    assert [count for _, _, count in client.sent] == [1, 1]
+
+
+@pytest.mark.parametrize("code", [19, 20])
+async def test_a_partition_with_too_few_replicas_is_named_in_the_clusters_terms(code: int, impatient: None) -> None:
+    client = Client(silent=(1,), orders=[1, 2])
+    client.cluster._partitions["orders"][1] = PartitionMetadata("orders", 1, 2, [1, 2, 3], [2], 0)
+    producer = producer_at(client, "orders")
+    producer._planner.rules._known["orders"] = (Rules(min_replicas=2), float("inf"))
+    producer._reasons[TopicPartition("orders", 1)] = for_code(code)()
+    outcomes = await producer.publish(events_for(SECOND))
+    assert outcomes is not None
+    assert (
+        "partition 1 of topic 'orders' has 1 in-sync replica and needs 2: brokers 1, 3 down or behind (NOT_ENOUGH_REPL"
+    ) in str(outcomes[0])
+
+
 async def test_what_aiokafka_could_not_take_in_time_is_held_and_does_not_overtake() -> None:
     class Slow(Client):
         async def send_batch(self, builder: BatchBuilder, topic: str, partition: int) -> Any:
@@ -159,37 +243,7 @@ async def test_what_aiokafka_could_not_take_in_time_is_held_and_does_not_overtak
     count = client.sent[0][2]
     assert 0 < count < 40
     assert {type(outcome) for outcome in outcomes[:count]} == {UnknownOutcome}
-    assert {type(outcome) for outcome in outcomes[count:]} == {TransientError}
-
-
-@pytest.mark.parametrize(
-    ("topics", "partitions", "pauses"),
-    [
-        ({"orders"}, {"orders": [1, 2]}, False),
-        (set(), {"orders": [1, 2]}, False),
-        ({"orders"}, {"orders": [1, NOBODY]}, True),
-        (set(), {"orders": [1, NOBODY]}, True),  # no topics: aiokafka asks for all there are
-        ({"orders", "missing"}, {"orders": [1, 2]}, True),
-    ],
-)
-async def test_questions_for_metadata_pause_while_an_answer_leaves_something_open(
-    monkeypatch: pytest.MonkeyPatch, topics: set[str], partitions: dict[str, list[int]], pauses: bool
-) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    async def update(cluster: Any, topics: Any) -> bool:
-        return True
-
-    client = SimpleNamespace(_metadata_update=update)
-    leaders.pace(client)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    for _ in range(2):
-        assert await client._metadata_update(cluster_of(**partitions), topics)
-    assert slept[0] == 0.0
-    assert (slept[1] > 0.0) is pauses
+    assert {type(outcome) for outcome in outcomes[count:]} == {Stalled}
 
 
 def test_the_planner_makes_records_as_the_profile_says() -> None:

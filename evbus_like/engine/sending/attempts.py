@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic, time
 
-from evbus_like.engine.errors import BatchRejected, PoisonEvent
+from evbus_like.engine.errors import BatchRejected, PoisonEvent, Stalled
 from evbus_like.engine.failure import classify
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.suspects import Suspects
@@ -15,12 +15,14 @@ UNKNOWN_KIND_ATTEMPTS = 3  # an exception of unknown kind must not block a lane 
 class Attempts:
     """Counts the attempts of the events at the head of a lane, and finds a poison event by halving its batch.
 
-    Events that failed are retried without newer ones, which have attempts of their own.
+    Events that failed are retried without newer ones, which have attempts of their own. While events are stalled,
+    newer ones are sent with them.
     """
 
     def __init__(self, options: LaneOptions) -> None:
         self.failed = 0  # attempts of the events at the head
         self.head = 0  # the number of those events
+        self.stalled = 0  # events at the head that wait for a part of the destination
         self.first_failed: float | None = None  # in seconds since 1970
         self.suspects = Suspects()
         self._options = options
@@ -40,10 +42,16 @@ class Attempts:
             return 1
         if self._halved:
             return min(self._step, self._halved)
-        return self.head or self._options.batch_events
+        return self._options.batch_events if self.stalled else self.head or self._options.batch_events
+
+    @property
+    def failing_for(self) -> float:
+        """The seconds since the events at the head first failed, or were stalled."""
+        return 0.0 if self.first_failed is None else time() - self.first_failed
 
     def poisoned(self, count: int) -> None:
         """Suspect every event of a batch, and continue with its first half."""
+        self.stalled = 0
         self._halved = max(self._halved, count)
         self._step = count // 2
 
@@ -67,27 +75,33 @@ class Attempts:
 
     def _hold(self, count: int) -> None:
         """Retry so many events without newer ones."""
-        self.head = count
+        self.head, self.stalled = count, 0
         if count and self.first_failed is None:
             self.first_failed = time()
             if self._options.retry_deadline is not None:
                 self._give_up_at = monotonic() + self._options.retry_deadline
 
+    def record_stall(self, old: int, count: int) -> None:
+        """Record that so many events wait for a part of the destination, which is no attempt; `old` of them did so."""
+        self._hold(old or count)
+        self.stalled = count
+
     def reset(self) -> None:
         """Forget the attempts of events that are settled."""
-        self.failed = self.head = 0
+        self.failed = self.head = self.stalled = 0
         self.first_failed, self._give_up_at = None, float("inf")
 
-    def exhausted(self, error: BaseException) -> bool:
-        """Whether this error ends the attempts of the events at the head."""
+    def exhausted(self, error: BaseException, index: int = 0) -> bool:
+        """Whether this error ends the attempts of the event at a position of the batch."""
         kind = classify(error)
         if isinstance(kind, PoisonEvent):
             return True
-        if monotonic() >= self._give_up_at:
+        newer = 0 < self.head <= index  # it was sent beside stalled events, for the first time
+        if monotonic() >= self._give_up_at and not newer:
             return True
-        if isinstance(kind, BatchRejected):  # `suspects` decides
+        if isinstance(kind, (BatchRejected, Stalled)):  # `suspects` decides; no attempt
             return False
         limit = self._options.attempts
         if kind is None:
             limit = min(limit or UNKNOWN_KIND_ATTEMPTS, UNKNOWN_KIND_ATTEMPTS)
-        return limit is not None and self.current >= limit
+        return limit is not None and (1 if newer else self.current) >= limit

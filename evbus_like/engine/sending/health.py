@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from evbus_like.engine.backoff import Backoff
-from evbus_like.engine.errors import BatchRejected, Blocked, DeliveryError, DestinationRefused
+from evbus_like.engine.errors import BatchRejected, Blocked, DeliveryError, DestinationRefused, Stalled
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, UnknownKindError
 
@@ -51,6 +51,8 @@ class Health:
             other = "failed" if isinstance(trouble, UnknownKindError) else "cannot be reached"
             if isinstance(trouble, BatchRejected):
                 other = "refused what it was sent"
+            elif isinstance(trouble, Stalled):
+                other = "takes a part of its events only"
             word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, other)
             then = "" if state == "blocked" else ", trying again"
             often = f" ({self._changes} times in a minute)" if self._changes > FEW else ""

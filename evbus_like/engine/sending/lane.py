@@ -214,15 +214,18 @@ class Lane:
 
     # ---- out
 
-    def head(self, most: int) -> list[Event]:
-        """Return the oldest events without removing them: at most `most`, and at most the bytes of one batch."""
-        most = min(most, self.options.batch_events)
+    def head(self, most: int, stalled: int = 0) -> list[Event]:
+        """Return the oldest events without removing them: at most `most`, and at most the bytes of one batch.
+
+        The first `stalled` ones come on top of that.
+        """
+        most = min(most, self.options.batch_events) + stalled
         batch = list(self.queue) if len(self.queue) <= most else list(islice(self.queue, most))
         if self.bytes > self.options.batch_bytes:
             size = 0
-            for index, event in enumerate(batch):
+            for index, event in enumerate(batch[stalled:], stalled):
                 size += len(event.body)
-                if size > self.options.batch_bytes and index:
+                if size > self.options.batch_bytes and index > stalled:
                     return batch[:index]
         return batch
 

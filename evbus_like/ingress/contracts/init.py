@@ -73,6 +73,9 @@ Errors. The class decides what the lane does:
     UnknownOutcome        sent but not confirmed: send again; the event may arrive twice
     BatchRejected         refused, or the connection was closed, for what was sent: send one by one, dead-letter the
                           event that is refused again
+    Stalled               only as the outcome of an event: it waits for a part of the destination, such as a partition
+                          without a leader. Later events are sent meanwhile, with this one in front: the plugin lets
+                          none overtake that waits for the same part. It is no attempt
     ConnectionLost        the connection ended without a reason: like TransientError, but an event that alone ends it
                           every time, while others are delivered, is dead-lettered
     ProfileError          from validate and limits only: the profile is wrong, and the bus does not start
