@@ -20,14 +20,14 @@ class Cluster:
 
     def __init__(self, *listed: int, topics: Partitions | None = None) -> None:
         self.listed = listed
-        self.topics: Partitions = topics or {}
+        self.topics = topics or {}
         self.frozen: set[int] = set()
         self.gone: set[int] = set()
         self.tried: list[tuple[str, int]] = []  # hosts, and the milliseconds that they were given
         self.asked: list[int] = []
 
     def metadata(self) -> Any:
-        topics = [
+        topics: list[Any] = [
             (0, name, False, [(0, number, leader, [], []) for number, leader in enumerate(leaders)])
             for name, leaders in self.topics.items()
         ]
