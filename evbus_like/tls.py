@@ -37,7 +37,7 @@ def context(block: Mapping[str, Any]) -> ssl.SSLContext:
             made.load_cert_chain(block["cert_file"], block.get("key_file"), block.get("password") or "")
         elif block.get("key_file"):
             raise ProfileError("ssl.key_file is given without ssl.cert_file")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # the last is for ca_data that is not ASCII
         files = ", ".join(f"{name} {block[name]}" for name in ("ca_file", "cert_file", "key_file") if block.get(name))
         given = files or ("ca_data" if block.get("ca_data") else "system certificates")
         raise ProfileError(f"TLS cannot be set up ({given}): {error}") from None

@@ -12,6 +12,7 @@ from evbus_like import tls
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
 from evbus_like.engine.suggest import shown
+from evbus_like.engine.suggest import shown
 
 NUMBER = (int, float)
 TEXTS = (str, list, tuple)
@@ -55,7 +56,7 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
     given.pop("api_version", None)
     protocol = given.get("security_protocol") or _protocol(acct, given)
     if protocol not in PROTOCOLS:
-        raise ProfileError(f"connection.security_protocol is one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+        raise ProfileError(f"connection.security_protocol is one of {', '.join(PROTOCOLS)}, not {shown(protocol)}")
     asked = "an ssl block" if acct.get("ssl") is not None else "an ssl_context" if given.get("ssl_context") else ""
     if asked and not protocol.endswith("SSL"):
         raise ProfileError(f"the profile has {asked}, and security_protocol {protocol} has no TLS; drop one of them")
@@ -116,12 +117,12 @@ def _check_values(given: Mapping[str, Any]) -> None:
         )
     codec = given.get("compression_type")
     if codec not in CODECS:
-        raise ProfileError(f"connection.compression_type is one of gzip, snappy, lz4, zstd, not {codec!r}")
+        raise ProfileError(f"connection.compression_type is one of gzip, snappy, lz4, zstd, not {shown(codec)}")
     acks = given.get("acks", "all")
     if acks not in ("all", -1, 0, 1):
-        raise ProfileError(f"connection.acks is all, 1 or 0, not {acks!r}")
+        raise ProfileError(f"connection.acks is all, 1 or 0, not {shown(acks)}")
     if given.get("enable_idempotence") and acks not in ("all", -1):
-        raise ProfileError(f"connection.enable_idempotence needs acks: all, not {acks!r}")
+        raise ProfileError(f"connection.enable_idempotence needs acks: all, not {shown(acks)}")
 
 
 def _protocol(acct: Mapping[str, Any], given: Mapping[str, Any]) -> str:

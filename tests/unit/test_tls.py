@@ -47,6 +47,7 @@ def test_a_client_s_certificate_is_loaded(files):
         {"ca_file": "/nowhere/ca.pem"},
         {"ca_file": "junk"},
         {"ca_data": "junk"},
+        {"ca_data": "é"},
         {"cert_file": "/nowhere/cert.pem"},
         {"cert_file": "cert", "key_file": "/nowhere/key.pem"},
         {"cert_file": "cert", "key_file": "junk"},
