@@ -106,6 +106,8 @@ def _of_urls(acct: Mapping[str, Any], urls: Sequence[Any]) -> list[Target]:
     for number, url in enumerate(urls, 1):
         if not isinstance(url, str):
             raise ProfileError(f"connection is a list, and its entry {number} is no URL but a {type(url).__name__}")
+        if not url:  # would be the default, a RabbitMQ of this machine
+            raise ProfileError(f"connection is a list, and its entry {number} is empty")
         try:
             found.append(target({**acct, "connection": url}))
         except ProfileError as error:

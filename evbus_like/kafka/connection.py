@@ -12,7 +12,6 @@ from evbus_like import tls
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
 from evbus_like.engine.suggest import shown
-from evbus_like.engine.suggest import shown
 
 NUMBER = (int, float)
 TEXTS = (str, list, tuple)
