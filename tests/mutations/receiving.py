@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "no-bound-on-a-received-body",
         "A body larger than max_event_bytes is dead-lettered without calling the handler.",
-        "UserCodeInvoker._read",
+        "UserCodeInvoker.read",
         never(IF(1, of=2)),
         f"{CONSUMER}_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatever_on_error_says",
     ),
