@@ -20,7 +20,7 @@ PLACES = (("fuzz.events", "any"), ("fuzz.events", "put"), ("", QUEUES[0]), ("", 
 METHODS = ("fuzzed.hello", "fuzzed.hello", "fuzzed.other", "fuzzed.nothing", "fuzzed.", "fuzzed.\xff")
 BATCH = 200
 MOST_WAITING = 4000  # messages in a queue; then the fuzzer waits
-MARGIN = 120.0  # MB that the memory may differ between the first quarter and the end
+MARGIN = 60.0  # MB that the memory may differ between the first quarter and the end
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Outcome:
         return (
             f"{self.messages} messages and {self.requests} requests in {self.seconds:.0f} s: {self.dead} dead letters,"
             f" {self.answers} answers; {self.calls} calls beside them, {len(self.unanswered)} failed; memory"
-            f" {self.memory[0] if self.memory else 0:.0f} to {max(self.memory, default=0):.0f} MB"
+            f" {', '.join(f'{each:.0f}' for each in self.memory)} MB"
         )
 
 

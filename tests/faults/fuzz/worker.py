@@ -24,6 +24,7 @@ async def take(hub, event):
 @evbus.handler("fuzz", "put", on_error=evbus.REJECT, **QUIET)
 async def put_on(hub, event):
     await hub.evbus.broker.put("onward", b"x", profile="memory")
+    await (await hub.ingress.internal.get("x")).get()
     if len(event.raw) % 10 == 3:
         raise ValueError(event.raw, event.headers)
 """
