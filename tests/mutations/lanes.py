@@ -29,7 +29,7 @@ MUTANTS = (
         "every-outcome-is-delivered",
         "An unconfirmed event is not counted as delivered.",
         "Worker._settle",
-        always(IF(3, of=6)),
+        always(IF(3, of=8)),
         f"{UNIT}/test_worker.py::test_outcomes_settle_each_event_by_itself",
     ),
     Mutant(
@@ -133,14 +133,14 @@ MUTANTS = (
     Mutant(
         "a-lane-forgotten-at-stop",
         "A stop delivers the queued events of every destination.",
-        "Bus._finish",
-        without_the_first(COMPREHENSION(1, of=2)),
+        "Bus._drain",
+        without_the_first(COMPREHENSION(1, of=3)),
         f"{UNIT}/test_bus.py::test_a_stop_delivers_what_is_queued_at_every_destination",
     ),
     Mutant(
         "stop-without-a-deadline",
         "A stop ends at its timeout.",
-        "Bus._finish",
+        "Bus._drain",
         value(KEYWORD.holding("timeout"), "None"),
         f"{UNIT}/test_worker.py::test_stop_ends_by_its_deadline_when_everything_hangs",
     ),

@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "retried-without-end",
         "An event that fails in all attempts is dead-lettered.",
-        "failed",
+        "disposition.failed",
         operator(comparison(">="), ">"),
         f"{CONSUMER}_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goes_to_the_dead_letters",
     ),
@@ -218,7 +218,7 @@ MUTANTS = (
         "no-bound-on-what-is-received",
         "At most prefetch and one batch of events are received and unsettled.",
         "Consumer._receive",
-        never(IF(3, of=3)),
+        never(IF(4, of=4)),
         f"{CONSUMER}_no_more_events_are_received_than_prefetch_and_one_batch",
     ),
     Mutant(

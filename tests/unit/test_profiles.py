@@ -70,7 +70,7 @@ async def test_contexts_of_another_shape_are_a_profile_error(hub, contexts):
         ({"internal": {"a": "text"}}, "its data must be a mapping of options, not str"),
         ({"internal": {"a": {"max_events": 0}}}, "option max_events must be greater than 0"),
         ({"internal": {"a": {"retry": {"frist": 1}}}}, "no option retry.frist; did you mean 'first'?"),
-        ({"amqp": {"a": {"connection": {"hots": "x"}}}}, "no option connection.hots; did you mean 'host'?"),
+        ({"amqp": {"a": {"connection": {"hots": "x"}}}}, "no option connection.hots; did you mean 'hosts'?"),
         ({"amqp": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
         ({"kafka": {"a": {"ssl": {"ca_file": "/nowhere"}}}}, "TLS cannot be set up"),
         ({"amqp": {"a": {"declare": {}}}}, "declare needs the exchange's name"),
