@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import subprocess
 import sys
 import textwrap
@@ -33,6 +34,10 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("default")
 
 quick_hub.install()
+
+# A shell starts what it puts into the background with SIGINT ignored, and so would the programs that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -46,7 +46,7 @@ FAULTS = {
     7: Fault(
         "An event is unroutable: no queue is bound for it.",
         (
-            "evbus_like/testing/conformance/delivery.py::test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered",
+            "evbus_like/testing/conformance/delivery.py::test_an_unroutable_event_is_refused_or_dead_lettered_and_logged_and_others_are_delivered",
         ),
     ),
     8: Fault("Events are returned while others with equal content are in flight."),

@@ -60,7 +60,7 @@ def test_a_command_does_without_pip(run_python):
     program = """
         import sys
         from evbus_like.scripts import start
-        sys.argv = ["evbus", "handlers", "--json"]
+        sys.argv = ["evbus", "handlers"]
         try:
             start()
         except SystemExit:

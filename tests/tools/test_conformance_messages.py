@@ -169,7 +169,7 @@ async def test_a_missing_key_that_was_delivered_is_named_with_what_to_do():
     class Strict(Suite):
         features = Features()
 
-    test = Strict().test_an_unroutable_event_is_dead_lettered_and_logged_and_others_are_delivered
+    test = Strict().test_an_unroutable_event_is_refused_or_dead_lettered_and_logged_and_others_are_delivered
     said = await failure_of(test(Incomplete(missing_key="four"), None))
     assert said.startswith("an event with your missing_key 'four' was delivered")
     assert "declare refuses_missing_target=False" in said
