@@ -19,7 +19,7 @@ class OutsideBroker:
     def _refuse(self, *_arguments: object, **_options: object) -> NoReturn:
         pytest.skip(f"needs a broker of our own: {self._variable} names one that runs elsewhere")
 
-    start = stop = kill = restart = pause = resume = ctl = needs_tls = _refuse
+    start = stop = kill = restart = pause = resume = ctl = evaluate = queues = needs_tls = _refuse
 
     def close(self) -> None:
         """Nothing: it goes on running."""

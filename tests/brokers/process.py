@@ -26,7 +26,7 @@ class BrokerProcess:
 
     name = "broker"
     program = ""  # the broker's own process among those that its start script leaves
-    start_seconds = 120
+    start_seconds = 300  # a machine with other work; alone it takes five
     stop_seconds = 60
 
     def __init__(self) -> None:

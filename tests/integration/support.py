@@ -158,8 +158,8 @@ async def lengths(opened, name):
 @contextmanager
 def setting(rabbitmq, name, value, usual):
     """Change a setting of RabbitMQ; connections that are made meanwhile get it."""
-    rabbitmq.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+    rabbitmq.evaluate(f"application:set_env(rabbit, {name}, {value}).")
     try:
         yield
     finally:
-        rabbitmq.ctl("eval", f"application:set_env(rabbit, {name}, {usual}).")
+        rabbitmq.evaluate(f"application:set_env(rabbit, {name}, {usual}).")

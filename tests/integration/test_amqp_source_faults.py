@@ -201,8 +201,7 @@ async def flood(rabbitmq, service, total):
 
 def messages(rabbitmq, queue, what):
     """Say how many messages of a queue are in some state."""
-    rows = json.loads(rabbitmq.ctl("list_queues", "name", what, "--formatter", "json"))
-    return next(row[what] for row in rows if row["name"] == queue)
+    return rabbitmq.queues(what)[queue][what]
 
 
 def unacknowledged(rabbitmq, queue):

@@ -29,8 +29,7 @@ async def record(rabbitmq: RabbitMQ, folder: Path) -> dict[str, Any]:
         async with recording(rabbitmq.port) as recorder:
 
             def reads(queues: int = queues) -> bool:
-                rows = json.loads(rabbitmq.ctl("list_queues", "name", "consumers", "--formatter", "json"))
-                return sum(row["consumers"] for row in rows) >= queues
+                return sum(found["consumers"] for found in rabbitmq.queues("consumers").values()) >= queues
 
             url = f"amqp://guest:guest@127.0.0.1:{recorder.port}/"
             async with services.running(venv.python(), url, folder, SOURCE, what, reads):

@@ -1,6 +1,5 @@
 """Events between the real nameko 2.14.1 and us, in both directions, on shared queues, in every delivery mode."""
 
-import json
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -16,8 +15,8 @@ COUNT = 40
 
 def consumers(rabbitmq, source):
     """Count the consumers of each queue of a source."""
-    rows = json.loads(rabbitmq.ctl("list_queues", "name", "consumers", "--formatter", "json"))
-    return {row["name"]: row["consumers"] for row in rows if row["name"].startswith(f"evt-{source}-")}
+    found = rabbitmq.queues("consumers")
+    return {name: counts["consumers"] for name, counts in found.items() if name.startswith(f"evt-{source}-")}
 
 
 @pytest.fixture

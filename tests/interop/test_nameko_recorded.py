@@ -40,9 +40,10 @@ def _without_instance(value):
 async def clean(rabbitmq):
     """Leave no queue of the recorded service behind."""
     yield
-    for row in json.loads(rabbitmq.ctl("list_queues", "name", "--formatter", "json")):
-        if row["name"].startswith(f"evt-{SOURCE}-"):
-            rabbitmq.ctl("delete_queue", row["name"])
+    async with channel(rabbitmq.url) as opened:
+        for name in rabbitmq.queues():
+            if name.startswith(f"evt-{SOURCE}-"):
+                await opened.queue_delete(name)
 
 
 async def test_our_handlers_declare_exactly_what_nameko_handlers_declare(rabbitmq, nameko, clean):

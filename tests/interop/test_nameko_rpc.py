@@ -83,8 +83,8 @@ def side(rabbitmq, nameko_python, tmp_path, fresh_name):
     @asynccontextmanager
     async def run(what, queue):
         def ready():
-            rows = json.loads(rabbitmq.ctl("list_queues", "name", "consumers", "--formatter", "json"))
-            return any(row["name"].startswith(queue) and row["consumers"] for row in rows)
+            found = rabbitmq.queues("consumers")
+            return any(name.startswith(queue) and counts["consumers"] for name, counts in found.items())
 
         async with services.running(nameko_python, rabbitmq.url, tmp_path, fresh_name, what, ready) as made:
             yield made

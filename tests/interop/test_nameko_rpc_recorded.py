@@ -52,9 +52,10 @@ def nameko():
 async def clean(rabbitmq):
     """Leave no queue of the recorded services behind."""
     yield
-    for row in json.loads(rabbitmq.ctl("list_queues", "name", "--formatter", "json")):
-        if row["name"].startswith((f"rpc-{SOURCE}", f"rpc.reply-{SOURCE}")):
-            rabbitmq.ctl("delete_queue", row["name"])
+    async with channel(rabbitmq.url) as opened:
+        for name in rabbitmq.queues():
+            if name.startswith((f"rpc-{SOURCE}", f"rpc.reply-{SOURCE}")):
+                await opened.queue_delete(name)
 
 
 def declared(methods, of):
