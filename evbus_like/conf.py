@@ -81,6 +81,11 @@ CONFIG = {
         "default": False,
         "help": "Show the body of an event, or of a request, in the log of a handler or a method that fails",
     },
+    "quorum": {
+        "os": "EVBUS_QUORUM",
+        "default": False,
+        "help": "Declare the queues of RabbitMQ as quorum queues, for profiles that do not have the option quorum",
+    },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,

@@ -85,7 +85,7 @@ class Confirms:
         if kind not in (ACK, NACK):
             return False
         last, multiple = _tag(payload, 4)[0], payload[12] & 1
-        error = None if kind == ACK else TransientError("RabbitMQ did not take it (basic.nack): its queue may be full")
+        error = None if kind == ACK else TransientError(failures.NACK)
         waiting = self.waiting
         tags = list(takewhile(lambda tag: tag <= last, waiting)) if multiple else (last,)
         for tag in tags:

@@ -236,14 +236,14 @@ class Connection:
             await channel.close()
             raise
 
-    async def close(self) -> None:
-        """Close the connection, and cut it if RabbitMQ does not answer."""
+    async def close(self, within: float = CLOSE_TIMEOUT) -> None:
+        """Close the connection, and cut it if RabbitMQ does not answer within so many seconds."""
         answered = not self.usable
         self._closing = True
         try:
             if self.aio_pika is not None:
                 with suppress(Exception):
-                    async with asyncio.timeout(CLOSE_TIMEOUT):
+                    async with asyncio.timeout(within):
                         await self.aio_pika.close()
                         answered = True
         finally:

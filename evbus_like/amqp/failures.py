@@ -60,6 +60,25 @@ def connecting(error: BaseException, place: str, user: str, close_reason: str = 
     return TransientError(f"cannot connect to RabbitMQ at {place}: {reason}{hint}")
 
 
+NACK = (
+    "RabbitMQ did not take it (basic.nack): a queue for it is full, or has no leader because most of its nodes are"
+    " away; see `rabbitmq-queues quorum_status QUEUE`"
+)
+INTERNAL_ERROR = 541
+
+
+class NoLeader(TransientError):
+    """RabbitMQ cannot read a queue, and closed the connection or said nothing when it was asked to."""
+
+
+def no_leader(queue: str, place: str, said: str) -> NoLeader:
+    """Return the error for a queue that RabbitMQ cannot read."""
+    return NoLeader(
+        f"RabbitMQ at {place} cannot give events of the queue {queue!r} ({said}): a quorum queue has no leader while"
+        f" most of its nodes are away, see `rabbitmq-queues quorum_status {queue}`. It is tried again"
+    )
+
+
 class Closed(NamedTuple):
     """The code and the text by which RabbitMQ closed a channel or a connection."""
 
@@ -88,7 +107,7 @@ def publishing(error: BaseException | None, place: str, closed: Closed | None = 
     if isinstance(error, aiormq.PublishError) and isinstance(error.frame, commands.Basic.Return):
         return unroutable(str(error.frame.exchange), str(error.frame.routing_key))
     if isinstance(error, aiormq.DeliveryError):
-        return TransientError("RabbitMQ did not take it (basic.nack): its queue may be full")
+        return TransientError(NACK)
     if closed is not None:
         return rejected(closed, place)
     if isinstance(error, aiormq.ChannelAccessRefused) and "access to topic" in reason:  # about the routing key
@@ -175,6 +194,8 @@ def declaring(error: BaseException, place: str, what: str, advice: str) -> Deliv
             f"{said}. Give the user the right: receiving needs configure, write and read on queues, and read (and"
             " configure, to declare it) on the exchange: rabbitmqctl set_permissions"
         )
+    if isinstance(error, aiormq.ChannelNotFoundEntity) and "is down or inaccessible" in said:
+        return TransientError(f"{said}. Its node is away; a quorum queue is on several nodes: quorum: true")
     if isinstance(error, aiormq.ChannelNotFoundEntity):
         return DestinationRefused(f"{said}. {advice}")
     return lost(error, place)

@@ -17,6 +17,7 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
 _settle = Struct(">BHIHHQBB").pack  # a frame: type, channel, size; class, method; tag, flags; end
+CONSUME_TIMEOUT = 10.0  # seconds for RabbitMQ to find the queue's leader
 ACK, NACK, REQUEUED = 80, 120, 2  # methods, and a flag of the second one
 END = 0xCE
 
@@ -26,6 +27,7 @@ class Feed:
 
     def __init__(self, channel: Channel, subscription: Subscription) -> None:
         self.subscription = subscription
+        self.own_connection: SharedConnection | None = None  # closed with the feed
         self._channel = channel
         self._place = channel.connection.target.place
         self._arrived: deque[Delivery] = deque()
@@ -42,10 +44,23 @@ class Feed:
         channel.tap(Deliveries(self.deliver))
         try:
             await channel.aiormq.basic_qos(prefetch_count=min(self.subscription.prefetch, topology.MOST_PREFETCH))
-            await topology.consume(channel, queue)
+            await self._consume(queue)
         except Exception as error:
             what = f"to give events of the queue {queue!r}"
             raise failures.declaring(error, self._place, what, "Start again") from error
+
+    async def _consume(self, queue: str) -> None:
+        """Start the consumer; raises NoLeader if RabbitMQ closes the connection for it, or does not answer."""
+        connection = self._channel.connection
+        try:
+            async with asyncio.timeout(min(CONSUME_TIMEOUT, connection.target.timeout * 0.8)):
+                await topology.consume(self._channel, queue)
+        except TimeoutError as error:
+            raise failures.no_leader(queue, self._place, "no answer") from error
+        except Exception as error:
+            if connection.closed is not None and connection.closed.code == failures.INTERNAL_ERROR:
+                raise failures.no_leader(queue, self._place, connection.closed.text) from error
+            raise
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery."""
@@ -125,7 +140,11 @@ class Feed:
             self._trouble = TransientError("the feed has ended")
         self._wake()
         self._arrived.clear()
-        await self._channel.close()
+        try:
+            await self._channel.close()
+        finally:
+            if self.own_connection is not None:
+                await self.own_connection.close()
 
 
 async def subscribe(connection: SharedConnection, acct: Mapping[str, Any], subscription: Subscription) -> Feed:

@@ -10,7 +10,7 @@ import aiormq.exceptions as aiormq
 
 from evbus_like.amqp import failures, topology
 from evbus_like.amqp.confirms import ConfirmChannel
-from evbus_like.amqp.connection import Channel, Connection
+from evbus_like.amqp.connection import CLOSE_TIMEOUT, Channel, Connection
 from evbus_like.amqp.encoder import Encoder, UnknownExchange
 from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.one_by_one import OneByOne
@@ -20,6 +20,8 @@ from evbus_like.amqp.topology import ServiceExchanges
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
 from evbus_like.engine.sending.destination import Outcomes
+
+IN_DOUBT = 1.0  # seconds for a connection to close on which a batch had no answer: another host may be there
 
 
 class Sender(Protocol):
@@ -43,6 +45,7 @@ class Publisher:
         self._properties = client_properties(acct)
         self._blocked = blocked
         self._connection: Connection | None = None
+        self._close_within = CLOSE_TIMEOUT
         self._channel: Channel | None = None
         self._sender: Sender | None = None
         self._exchanges: ServiceExchanges | None = None
@@ -103,6 +106,7 @@ class Publisher:
             outcomes = await self._send(events)
         except BaseException:
             self._channel = None  # its delivery tags are in doubt
+            self._close_within = IN_DOUBT
             raise
         if not any(outcomes):
             return None
@@ -159,8 +163,9 @@ class Publisher:
         """Close the connection, if there is one."""
         connection, self._connection, self._channel = self._connection, None, None
         self._sender = self._exchanges = None
+        within, self._close_within = self._close_within, CLOSE_TIMEOUT
         if connection is not None:
-            await connection.close()
+            await connection.close(within)
 
 
 class Batches:

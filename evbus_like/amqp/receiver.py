@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like.amqp import feed
+from evbus_like.amqp.failures import NoLeader
 from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.messages import MessageSender
@@ -25,6 +26,7 @@ class Receiver:
     def __init__(self, acct: Mapping[str, Any]) -> None:
         hosts, properties = Hosts(targets(acct)), client_properties(acct)
         self._acct = acct
+        self._leaderless: set[str] = set()  # names of queues
         self._incoming = SharedConnection(hosts, properties)
         outgoing = SharedConnection(hosts, properties)
         self._republisher = Republisher(outgoing)
@@ -34,8 +36,24 @@ class Receiver:
         self._dead_letters = DeadLetters(self._republisher, exchange, quorum)
 
     async def subscribe(self, subscription: Subscription) -> Feed:
-        """Start to read a subscription's queue; raises a DeliveryError."""
-        return await feed.subscribe(self._incoming, self._acct, subscription)
+        """Start to read a subscription's queue; raises a DeliveryError.
+
+        RabbitMQ closes a whole connection that asks for a quorum queue without a leader. Such a queue is asked for on a
+        connection of its own, so that the other handlers go on.
+        """
+        queue = subscription.queue
+        own = self._incoming.another() if queue in self._leaderless else None
+        try:
+            made = await feed.subscribe(own or self._incoming, self._acct, subscription)
+        except BaseException as error:
+            if isinstance(error, NoLeader):
+                self._leaderless.add(queue)
+            if own is not None:
+                await own.close()
+            raise
+        made.own_connection = own
+        self._leaderless.discard(queue)
+        return made
 
     async def inspect(self, subscription: Subscription) -> Inspection:
         """Look at what RabbitMQ has of a subscription; raises a DeliveryError."""

@@ -15,13 +15,15 @@ from typing import Any
 from evbus_like import errors, plugin
 from evbus_like.engine.event import MAX_CARRIED
 from evbus_like.hub import conflict
+from evbus_like.hub.profiles import settings
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
 OPTIONS = {
     "quorum": (
         bool,
-        "true: declare reliable queues and those of dead letters as quorum queues, which are replicated",
+        "true: declare reliable queues and those of dead letters as quorum queues, which are replicated (default: the"
+        " setting quorum)",
     ),
     "dead_letter_exchange": (
         str,
@@ -38,10 +40,10 @@ def __virtual__(hub: Any) -> bool | tuple[bool, str]:
 
 def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
-    from evbus_like.amqp import settings
+    from evbus_like.amqp.settings import check_declare, targets
 
-    settings.targets(ctx.acct)
-    settings.check_declare(ctx.acct)
+    targets(ctx.acct)
+    check_declare(ctx.acct)
     if len(ctx.acct.get("dead_letter_exchange", "").encode()) > 255:
         raise errors.ProfileError("dead_letter_exchange is longer than 255 bytes, RabbitMQ's limit")
 
@@ -53,23 +55,23 @@ def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> N
     topology.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
 
 
-def _receiver(ctx: plugin.Context) -> Any:
+def _receiver(hub: Any, ctx: plugin.Context) -> Any:
     from evbus_like.amqp import receiver
 
     if "receiver" not in ctx:
-        ctx.receiver = receiver.Receiver(ctx.acct)
+        ctx.receiver = receiver.Receiver({"quorum": settings.config(hub, "quorum", False), **ctx.acct})
     return ctx.receiver
 
 
 async def inspect(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> plugin.Inspection:
     """Look at what RabbitMQ has of the subscription's exchange, queue and dead letters."""
-    found: plugin.Inspection = await _receiver(ctx).inspect(subscription)
+    found: plugin.Inspection = await _receiver(hub, ctx).inspect(subscription)
     return found
 
 
 async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
     """Declare and bind the subscription's queue, and start to read it."""
-    return await _receiver(ctx).subscribe(subscription)
+    return await _receiver(hub, ctx).subscribe(subscription)
 
 
 async def receive(hub: Any, ctx: plugin.Context, feed: Any) -> Sequence[plugin.ReceivedEvent]:

@@ -38,6 +38,8 @@ class Epmd(BrokerProcess):
 class RabbitNode(RabbitMQ):
     """One node of a cluster."""
 
+    start_seconds = 300  # three of them start at once, beside other tests
+
     def __init__(self, epmd: Epmd) -> None:
         super().__init__()
         self._epmd_port = epmd.port

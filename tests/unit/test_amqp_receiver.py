@@ -4,8 +4,11 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from dict_tools.data import SafeNamespaceDict
 
+from evbus_like.amqp import failures, feed, topology
 from evbus_like.amqp.receiver import Receiver
+from evbus_like.egress import amqp as plugin
 from evbus_like.engine.errors import TransientError
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -56,3 +59,40 @@ def test_an_event_is_named_on_one_line_of_a_log_whatever_its_id_and_its_type_are
         assert str(event).isprintable()
         assert repr(event).isprintable()
     assert str(ReceivedEvent(b"", "gr\u00f6\u00dfe", "orders", "id")) == "orders.gr\u00f6\u00dfe id"
+
+
+async def test_a_queue_without_a_leader_is_asked_for_on_a_connection_of_its_own(monkeypatch):
+    # Given two queues of one profile, of which one has no leader
+    receiver, asked, made = Receiver({}), [], SimpleNamespace(own_connection=None)
+    stuck, fine = (Subscription(name, ("placed",), "shipping", "ship") for name in ("stuck", "fine"))
+    leaderless = True
+
+    async def subscribe(connection, _acct, subscription):
+        asked.append((subscription.source, connection is receiver._incoming))
+        if subscription is stuck and leaderless:
+            raise failures.no_leader(subscription.queue, "rabbit:5672", "INTERNAL_ERROR")
+        return made
+
+    monkeypatch.setattr(feed, "subscribe", subscribe)
+    # When both are asked for
+    for _ in range(2):
+        with pytest.raises(TransientError, match=r"evt-stuck-placed.* has no leader"):
+            await receiver.subscribe(stuck)
+        await receiver.subscribe(fine)
+    # Then the one shares no connection with the other from the second time on
+    assert asked == [("stuck", True), ("fine", True), ("stuck", False), ("fine", True)]
+    # And it shares one again after it has worked
+    leaderless = False
+    assert (await receiver.subscribe(stuck)).own_connection is not None
+    assert (await receiver.subscribe(stuck)).own_connection is None
+
+
+@pytest.mark.parametrize(("profile", "quorum"), [({}, True), ({"quorum": False}, False)])
+def test_the_setting_quorum_is_for_profiles_that_do_not_have_the_option(profile, quorum):
+    ctx = SafeNamespaceDict(acct=SafeNamespaceDict(profile), profile="default")
+    hub = SimpleNamespace(OPT={"evbus_like": {"quorum": True}})
+
+    receiver = plugin._receiver(hub, ctx)
+
+    assert receiver._dead_letters._quorum is quorum
+    assert bool(topology.queue_arguments(receiver._acct, Feed.subscription)) is quorum
