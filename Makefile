@@ -68,6 +68,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 cluster: $(VENV)/.test   ## clusters of three nodes, which are killed, frozen and restarted under load (ARGS="--rounds 1": once)
 	@$(PY) -m tests.brokers install
 	@$(PY) -m tests.faults.rabbitmq_cluster $(ARGS)
+	@$(PY) -m tests.faults.kafka_cluster $(ARGS)
 
 check: $(VENV)/.check    ## lint, types, docs
 	$(PY) -m ruff check .

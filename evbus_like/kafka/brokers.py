@@ -48,33 +48,38 @@ class _Metadata:
         answered = False
         try:
             answered = await self._ask(cluster, topics)
+            if not answered and await self._begin_again():
+                answered = await self._ask(cluster, topics)
+            if not answered:
+                cluster.failed_update(None)
         finally:
             self._earliest = 0.0 if answered and complete(cluster, topics) else monotonic() + PAUSE
         return answered
 
     async def _ask(self, cluster: Any, topics: Collection[str]) -> bool:
         request = MetadataRequest(list(topics) if topics else None)
-        for node in sorted(internals.nodes_of(self._client), key=self._slow.__contains__):
-            connection = await internals.connection_to(self._client, node)
+        for node in sorted(internals.nodes_of(self._client), key=self._waits_at):
             with suppress(kafka.KafkaError, OSError, TimeoutError):
-                if connection is not None:
-                    async with asyncio.timeout(METADATA_WITHIN):
-                        metadata = await connection.send(request)
+                async with asyncio.timeout(METADATA_WITHIN):
+                    connection = await internals.idle_connection_to(self._client, node)
+                    metadata = None if connection is None else await connection.send(request)
+                if metadata is not None:
                     self._slow.discard(node)
-                    if not metadata.brokers:  # the first topic is being created
-                        return False
-                    cluster.update_metadata(metadata)
-                    internals.close_unlisted(self._client)
-                    return True
+                    if metadata.brokers:  # there are none while the first topic is being created
+                        cluster.update_metadata(metadata)
+                        internals.close_unlisted(self._client)
+                    return bool(metadata.brokers)
             self._slow.add(node)
-        return await self._begin_again(cluster)
+        return False
 
-    async def _begin_again(self, cluster: Any) -> bool:
-        """Ask the brokers of the profile: all that were known are gone."""
+    def _waits_at(self, node: Any) -> tuple[bool, bool]:
+        return node in self._slow, internals.is_busy(self._client, node)
+
+    async def _begin_again(self) -> bool:
+        """Look for brokers at the servers of the profile: all that were known are gone."""
         with suppress(kafka.KafkaError, OSError, TimeoutError):
             await self._client.bootstrap()
             return True
-        cluster.failed_update(None)
         return False
 
 

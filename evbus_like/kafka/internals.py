@@ -51,6 +51,7 @@ PARTITION_RECORDS = (
     *("_consume_aborted_up_to", "_contains_abort_marker", "_aborted_producers"),
 )
 BOOTSTRAP = "bootstrap"  # the id of a broker whose real one is not known yet
+METADATA = "metadata"  # the group of connections for what must not wait behind another request
 CREDENTIALS = {
     "ssl_context": "_ssl_context",
     "security_protocol": "_security_protocol",
@@ -147,9 +148,15 @@ def nodes_of(client: Any) -> list[Any]:
     return [*(node for node, group in client._conns if node == BOOTSTRAP), *nodes]
 
 
-async def connection_to(client: Any, node: Any) -> Any:
-    """Give the connection to a broker, None if there is none."""
-    return await client._get_conn(node)
+def is_busy(client: Any, node: Any) -> bool:
+    """Whether something waits on the connection to a broker, which answers the requests of one connection in order."""
+    connection = client._conns.get((node, ConnectionGroup.DEFAULT))
+    return connection is not None and bool(getattr(connection, "_requests", ()))
+
+
+async def idle_connection_to(client: Any, node: Any) -> Any:
+    """Give a connection to a broker where nothing else waits, None if there is none."""
+    return await client._get_conn(node, group=METADATA if is_busy(client, node) else ConnectionGroup.DEFAULT)
 
 
 def close_unlisted(client: Any) -> None:

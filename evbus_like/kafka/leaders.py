@@ -47,12 +47,14 @@ def trouble(cluster: Any, place: Place, reason: Exception | None = None, needed:
         where = f"; its replicas are on {_brokers(about.replicas)}" if about is not None and about.replicas else ""
         return f"{name} has no leader{where}: is one of the cluster's brokers down?"
     code = getattr(reason, "errno", None)
-    if code in codes.TOO_FEW_REPLICAS:
+    # A leader with too few may give no answer until the request's timeout.
+    if code in codes.TOO_FEW_REPLICAS or len(about.isr) < needed > 1:
         missing = [node for node in about.replicas if node not in about.isr]
         needs = needed if needed > 1 else "more (the topic's min.insync.replicas)"  # 1 stands for what is not known
         down = f": {_brokers(missing)} down or behind" if missing else ""
+        why = f" ({codes.name(code)})" if code in codes.TOO_FEW_REPLICAS else ""
         count = f"{len(about.isr)} in-sync replica{'s' * (len(about.isr) != 1)}"
-        return f"{name} has {count} and needs {needs}{down} ({codes.name(code)})"
+        return f"{name} has {count} and needs {needs}{down}{why}"
     leader = cluster.broker_metadata(about.leader)
     at = f"broker {about.leader}{f' at {leader.host}:{leader.port}' if leader else ''}, its leader,"
     if reason is None:

@@ -343,7 +343,7 @@ class Producer:
                     return TransientError(f"Kafka at {self.address} does not answer with its topics")
                 if topic in self._seen:
                     self._seen.discard(topic)
-                    return TransientError(
+                    return Stalled(
                         f"Kafka at {self.address} does not list topic {topic!r} any more: a broker that has just"
                         " started may not know it yet"
                     )

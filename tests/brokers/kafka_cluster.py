@@ -1,4 +1,4 @@
-"""A Kafka cluster of our own: brokers that are controllers as well (KRaft), each at an address of its own."""
+"""A Kafka cluster of our own (KRaft): brokers, each at an address of its own, and controllers among them."""
 
 import base64
 import shlex
@@ -15,7 +15,9 @@ SMALL_HEAP = ["-Xms64m", "-Xmx160m", "-XX:MaxMetaspaceSize=96m"]
 
 
 class KafkaNode(Kafka):
-    """Broker and controller `node` of a cluster, at 127.0.0.`node` over plain TCP, in the rack `rack-{node}`."""
+    """Broker `node` of a cluster, at 127.0.0.`node` over plain TCP, in the rack `rack-{node}`."""
+
+    start_seconds = 300  # three of them start at once, and wait for each other
 
     def __init__(self, node: int, cluster: str) -> None:
         super().__init__()
@@ -24,22 +26,30 @@ class KafkaNode(Kafka):
         self.port, self.controller_port = free_port(self.host), free_port(self.host)
         self.bootstrap = f"{self.host}:{self.port}"
 
-    def join(self, nodes: Sequence["KafkaNode"]) -> None:
-        """Write the settings, now that all members of the cluster are known."""
-        voters = ",".join(f"{each.node}@{each.host}:{each.controller_port}" for each in nodes)
+    def join(self, nodes: Sequence["KafkaNode"], controllers: int) -> None:
+        """Write the settings, now that all members of the cluster are known; the first of them are controllers."""
+        voters = ",".join(f"{each.node}@{each.host}:{each.controller_port}" for each in nodes[:controllers])
+        roles, listeners = "broker", f"PLAINTEXT://{self.bootstrap}"
+        if self.node <= controllers:
+            roles, listeners = "broker,controller", f"{listeners},CONTROLLER://{self.host}:{self.controller_port}"
         # The last value of a setting counts.
         self._settings.write_text(
             self._settings.read_text()
             + f"""
 node.id={self.node}
+process.roles={roles}
 broker.rack={self.rack}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{self.bootstrap},CONTROLLER://{self.host}:{self.controller_port}
+listeners={listeners}
 advertised.listeners=PLAINTEXT://{self.bootstrap}
 auto.create.topics.enable=false
 default.replication.factor={len(nodes)}
 min.insync.replicas=2
 offsets.topic.replication.factor={len(nodes)}
+# A busy machine is no failure: no new controller, and no broker counted out, because of a pause of three seconds.
+controller.quorum.fetch.timeout.ms=6000
+controller.quorum.election.timeout.ms=2000
+broker.session.timeout.ms=4000
 log.cleaner.dedupe.buffer.size=4194304
 replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector
 """
@@ -54,16 +64,19 @@ replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector
 
 
 class KafkaCluster:
-    """Three brokers; a topic has a replica on each of them and needs two in sync, unless it says otherwise."""
+    """Three brokers; a topic has a replica on each of them and needs two in sync, unless it says otherwise.
 
-    def __init__(self, brokers: int = BROKERS) -> None:
+    With one controller, the first broker, the failure of another one costs no election of a new controller.
+    """
+
+    def __init__(self, brokers: int = BROKERS, controllers: int = BROKERS) -> None:
         name = base64.urlsafe_b64encode(b"evbus" + uuid.uuid4().bytes[:11]).decode().rstrip("=")
         self.nodes: list[KafkaNode] = []
         try:
             for number in range(1, brokers + 1):
                 self.nodes.append(KafkaNode(number, name))
             for node in self.nodes:
-                node.join(self.nodes)
+                node.join(self.nodes, controllers)
         except BaseException:
             self.close()
             raise

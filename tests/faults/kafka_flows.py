@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -35,8 +35,12 @@ class Flow:
     def gap(self, since: float, keys: Iterable[str] = KEYS) -> float:
         """Give the longest time without a step for these keys, from `since` to the end."""
         wanted = set(keys)
-        times = [since, *(when for when, key, _ in self.done if key in wanted and when >= since)]
+        times = [*([since] if since else ()), *(when for when, key, _ in self.done if key in wanted and when >= since)]
         return max((after - before for before, after in itertools.pairwise(times)), default=0.0)
+
+    def of(self, keys: Collection[str]) -> list[tuple[float, str, int]]:
+        """Give what was done for some keys, for all if none is given."""
+        return [each for each in self.done if each[1] in keys] if keys else self.done
 
     def disorder(self) -> int:
         """Count events that came after a later one of their key, repeats aside."""
@@ -135,11 +139,17 @@ class PlainStream(Stream):
 
 @asynccontextmanager
 async def bus_stream(
-    cluster: KafkaCluster, topic: str, pace: float, name: str, connection: dict[str, Any] | None = None, **options: Any
+    cluster: KafkaCluster,
+    topic: str,
+    pace: float,
+    name: str,
+    connection: dict[str, Any] | None = None,
+    hub: Any = None,
+    **options: Any,
 ) -> AsyncIterator[BusStream]:
     """Run a bus whose only profile leads to a topic, with a stream that is not started yet."""
     given = {"bootstrap_servers": cluster.bootstrap, **(connection or {})}
-    async with running({"kafka": {"default": {"connection": given, "topics": [topic], **options}}}) as hub:
+    async with running({"kafka": {"default": {"connection": given, "topics": [topic], **options}}}, hub) as hub:
         yield BusStream(name, pace, hub)
 
 

@@ -26,10 +26,11 @@ class Cluster:
         self.tried: list[tuple[str, int]] = []  # hosts, and the milliseconds that they were given
         self.asked: list[int] = []
 
-    def metadata(self) -> Any:
+    def metadata(self, wanted: list[str] | None) -> Any:
         topics: list[Any] = [
             (0, name, False, [(0, number, leader, [], []) for number, leader in enumerate(leaders)])
             for name, leaders in self.topics.items()
+            if wanted is None or name in wanted
         ]
         found = [(number, f"b{number}", 9092, None) for number in self.listed]
         return SimpleNamespace(API_VERSION=1, brokers=found, controller_id=1, topics=topics)
@@ -50,6 +51,7 @@ class Connection:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster, self.number = cluster, number
         self.waiting: list[asyncio.Future[Any]] = []
+        self._requests = self.waiting
         self.open = True
 
     def connected(self) -> bool:
@@ -61,7 +63,7 @@ class Connection:
         if self.number in self.cluster.frozen:
             self.waiting.append(answer)
         else:
-            answer.set_result(self.cluster.metadata())
+            answer.set_result(self.cluster.metadata(getattr(request, "_topics", None)))
         return answer
 
     def close(self, reason: Any = None) -> asyncio.Future[Any]:
@@ -136,6 +138,21 @@ async def test_metadata_come_from_another_broker_while_one_is_frozen(client_of: 
     await client.close()
 
 
+async def test_metadata_do_not_wait_behind_another_request(client_of: Any) -> None:
+    cluster = Cluster(1)
+    client = await client_of(cluster)
+    assert await client.ready(1)
+    (connection,) = client._conns.values()
+    # Given a broker that has not answered another request: it answers those of one connection in order
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    connection._requests = answers[:1]
+    connection.send = lambda request: answers[1]
+    async with asyncio.timeout(10.0):
+        assert await client.force_metadata_update()
+    assert len(client._conns) == 2
+    await client.close()
+
+
 async def test_a_frozen_broker_does_not_keep_the_client_from_connecting_to_another(client_of: Any) -> None:
     cluster = Cluster(1, 2, 3)
     client = await client_of(cluster)
@@ -150,12 +167,13 @@ async def test_a_frozen_broker_does_not_keep_the_client_from_connecting_to_anoth
 
 
 async def test_a_client_whose_brokers_are_all_gone_begins_again_with_those_of_the_profile(client_of: Any) -> None:
-    cluster = Cluster(1)
+    cluster = Cluster(1, topics={"orders": [2]})
     client = await client_of(cluster, "b1", "b2")
     cluster.gone.add(1)
     cluster.listed = (2,)
-    assert await client.force_metadata_update()
+    assert await client.set_topics(["orders"])
     assert [broker.nodeId for broker in client.cluster.brokers()] == [2]
+    assert client.cluster.partitions_for_topic("orders") == {0}
     await client.close()
 
 

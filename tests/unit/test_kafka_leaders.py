@@ -214,18 +214,23 @@ async def test_an_event_that_its_lane_has_dropped_is_no_longer_waited_for(impati
     assert [count for _, _, count in client.sent] == [1, 1]
 
 
-@pytest.mark.parametrize("code", [19, 20])
-async def test_a_partition_with_too_few_replicas_is_named_in_the_clusters_terms(code: int, impatient: None) -> None:
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(19, " (NOT_ENOUGH_REPLICAS (19))"), (20, " (NOT_ENOUGH_REPLICAS_AFTER_APPEND (20))"), (None, "")],
+)
+async def test_a_partition_with_too_few_replicas_is_named_in_the_clusters_terms(
+    code: int | None, name: str, impatient: None
+) -> None:
     client = Client(silent=(1,), orders=[1, 2])
     client.cluster._partitions["orders"][1] = PartitionMetadata("orders", 1, 2, [1, 2, 3], [2], 0)
     producer = producer_at(client, "orders")
     producer._planner.rules._known["orders"] = (Rules(min_replicas=2), float("inf"))
-    producer._reasons[TopicPartition("orders", 1)] = for_code(code)()
+    if code is not None:
+        producer._reasons[TopicPartition("orders", 1)] = for_code(code)()
     outcomes = await producer.publish(events_for(SECOND))
     assert outcomes is not None
-    assert (
-        "partition 1 of topic 'orders' has 1 in-sync replica and needs 2: brokers 1, 3 down or behind (NOT_ENOUGH_REPL"
-    ) in str(outcomes[0])
+    words = f"partition 1 of topic 'orders' has 1 in-sync replica and needs 2: brokers 1, 3 down or behind{name}; its"
+    assert words in str(outcomes[0])
 
 
 async def test_what_aiokafka_could_not_take_in_time_is_held_and_does_not_overtake() -> None:
