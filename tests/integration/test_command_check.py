@@ -36,7 +36,8 @@ async def test_rabbitmq_queues_and_exchanges_that_differ_from_what_a_start_decla
         @evbus.handler("{fresh_name}", "d", profile="dead")
         async def no_place_for_dead_letters(hub, event): ...
     """
-    rpc.write(tmp_path, handler__shop=source, service__world="async def hello(hub, name): ...")
+    service = fresh_name.replace("-", "_")
+    rpc.write(tmp_path, handler__shop=source, **{f"service__{service}": "async def hello(hub, name): ..."})
     new, other = (f"evt-{fresh_name}-{name}--shop.{name}" for name in ("new", "other"))
     connection = {"connection": {"url": rabbitmq.url}}
     profiles = {
@@ -64,8 +65,8 @@ async def test_rabbitmq_queues_and_exchanges_that_differ_from_what_a_start_decla
         assert "It exists with other flags or arguments" in of["handler shop.other"]["problem"]
         assert "It exists with other flags or arguments" in of["handler shop.wrong_exchange"]["problem"]
         assert "dead_letter_exchange" in of["handler shop.no_place_for_dead_letters"]["problem"]
-        assert of["service world"] == {**of["service world"], "ok": True, "advice": []}
-        for name in (new, f"evt-{fresh_name}-b-b--shop.wrong_exchange", "rpc-world"):
+        assert of[f"service {service}"] == {**of[f"service {service}"], "ok": True, "advice": []}
+        for name in (new, f"evt-{fresh_name}-b-b--shop.wrong_exchange", f"rpc-{service}"):
             assert not await exists(rabbitmq.url, name)
         for name in (other, f"{other}.dead", f"{new}.dead"):
             await opened.queue_delete(name)
