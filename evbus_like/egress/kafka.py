@@ -12,7 +12,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evbus_like import errors, plugin
+from evbus_like import errors, plugin, workers
 from evbus_like.hub import conflict
 
 ACCT = ["kafka"]
@@ -22,6 +22,15 @@ OPTIONS = {
     "session_timeout": (
         (int, float),
         "handlers: seconds of silence after which a worker's partitions go to others; 10 by default",
+    ),
+    "group_instance_id": (
+        (str, type(None)),
+        "handlers: a name that this process keeps over restarts, so that its partitions wait for it; {host} in it"
+        " stands for the machine's name",
+    ),
+    "client_rack": (
+        (str, type(None)),
+        "handlers: the rack, or availability zone, of this machine: records are read from a replica there",
     ),
 }
 
@@ -34,7 +43,7 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
     from evbus_like.kafka import settings
 
-    made = settings.settings(ctx.acct)
+    made = settings.settings(ctx.acct, workers.number())
     if made.session < 1:
         raise errors.ProfileError(f"session_timeout must be at least 1 second, not {made.session:g}")
 
@@ -68,7 +77,7 @@ async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscrip
     from evbus_like.kafka.feed import Feed
 
     if "settings" not in ctx:
-        ctx.settings = settings.settings(ctx.acct)
+        ctx.settings = settings.settings(ctx.acct, workers.number())
     feed = Feed(ctx.settings, subscription)
     await feed.open()
     return feed

@@ -54,7 +54,7 @@ class Feed:
         self._dead_letters = DeadLetters(settings.connection, settings.address)
         self._watcher: asyncio.Task[None] | None = None
         group = None if subscription.exclusive else subscription.queue
-        self.kafka = aiokafka.AIOKafkaConsumer(**settings.consumer(group))
+        self.kafka = aiokafka.AIOKafkaConsumer(**settings.consumer(group, static=subscription.reliable))
         self.client = internals.client_of(self.kafka)
         brokers.follow(self.client)
         self._assignment: Assignment = GroupMembership(self) if group else StandaloneAssignment(self)

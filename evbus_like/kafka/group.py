@@ -19,6 +19,10 @@ from evbus_like.kafka.settings import COMMIT_WAIT
 
 log = logging.getLogger("evbus_like.handlers")
 
+DISPLACED = (
+    "%s is no longer a member of the Kafka group %r, and joins it again: either another process has the same"
+    " group_instance_id, which must be different for each, or this one was silent for session_timeout, %g seconds"
+)
 COMMIT_EVERY = 0.2  # seconds between two commits
 
 
@@ -117,6 +121,8 @@ class GroupMembership(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._ready.clear()
         self._waiting_since = monotonic()
         feed = self._feed
+        if revoked and feed.settings.instance and self._coordinator.generation <= 0:
+            log.warning(DISPLACED, feed.settings.instance, feed.subscription.queue, feed.settings.session)
         partitions = feed.revoke(list(revoked))
         deadline = monotonic() + feed.settings.drain
         try:

@@ -3,8 +3,10 @@
 import asyncio
 import time
 
+from evbus_like.kafka import internals
 from evbus_like.testing import eventually
 from tests.integration.records import publish, wait_until_committed
+from tests.integration.sources import handler, receiving
 from tests.integration.support import create_topic
 from tests.integration.workers import Workers
 
@@ -126,3 +128,41 @@ async def test_a_handler_that_outlasts_a_rebalance_does_not_commit_into_anothers
         await everything(workers, 8)
         await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 8)
         assert max(workers.handled().values()) <= 3
+
+
+async def test_a_static_member_that_restarts_gets_its_partitions_back_without_a_rebalance(kafka, fresh_name):
+    # Given two members with ids of their own
+    topic, seen = await topic_of(kafka, fresh_name), []
+
+    def member(name):
+        static = profiles(kafka, group_instance_id=name, session_timeout=30)
+        return receiving(static, handler(lambda event: seen.append((name, event.body)), fresh_name))
+
+    async with member("first") as stays, member("second") as restarts:
+        coordinators = [internals.coordinator_of(group.consumers[0].feed.kafka) for group in (stays, restarts)]
+        await eventually(lambda: coordinators[0].generation == coordinators[1].generation)
+        before = coordinators[0].generation
+        await publish(kafka.bootstrap, topic, range(MANY))
+        await eventually(lambda: len(seen) == MANY)
+        had = {name: {body for by, body in seen if by == name} for name in ("first", "second")}
+        assert all(had.values())
+        # When one of them stops, and starts again after events have come for both
+        await restarts.stop(10.0)
+        seen.clear()
+        await publish(kafka.bootstrap, topic, range(MANY))
+        await eventually(lambda: len(seen) == len(had["first"]))
+        async with member("second"):
+            # Then each has the keys that it had before, and the one that stayed has seen no other generation
+            await eventually(lambda: len(seen) == MANY)
+            assert {name: {body for by, body in seen if by == name} for name in had} == had
+            assert coordinators[0].generation == before
+
+
+async def test_two_members_with_one_id_say_what_is_wrong(kafka, fresh_name, caplog):
+    topic, seen = await topic_of(kafka, fresh_name), []
+    static = profiles(kafka, group_instance_id="same", session_timeout=6)
+    one, other = (handler(seen.append, fresh_name) for _ in range(2))
+    async with receiving(static, one), receiving(static, other):
+        await eventually(lambda: "another process has the same group_instance_id" in caplog.text)
+        await publish(kafka.bootstrap, topic, range(MANY))
+        await eventually(lambda: {event.body for event in seen} == set(range(MANY)))

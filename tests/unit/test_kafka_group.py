@@ -1,6 +1,7 @@
 """kafka/group.py with a made-up coordinator: what a rebalance waits for, forgets and commits."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import aiokafka
@@ -72,6 +73,15 @@ def received(feed, *offsets, place=P):
     return feed._events({place: records})
 
 
+@pytest.mark.parametrize(("instance", "generation", "warnings"), [("shop", -1, 1), ("shop", 4, 0), (None, -1, 0)])
+async def test_a_static_member_that_another_one_replaced_says_so(feed, caplog, instance, generation, warnings):
+    feed.settings = replace(feed.settings, instance=instance)
+    feed.kafka._coordinator.generation = generation
+    await feed._assignment.on_partitions_revoked({P})
+    assert len(caplog.records) == warnings
+    assert all("another process has the same group_instance_id" in each.message for each in caplog.records)
+
+
 async def test_a_rebalance_waits_for_running_handlers_and_commits_their_events(feed):
     first, second, third = received(feed, 0, 1, 2)
     first.busy = True
@@ -117,7 +127,7 @@ async def test_a_requeued_event_is_forgotten_with_its_partition(feed):
 async def test_a_member_that_was_expelled_does_not_wait_for_handlers(feed):
     (slow,) = received(feed, 5)
     slow.busy = True
-    feed.settings = SimpleNamespace(drain=60.0)
+    feed.settings = replace(feed.settings, timeout=120.0)
     feed.kafka._coordinator.generation = -1
     async with asyncio.timeout(5):
         await feed._assignment.on_partitions_revoked({P})

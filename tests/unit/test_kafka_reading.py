@@ -172,6 +172,27 @@ def test_only_what_a_consumer_shares_is_taken_from_the_connection():
     }
 
 
+def test_a_static_member_has_an_id_of_its_own_on_each_machine_and_in_each_worker(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "node-7")
+    made = settings({"group_instance_id": "shop.{host}", "client_rack": "eu-1a"}, worker=3)
+    assert made.consumer("group", static=True)["group_instance_id"] == "shop.node-7-3"
+    assert made.consumer("group", static=True)["client_rack"] == "eu-1a"
+    assert settings({"group_instance_id": "shop"}).consumer("group", static=True)["group_instance_id"] == "shop"
+
+
+def test_only_reliable_members_of_a_group_are_static():
+    made = settings({"group_instance_id": "shop"})
+    assert made.consumer(None, static=True)["group_instance_id"] is None
+    assert made.consumer("group", static=False)["group_instance_id"] is None
+    assert settings({}).consumer("group", static=True)["group_instance_id"] is None
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 250, "{worker}", "ü", "a\n"])
+def test_a_group_instance_id_that_kafka_might_not_take_is_an_error_of_the_profile(name):
+    with pytest.raises(ProfileError, match="group_instance_id makes"):
+        settings({"group_instance_id": name})
+
+
 @pytest.mark.parametrize("timeout", [3.0, 30.0, 300.0])
 def test_who_joins_waits_longer_than_a_rebalance_waits_for_handlers(timeout):
     made = settings({"timeout": timeout})
