@@ -107,6 +107,11 @@ CONFIG = {
         "help": "Seconds of a stop that a destination which is down has to come back; no more than stop_timeout",
         "range": (0, YEAR, "seconds"),
     },
+    "watch_credentials": {
+        "os": "EVBUS_WATCH_CREDENTIALS",
+        "default": False,
+        "help": "Reload when the credentials file changes, as SIGHUP does: for mounted secrets that are replaced",
+    },
     "processes": {
         "os": "EVBUS_PROCESSES",
         "default": None,
@@ -346,6 +351,7 @@ CLI_CONFIG = {
     "rpc_timeout": {"metavar": "SECONDS", "options": ["--timeout"], "subcommands": ["rpc"]},
     "rpc_profile": {"metavar": "NAME", "options": ["--profile"], "subcommands": ["rpc"]},
     "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
+    "watch_credentials": {"action": "store_true", "subcommands": ["run"]},
     "processes": {"metavar": "N", "subcommands": ["run"]},
     "worker_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
     "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run", "check"]},
@@ -462,7 +468,8 @@ folders that the conf.py of a package names, DYNE = {"handler": ["handler"], "se
 The worker starts even if a source is down, and connects when it is up. SIGTERM and Ctrl-C stop it: running
 handlers and calls finish, the events they put are delivered, and the account is printed, all within
 --stop-timeout seconds. A second signal, a second later or more, ends it at once. SIGHUP reads the
-credentials file again; if that is wrong, the profiles stay as they are.
+credentials file again, for destinations, handlers, services and calls; if that is wrong, all stay as they
+are. --watch-credentials does so when the file changes.
 
 With --processes, a supervisor keeps N workers running: one that dies is restarted, and its events come
 again. SIGTERM and SIGHUP reach all of them, and SIGUSR1 replaces them one at a time.

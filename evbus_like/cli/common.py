@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 from evbus_like.cli import output
 from evbus_like.cli.console import Progress
+from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import CredentialsError
-from evbus_like.hub.profiles import credentials
+from evbus_like.hub.profiles import credentials, settings
+from evbus_like.processes.worker import THIS
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN = 1.0  # seconds after which a signal is a second one
@@ -45,6 +47,15 @@ async def read_credentials(hub: Any) -> Mapping[str, Any]:
 async def contexts(hub: Any) -> Any:
     """Return the contexts of the credentials file, which a reload reads again; raises CredentialsError."""
     return await hub.evbus.acct.profiles(acct_file=acct_file(hub), acct_key=hub.OPT.evbus_like.acct_key or None)
+
+
+def watched(hub: Any) -> str | None:
+    """Return the credentials file if this process is to watch it; raises UsageError if there is none."""
+    if not settings.config(hub, "watch_credentials", False) or THIS is not None:  # the supervisor watches it for all
+        return None
+    if not hub.OPT.evbus_like.acct_file:
+        raise UsageError("--watch-credentials needs a file: --acct-file FILE, or ACCT_FILE")
+    return str(hub.OPT.evbus_like.acct_file)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evbus_like.cli import console, shown, tables
+from evbus_like.cli import common, console, shown, tables
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import SUMMED, Account, LaneAccount
 from evbus_like.hub.profiles import settings
@@ -16,6 +16,7 @@ from evbus_like.processes.child import Child
 from evbus_like.processes.count import count
 from evbus_like.processes.supervise import Supervision
 from evbus_like.processes.supervisor import Limits
+from evbus_like.processes.watch import watching
 
 FILES = ("acct_file", "services_file", "config")  # every worker reads them
 ACCOUNT = ("put", "unmatched", "rejected", "queued")
@@ -32,7 +33,8 @@ async def run(hub: Any, wanted: object) -> int:
     )
     report = Report(number, bool(hub.OPT.evbus_like.json))
     supervision = Supervision(number, limits, report)
-    code = await supervision.run()
+    async with watching(common.watched(hub), supervision.reload):
+        code = await supervision.run()
     if supervision.reason:  # else nothing was started
         report.stopped(supervision.reason, code)
     return code

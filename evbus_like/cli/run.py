@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from evbus_like.cli import application, common, console, output, shown, tables
@@ -20,6 +22,7 @@ from evbus_like.hub import outbox, outbox_place
 from evbus_like.hub.application import handlers, responses, services
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.processes.announce import Announcer
+from evbus_like.processes.watch import watching
 from evbus_like.processes.worker import THIS
 
 IN_MEMORY = {"internal": {"default": None}}
@@ -55,7 +58,7 @@ async def _run(hub: Any, json_to: console.Lines | None, announcer: Announcer) ->
     asyncio.get_running_loop().set_default_executor(ContextThreads(thread_name_prefix="evbus run"))
     hub.evbus.RUNTIME.deaths = _deaths(hub)
     application.load(hub)
-    options = hub.OPT.evbus_like
+    options, file = hub.OPT.evbus_like, common.watched(hub)
     application.check(hub)
     given: Any = IN_MEMORY
     if options.acct_file:
@@ -71,11 +74,11 @@ async def _run(hub: Any, json_to: console.Lines | None, announcer: Announcer) ->
         prove(hub, given)
         THIS.wait_for_turn()
     async with common.running(hub, given, at_once=True) as stopped:
-        announced_reload(hub, announcer)
+        changed = announced_reload(hub, announcer)
         await hub.evbus.rpc.start(only=options.only, skip=options.skip)
         await hub.evbus.handlers.start(only=options.only, skip=options.skip)
         worker = Worker(hub, json_to, announcer)
-        async with announcer.living(worker.facts):
+        async with announcer.living(worker.facts), watching(file, changed):
             reason, failed = await worker.until_it_ends(stopped)
             timeout = float(settings.config(hub, "stop_timeout", 30.0))
             announcer.stopping(timeout)
@@ -96,14 +99,14 @@ def prove(hub: Any, given: Any) -> None:
     services.found(hub, only, skip)
 
 
-def announced_reload(hub: Any, announcer: Announcer) -> None:
-    """Reload at SIGHUP, and announce it."""
+def announced_reload(hub: Any, announcer: Announcer) -> Callable[[], None]:
+    """Reload at SIGHUP, and announce it; returns a function that reloads because the credentials file has changed."""
 
     async def reload() -> Any:
         with announcer.reloading():
             return await hub.evbus.init.reload()
 
-    reload_on_signal(reload)
+    return partial(reload_on_signal(reload), "the credentials file has changed")
 
 
 class Worker:

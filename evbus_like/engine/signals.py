@@ -39,24 +39,31 @@ def stop_on_signals(stop: Callable[[], Awaitable[Any]]) -> None:
         loop.add_signal_handler(number, stop_now, number)
 
 
-def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> None:
-    """Call `reload` at each SIGHUP, once for all that arrive during a reload. Works in the main thread only."""
+def reload_on_signal(reload: Callable[[], Awaitable[Any]]) -> Callable[[str], None]:
+    """Call `reload` at each SIGHUP, once for all that arrive during a reload. Works in the main thread only.
+
+    Returns a function that does the same for another reason.
+    """
     asked = asyncio.Event()
+    reason = ""
     tasks: list[asyncio.Task[None]] = []  # the latest; it ends by the deadline of `reload`
 
     async def reload_while_asked() -> None:
         while asked.is_set():
             asked.clear()
             try:
-                log.warning("SIGHUP: the profiles are reloaded: %s", await reload())
+                log.warning("%s: the profiles are reloaded: %s", reason, await reload())
             except Exception as error:
                 text = error if isinstance(error, EvbusError) else type(error).__name__  # others may contain secrets
-                log.error("SIGHUP: the profiles cannot be reloaded and are unchanged: %s", text)
+                log.error("%s: the profiles cannot be reloaded and are unchanged: %s", reason, text)
 
-    def reload_now() -> None:
+    def reload_now(why: str) -> None:
+        nonlocal reason
+        reason = why
         asked.set()
         if not tasks or tasks[-1].done():
-            tasks[:] = [asyncio.create_task(reload_while_asked(), name="evbus_like SIGHUP")]
+            tasks[:] = [asyncio.create_task(reload_while_asked(), name="evbus_like reload")]
 
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup does
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_now)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_now, "SIGHUP")
+    return reload_now

@@ -28,6 +28,7 @@ async def start(
     found, wrong = handlers.looked_up(hub, only, skip)
     waiting, mistaken = responses.looked_up(hub, only, skip)
     made = group.Group()
+    made.follows_reload = contexts is None
     hub.evbus.RUNTIME.handlers = made  # before the first await: a second start is refused
     try:
         contexts = hub.evbus.RUNTIME.contexts if contexts is None else contexts

@@ -30,6 +30,7 @@ async def start(
     hub.evbus.RUNTIME.bus.require_running("hub.evbus.rpc.start")
     found = services.found(hub, only, skip)
     made = group.Group()
+    made.follows_reload = contexts is None
     made.start(services.consumers(hub, hub.evbus.RUNTIME.contexts if contexts is None else contexts, found, made))
     hub.evbus.RUNTIME.services = made
     return len(found)

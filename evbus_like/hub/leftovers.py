@@ -78,7 +78,7 @@ async def _sent(hub: Hub, path: Path) -> str:
     runtime = hub.evbus.RUNTIME
     try:
         summary = await asyncio.to_thread(summarize, path)
-        entries = plan.entries(hub, runtime.sending, runtime.reporter)
+        entries = plan.entries(hub, runtime.contexts, runtime.reporter)
         names = {entry.lane.name for entry in entries}
         if waiting := {name: count for name, count in summary.waiting.items() if name in names}:
             await _send(hub, path, entries, waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a program that only puts events does not import these
     from evbus_like.engine.middleware import Middleware
     from evbus_like.engine.receiving.deaths import Deaths
     from evbus_like.engine.receiving.group import Group
+    from evbus_like.engine.rpc.client import Client
 
 Contexts = Mapping[str, Any]  # {provider: {profile: data}} or {provider: [{profile: data}, ...]}, and match_plugin
 
@@ -40,6 +41,13 @@ class RpcClients(Protocol):
     def begin(self) -> None:
         """Prepare for a bus that starts."""
 
+    @property
+    def clients(self) -> Sequence[Client]:
+        """The clients that were used."""
+
+    def forget_sources(self) -> None:
+        """Look services up again: the profiles have changed."""
+
     async def close(self) -> None:
         """End the calls under way."""
 
@@ -59,11 +67,10 @@ class Runtime:
 
     # What the operator wrote.
     settings_file: tuple[str, frozenset[str]] | None = None  # of the command: the --config file, and its names
-    contexts: Contexts | None = None  # what the bus was started with
+    contexts: Contexts | None = None  # what the bus was started with, or those of the last reload
     pipes: dict[tuple[int, int], bytes] = field(
         default_factory=dict
     )  # what credentials files held that can be read once
-    sending: Contexts | None = None  # what puts go by now: `contexts`, or those of the last reload
     read_contexts: Callable[[], Awaitable[dict[str, Any]]] | None = None  # reads the credentials file again
     match_plugin: Any = None  # the match plugin in the contexts, which no file holds
 
@@ -80,7 +87,7 @@ class Runtime:
 
     def begin(self, contexts: Contexts | None) -> None:
         """Prepare for a run of the bus, perhaps in another event loop than the last one."""
-        self.contexts = self.sending = contexts
+        self.contexts = contexts
         self.match_plugin = (contexts or {}).get("match_plugin")
         self.outbox_lock = asyncio.Lock()
         self.tasks = set()

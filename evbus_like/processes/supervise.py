@@ -56,7 +56,7 @@ class Supervision:
         handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGTERM: lambda: self._stop(signal.SIGTERM),
             signal.SIGINT: lambda: self._stop(signal.SIGINT),
-            signal.SIGHUP: self._reload,
+            signal.SIGHUP: self.reload,
             signal.SIGUSR1: self._supervisor.roll,
         }
         loop = asyncio.get_running_loop()
@@ -86,8 +86,9 @@ class Supervision:
             log.error("%s: the workers are killed", number.name)
             self._supervisor.kill()
 
-    def _reload(self) -> None:
-        log.warning("SIGHUP: the %d workers reload", self._count)
+    def reload(self) -> None:
+        """Let all workers reload."""
+        log.warning("the %d workers reload", self._count)
         task = asyncio.create_task(self._until_reloaded(), name="evbus_like reload")
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)

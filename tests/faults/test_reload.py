@@ -11,7 +11,7 @@ from tests.integration.support import DEADLINE, read
 
 
 @contextlib.asynccontextmanager
-async def user_of(broker, name):
+async def user_of(broker, name, configure=""):
     """Create a user of RabbitMQ; gives a function that changes the password."""
 
     async def change(password):
@@ -19,7 +19,7 @@ async def user_of(broker, name):
 
     await asyncio.to_thread(broker.ctl, "add_user", name, "the old one")
     try:
-        await asyncio.to_thread(broker.ctl, "set_permissions", name, "", ".*", "")
+        await asyncio.to_thread(broker.ctl, "set_permissions", name, configure, ".*", ".*" if configure else "")
         yield change
     finally:
         await asyncio.to_thread(broker.ctl, "delete_user", name)
@@ -114,3 +114,80 @@ async def test_after_a_reload_with_the_new_scram_password_the_waiting_events_are
     assert account.complete
     assert [int(record.value) for record in await read(kafka.bootstrap, fresh_name, 100)] == list(range(100))
     assert kafka.sasl_password not in caplog.text
+
+
+def application(app, source):
+    """An application with a handler of the events of `source`, and a service."""
+    return app(
+        "async def echo(hub, param):\n    return param\n",
+        handler__shipping=f"""
+            @evbus.handler({source!r}, "placed", name={source!r})
+            async def ship(hub, event):
+                await asyncio.sleep(0.001)
+                hub.SEEN.append(event.body)
+        """,
+    )
+
+
+@pytest.mark.fault(34)
+async def test_after_a_reload_with_the_new_password_handlers_that_were_refused_receive(
+    rabbit_site, fresh_name, app, caplog
+):
+    broker, proxy = rabbit_site.broker, rabbit_site.proxy
+    hub = application(app, fresh_name)
+
+    def profiles(password):
+        options = rabbit_site.profile({"login": fresh_name, "password": password}, rpc_exchange=f"{fresh_name}-rpc")
+        return {"amqp": {"default": {**options, "exchange": f"{fresh_name}.events"}}}
+
+    def consumers():
+        return [*hub.evbus.RUNTIME.handlers.consumers, *hub.evbus.RUNTIME.services.consumers]
+
+    async with user_of(broker, fresh_name, ".*") as change_password, running(profiles("the old one"), hub):
+        await hub.evbus.rpc.start()
+        await hub.evbus.handlers.start()
+        await hub.evbus.rpc.join(DEADLINE)
+        await hub.evbus.handlers.join(DEADLINE)
+        await hub.evbus.broker.dispatch(fresh_name, "placed", 0, confirm="delivered")
+        assert await hub.rpc.world.echo(1) == 1
+        # Given a password that was changed at the broker, and a file that has a wrong one: the connections stay
+        await change_password("the new one")
+        await hub.evbus.init.reload(profiles("a wrong one"))
+        assert all(each.subscribed.is_set() for each in consumers())
+        # Given handlers and a service that are refused
+        proxy.reset()
+        await eventually(lambda: all(each.stats.state == "refused" for each in consumers()))
+        puts = [asyncio.create_task(hub.evbus.broker.dispatch(fresh_name, "placed", each)) for each in range(1, 100)]
+        # When the bus gets the new one, they go on, and so do calls
+        await hub.evbus.init.reload(profiles("the new one"))
+        await asyncio.gather(*puts)
+        assert await hub.rpc.world.echo(2) == 2
+        await eventually(lambda: len(hub.SEEN) >= 100)
+    assert sorted(hub.SEEN) == list(range(100))
+    assert not [each for each in ("the old one", "a wrong one", "the new one") if each in caplog.text]
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("provider", ["amqp", "kafka"])
+async def test_a_reload_while_events_are_handled_loses_none_and_repeats_none(
+    rabbitmq, kafka, fresh_name, app, provider
+):
+    hub = application(app, fresh_name)
+    address = {"url": rabbitmq.url} if provider == "amqp" else {"bootstrap_servers": kafka.bootstrap}
+    count = 600
+
+    def profiles(number):
+        return {provider: {"default": {"connection": address, "timeout": 20.0 + number}}}
+
+    async with running(profiles(0), hub):
+        await hub.evbus.handlers.start()
+        await hub.evbus.handlers.join(DEADLINE)
+        for number in range(count):
+            await hub.evbus.broker.dispatch(fresh_name, "placed", number, key=str(number % 7))
+        for number in range(1, 4):
+            seen = len(hub.SEEN)
+            reloaded = await hub.evbus.init.reload(profiles(number))
+            assert reloaded.received == (f"{provider}:default",)
+            await eventually(lambda seen=seen: len(hub.SEEN) > seen + 20 or len(hub.SEEN) >= count)
+        await eventually(lambda: len(hub.SEEN) >= count)
+    assert sorted(hub.SEEN) == list(range(count))

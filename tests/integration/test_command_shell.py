@@ -273,8 +273,8 @@ async def test_a_signal_that_comes_twice_at_once_stops_the_worker_in_order(appli
     assert json.loads(out.splitlines()[-1])["reason"] == "SIGTERM"
 
 
-async def test_sighup_reloads_a_worker_and_a_wrong_file_changes_nothing(application):
-    with start(application, "run", "--json") as process:
+async def test_sighup_or_a_changed_file_reloads_a_worker_and_a_wrong_file_changes_nothing(application):
+    with start(application, "run", "--json", "--watch-credentials") as process:
         try:
             await wait_for_line(process.stdout, "receiving")
             (application / "acct.yml").write_text("internal: {default: , second: }\n")
@@ -284,6 +284,9 @@ async def test_sighup_reloads_a_worker_and_a_wrong_file_changes_nothing(applicat
             process.send_signal(signal.SIGHUP)
             line = await wait_for_line(process.stderr, "SIGHUP: the profiles cannot be reloaded and are unchanged")
             assert "max_events must be greater than 0" in line
+            (application / "acct.yml").write_text("internal: {default: , third: }\n")
+            line = await wait_for_line(process.stderr, "credentials file has changed: the profiles are reloaded")
+            assert "internal:third" in line
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(process.communicate, timeout=DEADLINE)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -60,7 +60,12 @@ class Consumer:
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._stopping = asyncio.Event()
+        self._leave = asyncio.Event()  # set when the feed is to end, because of `stop` or `renew`
+        self._stopping = False
+        self._next = source  # from which the next feed comes
+        self._renewal: asyncio.Future[None] | None = None
+        self._within = 0.0  # seconds that handlers under way have when the feed ends for a renewal
+        self.before_leaving: Callable[[], Awaitable[None]] | None = None  # is awaited before a renewal ends the feed
 
     @property
     def feed(self) -> Feed:
@@ -80,7 +85,7 @@ class Consumer:
         """Receive until `stop`, then wait for the events that are being handled."""
         backoff = Backoff(0.1, RETRY_CAP)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 try:
                     await self._consume_feed(backoff)
                 except Exception as error:
@@ -88,9 +93,10 @@ class Consumer:
                     backoff.cap = REFUSED_CAP if isinstance(error, DestinationRefused) else RETRY_CAP
                     with suppress(TimeoutError):
                         async with asyncio.timeout(backoff.next()):
-                            await self._stopping.wait()
+                            await self._leave.wait()
         finally:
             self.stats.state = "closed"
+            self._renewed()
             self.invoker.closing = True
             if await _cancel(*self._workers, *self._settling):
                 log.warning("%s: the handler ignored its cancellation and was abandoned", self.name)
@@ -98,33 +104,58 @@ class Consumer:
 
     def stop(self) -> None:
         """Receive no more events; `run` returns when those that are being handled are done."""
-        self._stopping.set()
+        self._stopping = True
+        self._leave.set()
+
+    def renew(self, source: Source, within: float, at_once: bool = True) -> asyncio.Future[None]:
+        """Receive from another source, which replaces this one; returns a future that is done when that was tried.
+
+        The handlers under way have `within` seconds to finish, and their events are settled before the feed ends. With
+        `at_once` false, the other source is used when this one is lost.
+        """
+        self._next, self._within = source, within
+        self._renewed()
+        self._renewal = renewal = asyncio.get_running_loop().create_future()
+        if at_once and not self._stopping and self.stats.state != "closed":
+            self._leave.set()
+        else:
+            self._renewed()
+        return renewal
+
+    def _renewed(self) -> None:
+        if self._renewal is not None and not self._renewal.done():
+            self._renewal.set_result(None)
 
     async def _consume_feed(self, backoff: Backoff) -> None:
-        """Subscribe, receive until the feed is lost or `stop` is called, and unsubscribe."""
+        """Subscribe, receive until the feed is lost or is to end, and unsubscribe."""
+        if not self._stopping:
+            self._leave.clear()
+            self.source = self._next
+        source = self.source
         subscribing = asyncio.create_task(self._subscribe(), name=f"evbus_like subscribe {self.name}")
         await self._until_stop(subscribing)
         if await _cancel(subscribing) or subscribing.cancelled():
             return
         feed, now = subscribing.result(), asyncio.get_running_loop().time
         begun = now()
-        self._settler.begin(feed)
+        self._settler.begin(feed, source)
         self._opened()
         receiving = asyncio.create_task(self._receive(feed, backoff), name=f"evbus_like receive {self.name}")
         acking = asyncio.create_task(self._settler.send_acks(), name=f"evbus_like acks {self.name}")
         try:
             await self._until_stop(receiving, acking)
+            deadline = await self._left() if self._leave.is_set() and not self._stopping else None
             await _cancel(receiving)
             for task in (receiving, acking):
                 if task.done() and not task.cancelled():
                     task.result()
-            await self._finish()
+            await (self._finish() if deadline is None else self._finish_until(deadline))
         finally:
             self.subscribed.clear()
             self._settler.end()
             self._queue.clear()
             await _cancel(receiving, acking)
-            await self._unsubscribe(feed)
+            await self._unsubscribe(source, feed)
             if now() - begun > backoff.cap:
                 backoff.reset()
 
@@ -132,16 +163,16 @@ class Consumer:
         async with asyncio.timeout(self.source.timeout):
             return await self.source.subscribe(self.subscription)
 
-    async def _unsubscribe(self, feed: Feed) -> None:
+    async def _unsubscribe(self, source: Source, feed: Feed) -> None:
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling()  # the stop took longer than its timeout
         with suppress(Exception):
-            async with asyncio.timeout(GRACE if cancelled else self.source.timeout):
-                await self.source.unsubscribe(feed)
+            async with asyncio.timeout(GRACE if cancelled else source.timeout):
+                await source.unsubscribe(feed)
 
     async def _until_stop(self, *tasks: asyncio.Task[Any]) -> None:
-        """Wait until one of the tasks ends or `stop` is called."""
-        stopping = asyncio.create_task(self._stopping.wait(), name=f"evbus_like stop {self.name}")
+        """Wait until one of the tasks ends or the feed is to end."""
+        stopping = asyncio.create_task(self._leave.wait(), name=f"evbus_like stop {self.name}")
         try:
             await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -157,6 +188,29 @@ class Consumer:
         self._settler.stop_retries()
         await self._idle.wait()
         await self._settler.flush()
+
+    async def _left(self) -> float:
+        """Begin to leave the feed for another source, and return the deadline; events still arrive meanwhile."""
+        self.subscribed.clear()
+        deadline = asyncio.get_running_loop().time() + self._within
+        if self.before_leaving is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self.before_leaving()
+        return deadline
+
+    async def _finish_until(self, deadline: float) -> None:
+        """Finish, but not later than this; what is not done then is delivered again."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._finish()
+        except TimeoutError:
+            log.warning(
+                "%s reconnects while %d events are handled, for they took longer than %g s; they are delivered again",
+                self.name,
+                self._busy,
+                self._within,
+            )
 
     async def _receive(self, feed: Feed, backoff: Backoff) -> None:
         """Receive while fewer events than `prefetch` are open."""
@@ -222,7 +276,7 @@ class Consumer:
             if dedup.has(event.id) and not event.revoked:
                 self.stats.repeats += 1
                 self._settler.ack(event)
-            elif not self._stopping.is_set():  # it may have waited for another event with its id
+            elif not self._stopping:  # it may have waited for another event with its id
                 await self._call(event, dedup)
 
     async def _call(self, event: ReceivedEvent, dedup: DedupWindow | None = None) -> None:
@@ -286,6 +340,11 @@ class Consumer:
             log.warning("%s receives again", self.name)
         self.stats.state, self.stats.trouble = "open", ""
         self.subscribed.set()
+        self._renewed_if_there()
+
+    def _renewed_if_there(self) -> None:
+        if self.source is self._next:
+            self._renewed()
 
     def _lost(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
@@ -295,6 +354,7 @@ class Consumer:
             log.warning("%s receives nothing, trying again: %s", self.name, text)
         self.stats.state = "refused" if isinstance(error, DestinationRefused) else "retrying"
         self.stats.trouble = text
+        self._renewed_if_there()
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> bool:

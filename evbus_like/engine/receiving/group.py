@@ -20,6 +20,7 @@ class Group:
 
     def __init__(self) -> None:
         self.consumers: Sequence[Consumer] = ()
+        self.follows_reload = True  # whether its profiles are those of the bus
         self.reason = ""
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

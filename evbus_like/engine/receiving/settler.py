@@ -75,9 +75,9 @@ class Settler:
         """The number of events that the source counts as unsettled."""
         return len(self._open) + len(self._acks) + self._sending_acks
 
-    def begin(self, feed: Feed) -> None:
-        """Settle the events of this feed from now on."""
-        self._feed = feed
+    def begin(self, feed: Feed, source: Source) -> None:
+        """Settle the events of this feed, and at its source, from now on."""
+        self._feed, self._source = feed, source
         self._ending = self._suspect = False
 
     def stop_retries(self) -> None:

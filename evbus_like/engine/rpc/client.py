@@ -32,6 +32,7 @@ from evbus_like.engine.waiting import DeadlineTimer
 log = logging.getLogger("evbus_like.rpc")
 
 JSON = "application/json"
+QUIET_EVERY = 0.01  # seconds between two looks, before a connection is replaced
 MOST_PENDING = 100_000  # calls that wait for their answers; more are refused
 
 
@@ -55,7 +56,7 @@ class ReplyInvoker:
         self.stats = ClientStats()
         self.pending: dict[str, asyncio.Future[Any]] = {}  # by correlation id
         self._decode = decode
-        self._max_event_bytes = max_event_bytes
+        self.max_event_bytes = max_event_bytes
 
     def call_now(self, event: ReceivedEvent) -> Disposition:
         """Settle the future of one call."""
@@ -64,7 +65,7 @@ class ReplyInvoker:
             self.stats.late += 1
             return DONE
         self.stats.answers += 1
-        if len(event.raw) > self._max_event_bytes:
+        if len(event.raw) > self.max_event_bytes:
             future.set_exception(BadRequest(f"the answer is {len(event.raw)} bytes, more than max_event_bytes"))
             return DONE
         try:
@@ -98,6 +99,7 @@ class Client:
         self._reply_to = subscription.identifier
         self._consumer = Consumer(self._invoker, source, subscription, log.error)
         self._buffer = SendBuffer(self._consumer.send, source.name)
+        self._consumer.before_leaving = self._until_quiet
         self._deadlines = DeadlineTimer()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -106,6 +108,20 @@ class Client:
     def trouble(self) -> str:
         """Why no answers can be received; empty if they can."""
         return self._consumer.stats.trouble or ("" if self._consumer.subscribed.is_set() else "not connected yet")
+
+    @property
+    def consumer(self) -> Consumer:
+        """What receives the answers."""
+        return self._consumer
+
+    async def renew(self, source: Source, within: float, at_once: bool = True) -> None:
+        """Call over another source, as `Consumer.renew` says; calls under way get their answers over it."""
+        self.source = source
+        self.response_queues.clear()
+        self._invoker.max_event_bytes = source.max_event_bytes
+        renewal = self._consumer.renew(source, within, at_once)
+        if self._task is not None:
+            await asyncio.wait([renewal], timeout=within + source.timeout)
 
     async def call(self, service: str, method: str, body: bytes, headers: Mapping[str, Any], timeout: float) -> Any:
         """Send a request and return the body of its answer; raises an RpcError."""
@@ -183,6 +199,11 @@ class Client:
             raise RpcTimeout(
                 f"{called} was not called: {self.source.name} is not connected after {timeout:g} s: {self.trouble}"
             ) from None
+
+    async def _until_quiet(self) -> None:
+        """Wait until no request is on its way and no call waits for its answer."""
+        while self._pending or self._buffer.open:  # noqa: ASYNC110 (rare; an event would cost each call something)
+            await asyncio.sleep(QUIET_EVERY)
 
     def _send(
         self, message: Message, waiting: asyncio.Future[Any], service: str, confirm: bool = False, pause: float = 0.05

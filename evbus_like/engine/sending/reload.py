@@ -23,16 +23,19 @@ CLOSING = 2.0  # seconds beyond the deadline that closing a removed lane may tak
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What a reload changed, by the names of the lanes."""
+    """What a reload changed, by the names of the lanes; `received` are the profiles of handlers and calls."""
 
     changed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
+    received: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         named = ((word, getattr(self, word)) for word in ("changed", "added", "removed"))
         parts = [f"{len(names)} {word} ({_some(names)})" for word, names in named if names]
+        if self.received:
+            parts.append(f"{len(self.received)} changed for handlers and calls ({_some(self.received)})")
         return ", ".join([*parts, f"{len(self.unchanged)} unchanged"])
 
 

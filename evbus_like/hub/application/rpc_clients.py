@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -258,6 +258,15 @@ class RpcClients:
         correlation_id = f"{asked.called}:{uuid.uuid4().hex}"[-LONGEST:]
         await client.send(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
         return correlation_id
+
+    @property
+    def clients(self) -> Sequence[Client]:
+        """The clients that were used."""
+        return list(self._clients.values())
+
+    def forget_sources(self) -> None:
+        """Look services up again: the profiles have changed."""
+        self._found, self._sources = {}, None
 
     async def close(self) -> None:
         """Close all clients; calls that wait fail."""

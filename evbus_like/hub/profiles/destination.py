@@ -25,8 +25,8 @@ class PluginDestination:
         self.plugin = plugin.__name__
         self.provider = provider
         self.profile = profile
-        self.data = _copy(data or {})  # a copy that neither the plugin nor the caller can change
-        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(_copy(self.data)), profile=profile)
+        self.data = copied(data or {})  # a copy that neither the plugin nor the caller can change
+        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(copied(self.data)), profile=profile)
         self.ctx.blocked = self._blocked
         self.ctx.ask = self._ask
         self.on_blocked: Callable[[str | None], None] = _ignore
@@ -121,11 +121,11 @@ class PluginDestination:
         raise clean  # outside of `except`: the exception with the secret must not become its context
 
 
-def _copy(data: Any) -> Any:
+def copied(data: Any) -> Any:
     """Copy mappings and lists; other values are shared."""
     if isinstance(data, Mapping):
-        return {name: _copy(value) for name, value in data.items()}
-    return [_copy(value) for value in data] if isinstance(data, list) else data
+        return {name: copied(value) for name, value in data.items()}
+    return [copied(value) for value in data] if isinstance(data, list) else data
 
 
 def _nobody() -> None:

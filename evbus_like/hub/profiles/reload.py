@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from evbus_like.engine.errors import CredentialsError, LifecycleError
 from evbus_like.engine.sending import reload as engine_reload
@@ -14,6 +16,9 @@ from evbus_like.hub import outbox
 from evbus_like.hub.profiles import plan
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Contexts, Hub, Runtime
+
+if TYPE_CHECKING:
+    from evbus_like.hub.profiles.renewal import Renewal
 
 log = logging.getLogger("evbus_like.profiles")
 
@@ -42,6 +47,7 @@ async def _reload(hub: Hub, contexts: Contexts | None, timeout: float) -> Reload
         if contexts is None:
             contexts = await _read(runtime)
         fresh = plan.entries(hub, contexts, runtime.reporter)
+        receiving = _receiving(hub, contexts)
         box = await outbox.opened(hub, fresh) if runtime.bus.outbox is None else None
         try:
             engine_reload.must_run(runtime.bus)
@@ -51,11 +57,26 @@ async def _reload(hub: Hub, contexts: Contexts | None, timeout: float) -> Reload
             raise
         runtime.reporter.lanes |= {entry.lane.name: entry.lane for entry in fresh}
         running = {entry.lane.name: entry for entry in runtime.bus.admission.router.entries}
-        reloaded = await engine_reload.reload(runtime.bus, [_known(entry, running) for entry in fresh], timeout, box)
-    runtime.sending = contexts
-    runtime.match_plugin = contexts.get("match_plugin")
+        runtime.contexts = contexts
+        runtime.match_plugin = contexts.get("match_plugin")
+        sending = engine_reload.reload(runtime.bus, [_known(entry, running) for entry in fresh], timeout, box)
+        if receiving is None:
+            reloaded = await sending
+        else:
+            changed, received = await asyncio.gather(sending, receiving.run(timeout))
+            reloaded = replace(changed, received=received)
     log.info("the profiles are reloaded: %s", reloaded)
     return reloaded
+
+
+def _receiving(hub: Hub, contexts: Contexts) -> Renewal | None:
+    """Return what is to be received from other sources, if the program receives or calls; raises ProfileError."""
+    runtime = hub.evbus.RUNTIME
+    if not (runtime.handlers or runtime.services or runtime.rpc_clients):
+        return None
+    from evbus_like.hub.profiles.renewal import Renewal  # only such programs need it
+
+    return Renewal(hub, contexts)
 
 
 async def _read(runtime: Runtime) -> Contexts:

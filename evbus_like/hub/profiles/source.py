@@ -15,6 +15,7 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import plugins, secrets
+from evbus_like.hub.profiles.destination import copied
 from evbus_like.hub.runtime import Hub
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -27,6 +28,7 @@ class PluginSource:
         self.name = f"{provider}:{profile}"
         self.plugin = plugin
         data = dict(data or {})
+        self.data = copied(data)  # to compare it: the caller may change its own
         self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(data), profile=profile)
         self.timeout = float(data.get("timeout") or 30.0)
         self.max_event_bytes = int(data.get("max_event_bytes") or MAX_EVENT_BYTES)
@@ -46,6 +48,10 @@ class PluginSource:
         self._trying = 0  # subscribing
         self._opened = 0  # the number of the open connection, 0 if there is none
         self._connections = 0
+
+    def same(self, other: PluginSource) -> bool:
+        """Return whether the other has the same plugin and the same data."""
+        return (self.plugin, self.data) == (other.plugin, other.data)
 
     async def subscribe(self, subscription: Subscription) -> Any:
         """Start to receive, over a connection that all handlers of the profile share."""

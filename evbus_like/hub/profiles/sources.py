@@ -41,6 +41,19 @@ class Sources:
             raise HandlerError(f"unknown source profile {name!r}; {did_you_mean(name, known)}")
         return [self._source(*pair) for pair in found]
 
+    def at(self, name: str) -> PluginSource | None:
+        """Return the source of one provider's profile, `amqp:orders`; None if there is none. Raises ProfileError."""
+        found = [pair for pair in self._profiles if name == f"{pair[0]}:{pair[1]}"]
+        return self._source(*found[0]) if found else None
+
+    def another(self, name: str) -> PluginSource:
+        """Return the source of one provider's profile, for other users than those of the last one."""
+        provider, _, profile = name.partition(":")
+        if (made := self._made.pop((provider, profile), None)) is None:
+            (made,) = self.named(name)
+            del self._made[provider, profile]
+        return made
+
     def problems(self) -> dict[str, str]:
         """Return the problem of every profile, or an empty string; connects to nothing."""
         found = {}
