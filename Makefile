@@ -12,10 +12,10 @@ WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/pro
 # The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test unit soak cluster check docs bench clean
+.PHONY: help run test unit brokers4 soak cluster check docs bench clean
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 # One stamp a requirements file: a changed file installs again, an unchanged one costs nothing.
 $(VENV)/bin/python:
@@ -53,6 +53,10 @@ endif
 
 unit: $(VENV)/.test      ## the tests of the parts alone, in half a minute: no broker, no process
 	@$(PY) -m pytest -n 3 $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
+
+brokers4: $(VENV)/.test  ## the tests that use RabbitMQ, on RabbitMQ 4, which Debian's next release has; needs root
+	@EVBUS_TEST_RABBITMQ=4 $(PY) -m tests.brokers install
+	@EVBUS_TEST_RABBITMQ=4 $(PY) -m pytest -n $(WORKERS) $(SPREAD) -m rabbitmq $(or $(ARGS),$(WITHOUT_BROKERS:%=--ignore %))
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install

@@ -40,6 +40,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a RabbitMQ, so that `-m rabbitmq` selects them."""
+    for item in items:
+        site = getattr(item, "callspec", None) and item.callspec.params.get("site")  # type: ignore[attr-defined]
+        if site == "rabbit_site" or not {"rabbitmq", "three_nodes"}.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("rabbitmq")
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the thousands of tests that live to the end: a fifth of the time of unit tests."""
     gc.collect()

@@ -1,10 +1,9 @@
 """RabbitMQ's code as it is, placed so that a start takes half the work."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-BIN = Path("/usr/lib/rabbitmq/bin")  # the plain scripts; those in /usr/sbin insist on the system's rabbitmq user
+from .rabbitmq_programs import BIN, ERL
 
 
 def quick_start(folder: Path) -> dict[str, str]:
@@ -30,5 +29,4 @@ def quick_start(folder: Path) -> dict[str, str]:
 def _libraries() -> Iterator[Path]:
     """The folders of RabbitMQ's libraries and of Erlang's own, these last: where both have a module, theirs is used."""
     yield from sorted((BIN / "rabbitmq-server").resolve().parent.parent.glob("plugins/*-*"))
-    if erl := shutil.which("erl"):
-        yield from sorted(Path(erl).resolve().parent.parent.glob("lib/*-*"))
+    yield from sorted(ERL.resolve().parent.parent.glob("lib/*-*"))

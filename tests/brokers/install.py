@@ -5,20 +5,24 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from .apt import NoApt, apt_install
 from .kafka_classes import make_class_archive
 from .kafka_jars import jar_folder, kafka_version
 from .maven import fetch_jars
 from .needs import AMQP_URL, JAVA_VERSION, KAFKA_BOOTSTRAP, has_java, has_rabbitmq, in_ci
+from .rabbitmq_programs import RELEASE, ROOT, make_root, wants_4
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def install() -> int:
-    """Install what is missing; returns the exit code: 1 in CI if something still is, else 0."""
-    problems = [problem for problem in _install_each() if problem]
+    """Install what is missing; returns the exit code: 1 in CI, or for RabbitMQ 4, if something still is, else 0."""
+    problems, strict = [problem for problem in _install_each() if problem], in_ci() or wants_4()
     for problem in problems:
-        print(problem if in_ci() else f"{problem} Until then the tests that need it are skipped.", file=sys.stderr)
-    return 1 if problems and in_ci() else 0
+        print(problem if strict else f"{problem} Until then the tests that need it are skipped.", file=sys.stderr)
+    return 1 if problems and strict else 0
 
 
 def _install_each() -> Iterable[str | None]:
@@ -29,12 +33,34 @@ def _install_each() -> Iterable[str | None]:
 
 def _get_rabbitmq() -> str | None:
     """Make sure of RabbitMQ; returns what is wrong if it cannot be had."""
+    if wants_4() and os.geteuid() != 0:
+        return "RabbitMQ 4 runs in a root of its own, which only root can make and enter: try again with sudo."
     if has_rabbitmq():
         return None
+    if wants_4():
+        return _get_rabbitmq_4()
     try:
         apt_install("rabbitmq-server", "about a minute")
     except NoApt as reason:
         return f"RabbitMQ is missing and {reason}; or set {AMQP_URL} to the address of a running one."
+    return None
+
+
+def _get_rabbitmq_4() -> str | None:
+    """Make a root of Debian's next release, which has RabbitMQ 4; returns what is wrong if it cannot be made."""
+    try:
+        if not shutil.which("mmdebstrap"):
+            apt_install("mmdebstrap", "some seconds")
+        if not KEYRING.exists():
+            apt_install("debian-archive-keyring", "some seconds")
+    except NoApt as reason:
+        return f"RabbitMQ 4 is missing, and to make a root for it {reason}."
+    print(f"making a root of Debian {RELEASE} with RabbitMQ 4 (240 MB) in {ROOT}, half a minute ...", flush=True)
+    try:
+        make_root()
+    except subprocess.CalledProcessError as error:
+        print(error.stdout, file=sys.stderr)
+        return f"mmdebstrap could not make a root of Debian {RELEASE} (what it said is above): try again."
     return None
 
 

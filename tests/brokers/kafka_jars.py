@@ -1,8 +1,9 @@
 """Where the Kafka broker's jars are: a cache folder that `install` fills once for a version."""
 
-import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+from .cache import cache_folder
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 
@@ -16,8 +17,7 @@ def kafka_version() -> str:
 
 def jar_folder() -> Path:
     """The folder with every jar of the broker; it exists only when it is complete."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "evbus_like" / f"kafka-{kafka_version()}"
+    return cache_folder() / f"kafka-{kafka_version()}"
 
 
 def class_archive() -> Path:

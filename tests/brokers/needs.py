@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
-from .erlang_modules import BIN
 from .kafka_jars import jar_folder
+from .rabbitmq_programs import BIN, VERSION, wants_4
 
 AMQP_URL = "EVBUS_TEST_AMQP_URL"
 KAFKA_BOOTSTRAP = "EVBUS_TEST_KAFKA"
@@ -23,6 +22,9 @@ def in_ci() -> bool:
 
 def rabbitmq_missing() -> str | None:
     """Why RabbitMQ cannot be started here, or None if it can."""
+    if wants_4():
+        problem = "needs root" if os.geteuid() else None if has_rabbitmq() else "is not installed"
+        return problem and f"RabbitMQ 4 {problem}: {_INSTALL} as root, with {VERSION}=4."
     if not has_rabbitmq():
         return f"RabbitMQ is not installed: {_INSTALL}, or set {AMQP_URL} to the address of a running one."
     return None
@@ -39,8 +41,8 @@ def kafka_missing() -> str | None:
 
 
 def has_rabbitmq() -> bool:
-    """Whether Debian's RabbitMQ is installed."""
-    return Path(BIN, "rabbitmq-server").exists()
+    """Whether Debian's RabbitMQ is installed, in the version that is wanted."""
+    return (BIN / "rabbitmq-server").exists()
 
 
 def has_java() -> bool:

@@ -28,9 +28,10 @@ class BrokerProcess:
     program = ""  # the broker's own process among those that its start script leaves
     start_seconds = 300  # a machine with other work; alone it takes five
     stop_seconds = 60
+    scratch_parent: Path | None = None  # the system's folder for temporary files
 
     def __init__(self) -> None:
-        self.scratch = Path(tempfile.mkdtemp(prefix=f"evbus-{self.name.lower()}-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"evbus-{self.name.lower()}-", dir=self.scratch_parent))
         self.log = self.scratch / "broker.log"
         # The guard comes before everything else: from here on the folder is removed however we end.
         self._guard = subprocess.Popen(

@@ -7,9 +7,10 @@ import socket
 import subprocess
 from contextlib import suppress
 
-from .erlang_modules import BIN, quick_start
+from .erlang_modules import quick_start
 from .ports import free_port
 from .process import BrokerError, BrokerProcess
+from .rabbitmq_programs import BIN, SCRATCH, service, tool
 
 
 class RabbitMQ(BrokerProcess):
@@ -18,6 +19,7 @@ class RabbitMQ(BrokerProcess):
     name = "RabbitMQ"
     program = "beam.smp"
     host = "127.0.0.1"
+    scratch_parent = SCRATCH
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class RabbitMQ(BrokerProcess):
 
     def command(self) -> list[str]:
         """The start script, which stays in the foreground."""
-        return [str(BIN / "rabbitmq-server")]
+        return service(str(BIN / "rabbitmq-server"))
 
     def environment(self) -> dict[str, str]:
         """Everything that the scripts would otherwise take from the system's installation."""
@@ -70,7 +72,7 @@ class RabbitMQ(BrokerProcess):
 
     def ctl(self, *arguments: str, seconds: float = 60) -> str:
         """Run rabbitmqctl against this node and return what it printed; BrokerError if it failed."""
-        command = [str(BIN / "rabbitmqctl"), "--quiet", *arguments]
+        command = tool(str(BIN / "rabbitmqctl"), "--quiet", *arguments)
         ran = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=seconds)
         if ran.returncode:
             raise BrokerError(f"rabbitmqctl {' '.join(arguments)} failed: {ran.stderr.strip() or ran.stdout.strip()}")
@@ -104,7 +106,7 @@ class RabbitMQ(BrokerProcess):
             cookie = (self.scratch / ".erlang.cookie").read_text()
         except FileNotFoundError as error:
             raise BrokerError("the broker was never started") from error
-        command = ["erl_call", "-sname", self._node, "-c", cookie, "-e"]
+        command = tool("erl_call", "-sname", self._node, "-c", cookie, "-e")
         environment = self.environment()
         ran = subprocess.run(
             command, env=environment, input=expression + "\n", capture_output=True, text=True, timeout=seconds

@@ -8,6 +8,7 @@ from .kafka_cluster import together
 from .ports import free_port
 from .process import BrokerProcess
 from .rabbitmq import RabbitMQ
+from .rabbitmq_programs import service
 
 NODES = 3
 COOKIE = "EVBUSCLUSTER"
@@ -24,7 +25,7 @@ class Epmd(BrokerProcess):
 
     def command(self) -> list[str]:
         """Run in the foreground."""
-        return ["epmd", "-address", "127.0.0.1", "-port", str(self.port)]
+        return service("epmd", "-address", "127.0.0.1", "-port", str(self.port))
 
     def ready(self) -> bool:
         """Whether it listens."""

@@ -155,11 +155,21 @@ async def lengths(opened, name):
     return found
 
 
+def without_type(arguments):
+    """Give a queue's arguments without the type that RabbitMQ 4 lists for classic queues, which nobody declared."""
+    return [argument for argument in arguments if argument != ["x-queue-type", "longstr", "classic"]]
+
+
 @contextmanager
-def setting(rabbitmq, name, value, usual):
+def setting(rabbitmq, name, value):
     """Change a setting of RabbitMQ; connections that are made meanwhile get it."""
-    rabbitmq.evaluate(f"application:set_env(rabbit, {name}, {value}).")
+    # RabbitMQ 4 keeps some in persistent terms, too.
+    change = (
+        f"Change = fun(New) -> application:set_env(rabbit, {name}, New),"
+        f" persistent_term:get({name}, none) =:= none orelse persistent_term:put({name}, New) end"
+    )
+    usual = rabbitmq.evaluate(f"{change}, {{ok, Usual}} = application:get_env(rabbit, {name}), Change({value}), Usual.")
     try:
         yield
     finally:
-        rabbitmq.evaluate(f"application:set_env(rabbit, {name}, {usual}).")
+        rabbitmq.evaluate(f"{change}, Change({usual}).")

@@ -68,7 +68,7 @@ async def test_messages_from_before_frames_were_made_smaller_are_retried_and_dea
         for size in (10, 3_300, 3_900, 7_900, 60_000):
             await send_raw(plain, f"{fresh_name}.events", "placed", filling(size), b'"' + b"x" * 20_000 + b'"')
         await asyncio.sleep(0.2)
-        with setting(rabbitmq, "frame_max", frame, 131_072):
+        with setting(rabbitmq, "frame_max", frame):
             async with receiving(profile, handler) as worker:
                 await eventually(lambda: worker.stats().dead == 5)
                 assert (worker.stats().lost, len(seen.events)) == (0, 10)
@@ -124,7 +124,7 @@ async def test_a_body_that_is_larger_than_rabbitmq_takes_by_now_is_cut_in_its_de
     handler = handle(RecordingHandler(fail), fresh_name, "placed", attempts=2, backoff=0.1)
     rejecting = handle(RecordingHandler(fail), fresh_name, "small", name="small", on_error=REJECT, max_workers=20)
     async with publishing(rabbitmq.url, fresh_name) as publish, receiving(profile, handler, rejecting) as worker:
-        with setting(rabbitmq, "max_message_size", 1000, 134_217_728):
+        with setting(rabbitmq, "max_message_size", 1000):
             await publish("placed", b"x" * 20_000, content_type="text/plain")
             for number in range(20):
                 await publish("small", number)

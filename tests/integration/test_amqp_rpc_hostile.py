@@ -77,7 +77,7 @@ async def test_an_answer_that_does_not_fit_is_sent_without_the_context_or_as_an_
 
 
 async def test_an_answer_that_rabbitmq_refuses_becomes_an_error_and_answers_beside_it_arrive(app, rabbitmq, fresh_name):
-    with setting(rabbitmq, "max_message_size", 1000, 134_217_728):
+    with setting(rabbitmq, "max_message_size", 1000):
         async with served(app, rabbitmq, fresh_name) as (hub, plain, replies):
             for number in range(10):
                 body = BODY if number == 5 else json.dumps({"args": [], "kwargs": {}}).encode()

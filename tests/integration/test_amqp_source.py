@@ -14,7 +14,7 @@ from evbus_like.errors import HandlerError
 from evbus_like.handlers import BROADCAST, SINGLETON
 from evbus_like.testing import eventually
 from tests.integration.receiving import RecordingHandler, handle, receiving
-from tests.integration.support import DEADLINE, channel
+from tests.integration.support import DEADLINE, channel, without_type
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_queues_and_exchanges_are_named_and_flagged_as_nameko_does(rabbitm
         # declared as durable; RabbitMQ makes none of what goes with its connection
         own: {**plain, "durable": False, "auto_delete": True, "exclusive": True},
     }
-    assert {name: {**flags, "arguments": list(flags["arguments"])} for name, flags in found.items()} == expected
+    assert {name: {**flags, "arguments": without_type(flags["arguments"])} for name, flags in found.items()} == expected
     assert f"{fresh_name}.events\ttopic\ttrue\tfalse\tfalse\t[]" in exchanges
     for name in expected:
         assert f"{fresh_name}.events\t{name}\tplaced" in bindings

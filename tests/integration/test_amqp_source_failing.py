@@ -134,7 +134,7 @@ async def test_an_event_whose_retry_finds_the_handlers_queue_full_waits_until_th
 
     seen = RecordingHandler(block)
     handler = handle(seen, fresh_name, "placed", backoff=0.2, max_backoff=0.2, max_workers=1, prefetch=1)
-    with setting(rabbitmq, "dead_letter_worker_publisher_confirm_timeout", 1000, 180_000):
+    with setting(rabbitmq, "dead_letter_worker_publisher_confirm_timeout", 1000):
         async with receiving(profile, handler), publishing(rabbitmq.url, fresh_name) as publish:
             await publish("placed", 1)
             await seen.wait_for(1)
