@@ -278,6 +278,59 @@ CONFIG = {
         "default": [],
         "help": "Numbers of dead letters, as ls shows them",
     },
+    "rate": {
+        "default": None,
+        "type": float,
+        "help": "plan: events that are put, a second",
+        "range": (0.001, 10**9, "events a second"),
+    },
+    "bytes": {
+        "default": None,
+        "type": int,
+        "help": "plan: the size of an event's body, serialized",
+        "range": (1, 2**31 - 1, "bytes"),
+    },
+    "destinations": {
+        "default": 1,
+        "type": int,
+        "help": "plan: how many destinations each event goes to",
+        "range": (1, 1000, "destinations"),
+    },
+    "handlers": {
+        "default": 1,
+        "type": int,
+        "help": "plan: how many handlers get each event",
+        "range": (0, 1000, "handlers"),
+    },
+    "calls": {
+        "default": 0.0,
+        "type": float,
+        "help": "plan: calls a second",
+        "range": (0, 10**9, "calls a second"),
+    },
+    "durable": {
+        "default": False,
+        "help": "plan: events go through the outbox (outbox: always)",
+    },
+    "handler_ms": {
+        "default": 0.0,
+        "type": float,
+        "help": "plan: what a handler's own code takes of a core for an event",
+        "range": (0, 10**7, "milliseconds"),
+    },
+    "cores": {
+        "default": 4,
+        "type": int,
+        "help": "plan: the cores of a machine, and of a broker node",
+        "range": (1, 4096, "cores"),
+    },
+    "speed": {
+        "default": 1.0,
+        "type": float,
+        "help": "plan: the speed of a core beside the one that was measured: what `make bench` shows for the bare loop,"
+        " divided by 405,000",
+        "range": (0.01, 100, "times"),
+    },
     "all": {
         "default": False,
         "help": "replay, purge: every dead letter that matches the filters; all without a filter",
@@ -324,7 +377,7 @@ CONFIG = {
 }
 # The subcommands that read credentials, and all subcommands.
 _BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead"]
-_ALL = [*_BUS, "services", "events", "schema"]
+_ALL = [*_BUS, "services", "events", "schema", "plan"]
 _APP = ["run", "check", "handlers", "services"]
 CLI_CONFIG = {
     "config": {"subcommands": [*_ALL]},
@@ -410,6 +463,15 @@ CLI_CONFIG = {
         "subcommands": ["dead"],
         "display_priority": 1,
     },
+    "rate": {"metavar": "R", "subcommands": ["plan"]},
+    "bytes": {"metavar": "B", "subcommands": ["plan"]},
+    "destinations": {"metavar": "F", "subcommands": ["plan"]},
+    "handlers": {"metavar": "H", "subcommands": ["plan"]},
+    "calls": {"metavar": "C", "subcommands": ["plan"]},
+    "durable": {"action": "store_true", "subcommands": ["plan"]},
+    "handler_ms": {"metavar": "MS", "subcommands": ["plan"]},
+    "cores": {"metavar": "N", "subcommands": ["plan"]},
+    "speed": {"metavar": "S", "subcommands": ["plan"]},
     "outbox_path": {"subcommands": ["outbox", "dead"], "options": ["--outbox"], "metavar": "PATH"},
     "destination": {"subcommands": ["dead"]},
     "profile": {"subcommands": ["dead"]},
@@ -519,6 +581,16 @@ still get every event.
 
 Exit code: 0 stopped by a signal, or --count events arrived; 128 + the number of a signal that came
 before them; 2 it could not start. If the source is down, it waits.""",
+    },
+    "plan": {
+        "help": "how many processes, queues, partitions and broker nodes a flow of events needs",
+        "desc": """Work out what a flow of events needs on RabbitMQ and on Kafka: processes, machines, queues or
+partitions, connections and broker nodes, and which limit is reached first. Connects to nothing.
+
+  evbus plan --rate 10000 --bytes 1000 --destinations 2 --handlers 3
+  evbus plan --rate 1000000 --bytes 200 --handlers 2 --handler-ms 0.5 --cores 16 --json
+
+Exit code: 0, 1 if neither broker takes events of that size, 2 if the command line is wrong.""",
     },
     "outbox": {
         "help": "the events in the outbox: list them, or send them now",

@@ -39,6 +39,7 @@ COMMANDS = (
         "tail",
         "events",
         "schema",
+        "plan",
     ),
     *("outbox", "dead"),
 )
