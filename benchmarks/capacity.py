@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Kafka, small, 3 handlers": {"events": 16_000, "kafka": True, "handlers": 3},
     "Kafka, webhooks": {"events": 6_000, "body": "webhooks", "kafka": True},
 }
-COLUMNS = "{:32}{:>10}{:>13}{:>11}{:>8}{:>15}{:>13}"
+COLUMNS = "{:32}{:>10}{:>13}{:>11}{:>8}{:>18}{:>13}"
 
 
 def main() -> None:

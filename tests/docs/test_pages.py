@@ -89,6 +89,17 @@ def test_make_run_prints_the_result_of_the_demo(tmp_path):
     assert "329 read back from memory, 329 with equal bodies" in ran.stdout
 
 
+def test_the_plans_of_the_scaling_page_are_those_that_the_command_prints(tmp_path):
+    sessions = [
+        step for block in blocks(DOCS / "scaling.md") if block.language == "console" for step in session(block.text)
+    ]
+    assert len(sessions) == 4
+    for command, expected in sessions:
+        ran = run(command, tmp_path)
+        assert ran.returncode == 0, ran.stdout
+        assert matches(expected, "\n".join(line.rstrip() for line in ran.stdout.splitlines())), ran.stdout
+
+
 def test_the_test_shown_on_the_hub_page_passes(tmp_path):
     (test,) = [block.text for block in blocks(DOCS / "reference/hub.md") if "async with running" in block.text]
     (tmp_path / "test_sale.py").write_text(test)

@@ -32,7 +32,7 @@ PUT = Cost(3.7, 2.1)  # [bench] `await put`; small events and webhooks in memory
 OUTBOX = Cost(20.0, 6.0)  # [bench] `await put, 100 tasks` with and without `outbox: always`; [capacity] its bytes
 CALL = 170.0  # [bench] 100 calls at once: caller and service together
 QUEUED = 260  # [bench] bytes that a queued event takes beside its body: 300 for a small one
-STORED = 150  # [capacity] bytes that an event takes in the outbox beside its body
+STORED = 150  # [assumed] bytes that an event takes in the outbox beside its body
 
 FILLED = 0.7  # [assumed] the part of anything that is planned with; the rest is for bursts and for failures
 REPLICAS = 3  # quorum queues of three members; topics with replication factor 3
@@ -62,7 +62,7 @@ class Broker:
     give: Cost  # CPU of all nodes for an event of one handler
     stored_for_handlers: bool  # whether each handler has a copy, else each destination
     writes: float  # how often a copy is written to the disk
-    overhead: int  # bytes of an event beside its body
+    overhead: int  # [assumed] bytes of an event beside its body
     every_node: bool  # whether a client is connected to every node
     spare: int  # further connections of a process of handlers (retries, dead letters), or of a profile (metadata)
     group: int  # further connections of each handler; all of these are the most that there may be
