@@ -151,6 +151,28 @@ async def test_a_log_of_which_nobody_knows_the_length_is_reported(path, cut):
     assert "nobody can tell whether the log is complete" in str(found)
 
 
+CUT_INDEXES = {
+    "empty": b"",
+    "short": bytes(100),
+    "less": bytes(20_000),
+    "zeros": bytes(4096) + b"x" * 28_672,
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("index", CUT_INDEXES.values(), ids=list(CUT_INDEXES))
+async def test_a_log_and_an_index_that_are_both_cut_or_zeroed_are_reported(path, index):
+    os.truncate(wal(path), 0)
+    if index is None:
+        shm(path).unlink()
+    else:
+        shm(path).write_bytes(index)
+
+    found, _ = await recovered(path)
+
+    assert "nobody can tell whether the log is complete" in str(found)
+
+
 async def test_an_index_of_garbage_harms_nothing(path):
     shm(path).write_bytes(os.urandom(32768))
 

@@ -22,7 +22,8 @@ from evbus_like.engine.outbox.schema import impossible_rows, version_of
 from evbus_like.engine.outbox.wal import PAGE, Log, read_index, read_log
 
 NEW = ".recovering"
-LOG = ("-wal", "-shm")  # both are empty, or zero, if a process was killed before its first write
+LOG = ("-wal", "-shm")
+INDEX = 32768  # bytes: the least length of an index
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def recover(path: Path, lock: Lock) -> Recovered | None:
     first_page = read_own(path, PAGE) or b""
     index = read_index(companion(path, "-shm"))
     log = read_log(wal, index, first_page)
-    if lock.past.open and index is None and any(any(read_own(companion(path, each), 96) or b"") for each in LOG):
+    if lock.past.open and index is None and _had_log(path):
         lost = f"the index of the log of {path} is damaged or missing: nobody can tell whether the log is complete"
     if not first_page and wal.exists():
         os.truncate(path, PAGE)  # all data may be in the log, which SQLite deletes if the file is empty
@@ -101,6 +102,12 @@ def _lost(path: Path, past: Past) -> str | None:
     if past.events or past.dead:
         return f"{path} is missing or empty: {past.events} events and {past.dead} dead letters that it held are lost"
     return None
+
+
+def _had_log(path: Path) -> bool:
+    """Whether a log may have been cut: its index is short, or not all zero as before the first write."""
+    found = [read_own(companion(path, suffix), INDEX) for suffix in LOG]
+    return any(any(each or b"") for each in found) or (found != [None, None] and len(found[1] or b"") < INDEX)
 
 
 def _damage(path: Path) -> str | None:
