@@ -1,15 +1,21 @@
-"""The `evbus` command."""
+"""The `evbus` command. It imports the rest late, so that Ctrl-C during the imports ends it without a traceback."""
 
+import os
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
-import pop.hub
-
-from evbus_like.cli import application, main, output
+INTERRUPTED = 130  # the exit code of a shell for Ctrl-C
 
 
 def start() -> None:
     """Run the command and exit with its code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored if a script runs us with &
+        signal.signal(signal.SIGINT, _end)
+    import pop.hub
+
+    from evbus_like.cli import application, main, output
+
     output.begin()
     application.look_here()
     sys.argv[0] = "evbus"
@@ -28,9 +34,18 @@ def start() -> None:
             raise failed
 
         main.finish(raise_it)
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hub.evbus.init.cli()
+
+
+def _end(*_: Any) -> NoReturn:
+    """End at once: nothing is open yet."""
+    os._exit(INTERRUPTED)
 
 
 def run(hub: Any) -> None:
     """Run the command on a hub that has the bus, and exit with its code."""
+    from evbus_like.cli import main
+
     main.run(hub)

@@ -207,6 +207,27 @@ async def test_a_fifo_without_a_writer_does_not_hold_the_command(folder, number,
     assert "To go on: evbus pipe --from-line 1 fifo" in err
 
 
+INTERRUPTED = """
+import os, signal, sys
+from evbus_like.scripts import start
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+start()
+"""
+
+
+@pytest.mark.parametrize("module", ["pop.hub", "asyncio", "evbus_like.cli.main"])
+def test_ctrl_c_while_the_command_imports_ends_it_without_a_traceback(folder, module):
+    command = [sys.executable, "-c", INTERRUPTED, module]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
 async def test_a_pipe_that_was_interrupted_is_resumed_without_a_loss(folder):
     os.mkfifo(folder / "fifo")
     with start(folder, "pipe", "fifo", "--json") as process:
