@@ -26,6 +26,7 @@ from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RE
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.rpc.wire import ERROR, RESPONSE, Transfer
+from evbus_like.engine.suggest import shown
 
 __all__ = [
     "ACK_AND_LOG",
@@ -121,9 +122,11 @@ def handler(
     for invalid options.
     """
     if not isinstance(requeue_on_error, bool):
-        raise HandlerError(f"requeue_on_error must be True or False, not {requeue_on_error!r}")
+        raise HandlerError(f"requeue_on_error must be True or False, not {shown(requeue_on_error)}")
     if requeue_on_error and on_error not in (None, REQUEUE):
-        raise HandlerError(f"requeue_on_error=True and on_error={on_error!r} say different things; give one of them")
+        raise HandlerError(
+            f"requeue_on_error=True and on_error={shown(on_error)} say different things; give one of them"
+        )
     options = HandlerOptions(
         source=source,
         event_types=_many(event_type, str),
@@ -131,7 +134,7 @@ def handler(
         profile=profile,
         delivery=delivery,
         reliable=reliable,
-        on_error=REQUEUE if requeue_on_error else on_error or RETRY,
+        on_error=REQUEUE if requeue_on_error else RETRY if on_error is None else on_error,
         attempts=attempts,
         backoff=backoff,
         max_backoff=max_backoff,

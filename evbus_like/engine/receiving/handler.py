@@ -56,19 +56,20 @@ class HandlerOptions:
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""
         if self.delivery not in DELIVERIES:
-            return f"delivery must be evbus.SERVICE_POOL, evbus.SINGLETON or evbus.BROADCAST, not {self.delivery!r}"
+            return (
+                f"delivery must be evbus.SERVICE_POOL, evbus.SINGLETON or evbus.BROADCAST, not {shown(self.delivery)}"
+            )
         if self.on_error not in ON_ERROR:
             names = ", ".join(f"evbus.{each.upper()}" for each in ON_ERROR)
-            return f"on_error must be one of {names}, not {self.on_error!r}"
+            return f"on_error must be one of {names}, not {shown(self.on_error)}"
         for name in ("source", "event_types"):
             values = (self.source,) if name == "source" else self.event_types
             if not values or not all(isinstance(value, str) and value for value in values):
-                return f"{name.replace('_', ' ')} must be non-empty text, not {getattr(self, name)!r}"
+                return f"{name.replace('_', ' ')} must be non-empty text, not {shown(getattr(self, name))}"
         for word in (word for event_type in self.event_types for word in event_type.split(".")):
             if len(word) > 1 and not {"*", "#"}.isdisjoint(word):
-                return (
-                    f"in an event type, * and # stand for whole words between dots, and {word!r} has one within a word"
-                )
+                where = f"{shown(word)} has one within a word"
+                return f"in an event type, * and # stand for whole words between dots, and {where}"
         for name, kinds in NUMBERS.items():
             value = getattr(self, name)
             if value is None and name in ("prefetch", "timeout"):
@@ -78,20 +79,20 @@ class HandlerOptions:
                 return f"{name} must be{whole} greater than 0, and at most {MOST}, not {shown(value)}"
         for name in ("reliable", "dedup_durable"):
             if not isinstance(getattr(self, name), bool):
-                return f"{name} must be True or False, not {getattr(self, name)!r}"
+                return f"{name} must be True or False, not {shown(getattr(self, name))}"
         if not isinstance(self.dedup, int) or isinstance(self.dedup, bool) or not 0 <= self.dedup <= MOST:
-            return f"dedup must be the number of event ids to remember, not {self.dedup!r}"
+            return f"dedup must be the number of event ids to remember, not {shown(self.dedup)}"
         for each in self.expected_exceptions:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
-                return f"expected_exceptions must be classes of exceptions, and {each!r} is none"
+                return f"expected_exceptions must be classes of exceptions, and {shown(each)} is none"
         for name in ("name", "profile", "broadcast_identifier", "default_format"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "broadcast_identifier"):
-                return f"{name} must be text, not {value!r}"
-        if not all(isinstance(path, str) for path in self.sensitive):
-            return f"sensitive must be names of parts of the body, not {self.sensitive!r}"
+                return f"{name} must be text, not {shown(value)}"
+        if not all(isinstance(path, str) and path for path in self.sensitive):
+            return f"sensitive must be names of parts of the body, not {shown(self.sensitive)}"
         if not all(isinstance(name, str) and name for name in self.accept):
-            return f"accept must be names of serializers, not {self.accept!r}"
+            return f"accept must be names of serializers, not {shown(self.accept)}"
         if self.dedup_durable and not self.dedup:
             return "dedup_durable needs dedup=, the number of event ids to remember"
         return ""

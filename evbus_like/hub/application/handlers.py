@@ -88,7 +88,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
 
 
 def _name(options: HandlerOptions, function: Any) -> str:
-    return str(options.name or function.__name__)
+    return options.name if isinstance(options.name, str) and options.name else str(function.__name__)
 
 
 def refuse(wrong: list[str]) -> None:

@@ -10,10 +10,12 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
+from evbus_like.engine.receiving.handler import MOST
 from evbus_like.engine.receiving.invoker import Decode
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import requests
+from evbus_like.engine.suggest import shown
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import rpc_proxy
 from evbus_like.hub.application.handlers import among, kind_problem
@@ -51,7 +53,7 @@ def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> d
         methods: dict[str, Method] = {}
         for name, function in _functions(plugin):
             method = _method(hub, f"service.{plugin_name}.{name}", service, name, function)
-            named = str(method.name)
+            named = method.name if isinstance(method.name, str) else name
             if (only and not among(service, named, only)) or among(service, named, skip):
                 continue
             if trouble := kind_problem(function.func) or _trouble(method) or decoding.problem(hub, method.accept, ""):
@@ -87,10 +89,11 @@ def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
 
 def _method(hub: Hub, ref: str, service: str, name: str, function: Any) -> Method:
     options = dict(getattr(function, marks.METHOD, {}))
+    given = options.pop("name", "")
     return Method(
         ref,
         service,
-        options.pop("name", "") or name,
+        name if given == "" else given,
         plugins.unwrapped(hub, function),
         inspect.iscoroutinefunction(function.func),
         inspect.signature(function.func),
@@ -103,16 +106,18 @@ def _method(hub: Hub, ref: str, service: str, name: str, function: Any) -> Metho
 def _trouble(method: Method) -> str:
     """Return what is wrong with the options of a method, or an empty string."""
     value = method.timeout
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-        return f"timeout must be greater than 0, not {value!r}"
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST):
+        return f"timeout must be greater than 0, and at most {MOST}, not {shown(value)}"
+    if not isinstance(method.repeat, bool):
+        return f"repeat must be True or False, not {shown(method.repeat)}"
     if not all(isinstance(each, type) and issubclass(each, BaseException) for each in method.expected_exceptions):
-        return f"expected_exceptions must be classes of exceptions, not {method.expected_exceptions!r}"
-    if not all(isinstance(each, str) for each in method.sensitive):
-        return f"sensitive must be names of parts of the request, not {method.sensitive!r}"
+        return f"expected_exceptions must be classes of exceptions, not {shown(method.expected_exceptions)}"
+    if not all(isinstance(each, str) and each for each in method.sensitive):
+        return f"sensitive must be names of parts of the request, not {shown(method.sensitive)}"
     if not all(isinstance(each, str) and each for each in method.accept):
-        return f"accept must be names of serializers, not {method.accept!r}"
+        return f"accept must be names of serializers, not {shown(method.accept)}"
     if not isinstance(method.name, str) or "." in method.name or method.name.startswith("_"):
-        return f"name must be text without dots, and not begin with _: {method.name!r}"
+        return f"name must be text without dots, and not begin with _: {shown(method.name)}"
     return ""
 
 
@@ -162,7 +167,7 @@ def consumer_of(
 def _workers(plugin: Any) -> int:
     workers = getattr(plugin, "MAX_WORKERS", WORKERS)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise HandlerError(f"MAX_WORKERS must be a whole number above 0, not {workers!r}")
+        raise HandlerError(f"MAX_WORKERS must be a whole number above 0, not {shown(workers)}")
     return workers
 
 
@@ -171,7 +176,7 @@ def _accept(hub: Hub, plugin: Any) -> tuple[str, ...]:
     accept = getattr(plugin, "ACCEPT", ())
     accept = (accept,) if isinstance(accept, str) else accept
     if not isinstance(accept, (list, tuple)) or not all(isinstance(each, str) and each for each in accept):
-        raise HandlerError(f"ACCEPT must be names of serializers, not {accept!r}")
+        raise HandlerError(f"ACCEPT must be names of serializers, not {shown(accept)}")
     if trouble := decoding.problem(hub, accept, ""):
         raise HandlerError(trouble)
     return tuple(accept)
