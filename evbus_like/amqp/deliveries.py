@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any
 
@@ -97,8 +97,7 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
             given = headers.get(ROUTING_KEY)
             routing_key = given if isinstance(given, str) and len(given) <= LONGEST_NAME else routing_key
             headers = {name: value for name, value in headers.items() if not is_of_retry(name)}
-        if COUNT in headers and delivery.redelivered:  # else it is the sender's own
-            attempt += _count(headers[COUNT], 0)
+        attempt += _times_returned(headers, delivery)
     return ReceivedEvent(
         delivery.body,
         routing_key,
@@ -115,6 +114,15 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
         properties.text(CORRELATION_ID),
         properties.text(CONTENT_ENCODING),
     )
+
+
+def times_returned(event: ReceivedEvent) -> int:
+    """Return how often an event was returned to its queue, as a quorum queue counts; 0 for others."""
+    return _times_returned(event.headers, event.token)
+
+
+def _times_returned(headers: Mapping[str, Any], delivery: Delivery) -> int:
+    return _count(headers.get(COUNT), 0) if delivery.redelivered else 0  # else the header is the sender's own
 
 
 def is_of_retry(name: str) -> bool:

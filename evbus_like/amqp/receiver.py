@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like.amqp import feed
+from evbus_like.amqp.deliveries import times_returned
 from evbus_like.amqp.failures import NoLeader
 from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.messages import MessageSender
-from evbus_like.amqp.redelivery import DeadLetters, DelayedRetry, Republisher
+from evbus_like.amqp.redelivery import MOST_RETURNS, DeadLetters, DelayedRetry, Republisher
 from evbus_like.amqp.settings import client_properties, targets
 from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import PoisonEvent
@@ -60,6 +61,16 @@ class Receiver:
         from evbus_like.amqp import inspection  # only `evbus check` needs it
 
         return await inspection.inspect(self._incoming, self._acct, subscription)
+
+    async def requeue(self, to: Feed, event: ReceivedEvent) -> None:
+        """Return an event to its queue: as a copy, soon, before RabbitMQ drops it for the times that it was given.
+
+        Raises a DeliveryError.
+        """
+        if times_returned(event) < MOST_RETURNS:
+            to.requeue(event)
+        else:
+            await self.retry(to, event, 0.0)
 
     async def retry(self, to: Feed, event: ReceivedEvent, delay: float) -> None:
         """Deliver an event again after `delay` seconds; one that cannot be copied whole is dead-lettered.

@@ -22,6 +22,8 @@ SHORTEST, LONGEST = 100, 2_000_000_000  # milliseconds
 LEASE = 600_000  # milliseconds
 LONG_LEASE = 7 * 24 * 3_600_000  # the same where messages wait for room in the handler's queue
 DELETE = "Delete it, and it is declared anew: rabbitmqctl delete_queue"
+# A quorum queue of RabbitMQ 4 drops, or dead-letters by itself, what was returned to it more than 20 times.
+MOST_RETURNS = 10  # by handlers; the others are for lost connections
 RENEW = 60.0  # seconds until it is declared again before a copy is sent
 
 log = logging.getLogger("evbus_like.handlers")

@@ -86,8 +86,8 @@ async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.
 
 
 async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
-    """Return an event to its queue."""
-    feed.requeue(event)
+    """Return an event to its queue, as a copy if RabbitMQ might drop it."""
+    await ctx.receiver.requeue(feed, event)
 
 
 async def retry(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, delay: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from evbus_like.testing import eventually, running
 from tests.faults.sender import Sender
-from tests.integration.support import DEADLINE, channel
+from tests.integration.support import DEADLINE, channel, setting
 
 DEFAULT_WATERMARK = "0.6"  # the fraction of memory above which RabbitMQ raises its alarm by default
 
@@ -126,19 +126,13 @@ async def test_of_events_with_equal_content_only_the_returned_ones_are_dead_lett
 @pytest.mark.fault(9)
 async def test_only_the_message_over_the_size_limit_of_the_broker_is_dead_lettered(rabbit_site, report_costs):
     # Given a broker with a lower limit than the profile assumes, which closes the channel
-    limit = "application:{}_env(rabbit, max_message_size{})."
-    before = (await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("get", ""))).strip()
-    before = before.removeprefix("{ok,").rstrip("}")
-    await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("set", ", 50000"))
     sender = Sender()
-    try:
+    with setting(rabbit_site.broker, "max_message_size", 50_000):
         # When a message in the middle of a batch is too large
         async with rabbit_site.bus() as hub:
             for number in range(101):
                 sender.put_nowait(hub, size=60_000 if number == 50 else 0)
             account = await hub.evbus.init.stop(DEADLINE)
-    finally:
-        await asyncio.to_thread(rabbit_site.broker.ctl, "eval", limit.format("set", f", {before}"))
     # Then only that one is missing; those before it are sent once more and counted as retries
     costs = sender.check(account, await rabbit_site.arrived())
     report_costs(costs)

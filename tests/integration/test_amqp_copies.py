@@ -121,11 +121,18 @@ async def test_a_count_of_deliveries_beyond_all_bounds_stops_no_handler(rabbitmq
 async def test_a_body_that_is_larger_than_rabbitmq_takes_by_now_is_cut_in_its_dead_letter(
     rabbitmq, profile, fresh_name
 ):
-    handler = handle(RecordingHandler(fail), fresh_name, "placed", attempts=2, backoff=0.1)
+    lowered = asyncio.Event()
+
+    async def fail_later(event):
+        await lowered.wait()
+        fail(event)
+
+    handler = handle(RecordingHandler(fail_later), fresh_name, "placed", attempts=2, backoff=0.1)
     rejecting = handle(RecordingHandler(fail), fresh_name, "small", name="small", on_error=REJECT, max_workers=20)
     async with publishing(rabbitmq.url, fresh_name) as publish, receiving(profile, handler, rejecting) as worker:
+        await publish("placed", b"x" * 20_000, content_type="text/plain")
         with setting(rabbitmq, "max_message_size", 1000):
-            await publish("placed", b"x" * 20_000, content_type="text/plain")
+            lowered.set()
             for number in range(20):
                 await publish("small", number)
             await eventually(lambda: worker.stats(0).dead + worker.stats(0).retried == 1)

@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 
 from evbus_like.amqp import redelivery, topology
+from evbus_like.engine.receiving import settler
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
@@ -322,3 +323,29 @@ def test_a_queue_of_a_delay_outlives_what_is_in_it():
 def test_a_queue_of_a_delay_is_named_by_its_seconds(milliseconds, name):
     assert redelivery._seconds(milliseconds) == name
     assert len(f".retry.{name}") <= topology.LONGEST_RETRY_SUFFIX
+
+
+async def test_an_event_that_is_requeued_more_often_than_a_quorum_queue_allows_is_not_lost(
+    rabbitmq, profile, fresh_name, monkeypatch
+):
+    # Given a quorum queue with a delivery limit: RabbitMQ 4 has one of 20 by default
+    monkeypatch.setattr(settler, "REQUEUE_CAP", 0.05)
+    limit = json.dumps({"delivery-limit": redelivery.MOST_RETURNS + 2})
+    rabbitmq.ctl("set_policy", fresh_name, f"^evt-{fresh_name}-placed--shipping.ship$", limit, "--apply-to", "queues")
+    times = 2 * redelivery.MOST_RETURNS + 5
+    # When a handler gives an event back twice as often
+    seen = RecordingHandler(lambda event: fail(event) if len(seen.events) < times else None)
+    handler = handle(seen, fresh_name, "placed", on_error=REQUEUE)
+    async with (
+        receiving({**profile, "quorum": True}, handler) as worker,
+        publishing(rabbitmq.url, fresh_name) as publish,
+    ):
+        await publish("placed", {"n": 1}, message_id="one", headers={"own": "header"})
+        # Then it comes again each time, until it is handled
+        await eventually(lambda: worker.stats().handled == 1)
+        stats = worker.stats()
+    rabbitmq.ctl("clear_policy", fresh_name)
+    assert (stats.requeued, stats.dead) == (times - 1, 0)
+    assert [event.attempt for event in seen.events] == list(range(1, times + 1))
+    assert {(event.id, event.raw, event.headers["own"]) for event in seen.events} == {("one", b'{"n": 1}', "header")}
+    assert await depth(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship") == 0
