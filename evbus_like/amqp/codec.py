@@ -53,7 +53,7 @@ _sizes = {ord("t"): 1, ord("V"): 0, ord("T"): 8, ord("D"): 5}
 
 def pack_shortstr(text: str) -> bytes:
     """Encode a short string; raises ValueError beyond 255 bytes."""
-    data = text.encode()
+    data = text.raw if type(text) is ForeignText else text.encode()
     return bytes([len(data)]) + data
 
 
@@ -126,6 +126,12 @@ class Content:
             return
         pieces, self._pieces = self._pieces, []
         self._done(self._properties, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+class ForeignText(str):
+    """Text that was read from bytes that are not UTF-8, with escapes; an answer repeats the bytes, `raw`."""
+
+    raw: bytes
 
 
 def read_shortstr(data: bytes, at: int) -> tuple[str, int]:

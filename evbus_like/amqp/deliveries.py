@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Any
 
 from evbus_like.amqp.codec import LONGEST_NAME, Content, read_shortstr
-from evbus_like.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, CORRELATION_ID, MESSAGE_ID, REPLY_TO, Properties
+from evbus_like.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, MESSAGE_ID, REPLY_TO, Properties
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
@@ -111,7 +111,7 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
         None,
         delivery,
         properties.text(REPLY_TO),
-        properties.text(CORRELATION_ID),
+        properties.correlation_id,
         properties.text(CONTENT_ENCODING),
     )
 

@@ -8,7 +8,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any
 
-from evbus_like.amqp.codec import entries, pack_shortstr, read_shortstr, read_table
+from evbus_like.amqp.codec import ForeignText, entries, pack_shortstr, read_shortstr, read_table
 
 # Which properties are present, by the bits of their flags (the specification's 4.2.6.1), in the order of the wire.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE, PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
@@ -61,6 +61,15 @@ class Properties:
         """Return a property that is a short string; empty if it is missing."""
         part = self.parts.get(flag)
         return read_shortstr(part, 0)[0] if part else ""
+
+    @property
+    def correlation_id(self) -> str:
+        """The correlation id. Some clients take random bytes, and know an answer by these alone."""
+        text = self.text(CORRELATION_ID)
+        if "\\" in text and (raw := self.parts[CORRELATION_ID][1:]) != text.encode():
+            text = ForeignText(text)
+            text.raw = raw
+        return text
 
     @property
     def timestamp(self) -> float:

@@ -5,15 +5,18 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp.header import ContentHeader
 
 from evbus_like.amqp.codec import content_frames, publish_method
 from evbus_like.amqp.confirms import Confirms, MessageRefused
+from evbus_like.amqp.deliveries import Delivery, decode
 from evbus_like.amqp.messages import MessageSender, UnconfirmedMessage, encode_properties
+from evbus_like.amqp.properties import CORRELATION_ID, Properties, encode
 from evbus_like.engine.errors import DestinationRefused, TransientError, UnknownOutcome, Unroutable
 from evbus_like.engine.message import Message
+from evbus_like.engine.receiving.subscription import Subscription
 from tests.unit.amqp import confirm_channel
 
 RETURN, ACK, NACK = 50, 80, 120
@@ -170,6 +173,18 @@ def test_the_cache_of_methods_is_bounded():
     for number in range(5000):
         sender._method(Message("e", f"s.{number}", b"", "i"))
     assert len(sender._methods) <= 1001
+
+
+@given(st.binary(min_size=1, max_size=255) | st.text(min_size=1, max_size=60).map(str.encode))
+@example(b"\\xff")
+@example(b"\xff\xfe" * 127)
+def test_an_answer_repeats_the_bytes_of_its_requests_correlation_id(correlation_id):
+    raw = encode({CORRELATION_ID: bytes([len(correlation_id)]) + correlation_id})
+    subscription = Subscription("world", ("world.*",), "world", "requests")
+    request = decode(Delivery(1, False, "nameko-rpc", "world.hello", raw, b"{}"), subscription)
+    assert request.correlation_id.encode()  # readable text, whatever it was
+    answer = message("answer", correlation_id=request.correlation_id)
+    assert Properties(encode_properties(answer)).parts[CORRELATION_ID][1:] == correlation_id
 
 
 ANY_TEXT = st.one_of(st.text(max_size=10), st.text(min_size=200, max_size=400), st.just("\ud800"))
