@@ -114,4 +114,11 @@ MUTANTS = (
         drop(AWAIT(2, of=3)),
         f"{UNIT}/test_durable.py::test_a_stop_spills_what_is_left_in_memory",
     ),
+    Mutant(
+        "a-cut-log-without-an-index-is-a-new-one",
+        "A log that was cut together with its index is reported.",
+        "recovery._had_log",
+        value(RETURN(1, of=1), "False"),
+        "tests/processes/test_outbox_wal.py::test_a_log_and_an_index_that_are_both_cut_or_zeroed_are_reported",
+    ),
 )
