@@ -146,7 +146,7 @@ MUTANTS = (
         "a-rebalance-waits-for-nobody",
         "A rebalance of Kafka waits for running handlers and commits their records.",
         "GroupMembership.on_partitions_revoked",
-        always(IF),
+        always(IF(2, of=2)),
         f"{UNIT}/test_kafka_group.py::test_a_rebalance_waits_for_running_handlers_and_commits_their_events",
     ),
     Mutant(
