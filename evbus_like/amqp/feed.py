@@ -62,6 +62,11 @@ class Feed:
                 raise failures.no_leader(queue, self._place, connection.closed.text) from error
             raise
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it reads its queue."""
+        return self._trouble is None
+
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery."""
         self._unsettled[delivery.tag] = None

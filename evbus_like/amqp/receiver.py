@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like.amqp import feed
+from evbus_like.amqp.bindings import Bindings
 from evbus_like.amqp.deliveries import times_returned
 from evbus_like.amqp.failures import NoLeader
 from evbus_like.amqp.feed import Feed
@@ -29,6 +30,7 @@ class Receiver:
         self._acct = acct
         self._leaderless: set[str] = set()  # names of queues
         self._incoming = SharedConnection(hosts, properties)
+        self._bindings = Bindings(self._incoming, acct)
         outgoing = SharedConnection(hosts, properties)
         self._republisher = Republisher(outgoing)
         self._messages = MessageSender(outgoing)
@@ -54,6 +56,7 @@ class Receiver:
             raise
         made.own_connection = own
         self._leaderless.discard(queue)
+        self._bindings.keep(made)
         return made
 
     async def inspect(self, subscription: Subscription) -> Inspection:
@@ -94,6 +97,7 @@ class Receiver:
 
     async def close(self) -> None:
         """Close both connections."""
+        await self._bindings.close()
         await self._messages.close()
         await self._republisher.close()
         await self._incoming.close()

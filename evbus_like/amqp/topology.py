@@ -122,19 +122,26 @@ def queue_arguments(acct: Mapping[str, Any], subscription: Subscription) -> dict
 async def declare_subscription(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
     """Declare the exchange and the queue of a subscription, and bind it; raises a DeliveryError."""
     await declare_its_exchange(channel, acct, subscription)
-    await declare_its_queue(channel, acct, subscription, subscription.event_types)
+    await declare_its_queue(channel, acct, subscription, bound=True)
+
+
+async def bind(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
+    """Bind the queue of a subscription with its event types; a binding that exists is left as it is."""
+    queue, exchange = subscription.queue, exchange_of(acct, subscription)
+    for event_type in subscription.event_types:
+        await channel.aiormq.rpc(_QueueBind(queue=queue, exchange=exchange, routing_key=event_type))
 
 
 async def declare_its_queue(
-    channel: Channel, acct: Mapping[str, Any], subscription: Subscription, event_types: Iterable[str] = ()
+    channel: Channel, acct: Mapping[str, Any], subscription: Subscription, bound: bool = False
 ) -> None:
-    """Declare the queue of a subscription, and bind it with event types; raises a DeliveryError."""
-    queue, exchange = subscription.queue, exchange_of(acct, subscription)
+    """Declare the queue of a subscription, and bind it if it is to be `bound`; raises a DeliveryError."""
+    queue = subscription.queue
     flags = {"exclusive": subscription.exclusive, "auto_delete": subscription.auto_delete}
     try:
         await declare_queue(channel, queue, queue_arguments(acct, subscription), **flags)
-        for event_type in event_types:
-            await channel.aiormq.rpc(_QueueBind(queue=queue, exchange=exchange, routing_key=event_type))
+        if bound:
+            await bind(channel, acct, subscription)
     except Exception as error:
         raise failures.declaring(
             error,

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 import aio_pika
 import pytest
 
+from evbus_like.amqp import bindings
 from evbus_like.handlers import REJECT
-from evbus_like.testing import eventually
+from evbus_like.testing import eventually, running
 from tests.faults.proxy import Proxy
 from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.integration.support import DEADLINE, channel
@@ -156,6 +157,34 @@ async def test_a_queue_that_is_deleted_under_its_handler_is_made_again(rabbitmq,
         await worker.until("open")
         await publish_all(rabbitmq.url, fresh_name, [1])
         await seen.wait_for(1)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "deleted and declared by somebody else"])
+async def test_a_handler_whose_exchange_is_deleted_gets_the_events_that_are_put_later(
+    rabbitmq, fresh_name, monkeypatch, again
+):
+    monkeypatch.setattr(bindings, "EVERY", 0.2)
+    seen = RecordingHandler(lambda event: asyncio.sleep(0.05))
+    profile = {"connection": {"url": rabbitmq.url}}
+    handlers = (handle(seen, fresh_name, "placed"), handle(seen, fresh_name, ("paid", "sent.*"), name="bill"))
+    async with receiving(profile, *handlers) as worker, running({"amqp": {"default": profile}}) as hub:
+        # When the exchange is deleted, and with it its bindings
+        async with channel(rabbitmq.url) as there:
+            await there.exchange_delete(f"{fresh_name}.events")
+            if again:
+                await there.declare_exchange(f"{fresh_name}.events", "topic", durable=True)
+
+        # Then later events arrive, and nothing was read anew for it
+        async def arrives(event_type: str) -> None:
+            while event_type not in {event.routing_key for event in seen.events}:
+                await hub.evbus.broker.dispatch(fresh_name, event_type, 1)
+                await asyncio.sleep(0.1)
+
+        async with asyncio.timeout(DEADLINE):
+            for event_type in ("placed", "paid", "sent.today"):
+                await arrives(event_type)
+        assert worker.stats().state == worker.stats(1).state == "open"
+        assert not any(event.redelivered for event in seen.events)
 
 
 async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):

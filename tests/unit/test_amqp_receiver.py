@@ -63,7 +63,7 @@ def test_an_event_is_named_on_one_line_of_a_log_whatever_its_id_and_its_type_are
 
 async def test_a_queue_without_a_leader_is_asked_for_on_a_connection_of_its_own(monkeypatch):
     # Given two queues of one profile, of which one has no leader
-    receiver, asked, made = Receiver({}), [], SimpleNamespace(own_connection=None)
+    receiver, asked, made = Receiver({}), [], SimpleNamespace(own_connection=None, is_open=True)
     stuck, fine = (Subscription(name, ("placed",), "shipping", "ship") for name in ("stuck", "fine"))
     leaderless = True
 
