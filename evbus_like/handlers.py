@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from evbus_like.engine.errors import HandlerError, Refused
+from evbus_like.engine.event import plain
 from evbus_like.engine.handling import Handling, current
 from evbus_like.engine.middleware import Answer
 from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
@@ -241,7 +242,7 @@ def refuse(reason: str) -> NoReturn:
 
 def transfer(service: str, method: str, *args: Any, **kwargs: Any) -> Transfer:
     """Return this from a method to hand the request on: `service.method` answers the first caller."""
-    return Transfer(service, method, args, kwargs)
+    return Transfer(plain(service), plain(method), args, kwargs)
 
 
 def unusable(function: Any) -> str:

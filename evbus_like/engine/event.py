@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
 SERVICE_HEADER = "evbus-service"  # its value is a service; the routing key is then the type of the event, as in nameko
+_EXACT = frozenset((str, int, float, bool, bytes, type(None)))
 LINE_BREAK = re.compile(r"[\r\n\0]")
 SCALARS = (str, int, float, bool, bytes, type(None))
 MAX_CARRIED = 16 * 1024  # bytes of the headers that a chain of events carries, as `header_bytes` counts
@@ -62,7 +63,7 @@ class Event:
         self.routing_key = routing_key
         self.body = body
         self.profile = profile
-        self.headers = _own(headers) if headers else None  # the caller may change its own
+        self.headers = own_headers(headers) if headers else None  # the caller may change its own
         self.key = key
         self.quiet = quiet
         self.timestamp = 0.0
@@ -157,9 +158,31 @@ def _is_service(value: Any) -> bool:
     return isinstance(value, str) and 0 < (_size(value) or 0) <= MAX_SERVICE and not LINE_BREAK.search(value)
 
 
-def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy headers and the lists in them."""
-    return {name: value.copy() if isinstance(value, list) else value for name, value in headers.items()}
+def own_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy headers and the lists in them, as plain values."""
+    return {
+        name if type(name) is str else plain(name): value if type(value) in _EXACT else plain(value)
+        for name, value in headers.items()
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a text, a number, bytes, or a list or tuple of them, as exactly that type.
+
+    A member of an enum becomes its value. As it is, `class Service(str, Enum)` prints names, and encoders know no
+    subclasses.
+    """
+    if type(value) in _EXACT:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(map(plain, value))
+    if isinstance(value, bytes):
+        return bytes(memoryview(value))
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else value
 
 
 def service_headers(service: Any, event_type: Any, headers: Any = None) -> dict[str, Any]:
@@ -176,7 +199,7 @@ def service_headers(service: Any, event_type: Any, headers: Any = None) -> dict[
         raise BadEvent(f"service is longer than {MAX_SERVICE} bytes: {service[:40]!r}...")
     if headers is not None and not isinstance(headers, Mapping):
         raise BadEvent(f"headers must be a mapping of names to plain values, not {type(headers).__name__}")
-    return {**(headers or {}), SERVICE_HEADER: service}
+    return {**(headers or {}), SERVICE_HEADER: plain(service)}
 
 
 def service_of(event: Event) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
-from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, quiet_context, service_headers
+from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, plain, quiet_context, service_headers
 from evbus_like.engine.handling import current
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.router import Route
@@ -51,6 +51,7 @@ class Putter:
             or key is not None
         ):
             size = check(routing_key, profile, headers, key)
+            routing_key, profile, key = plain(routing_key), plain(profile), plain(key)
             if headers:
                 bus.admission.check_headers(profile, headers, size)
         route = bus.admission.router.cache.get(profile)
@@ -195,7 +196,7 @@ class Putter:
         size = check(routing_key, profile, headers, key)
         if headers:
             self.bus.admission.check_headers(profile, headers, size)
-        return Event(routing_key, body, profile, headers, key, quiet_context())
+        return Event(plain(routing_key), body, plain(profile), headers, plain(key), quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
         """Queue the event without waiting for the listener."""

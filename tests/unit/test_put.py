@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from contextlib import suppress
+from enum import Enum, IntEnum
 
 import pytest
 
@@ -169,6 +170,52 @@ async def test_headers_may_be_changed_after_an_accepted_put_too():
         await bus.stop()
 
     assert [event.headers["n"] for event in destination.events] == [0, 1, 2]
+
+
+class Kind(str, Enum):  # noqa: UP042 - unlike StrEnum, it prints its name
+    ORDERS = "orders"
+
+
+class Level(IntEnum):
+    HIGH = 2
+
+
+class Ratio(float):
+    pass
+
+
+class Raw(bytes):
+    pass
+
+
+async def test_members_of_enums_and_other_subclasses_are_put_as_their_plain_values():
+    destination = Destination()
+    headers = {
+        Kind.ORDERS: Kind.ORDERS,
+        "int": Level.HIGH,
+        "float": Ratio(0.5),
+        "bytes": Raw(b"x"),
+        "list": [Kind.ORDERS],
+    }
+    plain = {"orders": "orders", "int": 2, "float": 0.5, "bytes": b"x", "list": ["orders"]}
+    async with running(entry(destination)) as bus:
+        await bus.putter.put(Kind.ORDERS, 1, "default", headers, key=Kind.ORDERS)
+        bus.putter.put_nowait(Kind.ORDERS, 2, "default", headers, key=Raw(b"k"))
+        await bus.putter.dispatch(Kind.ORDERS, Kind.ORDERS, 3)
+        await bus.stop()
+
+    of_service = {"evbus-service": "orders"}
+    assert [e.headers for e in destination.events] == [plain, plain, of_service]
+    for event in destination.events:
+        values = [
+            event.routing_key,
+            event.profile,
+            *event.headers,
+            *event.headers.values(),
+            *event.headers.get("list", ()),
+        ]
+        assert {type(each) for each in [*values, event.key]} <= {str, int, float, bytes, list, type(None)}
+        assert f"{event.routing_key}" == "orders"
 
 
 async def test_a_delivered_put_names_every_destination_and_its_outcome():

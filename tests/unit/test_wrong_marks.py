@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from enum import Enum
 from types import SimpleNamespace
 
 import pytest
@@ -70,3 +71,17 @@ def test_a_long_path_of_a_tls_file_is_shown_whole(name):
     with pytest.raises(errors.ProfileError) as caught:
         tls.context(block)
     assert path in str(caught.value)
+
+
+class Name(str, Enum):  # noqa: UP042 - unlike StrEnum, it prints its name
+    SHOP = "shop"
+
+
+def test_a_member_of_an_enum_stands_for_its_value_in_every_option():
+    @handlers.handler(Name.SHOP, (Name.SHOP, "other"), name=Name.SHOP, profile=Name.SHOP, sensitive=[Name.SHOP])
+    async def function(hub, event): ...
+
+    (options,) = getattr(function, handlers.MARK)
+
+    texts = (options.source, *options.event_types, options.name, options.profile, *options.sensitive)
+    assert [f"{text}" for text in texts] == ["shop", "shop", "other", "shop", "shop", "shop"]

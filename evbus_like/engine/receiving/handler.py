@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from evbus_like.engine.event import plain
 from evbus_like.engine.receiving.subscription import DELIVERIES, SERVICE_POOL
 from evbus_like.engine.suggest import shown
 
@@ -52,6 +53,10 @@ class HandlerOptions:
     accept: tuple[str, ...] = ()
     default_format: str = ""
     log_bodies: bool = False  # a setting, not an option of the mark
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
 
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""

@@ -20,7 +20,7 @@ from evbus_like.engine.errors import (
     UnknownService,
     UnserializableValue,
 )
-from evbus_like.engine.event import check, header_bytes
+from evbus_like.engine.event import check, header_bytes, own_headers, plain
 from evbus_like.engine.handling import current
 from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.rpc import directory, wire
@@ -171,7 +171,8 @@ class RpcClients:
         engine = self._hub.evbus.RUNTIME.bus
         if engine.loop is None or engine.state != "running" or self._closed:
             raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
-        going = self._go(CallRequest(service, method, args, kwargs, timeout, how, headers))
+        asked = CallRequest(plain(service), plain(method), args, kwargs, timeout, how, headers and own_headers(headers))
+        going = self._go(asked)
         if engine.loop is asyncio.get_running_loop():
             return await going
         return await run_in_loop(
