@@ -140,7 +140,7 @@ def test_each_event_ends_handled_dead_lettered_or_given_back_and_only_once(given
 
     async def main():
         settling = Settler(broker, stats, KeyedQueue(lambda: None))
-        settling.begin("feed")
+        settling.begin("feed", broker)
         wanted, tasks = {}, []
         for number, (raw, body, redelivered, attempt, kind, reason) in enumerate(given_events):
             event = received(body, f"k{number}", raw, redelivered)

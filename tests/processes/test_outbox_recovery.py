@@ -212,6 +212,21 @@ async def test_an_event_that_a_destination_has_is_not_sent_to_it_again_where_tha
     assert counts.pending == {"a": COUNT + 1, "b": 1, "c": 1}
 
 
+@pytest.mark.parametrize("change", ["bits = bits | 1 << 61", "bits = bits & ~1", "bits = -1", "destination = 0"])
+async def test_a_mark_that_was_damaged_makes_no_event_delivered(path, filled, change):
+    async with opened(path) as outbox:
+        outbox.settle("b", [seq for seq, _ in (await outbox.page("b"))[:1]])
+    connection = sqlite3.connect(path, isolation_level=None)
+    changed = connection.execute(f"UPDATE done SET {change}").rowcount
+    connection.close()
+
+    recovered, _, counts = await open_and_use(path)
+
+    assert changed == 1
+    assert "1 rows cannot have been written" in recovered.reason
+    assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
+
+
 async def test_the_names_of_destinations_are_with_each_segment(path, filled):
     connection = sqlite3.connect(path)
     connection.execute("DROP TABLE routes")

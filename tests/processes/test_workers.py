@@ -18,13 +18,16 @@ PROGRAM = """
 import asyncio, os, signal, sys
 from evbus_like import workers
 
+def tell(line):
+    os.write(1, line.encode() + b"\\n")  # whole: other workers write, too
+
 async def main():
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    print("ready", workers.number(), os.getpid(), flush=True)
+    tell(f"ready {workers.number()} {os.getpid()}")
     workers.ready()
     await stopped.wait()
-    print("ended", workers.number(), flush=True)
+    tell(f"ended {workers.number()}")
 
 sys.exit(workers.run(main, PROCESSES, stop_timeout=20))
 """

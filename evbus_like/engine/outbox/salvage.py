@@ -15,7 +15,7 @@ from evbus_like.engine.outbox.layout import MOST, SEQ_BITS, SEQS, Routes, place_
 from evbus_like.engine.outbox.pages import INDEX, TABLE, Pages
 from evbus_like.engine.outbox.record import split, time_of
 from evbus_like.engine.outbox.row import COLUMNS, is_sound
-from evbus_like.engine.outbox.schema import DEAD, EVENT, prepare
+from evbus_like.engine.outbox.schema import DEAD, EVENT, checksum, prepare
 from evbus_like.engine.outbox.wal import PAGE, Log
 
 MANY_NAMES = 10_000  # destinations of one event: more are damage
@@ -86,9 +86,10 @@ class _Salvage:
 
     def _read_marks(self) -> None:
         for _, values in self._pages.rows(INDEX):
-            if len(values) == 3 and all(type(each) is int for each in values):
-                place, destination, bits = values
-                self._marks[place].setdefault(destination, bits)
+            if len(values) == 4 and all(type(each) is int for each in values):
+                place, destination, bits, its_sum = values
+                if its_sum == checksum(place, destination, bits):
+                    self._marks[place].setdefault(destination, bits)
 
     def _copy_segment(self, place: int, count: Any, oldest: Any, text: Any, records: bytes) -> None:
         if type(count) is not int or not 1 <= count <= MOST or not 0 < place < 1 << 62:
@@ -121,7 +122,8 @@ class _Salvage:
         if not self._target.execute("INSERT OR IGNORE INTO segments VALUES (?, ?, ?, ?, ?)", row).rowcount:
             return 0
         self._target.executemany(
-            "INSERT INTO done VALUES (?, ?, ?)", ((place, *mark) for mark in its.items() if mark[1])
+            "INSERT INTO done VALUES (?, ?, ?, ?)",
+            ((place, *mark, checksum(place, *mark)) for mark in its.items() if mark[1]),
         )
         return len(run.records)
 

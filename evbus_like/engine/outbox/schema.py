@@ -9,7 +9,7 @@ from evbus_like.engine.errors import NewerOutbox
 from evbus_like.engine.outbox.layout import MOST, SEQ_BITS
 from evbus_like.engine.outbox.row import COLUMNS
 
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x65766273  # "evbs": tells our files from those of other programs
 FEW_SCHEMAS = 1000  # the number of a schema is random in our files, so that their logs cannot be confused: see wal.py
 PLAUSIBLE = 1000  # higher versions mean a damaged header, not a later release
@@ -21,7 +21,8 @@ TABLES = ("routes", "segments", "done", "dead", "handled")
 # `segments` holds pending events: see layout.py for `place`, record.py for `records`. `oldest` is the time of the first
 # event. `destinations` is a JSON list of names, repeated in each row for the recovery of a damaged file.
 # `done` is for partly delivered segments: `destination` is the index of a name in the list, `bits` has a bit for each
-# event that it has, the first event in the lowest bit. A segment that all destinations have is deleted.
+# event that it has, the first event in the lowest bit; `sum` is a checksum of the row, so that damage does not make
+# an event delivered. A segment that all destinations have is deleted.
 # In `dead`, `key` and `headers` have no type, so that SQLite keeps the type of the value; the body is last, so that
 # reading the other columns does not read it.
 # `handled` holds the newest ids of events that a listener has handled; an id that comes again gets a new `number`.
@@ -30,7 +31,7 @@ CREATE = (
     """CREATE TABLE segments (place INTEGER PRIMARY KEY, count INTEGER NOT NULL, oldest REAL NOT NULL,
     destinations TEXT NOT NULL, records BLOB NOT NULL)""",
     """CREATE TABLE done (place INTEGER NOT NULL, destination INTEGER NOT NULL, bits INTEGER NOT NULL,
-    PRIMARY KEY (place, destination)) WITHOUT ROWID""",
+    sum INTEGER NOT NULL, PRIMARY KEY (place, destination)) WITHOUT ROWID""",
     """CREATE TABLE dead (number INTEGER PRIMARY KEY AUTOINCREMENT, destination TEXT NOT NULL, reason TEXT NOT NULL,
     kind TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed REAL, died REAL NOT NULL, id TEXT NOT NULL,
     routing_key TEXT NOT NULL, profile TEXT NOT NULL, headers, key, content_type TEXT NOT NULL,
@@ -78,16 +79,24 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("COMMIT")
 
 
+# The checksum of a mark, as SQL and as `checksum`.
+SUM = "bits % 1000003 * 4099 + place % 999983 * 67 + destination + 1"
+
 # Rows that only damage can have made: other types than were written, or names that differ from those of their route.
 ROUTED = f"segments LEFT JOIN routes ON routes.id = place >> {SEQ_BITS}"
 IMPOSSIBLE = {
     ROUTED: f"segments.destinations IS NOT routes.destinations OR typeof(count) <> 'integer' OR"
     f" count NOT BETWEEN 1 AND {MOST} OR typeof(oldest) <> 'real' OR typeof(records) <> 'blob'",
     "routes": "typeof(destinations) <> 'text' OR destinations NOT LIKE '[\"%\"]'",
-    "done": "typeof(bits) <> 'integer' OR typeof(destination) <> 'integer'",
+    "done": f"typeof(bits) <> 'integer' OR typeof(destination) <> 'integer' OR sum IS NOT {SUM}",
     "dead": "typeof(destination) <> 'text' OR typeof(reason) <> 'text' OR typeof(died) <> 'real'"
     " OR typeof(size) <> 'integer' OR typeof(crc) <> 'integer' OR typeof(body) <> 'blob'",
 }
+
+
+def checksum(place: int, destination: int, bits: int) -> int:
+    """Return the checksum of a mark."""
+    return bits % 1000003 * 4099 + place % 999983 * 67 + destination + 1
 
 
 def impossible_rows(connection: sqlite3.Connection) -> int:

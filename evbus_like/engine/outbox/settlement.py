@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from evbus_like.engine.outbox.layout import AMONG, SEQS, Route, bounds
 from evbus_like.engine.outbox.record import OVERHEAD
+from evbus_like.engine.outbox.schema import checksum
 
 FEW_VARIABLES = 999  # the limit of SQLite before 3.32 for one statement
 GAP = 1000  # seqs in between, up to which two are looked up together
@@ -39,7 +40,7 @@ class SettlePlan:
         self.gone: list[int] = []  # their places
         self.together = False  # whether one range covers them and nothing else
         self.marked: list[int] = []  # those of them that have marks
-        self.marks: list[int] = []  # flat: place, destination, bits, place, ...
+        self.marks: list[int] = []  # flat: place, destination, bits, checksum, place, ...
         self.touched: list[int] = []  # the first seqs of segments that get marks
 
 
@@ -64,7 +65,8 @@ def settle(connection: sqlite3.Connection, route: Route, destination: str, seqs:
             if segment.marks:
                 found.marked.append(segment.place)
         elif new:
-            found.marks += (segment.place, number, before | bits)
+            bits |= before
+            found.marks += (segment.place, number, bits, checksum(segment.place, number, bits))
             found.touched.append(first)
     near = len(list(stretches(seqs))) == 1
     found.together = near and bool(indices) and indices[-1] - indices[0] == len(indices) - 1

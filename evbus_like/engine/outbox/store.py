@@ -158,7 +158,7 @@ class Store:
             else:
                 self._delete("segments", found.gone)
             self._delete("done", found.marked)
-            self._insert("INSERT OR REPLACE INTO done", 3, found.marks)
+            self._insert("INSERT OR REPLACE INTO done", 4, found.marks)
             self.change.bytes -= found.bytes
             self.change.pending[destination] -= found.events
 
