@@ -38,9 +38,14 @@ def load(hub: Any, data: bytes) -> Any:
     if most > decoding.LEAST_ELEMENTS and most > (limit := decoding.max_elements(hub)):
         most = limit
         _check_elements(data, limit)
-    return msgpack.unpackb(
-        data, strict_map_key=False, timestamp=TO_DATETIME, ext_hook=_refuse, max_array_len=most, max_map_len=most
-    )
+    try:
+        return msgpack.unpackb(
+            data, strict_map_key=False, timestamp=TO_DATETIME, ext_hook=_refuse, max_array_len=most, max_map_len=most
+        )
+    except msgpack.StackError:  # the library gives these two no words
+        raise ValueError("the body is nested too deeply for msgpack") from None
+    except msgpack.FormatError:
+        raise ValueError("the body is not valid msgpack") from None
 
 
 def _check_elements(data: bytes, limit: int) -> None:

@@ -66,5 +66,10 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 # After a kill the controller refuses the new broker until the old one's session is over; the default is 9 s.
 broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
+broker.heartbeat.interval.ms=1000
+# The brokers of several test processes are idle most of the time, and should take no processor time then.
+metadata.max.idle.interval.ms=0
+num.network.threads=1
+num.io.threads=4
+background.threads=2
 """

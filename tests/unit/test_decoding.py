@@ -300,7 +300,11 @@ def test_text_that_looks_like_many_elements_is_not_counted(strict: Any) -> None:
 @pytest.mark.parametrize("depth", [2000, 100_000])
 def test_deep_nesting_is_refused(hub: Any, name: str, depth: int) -> None:
     raw = b"\x91" * depth + b"\x01" if name == "msgpack" else b"[" * depth + b"]" * depth
-    reason(hub, raw, f"application/{name}", accept=ALL)
+    assert reason(hub, raw, f"application/{name}", accept=ALL).rpartition(": ")[2]
+
+
+def test_what_is_no_msgpack_is_refused_in_words(hub: Any) -> None:
+    assert "not valid msgpack" in reason(hub, b"\xc1", "application/msgpack")
 
 
 hubs: list[Any] = []
