@@ -108,9 +108,12 @@ class RabbitMQ(BrokerProcess):
             raise BrokerError("the broker was never started") from error
         command = tool("erl_call", "-sname", self._node, "-c", cookie, "-e")
         environment = self.environment()
-        ran = subprocess.run(
-            command, env=environment, input=expression + "\n", capture_output=True, text=True, timeout=seconds
-        )
+        for _ in range(3):  # on a busy machine the node's epmd may not answer in time
+            ran = subprocess.run(
+                command, env=environment, input=expression + "\n", capture_output=True, text=True, timeout=seconds
+            )
+            if "failed to connect" not in ran.stderr or not self.ready():
+                break
         if ran.returncode or not ran.stdout.startswith("{ok,"):
             raise BrokerError(f"erl_call failed: {ran.stderr.strip() or ran.stdout.strip()}")
         return ran.stdout.strip().removeprefix("{ok,").removesuffix("}").strip()

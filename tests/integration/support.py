@@ -75,21 +75,18 @@ async def lags(consumer):
 
 async def create_topic(bootstrap, name, partitions=2, **configs):
     """Create a Kafka topic; configs have `_` where Kafka has `.`."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics(
-            [
-                NewTopic(
-                    name,
-                    partitions,
-                    1,
-                    topic_configs={each.replace("_", "."): value for each, value in configs.items()},
-                )
-            ]
-        )
-    finally:
-        await admin.close()
+    given = {each.replace("_", "."): value for each, value in configs.items()}
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+            await admin.start()
+            try:
+                await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=given)])
+                return
+            except AttributeError:  # the broker has just started again, and the client got no controller from it
+                await asyncio.sleep(0.1)
+            finally:
+                await admin.close()
 
 
 async def alter_topic(bootstrap, name, **configs):

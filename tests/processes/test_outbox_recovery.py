@@ -11,7 +11,7 @@ import pytest
 from evbus_like.engine.outbox import NewerOutbox, Outbox, StorageError
 from evbus_like.engine.outbox import recovery as recovery_module
 from evbus_like.engine.outbox.lock import lock_path
-from evbus_like.engine.outbox.schema import VERSION
+from evbus_like.engine.outbox.schema import BEFORE, VERSION
 from tests.unit.outboxes import append_one, bodies, content, make, opened
 
 COUNT = 400
@@ -225,6 +225,21 @@ async def test_a_mark_that_was_damaged_makes_no_event_delivered(path, filled, ch
     assert changed == 1
     assert "1 rows cannot have been written" in recovered.reason
     assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
+
+
+async def test_a_file_of_the_version_before_is_used_as_it_is(path, filled):
+    async with opened(path) as outbox:
+        outbox.settle("b", [seq for seq, _ in (await outbox.page("b"))[:1]])
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("ALTER TABLE done DROP COLUMN sum")
+    connection.execute(f"PRAGMA user_version = {BEFORE}")
+    connection.close()
+
+    recovered, page, counts = await open_and_use(path)
+
+    assert recovered is None
+    assert [content(event) for _, event in page] == [content(event) for event in filled]
+    assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4, "c": 1}
 
 
 async def test_the_names_of_destinations_are_with_each_segment(path, filled):

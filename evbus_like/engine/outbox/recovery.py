@@ -116,7 +116,7 @@ def _damage(path: Path) -> str | None:
         with closing(connect_readonly(path)) as connection:
             version = version_of(connection, str(path))
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found == "ok" and version and (wrong := impossible_rows(connection)):
+            if found == "ok" and version and (wrong := impossible_rows(connection, version)):
                 found = f"{wrong} rows cannot have been written"
     except NewerOutbox:
         raise

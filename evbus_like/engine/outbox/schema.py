@@ -10,6 +10,7 @@ from evbus_like.engine.outbox.layout import MOST, SEQ_BITS
 from evbus_like.engine.outbox.row import COLUMNS
 
 VERSION = 3
+BEFORE = 2  # the version whose marks have no checksum
 APPLICATION = 0x65766273  # "evbs": tells our files from those of other programs
 FEW_SCHEMAS = 1000  # the number of a schema is random in our files, so that their logs cannot be confused: see wal.py
 PLAUSIBLE = 1000  # higher versions mean a damaged header, not a later release
@@ -60,15 +61,23 @@ def version_of(connection: sqlite3.Connection, path: str) -> int:
             f"the outbox {path} has version {version}, and this release of evbus_like knows version {VERSION};"
             " install the release that wrote it, or give a new path"
         )
-    if tables and (version != VERSION or not tables.issuperset(TABLES)):
+    if tables and (version not in (BEFORE, VERSION) or not tables.issuperset(TABLES)):
         missing = ", ".join(sorted({*TABLES} - tables)) or "none"
         raise sqlite3.DatabaseError(f"version {version}, missing tables: {missing}")
     return version if tables else 0
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Create the tables where the file is empty; raises what `version_of` raises."""
-    if version_of(connection, path):
+    """Create the tables where the file is empty, and renew older ones; raises what `version_of` raises."""
+    version = version_of(connection, path)
+    if version == VERSION:
+        return
+    if version == BEFORE:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ALTER TABLE done ADD COLUMN sum INTEGER NOT NULL DEFAULT 0")
+        connection.execute(f"UPDATE done SET sum = {SUM}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
         return
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA schema_version = {FEW_SCHEMAS + randbelow(2**31 - 2 * FEW_SCHEMAS)}")
@@ -99,9 +108,10 @@ def checksum(place: int, destination: int, bits: int) -> int:
     return bits % 1000003 * 4099 + place % 999983 * 67 + destination + 1
 
 
-def impossible_rows(connection: sqlite3.Connection) -> int:
-    """Count the rows that only damage can have made; the first page of each row is read."""
+def impossible_rows(connection: sqlite3.Connection, version: int) -> int:
+    """Count the rows that only damage can have made, in a file of this version; the first page of each row is read."""
     return sum(
         connection.execute(f"SELECT count(*) FROM {rows} WHERE {wrong}").fetchone()[0]
         for rows, wrong in IMPOSSIBLE.items()
+        if rows != "done" or version == VERSION
     )
