@@ -106,7 +106,10 @@ class Deaths:
 
     def _take_over(self, path: Path) -> None:
         """Read and remove the notes of a worker that has ended."""
-        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:  # another worker took them over
+            return
         try:
             with suppress(BlockingIOError):  # it is alive
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
