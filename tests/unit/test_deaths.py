@@ -57,6 +57,18 @@ async def handles(folder, *events):
     return told
 
 
+async def test_notes_that_another_worker_takes_over_at_that_moment_are_no_trouble(tmp_path, monkeypatch, caplog):
+    listed = type(tmp_path).iterdir
+
+    def with_one_that_is_gone(folder):
+        return iter([*listed(folder), folder / "1-gone"])
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", with_one_that_is_gone)
+
+    assert await handles(tmp_path, event()) == [""]
+    assert caplog.messages == []
+
+
 async def test_an_event_whose_worker_ended_three_times_is_not_handled_again(tmp_path):
     for _ in range(3):
         assert await dies(tmp_path / "notes", event()) == [""]
