@@ -196,7 +196,9 @@ class Putter:
         size = check(routing_key, profile, headers, key)
         if headers:
             self.bus.admission.check_headers(profile, headers, size)
-        return Event(plain(routing_key), body, plain(profile), headers, plain(key), quiet_context())
+        if key is not None or type(routing_key) is not str or type(profile) is not str:
+            routing_key, profile, key = plain(routing_key), plain(profile), plain(key)
+        return Event(routing_key, body, profile, headers, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
         """Queue the event without waiting for the listener."""
