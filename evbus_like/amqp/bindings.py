@@ -1,7 +1,7 @@
 """Binds the queues of open feeds again, now and then: an exchange that is deleted takes its bindings with it.
 
-RabbitMQ tells a consumer that its queue was deleted, but not that nothing leads to it any more. Whoever publishes next
-declares the exchange anew, and its events would vanish.
+RabbitMQ tells a consumer that its queue was deleted, but not that its bindings are gone. The next publisher declares
+the exchange anew, without them, and its events would vanish.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import aiormq.exceptions as aiormq
 from evbus_like.amqp import failures, topology
 from evbus_like.amqp.feed import Feed
 from evbus_like.amqp.shared_connection import SharedConnection
-from evbus_like.engine.errors import DeliveryError
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -52,7 +51,7 @@ class Bindings:
         queue = feed.subscription.queue
         try:
             await self._bind(feed)
-        except (DeliveryError, aiormq.AMQPError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, the next round tries again
             problem = failures.text(error)
             if feed.is_open and self._reported.get(queue) != problem:  # else the consumer says what is wrong
                 log.warning("the bindings of the queue %r cannot be checked: %s", queue, problem)
