@@ -1,0 +1,1 @@
+"""The application's own PostgreSQL: events stored in its transactions, and delivered after the commit."""
