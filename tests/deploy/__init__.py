@@ -1,0 +1,1 @@
+"""What ships in deploy/, checked by the programs that read it. No brokers."""
