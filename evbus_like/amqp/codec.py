@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Any
@@ -57,9 +58,20 @@ def pack_shortstr(text: str) -> bytes:
     return bytes([len(data)]) + data
 
 
+# For names that come again and again, as those of headers; a short string of another type may have other bytes.
+pack_name = lru_cache(maxsize=1000, typed=True)(pack_shortstr)
+
+
 def pack_table(values: Mapping[str, Any], kept: bytes = b"") -> bytes:
     """Encode a field table, its length first; `kept` are encoded entries that come after the others."""
-    table = b"".join([pack_shortstr(name) + pack_value(value) for name, value in values.items()]) + kept
+    parts: list[bytes] = []
+    for name, value in values.items():
+        if type(value) is str:  # as `pack_value` does, whose call would cost as much
+            data = value.encode()
+            parts += pack_name(name), b"S", _pack_long(len(data)), data
+        else:
+            parts += pack_name(name), pack_value(value)
+    table = b"".join(parts) + kept
     return _pack_long(len(table)) + table
 
 
@@ -176,11 +188,21 @@ def read_table(table: bytes) -> dict[str, Any]:
     at = 0
     with suppress(IndexError, ValueError, struct_error):
         while at < len(table):
-            name, at = read_shortstr(table, at)
+            end = at + 1 + table[at]
+            name = table[at + 1 : end].decode(errors="backslashreplace")
+            if table[end] == 0x53:  # a text, as most are: `_value` in place, whose calls would cost as much
+                at, end = _span(table, end + 1)
+                raw = table[at:end]
+                try:
+                    found[name] = raw.decode()
+                except UnicodeDecodeError:
+                    found[name] = raw
+                at = end
+                continue
             try:
-                found[name], at = _value(table, at, 0)
+                found[name], at = _value(table, end, 0)
             except ValueError:
-                at = _behind(table, at)
+                at = _behind(table, end)
     return found
 
 

@@ -60,6 +60,7 @@ class ControlFrames:
 
     def __init__(self, on_blocked: Callable[[str | None], None] | None = None) -> None:
         self.close_code, self.close_reason = 0, ""
+        self.blocked_reason = ""
         self._on_blocked = on_blocked
         self.largest = UNLIMITED  # bytes of payload that a frame may have
 
@@ -79,6 +80,7 @@ class ControlFrames:
 
     def blocked(self, reason: str | None) -> None:
         """Report a block with RabbitMQ's reason, and None when it is over or the connection is lost."""
+        self.blocked_reason = reason or ""
         if self._on_blocked is not None:
             self._on_blocked(reason)
 
@@ -209,6 +211,12 @@ class Connection:
     def fault(self) -> str:
         """Why RabbitMQ closed the connection, if that was for something that this client sent; otherwise empty."""
         return self._control.close_reason if self._control.close_code in FAULTS else ""
+
+    @property
+    def blocked(self) -> str:
+        """Why RabbitMQ reads nothing that this connection sends, if its alarm is on."""
+        reason = self._control.blocked_reason
+        return failures.blocked(reason, self.target.place) if reason else ""
 
     @property
     def closed(self) -> failures.Closed | None:

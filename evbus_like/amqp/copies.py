@@ -15,7 +15,7 @@ from evbus_like.amqp.codec import BEFORE, pack_shortstr, pack_table
 from evbus_like.amqp.deliveries import ATTEMPT, COUNT, DEATHS, OWN, ROUTING_KEY
 from evbus_like.amqp.properties import Properties, encode
 from evbus_like.engine import dead_letter_headers
-from evbus_like.engine.dead_letter_headers import CUT, REASON, RETRY_CUT, cut
+from evbus_like.engine.dead_letter_headers import CUT, REASON, RETRY_CUT, UNHANDLED, cut
 from evbus_like.engine.receiving.received import ReceivedEvent
 
 NOT_COPIED = OWN | {COUNT, "CC", "BCC"}  # the last two would route the copy to other queues, too
@@ -46,6 +46,34 @@ def for_dead_letter(event: ReceivedEvent, queue: str, reason: str) -> list[Form]
         partial(_least, event, CUT, least),
         partial(_least, event, CUT, least, without_body=True),
     ]
+
+
+def for_replay(event: ReceivedEvent) -> Form:
+    """Return the event of a dead letter as its handler saw it first, for the handler's own queue."""
+    return partial(_again, event, UNHANDLED, {ATTEMPT: 1, ROUTING_KEY: type_of(event)})
+
+
+def for_replay_by_type(event: ReceivedEvent) -> Form:
+    """Return the event of a dead letter as it was put, to be sent with its own type as the routing key."""
+    return partial(_again, event, UNHANDLED, {})
+
+
+def type_of(event: ReceivedEvent) -> str:
+    """Return the type that the event of a dead letter had."""
+    return str(event.headers.get(dead_letter_headers.ROUTING_KEY) or event.routing_key)
+
+
+def for_renewal(event: ReceivedEvent) -> Form:
+    """Return a dead letter as it is, for the end of its queue."""
+    return partial(_again, event, (), {})
+
+
+def _again(event: ReceivedEvent, without: Collection[str], ours: Mapping[str, Any], _room: int) -> tuple[bytes, bytes]:
+    properties = Properties(event.token.properties)
+    own, unread = _own_headers(properties, {*without, *ours})
+    if unread:
+        raise ValueError("its headers cannot be read")
+    return encode({**properties.copied, props.HEADERS: pack_table(ours, b"".join(own))}), event.raw
 
 
 def _fitting(event: ReceivedEvent, mark: str, ours: tuple[Mapping[str, Any], ...], room: int) -> tuple[bytes, bytes]:

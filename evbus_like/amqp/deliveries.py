@@ -8,6 +8,8 @@ from typing import Any
 
 from evbus_like.amqp.codec import LONGEST_NAME, Content, read_shortstr
 from evbus_like.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, MESSAGE_ID, REPLY_TO, Properties
+from evbus_like.engine.cloudevents import MARKS, peeked, with_trace
+from evbus_like.engine.event import KEY_HEADER
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
@@ -24,9 +26,12 @@ _tag = Struct(">Q").unpack_from
 
 
 class Delivery:
-    """One message as RabbitMQ delivered it; `properties` are the bytes of its properties, their flags first."""
+    """One message as RabbitMQ delivered it; `properties` are the bytes of its properties, their flags first.
 
-    __slots__ = ("body", "exchange", "properties", "redelivered", "routing_key", "tag")
+    `copy` is its copy for a retry or for the dead letters that was sent last.
+    """
+
+    __slots__ = ("body", "copy", "exchange", "feed", "properties", "redelivered", "routing_key", "tag")
 
     def __init__(
         self, tag: int, redelivered: bool, exchange: str, routing_key: str, properties: bytes = b"", body: bytes = b""
@@ -37,6 +42,8 @@ class Delivery:
         self.routing_key = routing_key
         self.properties = properties
         self.body = body
+        self.feed: Any = None  # of a shard
+        self.copy: Any = None
 
 
 class Deliveries:
@@ -90,7 +97,7 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
     """Return the event of a delivery; raises nothing, whatever the message holds."""
     properties = Properties(delivery.properties)
     headers = properties.headers
-    routing_key, attempt = delivery.routing_key, 1
+    routing_key, attempt, key = delivery.routing_key, 1, None
     if headers:
         if delivery.exchange == "" and routing_key == subscription.queue and ATTEMPT in headers:
             attempt = _count(headers[ATTEMPT], 1)
@@ -98,13 +105,19 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
             routing_key = given if isinstance(given, str) and len(given) <= LONGEST_NAME else routing_key
             headers = {name: value for name, value in headers.items() if not is_of_retry(name)}
         attempt += _times_returned(headers, delivery)
+        key = headers.pop(KEY_HEADER, None)
+        if not MARKS.isdisjoint(headers):
+            headers = with_trace(headers)
+    content_type = properties.text(CONTENT_TYPE)
     return ReceivedEvent(
         delivery.body,
         routing_key,
         subscription.source,
-        properties.text(MESSAGE_ID) or _id(headers.get("evbus-id")),
+        properties.text(MESSAGE_ID)
+        or _id(headers.get("evbus-id"))
+        or peeked(headers, content_type, delivery.body).get("id", ""),
         headers,
-        properties.text(CONTENT_TYPE),
+        content_type,
         properties.timestamp,
         delivery.redelivered or attempt > 1,
         attempt,
@@ -113,6 +126,7 @@ def decode(delivery: Delivery, subscription: Subscription) -> ReceivedEvent:
         properties.text(REPLY_TO),
         properties.correlation_id,
         properties.text(CONTENT_ENCODING),
+        key if key is None or isinstance(key, (str, bytes)) else str(key),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import isfinite
 from struct import Struct
+from time import time
+from typing import Any
 
 from evbus_like.amqp.codec import (
     BASIC,
@@ -19,7 +21,8 @@ from evbus_like.amqp.codec import (
 )
 from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine.errors import PoisonEvent
-from evbus_like.engine.event import SERVICE_HEADER, Event, events_of
+from evbus_like.engine.event import KEY_HEADER, SERVICE_HEADER, Event, events_of, readable
+from evbus_like.engine.expiry import CHECKED, EXPIRES, PRIORITY, milliseconds, priority_problem
 
 SMALL = 1024  # bytes of body; above it, a copy saved is worth more than a shorter list
 SMALLEST_FRAME = 4096 - 8  # bytes of properties that every broker takes (the specification's 4.2.3)
@@ -28,19 +31,45 @@ MOST_METHODS = 10_000  # kept for the next event with the same routing key
 # timestamp, which are 55 bytes with JSON. RabbitMQ handles messages of more than 64 bytes of them a third slower.
 ALWAYS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6
 HEADERS = 1 << 13
+PRIORITIES = 1 << 11
+EXPIRATION = 1 << 8
 APP_ID = 1 << 3
+LONGEST_EXPIRATION = 2**32 - 1  # milliseconds, for RabbitMQ
 
 _header = Struct(">HHQH").pack  # class, weight, body size, property flags
 _longlong = Struct(">Q").pack
 
 
-def headers_table(event: Event, id_header: str = "") -> bytes:
-    """Encode the event's headers, and its id in the header `id_header` if the profile has one; raises PoisonEvent."""
-    headers = event.headers or {}
+def headers_of(event: Event, id_header: str = "") -> dict[str, Any]:
+    """Return the event's headers, with its key, and with its id in the header `id_header` if the profile has one.
+
+    Raises PoisonEvent.
+    """
+    headers = dict(event.headers or {})
+    if key := readable(event.key):
+        headers[KEY_HEADER] = key
+    if id_header:
+        headers[id_header] = event.id
     for name, value in headers.items():  # `put` refuses these, but an outbox may hold older events
         if isinstance(value, float) and not isfinite(value):
             raise PoisonEvent(f"header {name!r} is {value}, which closes RabbitMQ's connections")
-    return pack_table({**headers, id_header: event.id} if id_header else headers)
+    return headers
+
+
+def take_priority(headers: dict[str, Any]) -> int | None:
+    """Move the priority from the headers to a property of the message; None without one."""
+    priority = headers.pop(PRIORITY, None)
+    return None if priority is None or priority_problem(priority) else int(priority)  # a row of a table may be wrong
+
+
+def expiration(headers: Mapping[str, Any]) -> int | None:
+    """Return after how many milliseconds RabbitMQ drops a message; None if it has no expiry, or beyond RabbitMQ's most.
+
+    The header stays, because RabbitMQ drops what has expired only at the head of a queue.
+    """
+    moment = milliseconds(headers.get(EXPIRES))
+    left = max(1, moment - int(time() * 1000))
+    return left if moment and left <= LONGEST_EXPIRATION else None
 
 
 class UnknownExchange(Exception):
@@ -95,14 +124,20 @@ class Encoder:
         payload = publish_method(exchange, routing_key, mandatory)
         return pack_frame(METHOD, self._channel, len(payload)) + payload + END
 
-    def _special(self, event: Event, routing_key: str) -> tuple[bytes, bytes]:
-        """Return the method and the headers of an event that has headers."""
+    def _special(self, event: Event, routing_key: str) -> tuple[int, bytes, bytes, bytes]:
+        """Return the flags, the method, the headers and the delivery mode, with what follows it, of such a message."""
         service = event.headers.get(SERVICE_HEADER) if event.headers else None
         if service is None:
             method = self._methods.get(routing_key) or self._method(routing_key)
         else:
             method = self._service_methods.get((service, routing_key)) or self._service_method(service, routing_key)
-        return method, headers_table(event, self._id_header)
+        flags, mode, headers = self._flags | HEADERS, self._delivery_mode, headers_of(event, self._id_header)
+        if not CHECKED.isdisjoint(headers):
+            if (priority := take_priority(headers)) is not None:
+                flags, mode = flags | PRIORITIES, mode + bytes((priority,))
+            if (left := expiration(headers)) is not None:
+                flags, mode = flags | EXPIRATION, mode + pack_shortstr(str(left))
+        return flags, method, pack_table(headers), mode
 
     def encode(self, event: Event, routing_key: str, frames: list[bytes]) -> None:
         """Append the encoded frames of one event to `frames`; raises UnknownExchange and PoisonEvent."""
@@ -111,18 +146,17 @@ class Encoder:
         content_type = self._content_types.get(event.content_type)
         if content_type is None:
             content_type = self._content_types[event.content_type] = pack_shortstr(event.content_type)
-        if event.headers or self._id_header:
-            flags = self._flags | HEADERS
-            method, headers = self._special(event, routing_key)
+        if event.headers or event.key or self._id_header:
+            flags, method, headers, mode = self._special(event, routing_key)
         else:
-            flags, headers = self._flags, b""
+            flags, headers, mode = self._flags, b"", self._delivery_mode
             method = self._methods.get(routing_key) or self._method(routing_key)
         properties = b"".join(
             (
                 _header(BASIC, 0, size, flags),
                 content_type,
                 headers,
-                self._delivery_mode,
+                mode,
                 pack_shortstr(event.id),
                 _longlong(int(event.timestamp)),
                 self._app_id,

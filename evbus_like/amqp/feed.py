@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil
 from struct import Struct
 from typing import Any
 
@@ -25,7 +26,7 @@ END = 0xCE
 class Feed:
     """Keeps what was delivered and not received yet, and what was delivered and not settled yet."""
 
-    def __init__(self, channel: Channel, subscription: Subscription) -> None:
+    def __init__(self, channel: Channel, subscription: Subscription, wake: Callable[[], None] | None = None) -> None:
         self.subscription = subscription
         self.own_connection: SharedConnection | None = None  # closed with the feed
         self._channel = channel
@@ -35,6 +36,18 @@ class Feed:
         self._most = 2 * max(1, subscription.prefetch)  # of them, before RabbitMQ is disconnected
         self._trouble: TransientError | None = None
         self._waiting: asyncio.Future[None] | None = None
+        self._call_woken = wake  # is called when `take` has events, or raises
+        self._ready: int | None = None  # events in the queue, divided by its consumers
+
+    @property
+    def lag(self) -> int | None:
+        """How many events are not settled: of those in the queue this consumer's share, when it was last looked at."""
+        return None if self._ready is None else self._ready + len(self._unsettled)
+
+    async def look(self, channel: Channel) -> None:
+        """Count what is in the queue."""
+        found = await topology.declare_queue(channel, self.subscription.queue, passive=True)
+        self._ready = ceil(found.message_count / max(1, found.consumer_count))
 
     async def start(self) -> None:
         """Let RabbitMQ send, at most the subscription's prefetch at once; raises a DeliveryError."""
@@ -80,6 +93,8 @@ class Feed:
         self._wake()
 
     def _wake(self) -> None:
+        if self._call_woken is not None:
+            self._call_woken()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -94,13 +109,14 @@ class Feed:
 
     async def receive(self) -> list[ReceivedEvent]:
         """Wait for events; nothing is lost if this is cancelled."""
-        while True:
-            if self._trouble is not None:
-                raise self._trouble
-            if self._arrived:
-                break
+        while not (events := self.take()):
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        return events
+
+    def take(self) -> list[ReceivedEvent]:
+        """Return the events that have arrived; raises TransientError if the channel is lost."""
+        self._check()
         subscription = self.subscription
         events = [decode(delivery, subscription) for delivery in self._arrived]
         self._arrived.clear()
@@ -150,6 +166,29 @@ class Feed:
         finally:
             if self.own_connection is not None:
                 await self.own_connection.close()
+
+
+async def take_shard(connection: SharedConnection, shard: Subscription, wake: Callable[[], None]) -> Feed | None:
+    """Start to read a shard, unless another worker does: then return None; raises a DeliveryError.
+
+    If two workers ask at the same time, RabbitMQ gives events to one of them, and both may withdraw.
+    """
+    try:
+        async with connection.channel() as channel:
+            found = await topology.declare_queue(channel, shard.queue, passive=True)
+            if found.consumer_count:
+                await channel.close()
+                return None
+            feed = Feed(channel, shard, wake)
+            await feed.start()
+            found = await topology.declare_queue(channel, shard.queue, passive=True)
+            if found.consumer_count > 1:
+                await feed.end()
+                return None
+            return feed
+    except Exception as error:
+        what = f"to give the queue {shard.queue!r}"
+        raise failures.declaring(error, connection.place, what, "It is declared again") from error
 
 
 async def subscribe(connection: SharedConnection, acct: Mapping[str, Any], subscription: Subscription) -> Feed:

@@ -1,24 +1,31 @@
 """Inspection: what RabbitMQ has of a subscription. Nothing is sent, received, made or changed.
 
-A declaration of what exists changes nothing: RabbitMQ refuses it if its flags or arguments are others.
+A declaration of what exists changes nothing: RabbitMQ refuses it if its flags or arguments are others. Workers of
+handlers with shards are asked through their exchange, and answer to a queue that is deleted at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiormq.exceptions as aiormq
 
-from evbus_like.amqp import failures, topology
+from evbus_like.amqp import failures, members, shards, topology
 from evbus_like.amqp.connection import Channel
+from evbus_like.amqp.messages import MessageSender
 from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import DestinationRefused
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 
+LISTEN = 1.5  # seconds: each worker answers, and announces itself every second
 
-async def inspect(connection: SharedConnection, acct: Mapping[str, Any], asked: Subscription) -> Inspection:
+
+async def inspect(
+    connection: SharedConnection, acct: Mapping[str, Any], asked: Subscription, sender: MessageSender
+) -> Inspection:
     """Return advice about the exchange, the queue and the dead letters; raises what subscribing would raise."""
     advice: list[str] = []
     exchange, queue = topology.exchange_of(acct, asked), asked.queue
@@ -32,7 +39,27 @@ async def inspect(connection: SharedConnection, acct: Mapping[str, Any], asked: 
             advice.append(
                 f"its queue {queue!r} does not exist yet: RabbitMQ keeps no events for it before the first `evbus run`"
             )
-    return Inspection([*advice, *await _dead_letters(connection, acct, asked)])
+    if asked.shards and (text := shards.changed(asked, await shards.existing(connection, asked))):
+        advice.append(text)
+    readers = await _workers(connection, asked, sender) if asked.shards else []
+    return Inspection([*advice, *await _dead_letters(connection, acct, asked)], workers=readers)
+
+
+async def _workers(
+    connection: SharedConnection, asked: Subscription, sender: MessageSender
+) -> list[tuple[str, list[int]]]:
+    """Ask the workers of a handler with shards what they read."""
+    if not await _found(connection, lambda channel: topology.check_exchange(channel, members.exchange_of(asked.queue))):
+        return []
+    asking = members.Members(connection, sender, asked.queue, known=0)
+    try:
+        await asking.open(lambda _: None)
+        await asyncio.sleep(LISTEN)
+        return sorted((said.place, sorted(said.member.shards)) for said in asking.announced)
+    except Exception as error:
+        raise failures.declaring(error, connection.place, "to ask the workers", "Try again") from error
+    finally:
+        await asking.close()
 
 
 async def _dead_letters(connection: SharedConnection, acct: Mapping[str, Any], asked: Subscription) -> list[str]:

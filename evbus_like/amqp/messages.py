@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 
 from evbus_like.amqp import properties as props
-from evbus_like.amqp.codec import BEFORE, content_frames, pack_shortstr, pack_table, publish_method
+from evbus_like.amqp.codec import BEFORE, content_frames, pack_name, pack_shortstr, pack_table, publish_method
 from evbus_like.amqp.confirms import ConfirmChannel, MessageRefused, SharedConfirmChannel
 from evbus_like.amqp.shared_connection import SharedConnection
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, UnknownOutcome, Unroutable
@@ -73,7 +73,14 @@ class MessageSender:
         self._methods: dict[tuple[str, str, bool], bytes] = {}
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Write messages in one piece, in order; raises a DeliveryError if none was written."""
+        """Write messages in one piece, in order; raises a DeliveryError if none was written.
+
+        During an alarm that is Blocked: callers would have given up by its end, and answers are sent then. RabbitMQ 3
+        says that it is on only after the first message, which it reads at the end.
+        """
+        self._connection.check_blocked()
+        for message in messages:
+            message.is_held = self._connection.is_blocked
         await self._write(await self._channel.get(), messages, self._suspect)
 
     async def _write(
@@ -140,7 +147,7 @@ class MessageSender:
 def encode_properties(message: Message) -> bytes:
     """Encode a message's properties; raises ValueError for text of more than 255 bytes."""
     parts = {  # in the order of the wire
-        props.CONTENT_TYPE: pack_shortstr(message.content_type),
+        props.CONTENT_TYPE: pack_name(message.content_type),
         props.CONTENT_ENCODING: ENCODING,
         props.HEADERS: pack_table(message.headers or {}),
         props.DELIVERY_MODE: props.PERSISTENT,
@@ -148,7 +155,7 @@ def encode_properties(message: Message) -> bytes:
     if message.correlation_id:
         parts[props.CORRELATION_ID] = pack_shortstr(message.correlation_id)
     if message.reply_to:
-        parts[props.REPLY_TO] = pack_shortstr(message.reply_to)
+        parts[props.REPLY_TO] = pack_name(message.reply_to)
     if message.expires is not None:
         milliseconds = min(LONGEST_EXPIRATION, max(1, round(message.expires * 1000)))
         parts[props.EXPIRATION] = pack_shortstr(str(milliseconds))

@@ -8,7 +8,8 @@ from typing import Any
 
 import aio_pika
 
-from evbus_like.amqp.encoder import UnknownExchange, headers_table
+from evbus_like.amqp.codec import pack_table
+from evbus_like.amqp.encoder import UnknownExchange, expiration, headers_of, take_priority
 from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine.errors import DeliveryError, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
@@ -45,30 +46,28 @@ class OneByOne:
 
     async def _publish(self, event: Event) -> None:
         options = self._options
-        size = len(headers_table(event, options.id_header)) + OTHERS
-        if event.headers and size > self._most:
+        size = len(pack_table(headers := headers_of(event, options.id_header))) + OTHERS
+        if headers and size > self._most:
             raise PoisonEvent(f"its headers are {size} bytes, and RabbitMQ takes {self._most} in one frame")
         service = service_of(event)
         name = options.exchange if service is None or self._exchanges is None else events_of(service)
         exchange = await self._channel.get_exchange(name, ensure=False) if name else self._channel.default_exchange
         key = event.routing_key if options.fixed_key is None else options.fixed_key
         mandatory = options.mandatory if service is None else options.service_mandatory
-        await exchange.publish(self._message(event), routing_key=key, mandatory=mandatory)
+        await exchange.publish(self._message(event, headers), routing_key=key, mandatory=mandatory)
 
-    def _message(self, event: Event) -> aio_pika.Message:
-        options = self._options
-        headers: dict[str, Any] = {  # pamqp encodes bytearrays as bytes
-            name: bytearray(value) if isinstance(value, bytes) else value
-            for name, value in (event.headers or {}).items()
-        }
-        if options.id_header:
-            headers[options.id_header] = event.id
+    def _message(self, event: Event, headers: dict[str, Any]) -> aio_pika.Message:
+        options, priority, left = self._options, take_priority(headers), expiration(headers)
         return aio_pika.Message(
             event.body,
             content_type=event.content_type,
             delivery_mode=2 if options.persistent else 1,
             message_id=event.id,
-            headers=headers,
+            priority=priority,
+            expiration=None if left is None else left / 1000,
+            headers={  # pamqp encodes bytearrays as bytes
+                name: bytearray(value) if isinstance(value, bytes) else value for name, value in headers.items()
+            },
             timestamp=event.timestamp,
             app_id=options.app_id or None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Any
@@ -18,6 +19,7 @@ ORDER = (
     *(CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID, REPLY_TO, EXPIRATION),
     *(MESSAGE_ID, TIMESTAMP, TYPE, USER_ID, APP_ID, CLUSTER_ID),
 )
+SIZES = {DELIVERY_MODE: 1, PRIORITY: 1, TIMESTAMP: 8}  # bytes; the others say their own
 PERSISTENT = b"\x02"
 NOT_COPIED = (HEADERS, EXPIRATION, USER_ID)
 DIRECT_REPLY = pack_shortstr("amq.rabbitmq.reply-to")
@@ -25,6 +27,12 @@ DIRECT_REPLY = pack_shortstr("amq.rabbitmq.reply-to")
 _short = Struct(">H")
 _long = Struct(">I")
 _longlong = Struct(">Q").unpack_from
+
+
+@lru_cache(maxsize=1000)
+def _fields(flags: int) -> list[tuple[int, int]]:
+    """Return the properties that are present, in the order of the wire, and the bytes of those of a fixed size."""
+    return [(flag, SIZES.get(flag, 0)) for flag in ORDER if flags & flag]
 
 
 class Properties:
@@ -40,16 +48,11 @@ class Properties:
 
     def _split(self) -> None:
         raw, at = self.raw, 2
-        flags = _short.unpack_from(raw)[0]
-        for flag in ORDER:
-            if not flags & flag:
-                continue
-            if flag == HEADERS:
+        for flag, size in _fields(_short.unpack_from(raw)[0]):
+            if size:
+                end = at + size
+            elif flag == HEADERS:
                 end = at + 4 + _long.unpack_from(raw, at)[0]
-            elif flag in (DELIVERY_MODE, PRIORITY):
-                end = at + 1
-            elif flag == TIMESTAMP:
-                end = at + 8
             else:
                 end = at + 1 + raw[at]
             if end > len(raw):

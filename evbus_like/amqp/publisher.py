@@ -17,6 +17,7 @@ from evbus_like.amqp.one_by_one import OneByOne
 from evbus_like.amqp.settings import PublishOptions, client_properties
 from evbus_like.amqp.shared_connection import check_each, connect
 from evbus_like.amqp.topology import ServiceExchanges
+from evbus_like.engine.cloudevents import CloudEvents
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent
 from evbus_like.engine.event import Event, events_of, service_of
 from evbus_like.engine.sending.destination import Outcomes
@@ -39,8 +40,15 @@ class Publisher:
     block is over.
     """
 
-    def __init__(self, hosts: Hosts, acct: Mapping[str, Any], blocked: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        acct: Mapping[str, Any],
+        blocked: Callable[[str | None], None],
+        cloud_events: CloudEvents | None = None,
+    ) -> None:
         self.hosts = hosts
+        self._cloud_events = cloud_events
         self._options = PublishOptions.of(acct)
         self._properties = client_properties(acct)
         self._blocked = blocked
@@ -102,6 +110,8 @@ class Publisher:
         """Send a batch and wait for all its confirms."""
         if not self.ready:
             await self.open()
+        if self._cloud_events is not None:
+            events = [self._cloud_events.converted(event) for event in events]
         try:
             outcomes = await self._send(events)
         except BaseException:

@@ -13,7 +13,7 @@ from evbus_like.amqp.codec import content_frames, publish_method
 from evbus_like.amqp.confirms import MessageRefused, SharedConfirmChannel
 from evbus_like.amqp.copies import Form
 from evbus_like.amqp.shared_connection import SharedConnection
-from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, Unroutable
+from evbus_like.engine.errors import DeliveryError, DestinationRefused, PoisonEvent, TransientError, Unroutable
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 
@@ -24,6 +24,7 @@ LONG_LEASE = 7 * 24 * 3_600_000  # the same where messages wait for room in the 
 DELETE = "Delete it, and it is declared anew: rabbitmqctl delete_queue"
 # A quorum queue of RabbitMQ 4 drops, or dead-letters by itself, what was returned to it more than 20 times.
 MOST_RETURNS = 10  # by handlers; the others are for lost connections
+LOOK = 1.0  # seconds between two looks at an alarm while a confirm is waited for
 RENEW = 60.0  # seconds until it is declared again before a copy is sent
 
 log = logging.getLogger("evbus_like.handlers")
@@ -39,6 +40,7 @@ class Copy:
         self.body = body
         self.returned: tuple[str, str] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(_retrieved)
 
     def lost(self, error: Exception) -> None:
         """Handle a lost confirm."""
@@ -58,6 +60,12 @@ class Copy:
             self.done.set_result(None)
 
 
+def _retrieved(done: asyncio.Future[None]) -> None:
+    """Keep asyncio from logging an answer that nobody waits for any more."""
+    if not done.cancelled():
+        done.exception()
+
+
 class Republisher:
     """Publishes copies, one at a time for each caller."""
 
@@ -66,30 +74,34 @@ class Republisher:
         self._channel = SharedConfirmChannel(connection)
         self._alone = asyncio.Lock()  # one connection more, at most
 
-    async def send(self, exchange: str, routing_key: str, forms: Sequence[Form]) -> None:
+    async def send(self, event: ReceivedEvent, exchange: str, routing_key: str, forms: Sequence[Form]) -> None:
         """Publish a copy in the first of its forms that RabbitMQ takes; returns once RabbitMQ has it.
 
-        Raises PoisonEvent if it takes none of them, Unroutable and other DeliveryErrors.
+        A copy whose confirm somebody stopped waiting for is not sent again: its confirm is waited for. Raises
+        PoisonEvent if RabbitMQ takes none of the forms, Unroutable and other DeliveryErrors.
         """
+        under_way: UnderWay | None = event.token.copy
+        if under_way is not None and under_way.place == (exchange, routing_key) and await under_way.arrived():
+            return
         *larger, last = forms
         for form in larger:
             try:
-                await self._send(exchange, routing_key, form)
+                await self._send(event, exchange, routing_key, form)
             except PoisonEvent as error:
                 log.warning("a copy for the queue %s is cut: %s", routing_key, error)
             else:
                 return
-        await self._send(exchange, routing_key, last)
+        await self._send(event, exchange, routing_key, last)
 
-    async def _send(self, exchange: str, routing_key: str, form: Form) -> None:
+    async def _send(self, event: ReceivedEvent, exchange: str, routing_key: str, form: Form) -> None:
         """Publish one form. If a message is refused while it is under way, send it again on a connection of its own."""
         try:
-            return await _publish(self._channel, exchange, routing_key, form)
+            return await _publish(self._channel, event, exchange, routing_key, form)
         except MessageRefused:
             async with self._alone:
                 alone = SharedConfirmChannel(self.connection.another())
                 try:
-                    return await _publish(alone, exchange, routing_key, form)
+                    return await _publish(alone, event, exchange, routing_key, form)
                 except MessageRefused as error:
                     raise PoisonEvent(str(error)) from error
                 finally:
@@ -99,6 +111,7 @@ class Republisher:
         self, name: str, advice: str, arguments: Mapping[str, Any] | None = None, passive: bool = False
     ) -> None:
         """Declare a queue on a channel of its own, because a refusal closes the channel; raises a DeliveryError."""
+        self.connection.check_blocked()
         try:
             async with self.connection.channel() as channel:
                 await topology.declare_queue(channel, name, arguments, passive=passive)
@@ -112,7 +125,10 @@ class Republisher:
         await self._channel.close()
 
 
-async def _publish(shared: SharedConfirmChannel, exchange: str, routing_key: str, form: Form) -> None:
+async def _publish(
+    shared: SharedConfirmChannel, event: ReceivedEvent, exchange: str, routing_key: str, form: Form
+) -> None:
+    shared.connection.check_blocked()
     confirmed = await shared.get()
     channel = confirmed.channel
     try:
@@ -123,14 +139,47 @@ async def _publish(shared: SharedConfirmChannel, exchange: str, routing_key: str
         raise PoisonEvent(f"it cannot be encoded: {type(error).__name__}: {error}") from error
     copy = Copy(properties, body)
     await confirmed.write([copy], frames)
-    await copy.done
+    event.token.copy = under_way = UnderWay(copy, (exchange, routing_key), shared.connection)
+    await under_way.confirmed()
+
+
+class UnderWay:
+    """A copy that was written, and that RabbitMQ has not answered yet."""
+
+    def __init__(self, copy: Copy, place: tuple[str, str], connection: SharedConnection) -> None:
+        self.place = place
+        self._copy = copy
+        self._connection = connection
+
+    async def confirmed(self) -> None:
+        """Return once RabbitMQ has it; raises its answer, or a TransientError while RabbitMQ blocks publishers."""
+        done = self._copy.done
+        while not done.done():
+            self._connection.check_blocked()
+            await asyncio.wait([done], timeout=LOOK)
+        try:
+            done.result()
+        except TransientError as error:
+            if str(error) != failures.NACK:
+                raise
+            raise TransientError(f"{failures.NACK}. It was for {self.place[1]!r}") from error
+
+    async def arrived(self) -> bool:
+        """Wait for the answer, and return whether RabbitMQ has it; raises a TransientError during an alarm."""
+        try:
+            await self.confirmed()
+        except DeliveryError:
+            if not self._copy.done.done():
+                raise
+            return False
+        return True
 
 
 class DelayedRetry:
     """Sends copies to queues of delays, whose messages expire back into the handler's own queue.
 
     The handler's queue stays as nameko declares it. There is one queue for each of a few delays (1, 2, 5, 10, 20, 50,
-    ... tenths of a second), and each is deleted when it is unused for a while.
+    ... tenths of a second, and those that somebody chose), and each is deleted when it is unused for a while.
 
     Those of a reliable handler are quorum queues, from which RabbitMQ (since 3.10) removes a message only when the
     handler's queue has confirmed it: that may be full, or gone. RabbitMQ tries again after three minutes.
@@ -149,10 +198,10 @@ class DelayedRetry:
         milliseconds, forms = step(delay), copies.for_retry(event)
         queue = await self._queue(subscription, milliseconds)
         try:
-            await self._republisher.send("", queue, forms)
+            await self._republisher.send(event, "", queue, forms)
         except Unroutable:  # the queue was deleted
             self._declared.clear()
-            await self._republisher.send("", await self._queue(subscription, milliseconds), forms)
+            await self._republisher.send(event, "", await self._queue(subscription, milliseconds), forms)
 
     async def _queue(self, subscription: Subscription, milliseconds: int) -> str:
         """Return the name of the queue of a delay, which exists."""
@@ -197,20 +246,20 @@ class DeadLetters:
         """Return once the copy is safe, its reason in its headers; raises a DeliveryError."""
         forms = copies.for_dead_letter(event, subscription.queue, reason)
         if self._exchange:
-            await self._to_exchange(subscription, forms)
+            await self._to_exchange(event, subscription, forms)
             return
         queue = subscription.dead
         await self._declare(queue)
         try:
-            await self._republisher.send("", queue, forms)
+            await self._republisher.send(event, "", queue, forms)
         except Unroutable:  # the queue was deleted
             self._declared.discard(queue)
             await self._declare(queue)
-            await self._republisher.send("", queue, forms)
+            await self._republisher.send(event, "", queue, forms)
 
-    async def _to_exchange(self, subscription: Subscription, forms: Sequence[Form]) -> None:
+    async def _to_exchange(self, event: ReceivedEvent, subscription: Subscription, forms: Sequence[Form]) -> None:
         try:
-            await self._republisher.send(self._exchange, subscription.queue, forms)
+            await self._republisher.send(event, self._exchange, subscription.queue, forms)
         except Unroutable as error:
             raise DestinationRefused(
                 f"dead letters of {subscription.queue!r} have no queue: {error}. Bind a queue to the exchange"
@@ -234,7 +283,13 @@ class DeadLetters:
 
 
 def step(delay: float) -> int:
-    """Round a delay in seconds up to a step, in milliseconds."""
+    """Return a delay in seconds rounded up to a step, in milliseconds.
+
+    Whole seconds of one or two digits before zeros, such as 30, 45 and 3600, are kept: somebody chose them. Those of a
+    backoff are drawn, and must not need a queue each.
+    """
+    if delay >= 1 and delay * 1000 <= LONGEST and delay == int(delay) and len(str(int(delay)).rstrip("0")) <= 2:
+        return int(delay) * 1000
     unit = SHORTEST
     while unit < LONGEST:
         for factor in (1, 2, 5):

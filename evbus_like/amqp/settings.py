@@ -12,8 +12,10 @@ from urllib.parse import unquote
 from yarl import URL
 
 from evbus_like import tls
+from evbus_like.engine.cloudevents import AMQP, CloudEvents
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
+from evbus_like.engine.suggest import shown
 
 NUMBER = (int, float)
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -141,6 +143,8 @@ def _of_hosts(acct: Mapping[str, Any], connection: Mapping[str, Any]) -> list[Ta
                 " address is written [::1]"
             )
         port = {"port": int(form[2])} if form[2] else {}
+        if port and (wrong := list(problems(port, CONNECTION))):
+            raise ProfileError(f"entry {number} of connection.hosts: {'; '.join(wrong)}")
         found.append(target({**acct, "connection": {**rest, "host": form[1].strip("[]"), **port}}))
     return found
 
@@ -271,6 +275,14 @@ class PublishOptions:
             id_header=acct.get("id_header", ""),
             batched=acct.get("batched", True),
         )
+
+
+def cloud_events(acct: Mapping[str, Any], source: str = "") -> CloudEvents | None:
+    """Return how the profile makes CloudEvents, None if it does not; raises ProfileError."""
+    prefix = acct.get("cloudevents_prefix", AMQP[0])
+    if prefix not in AMQP:
+        raise ProfileError(f"option cloudevents_prefix must be {' or '.join(AMQP)}, not {shown(prefix)}")
+    return CloudEvents.of(acct, prefix, source)
 
 
 def check_declare(acct: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from evbus_like.amqp.connection import Channel, Connection
 from evbus_like.amqp.hosts import Hosts
 from evbus_like.amqp.settings import Target
+from evbus_like.engine.errors import Blocked
 
 
 async def connect(
@@ -50,6 +51,15 @@ class SharedConnection:
     def place(self) -> str:
         """Where it leads, or led when it was open."""
         return self._place
+
+    def check_blocked(self) -> None:
+        """Raise Blocked while RabbitMQ's alarm is on: it reads nothing that the connection sends."""
+        if self._connection is not None and self._connection.usable and (why := self._connection.blocked):
+            raise Blocked(why)
+
+    def is_blocked(self) -> bool:
+        """Whether the connection is open, and RabbitMQ's alarm is on."""
+        return self._connection is not None and self._connection.usable and bool(self._connection.blocked)
 
     def another(self) -> SharedConnection:
         """Return one like this, not open."""

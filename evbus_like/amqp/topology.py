@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import aiormq.exceptions as aiormq
-from pamqp import commands
+from pamqp import commands, frame
 
 from evbus_like.amqp import failures, internals
 from evbus_like.amqp.codec import LONGEST_NAME
@@ -21,7 +21,9 @@ from evbus_like.engine.errors import DeliveryError, DestinationRefused, HandlerE
 from evbus_like.engine.receiving.subscription import Subscription
 
 LONGEST_RETRY_SUFFIX = len(".retry.2000000000")
+LONGEST_SHARDS_SUFFIX = len(".workers.") + 32  # of the queue for a worker's announcements
 MOST_PREFETCH = 65535
+MOST_DELIVERIES = 1_000_000_000  # instead of 20, after which RabbitMQ 4 drops an event
 MISSING_FOR = 15.0  # seconds until a missing exchange is looked up again
 
 
@@ -41,6 +43,14 @@ class _QueueDeclare(_AnyName, commands.Queue.Declare):
 
 
 class _QueueBind(_AnyName, commands.Queue.Bind):
+    pass
+
+
+class _ExchangeBind(_AnyName, commands.Exchange.Bind):
+    pass
+
+
+class _QueueUnbind(_AnyName, commands.Queue.Unbind):
     pass
 
 
@@ -73,10 +83,32 @@ async def declare_queue(channel: Channel, name: str, arguments: Mapping[str, Any
     return await channel.aiormq.rpc(_QueueDeclare(queue=name, durable=True, arguments=dict(arguments or {}), **flags))
 
 
-async def consume(channel: Channel, queue: str) -> None:
-    """Start a consumer of a queue; the channel's sink takes what is delivered."""
+async def bind_queue(channel: Channel, queue: str, exchange: str, routing_key: str) -> None:
+    """Bind a queue to an exchange; a binding that exists is left as it is."""
+    await channel.aiormq.rpc(_QueueBind(queue=queue, exchange=exchange, routing_key=routing_key))
+
+
+async def bind_queues(channel: Channel, queues: Iterable[str], exchange: str, routing_key: str) -> None:
+    """Bind queues to an exchange in one write, which waits for no answer; the next question raises what is wrong."""
+    binds = [_QueueBind(queue=queue, exchange=exchange, routing_key=routing_key, nowait=True) for queue in queues]
+    await channel.write(b"".join([frame.marshal(each, channel.number) for each in binds]))
+
+
+async def unbind_queue(channel: Channel, queue: str, exchange: str, routing_key: str) -> None:
+    """Remove the binding of a queue to an exchange, if there is one."""
+    await channel.aiormq.rpc(_QueueUnbind(queue=queue, exchange=exchange, routing_key=routing_key))
+
+
+async def bind_exchange(channel: Channel, name: str, exchange: str, routing_key: str) -> None:
+    """Bind the exchange `name` to another one, from which it gets what has the routing key."""
+    await channel.aiormq.rpc(_ExchangeBind(destination=name, source=exchange, routing_key=routing_key))
+
+
+async def consume(channel: Channel, queue: str, no_ack: bool = False) -> str:
+    """Start a consumer of a queue and return its tag; the channel's sink takes what is delivered."""
     tag = internals.add_consumer(channel.aiormq)
-    await channel.aiormq.rpc(_Consume(queue=queue, consumer_tag=tag))
+    await channel.aiormq.rpc(_Consume(queue=queue, consumer_tag=tag, no_ack=no_ack))
+    return tag
 
 
 def check(acct: Mapping[str, Any], subscription: Subscription, profile: str) -> None:
@@ -86,12 +118,17 @@ def check(acct: Mapping[str, Any], subscription: Subscription, profile: str) -> 
             f"all events of profile {profile} go to the queue {acct['routing_key']!r}, whatever their service, and none"
             " to an exchange: take another profile, or give this one an exchange:"
         )
+    if subscription.max_priority and acct.get("quorum") and subscription.reliable:
+        raise HandlerError(
+            f"max_priority= needs a classic queue, and profile {profile} declares quorum queues, which have no such"
+            " priorities: let the handler receive from a profile with quorum: false, or leave max_priority out"
+        )
     size = len(subscription.queue.encode())
-    if size + LONGEST_RETRY_SUFFIX > LONGEST_NAME:
+    others, what = (LONGEST_SHARDS_SUFFIX, "shards") if subscription.shards else (LONGEST_RETRY_SUFFIX, "retries")
+    if size + others > LONGEST_NAME:
         raise HandlerError(
             f"the queue's name {subscription.queue[:60]!r}... is {size} bytes long, and RabbitMQ takes {LONGEST_NAME},"
-            f" of which {LONGEST_RETRY_SUFFIX} are for queues of retries: fewer or shorter event types, or a shorter"
-            " name="
+            f" of which {others} are for queues of {what}: fewer or shorter event types, or a shorter name="
         )
     for text in (exchange_of(acct, subscription), *subscription.event_types):
         if len(text.encode()) > LONGEST_NAME:
@@ -110,13 +147,20 @@ def exchange_of(acct: Mapping[str, Any], subscription: Subscription) -> str:
 
 
 def queue_arguments(acct: Mapping[str, Any], subscription: Subscription) -> dict[str, Any] | None:
-    """Return the queue's arguments: as in nameko none, but for a reply queue, which expires.
+    """Return the queue's arguments: as in nameko none, but for a reply queue, which expires, shards and priorities.
 
     A quorum queue can be neither exclusive nor auto_delete.
     """
     if subscription.expires is not None:
         return {"x-expires": round(subscription.expires * 1000)}
-    return {"x-queue-type": "quorum"} if acct.get("quorum") and subscription.reliable else None
+    arguments: dict[str, Any] = {"x-single-active-consumer": True} if subscription.shards else {}
+    if subscription.max_priority:
+        arguments["x-max-priority"] = subscription.max_priority
+    if acct.get("quorum") and subscription.reliable:
+        arguments["x-queue-type"] = "quorum"
+        if subscription.shards:  # events that are held, for the order of their key, are returned when a shard moves
+            arguments["x-delivery-limit"] = MOST_DELIVERIES
+    return arguments or None
 
 
 async def declare_subscription(channel: Channel, acct: Mapping[str, Any], subscription: Subscription) -> None:
@@ -129,7 +173,7 @@ async def bind(channel: Channel, acct: Mapping[str, Any], subscription: Subscrip
     """Bind the queue of a subscription with its event types; a binding that exists is left as it is."""
     queue, exchange = subscription.queue, exchange_of(acct, subscription)
     for event_type in subscription.event_types:
-        await channel.aiormq.rpc(_QueueBind(queue=queue, exchange=exchange, routing_key=event_type))
+        await bind_queue(channel, queue, exchange, event_type)
 
 
 async def declare_its_queue(
@@ -147,8 +191,8 @@ async def declare_its_queue(
             error,
             channel.connection.target.place,
             f"the queue {queue!r}",
-            "Give all its handlers the same delivery, reliable and quorum, or stop them, let it be read until it is"
-            f" empty, and delete it: rabbitmqctl delete_queue {queue!r}",
+            "Give all its handlers the same delivery, reliable, shards, max_priority and quorum, or stop them, let it"
+            f" be read until it is empty, and delete it: rabbitmqctl delete_queue {queue!r}",
         ) from error
 
 

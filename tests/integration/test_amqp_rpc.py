@@ -264,6 +264,14 @@ async def test_calls_over_kafka_are_refused_where_services_are_bound_and_where_t
             await hub.rpc[fresh_name].hello(1)
 
 
+async def test_two_lines_let_the_calls_of_an_application_on_kafka_stay_on_rabbitmq(app, wired, tmp_path, fresh_name):
+    path = tmp_path / "services.yml"
+    path.write_text('"*": {profile: "amqp:default"}\n')
+    profiles = {**wired, "kafka": {"default": {"connection": {"bootstrap_servers": "127.0.0.1:1"}}}}
+    async with serving(app(WORLD.format(name=fresh_name)), profiles, services_file=str(path)) as hub:
+        assert (await hub.rpc[fresh_name].hello(1))["got"] == 1
+
+
 async def test_an_exchange_of_calls_that_is_something_else_is_refused(app, rabbitmq, wired, fresh_name):
     async with channel(rabbitmq.url) as opened:
         await opened.declare_exchange(f"{fresh_name}-calls", "fanout", durable=True)

@@ -7,12 +7,13 @@ import time
 
 import pytest
 
+from evbus_like.engine.rpc import reply
 from evbus_like.errors import Refused, RemoteError, RpcTimeout, UnserializableValue
 from evbus_like.testing import eventually, running
 from tests import rpc
 from tests.faults.proxy import Proxy
 from tests.integration.serving import server
-from tests.integration.support import DEADLINE, channel, consumers, without_type
+from tests.integration.support import DEADLINE, alarm, channel, consumers, without_type
 from tests.integration.test_amqp_source import send_raw
 from tests.rpc import client, serving
 
@@ -321,3 +322,41 @@ async def test_nothing_is_left_on_the_broker_but_the_services_queue(rabbitmq, wo
     assert name.startswith("rpc.reply-X-")
     assert reply["messages"] == 0
     assert "x-expires" in json.dumps(reply["arguments"])
+
+
+async def test_a_call_during_an_alarm_names_it_and_its_method_does_not_run_after_the_caller_has_given_up(
+    rabbitmq, world, profiles, fresh_name
+):
+    async with serving(world, profiles) as hub:
+        service = hub.rpc[fresh_name]
+        assert await service.hello(1) == 1
+        async with alarm(rabbitmq):
+            with pytest.raises(RpcTimeout):  # on its way when RabbitMQ says that its alarm is on
+                await service.hello(2, timeout=1.0)
+            with pytest.raises(RpcTimeout, match="low on memory"):
+                await service.slow(0, timeout=1.0)
+            assert "low on memory" in client(hub).trouble
+        assert await service.hello(3, timeout=DEADLINE) == 3
+        await eventually(lambda: client(hub).trouble == "", DEADLINE)
+        assert hub.SEEN == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def test_during_an_alarm_answers_wait_however_long_it_lasts_and_no_method_runs_again(
+    rabbitmq, world, profiles, fresh_name, monkeypatch, kind
+):
+    monkeypatch.setattr(reply, "DURABLE_WITHIN", 1.0)
+    async with serving(world, profiles) as hub:
+        service = hub.rpc[fresh_name]
+        assert await service.hello(1) == 1
+        calls = [service.waits.submit(timeout=DEADLINE) for _ in range(5)]
+        await eventually(lambda: len(hub.SEEN) == 5, DEADLINE)
+        async with alarm(rabbitmq, kind):
+            # When the methods end during the alarm, the first answer before RabbitMQ says so, the others later
+            hub.GO_ON.set()
+            await asyncio.sleep(5.0)
+            hub.SEEN.append("alarm over")
+        # Then all answers arrive when it is over, and each method has run once
+        assert await asyncio.gather(*calls) == [5] * 5
+        assert hub.SEEN == ["begun"] * 5 + ["alarm over"]
+        await eventually(lambda: settled(hub), DEADLINE)

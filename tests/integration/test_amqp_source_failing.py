@@ -14,7 +14,7 @@ from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.handlers import REJECT, REQUEUE
 from evbus_like.testing import eventually
 from tests.integration.receiving import RecordingHandler, handle, receiving
-from tests.integration.support import channel, setting, take
+from tests.integration.support import alarm, channel, setting, take
 from tests.integration.test_amqp_source import publishing
 
 
@@ -187,6 +187,7 @@ async def test_what_was_given_up_is_a_dead_letter_with_the_reason_and_all_that_i
     assert (letter.correlation_id, letter.reply_to, letter.priority) == ("corr", "reply", 3)
     assert (letter.app_id, letter.type, letter.delivery_mode) == ("app", "kind", aio_pika.DeliveryMode.PERSISTENT)
     assert (letter.expiration, letter.user_id) == (None, None)
+    assert 0 <= time.time() - letter.headers.pop("evbus-dead-at") < 600
     assert letter.headers == {
         "own": "header",
         "list": ["a"],
@@ -302,9 +303,12 @@ async def test_a_body_that_is_too_large_is_a_dead_letter_whole(rabbitmq, profile
 
 @pytest.mark.parametrize(
     ("delay", "milliseconds"),
-    [(0, 100), (0.1, 100), (0.11, 200), (0.3, 500), (1.0, 1000), (1.01, 2000), (60, 100_000), (1e9, 2_000_000_000)],
+    [
+        *((0, 100), (0.1, 100), (0.11, 200), (0.3, 500), (1.0, 1000), (1.01, 2000), (60.5, 100_000), (123, 200_000)),
+        *((30, 30_000), (45.0, 45_000), (60, 60_000), (3600, 3_600_000), (1e9, 2_000_000_000)),
+    ],
 )
-def test_delays_are_rounded_up_to_few_steps(delay, milliseconds):
+def test_delays_are_rounded_up_to_few_steps_but_those_that_somebody_chose(delay, milliseconds):
     assert redelivery.step(delay) == milliseconds
 
 
@@ -349,3 +353,59 @@ async def test_an_event_that_is_requeued_more_often_than_a_quorum_queue_allows_i
     assert [event.attempt for event in seen.events] == list(range(1, times + 1))
     assert {(event.id, event.raw, event.headers["own"]) for event in seen.events} == {("one", b'{"n": 1}', "header")}
     assert await depth(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship") == 0
+
+
+async def test_a_full_queue_of_dead_letters_is_trouble_that_the_stats_name_until_there_is_room(
+    rabbitmq, profile, fresh_name, caplog
+):
+    # Given a queue of dead letters that takes one
+    dead = f"evt-{fresh_name}-placed--shipping.ship.dead"
+    limit = json.dumps({"max-length": 1, "overflow": "reject-publish"})
+    rabbitmq.ctl("set_policy", fresh_name, f"^{dead}$", limit, "--apply-to", "queues")
+    handler = handle(RecordingHandler(fail), fresh_name, "placed", on_error=REJECT)
+    async with receiving(profile, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        for number in range(4):
+            await publish("placed", number)
+        # Then the stats say what the others wait for
+        await eventually(lambda: worker.stats().trouble.startswith("3 events cannot be settled"))
+        assert "a queue for it is full" in worker.stats().trouble
+        assert dead in worker.stats().trouble
+        # And they go on when there is room
+        rabbitmq.ctl("clear_policy", fresh_name)
+        await eventually(lambda: worker.stats().dead == 4)
+        assert worker.stats().trouble == ""
+    assert sum("did not dead-letter" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def test_an_alarm_is_trouble_that_the_stats_name_and_it_multiplies_neither_retries_nor_dead_letters(
+    rabbitmq, profile, fresh_name, kind
+):
+    # Given three events whose handlers fail during an alarm
+    gate = asyncio.Event()
+
+    async def wait_and_fail(event):
+        if event.body and event.attempt == 1:
+            await gate.wait()
+        fail(event)
+
+    seen = RecordingHandler(wait_and_fail)
+    handler = handle(seen, fresh_name, "placed", attempts=2, backoff=0.1)
+    quick = {**profile, "timeout": 1.0}
+    async with receiving(quick, handler) as worker, publishing(rabbitmq.url, fresh_name) as publish:
+        await publish("placed", 0)
+        await eventually(lambda: worker.stats().dead == 1)  # the connection of copies is open
+        for number in range(1, 4):
+            await publish("placed", number)
+        await seen.wait_for(5)
+        async with alarm(rabbitmq, kind):
+            gate.set()
+            # Then the stats say so, for several timeouts
+            await eventually(lambda: f"low on {kind}" in worker.stats().trouble)
+            await asyncio.sleep(3.0)
+            assert worker.stats().trouble.startswith("3 events cannot be settled (retry)")
+        # And each is retried and dead-lettered once when it is over
+        await eventually(lambda: worker.stats().dead == 4)
+        await eventually(lambda: worker.stats().trouble == "")
+    assert sorted(seen.bodies) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert await depth(rabbitmq, f"evt-{fresh_name}-placed--shipping.ship.dead") == 4
