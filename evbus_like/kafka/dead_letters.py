@@ -21,6 +21,8 @@ TOPIC_WAIT = 5.0  # seconds to wait for the topic's metadata; creating a topic t
 # Headers of the record that a smaller form keeps, and their bytes at most.
 KEPT = {"evbus-id": 200, "evbus-routing-key": 255, "content-type": 200, "content-encoding": 100}
 Headers = list[tuple[str, bytes | None]]
+PLACE = ("topic", "partition", "offset", "timestamp")  # of the record; the last one in milliseconds since 1970
+ADDED = frozenset((*dead_letter_headers.UNHANDLED, *(f"evbus-dead-{name}" for name in PLACE)))
 LARGEST = 512 * 1024 * 1024  # bytes of a request: the topic's own limit decides
 
 
@@ -65,6 +67,29 @@ class DeadLetters:
                 refused = error
         assert refused is not None
         raise _failure(refused, self._address, topic) from refused
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Produce one record, to a partition if the topic has it; returns when it is safe. Raises DeliveryError.
+
+        `timestamp` is in milliseconds since 1970.
+        """
+        producer = await self._open()
+        try:
+            await self._look_up(producer, topic)
+            there = await producer.partitions_for(topic)
+            number = partition if partition in there else None
+            await producer.send_and_wait(topic, value, key, number, timestamp, headers)
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            await self._drop(producer)
+            raise _failure(error, self._address, topic) from error
 
     async def _look_up(self, producer: Any, topic: str) -> None:
         try:
@@ -118,7 +143,7 @@ def _forms(record: Any, why: Mapping[str, Any]) -> Iterator[tuple[bytes | None, 
     value, key = (record.content if isinstance(record, UnreadableRecord) else record.value), record.key
     if value is None and key is None:
         value = b""  # aiokafka needs one of them
-    coordinates = {f"evbus-dead-{name}": getattr(record, name) for name in ("topic", "partition", "offset")}
+    coordinates = {f"evbus-dead-{name}": getattr(record, name) for name in PLACE}
     reasons = [(name, _encoded(text)) for name, text in {**why, **coordinates}.items()]
     yield value, key, [*record.headers, *reasons]
     kept = [(name, content) for name, content in record.headers if name in KEPT and len(content or b"") <= KEPT[name]]

@@ -37,9 +37,9 @@ MAX_WITHOUT_OFFSET = 200  # consecutive polls that find a partition without an o
 
 
 class Feed:
-    """Reads the topics of one subscription."""
+    """Reads the topics of one subscription; `everything` also gives records that are for another one."""
 
-    def __init__(self, settings: Settings, subscription: Subscription) -> None:
+    def __init__(self, settings: Settings, subscription: Subscription, everything: bool = False) -> None:
         self.settings = settings
         self.subscription = subscription
         self.topics = settings.topics or (subscription.exchange,)
@@ -50,7 +50,7 @@ class Feed:
         self._requeued: list[ReceivedEvent] = []
         self._paused: set[Any] = set()
         self._without_offset = 0
-        self._reader = Reader(subscription)
+        self._reader = Reader(subscription, everything)
         self._dead_letters = DeadLetters(settings.connection, settings.address)
         self._watcher: asyncio.Task[None] | None = None
         group = None if subscription.exclusive else subscription.queue
@@ -85,6 +85,14 @@ class Feed:
         """Give the partitions of the topics that exist."""
         numbers = ((topic, self.client.cluster.partitions_for_topic(topic) or ()) for topic in self.topics)
         return [aiokafka.TopicPartition(topic, number) for topic, all_of in numbers for number in sorted(all_of)]
+
+    @property
+    def lag(self) -> int | None:
+        """How many offsets are not settled yet, by what the brokers said last; None before they have said anything."""
+        known = internals.read_and_ends(self.kafka)
+        settled = {place: partition.position for place, partition in self.offsets}
+        behind = [end - (read if (at := settled.get(place)) is None else at) for place, read, end in known]
+        return sum(max(0, each) for each in behind) if known else None
 
     async def _refresh(self, set_topics: bool = False) -> bool:
         """Refresh the metadata of the topics; gives whether a broker answered. Raises DestinationRefused."""

@@ -28,7 +28,7 @@ async def inspect(settings: Settings, asked: Subscription, largest: int | None) 
 
     Raises a DeliveryError.
     """
-    known, dead = await _topics(settings), topic_name(asked.dead)
+    known, dead = await topics(settings), topic_name(asked.dead)
     wanted = settings.topics or (asked.exchange,)
     create = f"at Kafka {settings.address}, or this user may not see it: kafka-topics.sh --create --topic"
     advice = [f"topic {name!r} does not exist {create} {name}" for name in wanted if name not in known]
@@ -47,7 +47,7 @@ async def inspect(settings: Settings, asked: Subscription, largest: int | None) 
     return Inspection(advice, samples)
 
 
-async def _topics(settings: Settings) -> Set[str]:
+async def topics(settings: Settings) -> Set[str]:
     """Return the names of all topics: to ask for one might make it."""
     consumer = aiokafka.AIOKafkaConsumer(**settings.consumer(None))
     try:

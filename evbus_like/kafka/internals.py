@@ -72,11 +72,21 @@ def check_producer(producer: Any) -> None:
 
 def check_consumer(consumer: Any) -> None:
     """Check a consumer that has started; raises DestinationRefused as `check_producer` does."""
-    _check(consumer, ("_client", "_closed", "_coordinator", "_fetcher", "_group_id"))
+    _check(consumer, ("_client", "_closed", "_coordinator", "_fetcher", "_group_id", "_subscription.subscription"))
     _check(consumer._client, (*CLIENT, *CREDENTIALS.values()))
     grouped = consumer._group_id is not None
     _check(consumer._coordinator, (*COORDINATOR, *GROUP_TASKS) if grouped else NO_GROUP_TASKS)
     _check(consumer._fetcher, FETCHER)
+
+
+def read_and_ends(consumer: Any) -> list[tuple[Any, int, int]]:
+    """Return each partition, the offset to read next, and the end by the last answer; no partition without answers."""
+    assignment = getattr(consumer._subscription.subscription, "assignment", None)
+    if assignment is None:
+        return []
+    read = {place: found.offset for place, found in assignment.all_consumed_offsets().items()}
+    ends = {place: assignment.state_value(place).highwater for place in read}
+    return [(place, offset, ends[place]) for place, offset in read.items() if ends[place] is not None]
 
 
 def _check(found: Any, names: Collection[str]) -> None:

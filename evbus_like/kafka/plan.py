@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from evbus_like.engine.cloudevents import CloudEvents
 from evbus_like.engine.errors import PoisonEvent
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.kafka import internals, leaders
@@ -76,6 +77,7 @@ class Planner:
         outcomes, tombstones = layout.outcomes, self._tombstones
         plans: dict[Any, Plan] = {}
         names: tuple[Any, ...]
+        value: bytes | None
         for position, event in enumerate(events) if not taken else _others(events, taken):
             if event.headers:
                 names = (event.routing_key, event.key, event.headers.get(SERVICE_HEADER))
@@ -87,7 +89,7 @@ class Planner:
             if plan.problem is not None:
                 outcomes[position] = plan.problem
                 continue
-            headers, value = self._headers(event), event.body
+            headers, value = self.record(event)
             if tombstones and (event.content_type, value) in tombstones:
                 value = None
                 if plan.key is None:
@@ -125,8 +127,9 @@ class Planner:
         batches = self._empty(producer, place)
         for position in positions:
             event = events[position]
-            value = None if (event.content_type, event.body) in self._tombstones else event.body
-            batches.add(position, int(event.timestamp * 1000), self.key_of(event), value, self._headers(event))
+            headers, body = self.record(event)
+            value = None if self.is_tombstone(event) else body
+            batches.add(position, int(event.timestamp * 1000), self.key_of(event), value, headers)
         self._drop_too_large(producer, batches, outcomes)
         return [batch for batch in batches.batches if batch.positions]
 
@@ -141,8 +144,8 @@ class Planner:
 
     def size_of(self, event: Event, key: bytes | None) -> int:
         """Give the bytes of an event's record, alone in a batch that is not compressed."""
-        value = None if self.is_tombstone(event) else event.body
-        return internals.record_size(key, value, self._headers(event))
+        headers, value = self.record(event)
+        return internals.record_size(key, None if self.is_tombstone(event) else value, headers)
 
     def key_of(self, event: Event) -> bytes | None:
         """Give the key of an event's record."""
@@ -193,8 +196,11 @@ class Planner:
     def _no_leader(self, cluster: Any, where: Place) -> NoLeader:
         return NoLeader(f"Kafka at {self.address}: {leaders.trouble(cluster, where)}; its events wait")
 
-    def _headers(self, event: Event) -> Headers:
-        """Give the headers as bytes: text and numbers in UTF-8, lists joined with commas, None as an empty value."""
+    def record(self, event: Event) -> tuple[Headers, bytes]:
+        """Give the headers and the value of an event's record.
+
+        Text and numbers of headers are UTF-8, None is an empty value, and a list repeats its header.
+        """
         content_type = self._content_types.get(event.content_type)
         if content_type is None:
             content_type = self._content_types[event.content_type] = ("content-type", event.content_type.encode())
@@ -202,8 +208,25 @@ class Planner:
         if event.headers:
             if SERVICE_HEADER in event.headers:
                 headers.append((TYPE_HEADER, event.routing_key.encode()))
-            headers += [(name, _header_bytes(value)) for name, value in event.headers.items()]
-        return headers
+            for name, value in event.headers.items():
+                headers += (
+                    [(name, each.encode()) for each in value]
+                    if isinstance(value, list)
+                    else ((name, _header_bytes(value)),)
+                )
+        return headers, event.body
+
+
+class CloudEventsPlanner(Planner):
+    """Makes records of CloudEvents."""
+
+    def __init__(self, acct: Mapping[str, Any], tombstones: Set[tuple[str, bytes]], cloud_events: CloudEvents) -> None:
+        super().__init__(acct, tombstones)
+        self._converted = cloud_events.converted
+
+    def record(self, event: Event) -> tuple[Headers, bytes]:
+        """Give the headers and the value of an event's record."""
+        return super().record(self._converted(event))
 
 
 def _others(events: Sequence[Event], taken: Set[int]) -> Iterator[tuple[int, Event]]:
@@ -213,7 +236,7 @@ def _others(events: Sequence[Event], taken: Set[int]) -> Iterator[tuple[int, Eve
 def _header_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    return b"" if value is None else ",".join(value).encode() if isinstance(value, list) else str(value).encode()
+    return b"" if value is None else str(value).encode()
 
 
 def _bytes(value: Any) -> bytes | None:

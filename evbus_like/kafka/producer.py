@@ -116,6 +116,7 @@ class Producer:
         """Take up what was in flight: gives the partitions that still wait, and the positions of what was sent."""
         held: dict[Place, DeliveryError] = {}
         taken: set[int] = set()
+        failed: list[Event] = []
         now = asyncio.get_running_loop().time()
         for waiting, is_whole in self._in_flight.resume(events):
             batch, future = waiting.batch, waiting.future
@@ -125,10 +126,14 @@ class Producer:
                 error: Any = self._stalled(batch)
             else:
                 error = self._result(batch, future)
+                failed += waiting.events if isinstance(error, BaseException) else ()
             if isinstance(error, BaseException):
                 held[batch.topic, batch.partition] = self._fail(batch, error, outcomes, isolation, is_whole)
             else:
                 _record_offsets(batch, error, outcomes)
+                for position in waiting.unsent_at:
+                    _set(outcomes, position, self._unsent(batch))
+        self._in_flight.failed_elsewhere(failed)
         return held, taken
 
     async def _deliver(
@@ -208,7 +213,8 @@ class Producer:
         sent: list[Sent] = []
         try:
             await self._submit(batches, deadline, sent)
-            await _answers([result for _, result in sent if isinstance(result, asyncio.Future)], deadline)
+            futures = [result for _, result in sent if isinstance(result, asyncio.Future)]
+            await _answers(futures, deadline, self._in_flight.sent_before(deadline - STALL))
         except BaseException:
             for _, result in sent:
                 if isinstance(result, asyncio.Future):
@@ -216,14 +222,34 @@ class Producer:
             raise
         late = asyncio.get_running_loop().time() >= deadline
         results: list[tuple[Batch, Any]] = []
+        waiting: list[tuple[Batch, asyncio.Future[Any]]] = []
         for batch, result in sent:
             if late or isinstance(result, Exception) or result.done():
                 results.append((batch, self._result(batch, result)))
             else:
-                mine = [events[position] for position in batch.positions]
-                self._in_flight.add(Waiting(batch, result, mine, deadline))
+                waiting.append((batch, result))
                 results.append((batch, self._stalled(batch)))
+        self._await_later(waiting, results, events, deadline)
         return results
+
+    def _await_later(
+        self,
+        waiting: Sequence[tuple[Batch, asyncio.Future[Any]]],
+        results: Sequence[tuple[Batch, Any]],
+        events: Sequence[Event],
+        deadline: float,
+    ) -> None:
+        """Keep what is in flight for the next publishes, and which of its events failed in another batch."""
+        later = {id(batch) for batch, _ in waiting}
+        failed: set[int] = set()
+        if waiting and len(self.topics) > 1:
+            for batch, result in results:
+                if isinstance(result, BaseException) and id(batch) not in later:
+                    failed.update(batch.positions)
+        for batch, future in waiting:
+            mine = [events[position] for position in batch.positions]
+            unsent = [events[position] for position in batch.positions if position in failed]
+            self._in_flight.add(Waiting(batch, future, mine, deadline, unsent))
 
     def _result(self, batch: Batch, result: asyncio.Future[Any] | Exception) -> Any:
         if isinstance(result, Exception):
@@ -291,6 +317,13 @@ class Producer:
         return Stalled(
             f"Kafka at {self.address}: events for partition {batch.partition} of topic {batch.topic!r} were not sent"
             " because records before them are not confirmed; they are sent later"
+        )
+
+    def _unsent(self, batch: Batch) -> Stalled:
+        """Give the outcome of events that one topic has and another one does not: they are sent to all again."""
+        return Stalled(
+            f"Kafka at {self.address}: topic {batch.topic!r} has confirmed the event, but another topic of the profile"
+            " did not get it; it is sent to all of them again"
         )
 
     def _stalled(self, batch: Batch) -> Stalled:
@@ -404,15 +437,19 @@ class Producer:
         self._in_flight.abandon()
 
 
-async def _answers(waiting: list[asyncio.Future[Any]], deadline: float) -> None:
-    """Wait until all have come, or none has for a while, or the deadline."""
+async def _answers(waiting: list[asyncio.Future[Any]], deadline: float, earlier: Set[asyncio.Future[Any]]) -> None:
+    """Wait until all have come, or none has for a while, or the deadline, or one of `earlier` has come.
+
+    Those are of earlier publishes. The next publish takes that one up; its events have waited long enough.
+    """
     now, left, patience = asyncio.get_running_loop().time, set(waiting), STALL
-    while left:
-        came, left = await asyncio.wait(
-            left, timeout=max(0.0, min(patience, deadline - now())), return_when=asyncio.FIRST_COMPLETED
+    while left and not any(future.done() for future in earlier):
+        came, pending = await asyncio.wait(
+            left | earlier, timeout=max(0.0, min(patience, deadline - now())), return_when=asyncio.FIRST_COMPLETED
         )
         if not came:
             return
+        left = pending - earlier
         patience = STALL_BESIDE
 
 

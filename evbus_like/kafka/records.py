@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evbus_like.engine.event import MAX_ROUTING_KEY
+from evbus_like.engine.cloudevents import MARKS, peeked, with_trace
+from evbus_like.engine.event import MAX_ROUTING_KEY, readable
 from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
 
 TYPE_HEADER = "evbus-routing-key"
+ONLY = "evbus-only"  # names the one queue that a replayed record is for
 MOST_TYPES = 10_000  # in the cache: a key may be taken for a type, and there are many keys
 
 
@@ -25,15 +27,17 @@ def text(value: bytes | None) -> Any:
 class Reader:
     """Makes the events of one subscription from records."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, everything: bool = False) -> None:
         self._service = subscription.source
+        self._queue = subscription.queue
+        self._everything = everything
         self._wants = _cached(subscription.wants)
 
     def event(self, record: Any, partition: Partition) -> ReceivedEvent | None:
-        """Give a record's event; None if its type is not wanted.
+        """Give a record's event; None if its type is not wanted, or it was replayed for another handler.
 
-        The type is the header `evbus-routing-key`, else the key, else the topic. Types, ids and content types are
-        remembered and logged, so they must be short: longer ones are none.
+        The type is the header `evbus-routing-key`, else that of a CloudEvent, else the key, else the topic. Types, ids
+        and content types are remembered and logged, so they must be short: longer ones are none.
         """
         try:
             headers: dict[str, Any] = {name: value.decode() for name, value in record.headers}
@@ -41,20 +45,27 @@ class Reader:
             headers = {name: text(value) for name, value in record.headers}
         if len(headers) != len(record.headers):
             headers = _with_repeats(record.headers)
-        event_type = _take_header(headers, TYPE_HEADER) or _key_text(record.key) or record.topic
-        if not self._wants(event_type):
+        event_type, own = _take_header(headers, TYPE_HEADER), {}
+        if not event_type:  # another program's, or one that was put without a service
+            own = peeked(headers, headers.get("content-type"), record.value)
+            event_type = own.get("type") or _key_text(record.key) or record.topic
+        if not MARKS.isdisjoint(headers):
+            headers = with_trace(headers)
+        only = headers.pop(ONLY, None)
+        if not (only == self._queue if only is not None else self._wants(event_type)) and not self._everything:
             return None
         value = record.value
         event = (ReceivedEvent if value is not None else BodilessEvent)(
             value or b"",
             event_type,
             self._service,
-            _take_header(headers, "evbus-id"),
+            _take_header(headers, "evbus-id") or own.get("id", ""),
             headers,
             _take_header(headers, "content-type"),
             record.timestamp / 1000 if record.timestamp > 0 else 0.0,
             order=None if record.key is None else (record.topic, record.partition, record.key),
             token=(partition, record),
+            key=readable(record.key),
         )
         if isinstance(event, BodilessEvent):
             event.problem = _problem(record)

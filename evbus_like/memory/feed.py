@@ -7,7 +7,7 @@ from typing import Any
 
 from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError, Unroutable
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import Event, readable
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -27,6 +27,11 @@ class MemoryFeed:
             self._exchange.leave(subscription)  # the other reader stays
             raise DestinationRefused(f"another instance reads the exclusive queue {subscription.queue!r}")
 
+    @property
+    def lag(self) -> int:
+        """How many events are in its queue, or taken and not settled."""
+        return len(self._binding.mailbox.items) + len(self._taken)
+
     async def receive(self) -> list[ReceivedEvent]:
         """Wait for events and take as many as the prefetch of the subscription."""
         mailbox = self._binding.mailbox
@@ -36,7 +41,7 @@ class MemoryFeed:
         return [self._received(event) for event in events]
 
     def _received(self, event: Event) -> ReceivedEvent:
-        attempts = self._binding.attempts.get(event.id)
+        attempts = self._binding.attempts.get(event)
         made = ReceivedEvent(
             event.body,
             event.routing_key,
@@ -48,7 +53,10 @@ class MemoryFeed:
             redelivered=attempts is not None,
             attempt=(attempts or 0) + 1,
             token=event,
+            key=readable(event.key),
         )
+        if self.subscription.shards:
+            made.order = made.key or made.routing_key
         if isinstance(event, RpcEvent):
             made.reply_to, made.correlation_id = event.reply_to, event.correlation_id
         self._taken[made] = event
@@ -60,14 +68,21 @@ class MemoryFeed:
             self._forget(event)
 
     def _forget(self, event: ReceivedEvent) -> None:
-        self._binding.attempts.pop(event.id, None)
+        self._binding.attempts.pop(event.token, None)
         self._taken.pop(event, None)
 
     def requeue(self, event: ReceivedEvent) -> None:
         """Put an event at the head of its queue again."""
         if (given := self._taken.pop(event, None)) is not None:
-            self._binding.attempts[event.id] = event.attempt
+            self._binding.attempts[given] = event.attempt
             put_back(self._binding.mailbox, [given])
+
+    def retry(self, event: ReceivedEvent, delay: float) -> None:
+        """Put an event at the end of its queue after a delay; raises QueueFull if too many wait for that."""
+        if (given := self._taken.get(event)) is not None:
+            self._binding.delays.add(given, delay)
+            self._binding.attempts[given] = event.attempt
+            del self._taken[event]
 
     def dead(self, event: ReceivedEvent, reason: str) -> None:
         """Move an event to the queue of dead letters; raises QueueFull if that is full."""
@@ -81,8 +96,8 @@ class MemoryFeed:
 
     def end(self) -> None:
         """Put unsettled events back, in their order."""
-        for event in self._taken:
-            self._binding.attempts[event.id] = event.attempt - 1  # this attempt was not finished
+        for event, given in self._taken.items():
+            self._binding.attempts[given] = event.attempt - 1  # this attempt was not finished
         put_back(self._binding.mailbox, list(self._taken.values()))
         self._taken.clear()
         if self._exchange.leave(self.subscription):  # the queue is deleted with its events

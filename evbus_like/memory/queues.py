@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evbus_like.engine.event import Event
 from evbus_like.engine.queue import Queue
+from evbus_like.memory.delays import Delays
 
 if TYPE_CHECKING:
     from evbus_like.engine.message import Message
@@ -59,7 +60,8 @@ class Binding:
         self.mailbox = mailbox
         self.keeps = subscription.reliable and subscription.expires is None
         self.readers = 0
-        self.attempts: dict[str, int] = {}  # of requeued events, by id
+        self.attempts: dict[Event, int] = {}  # of events that were given before
+        self.delays = Delays(mailbox)
 
 
 class Exchange:
@@ -75,14 +77,18 @@ class Exchange:
         if name not in self.bindings:
             self.bindings[name] = Binding(subscription, mailbox(name))
             self._routes.clear()
-        self.bindings[name].readers += 1
-        return self.bindings[name]
+        binding = self.bindings[name]
+        binding.readers += 1
+        binding.delays.start()
+        return binding
 
     def leave(self, subscription: Subscription) -> bool:
         """Remove a reader; an unreliable queue is deleted with its last one. Gives whether it was deleted."""
         binding = self.bindings.get(subscription.queue)
         if binding is not None:
             binding.readers -= 1
+            if not binding.readers:
+                binding.delays.stop()
             if not binding.readers and not binding.keeps:
                 del self.bindings[subscription.queue]
                 self._routes.clear()

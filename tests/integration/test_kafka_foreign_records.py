@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from evbus_like.engine.receiving.handler import REJECT
+from evbus_like.engine.receiving.rules import REJECT
 from evbus_like.kafka import dead_letters
 from evbus_like.testing import eventually
 from tests.integration.raw_records import publish_raw

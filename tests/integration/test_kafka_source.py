@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from evbus_like.engine.receiving.handler import REJECT, REQUEUE
+from evbus_like.engine.receiving.rules import REJECT, REQUEUE
 from evbus_like.engine.receiving.subscription import BROADCAST, SINGLETON
 from evbus_like.kafka import dead_letters
 from evbus_like.kafka import feed as feed_module
@@ -76,6 +76,20 @@ async def test_records_that_nobody_wants_are_passed_over_and_committed(kafka, fr
         await publish(kafka.bootstrap, topic, ["wanted"])
         await wait_until_committed(kafka.bootstrap, topic, f"evt-{fresh_name}-created--shipping.take", 51)
     assert taken.bodies == ["wanted"]
+
+
+async def test_the_lag_is_how_many_records_are_not_settled_yet(kafka, fresh_name):
+    go_on = asyncio.Event()
+
+    async def wait(event):
+        await go_on.wait()
+
+    await create_topic(kafka.bootstrap, f"{fresh_name}.events", partitions=2)
+    async with receiving(profiles(kafka), handler(wait, fresh_name, ("created",), max_workers=1)) as group:
+        await publish(kafka.bootstrap, f"{fresh_name}.events", range(30))
+        await eventually(lambda: stats_of(group)["lag"] == 30)
+        go_on.set()
+        await eventually(lambda: stats_of(group)["lag"] == 0)
 
 
 async def test_a_record_is_committed_after_its_handler_and_not_before(kafka, fresh_name):

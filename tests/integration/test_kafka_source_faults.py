@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from evbus_like.engine.receiving.handler import REJECT
+from evbus_like.engine.receiving.rules import REJECT
 from evbus_like.engine.receiving.subscription import BROADCAST
 from evbus_like.testing import eventually
 from tests.brokers.outside import OutsideBroker

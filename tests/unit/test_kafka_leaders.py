@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import aiokafka.errors as kafka
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
@@ -11,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import PartitionMetadata
 
-from evbus_like.engine.errors import Stalled, TransientError, UnknownOutcome
+from evbus_like.engine.errors import DestinationRefused, Stalled, TransientError, UnknownOutcome
 from evbus_like.engine.event import Event
 from evbus_like.kafka import leaders
 from evbus_like.kafka import producer as producers
@@ -19,6 +20,7 @@ from evbus_like.kafka.leaders import NoLeader
 from evbus_like.kafka.plan import Planner
 from evbus_like.kafka.producer import Producer
 from evbus_like.kafka.topics import Rules
+from evbus_like.testing import eventually
 
 NOBODY = -1
 FIRST, SECOND = "a", "d"  # keys that Kafka's partitioner sends to partition 0 and 1 of two
@@ -189,6 +191,78 @@ async def test_an_answer_that_comes_later_has_its_offset(impatient: None) -> Non
     client.answers[0].set_result(SimpleNamespace(offset=7))
     outcomes = await producer.publish(events)
     assert outcomes == [{"topic": "orders", "partition": 1, "offset": offset} for offset in (7, 8)]
+
+
+async def test_an_answer_that_was_long_awaited_is_taken_up_before_those_that_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(producers, "STALL", 0.3)
+    client = Client((0, 1), orders=[1, 2])
+    producer = producer_at(client, "orders")
+    long_awaited, later = events_for(SECOND, FIRST)
+    assert isinstance((await producer.publish([long_awaited]) or [])[0], Stalled)
+    await asyncio.sleep(0.05)
+
+    publishing = asyncio.create_task(producer.publish([long_awaited, later]))
+    await eventually(lambda: len(client.sent) == 2)
+    client.answers[0].set_result(SimpleNamespace(offset=7))
+    asyncio.get_running_loop().call_later(0.2, client.answers[1].set_result, SimpleNamespace(offset=8))
+    outcomes = await publishing
+
+    assert outcomes is not None
+    assert isinstance(outcomes[1], Stalled)
+    await asyncio.sleep(0.25)
+    outcomes = await producer.publish([long_awaited, later])
+    places = [{"topic": "orders", "partition": 1, "offset": 7}, {"topic": "orders", "partition": 0, "offset": 8}]
+    assert outcomes == places
+    assert client.sent == [("orders", 1, 1), ("orders", 0, 1)]
+
+
+@pytest.mark.parametrize("topics", [["orders", "copies"], ["copies", "orders"]], ids=["first", "second"])
+async def test_an_event_whose_record_for_another_topic_was_not_sent_is_not_delivered_by_the_one_that_is_confirmed(
+    impatient: None, topics: list[str]
+) -> None:
+    class Failing(Client):
+        fails = True
+
+        async def send_batch(self, builder: BatchBuilder, topic: str, partition: int) -> Any:
+            if topic == "copies" and self.fails:
+                raise kafka.NotLeaderForPartitionError
+            return await super().send_batch(builder, topic, partition)
+
+    client = Failing((0,), orders=[1], copies=[1])
+    producer = producer_at(client, topics)
+    events = events_for(FIRST)
+    assert isinstance((await producer.publish(events) or [])[0], TransientError)
+    client.fails, client.silent = False, ()
+    for answer in client.answers:
+        if not answer.done():
+            answer.set_result(SimpleNamespace(offset=7))
+
+    for _ in range(3):
+        if producer._producer is None:  # a lane opens it again
+            producer._producer = client  # type: ignore[assignment]
+        outcomes = await producer.publish(events)
+        if not outcomes or not isinstance(outcomes[0], Exception):
+            break
+
+    assert ("copies", 0, 1) in client.sent
+
+
+async def test_an_event_that_one_topic_refuses_while_another_is_awaited_is_not_delivered(impatient: None) -> None:
+    client = Client((0,), orders=[1], copies=[1])
+    producer = producer_at(client, ["orders", "copies"])
+    events = events_for(FIRST)
+    assert isinstance((await producer.publish(events) or [])[0], Stalled)
+    refused, awaited = client.answers
+
+    refused.set_exception(kafka.TopicAuthorizationFailedError("orders"))
+    assert isinstance((await producer.publish(events) or [])[0], DestinationRefused)
+    awaited.set_result(SimpleNamespace(offset=7))
+    outcomes = await producer.publish(events)
+
+    assert outcomes is not None
+    assert isinstance(outcomes[0], Stalled)
 
 
 async def test_a_batch_that_fails_later_is_sent_again_and_none_overtakes_it(impatient: None) -> None:

@@ -57,6 +57,14 @@ def test_a_record_of_another_type_makes_no_event():
     assert read("user.*", key=b"user.created").routing_key == "user.created"
 
 
+def test_a_record_that_was_replayed_for_one_handler_is_an_event_for_no_other():
+    headers = [("evbus-only", b"evt-orders-#--shipping.ship"), ("own", b"1")]
+    assert read(headers=headers).headers == {"own": "1"}
+    assert read("created", headers=headers) is None
+    assert read(headers=[("evbus-only", b"evt-orders-#--shipping.audit")]) is None
+    assert read(headers=[("evbus-only", None)]) is not None
+
+
 def test_as_many_types_as_there_are_keys_do_not_fill_the_memory():
     reader = Reader(Subscription("orders", ("created",), "shipping", "ship"))
     for number in range(MOST_TYPES + 10):

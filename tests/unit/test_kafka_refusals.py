@@ -107,7 +107,7 @@ HEADERS = st.none() | st.dictionaries(st.text("abé", min_size=1, max_size=20), 
 def test_an_event_is_refused_for_its_size_exactly_if_its_batch_would_be_too_large(body, routing_key, headers, key):
     made = event(routing_key, body, headers, key)
     planner = Planner({})
-    record = planner.key_of(made), body, planner._headers(made)
+    record = planner.key_of(made), body, planner.record(made)[0]
     builder = internals.BatchBuilder(1, 0)
     builder.append(timestamp=1, key=record[0], value=record[1], headers=record[2])
     assert internals.record_size(*record) == builder.size()
