@@ -11,7 +11,7 @@ class LaneAccount:
     """The account of one destination; counts are events.
 
     `drops` counts the dropped events by policy, `last_dead_letter` is why an event was given up last. At any time
-    accepted = delivered + spilled + dead_lettered + dropped + remaining.
+    accepted = delivered + spilled + dead_lettered + dropped + expired + remaining.
     """
 
     destination: str
@@ -20,6 +20,7 @@ class LaneAccount:
     spilled: int = 0
     dead_lettered: int = 0
     dropped: int = 0
+    expired: int = 0
     remaining: int = 0
     retries: int = 0
     error: str = ""
@@ -29,10 +30,11 @@ class LaneAccount:
     @property
     def balanced(self) -> bool:
         """Whether every accepted event is accounted for."""
-        return self.accepted == self.delivered + self.spilled + self.dead_lettered + self.dropped + self.remaining
+        gone = self.delivered + self.dead_lettered + self.dropped + self.expired
+        return self.accepted == gone + self.spilled + self.remaining
 
 
-SUMMED = ("accepted", "delivered", "spilled", "dead_lettered", "dropped", "remaining", "retries")
+SUMMED = ("accepted", "delivered", "spilled", "dead_lettered", "dropped", "expired", "remaining", "retries")
 
 
 @dataclass
@@ -77,8 +79,11 @@ class Account:
         return {**counts, **totals, "destinations": [asdict(lane) for lane in self.lanes]}
 
     def __str__(self) -> str:
-        parts = [f"put {self.put}"] + [f"{n.replace('_', '-')} {getattr(self, n)}" for n in SUMMED if n != "retries"]
+        always = [name for name in SUMMED if name not in ("retries", "expired")]
+        parts = [f"put {self.put}", *(f"{name.replace('_', '-')} {getattr(self, name)}" for name in always)]
         parts += [
-            f"{name} {getattr(self, name)}" for name in ("unmatched", "rejected", "queued") if getattr(self, name)
+            f"{name} {getattr(self, name)}"
+            for name in ("expired", "unmatched", "rejected", "queued")
+            if getattr(self, name)
         ]
         return ", ".join(parts)

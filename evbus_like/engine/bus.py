@@ -10,19 +10,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
+from evbus_like.engine import event_log, logs
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
-from evbus_like.engine.queue import Intake
+from evbus_like.engine.queue import Intake, size_of
 from evbus_like.engine.sending.admission import Admission
 from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.logged import LoggedAdmission
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.sending.worker import Worker
 from evbus_like.engine.waiting import CrossLoopCondition, DeadlineTimer, run_in_loop
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
+    from evbus_like.engine.sending.scheduler import Scheduler
+    from evbus_like.engine.sending.tables import Tables
 
 log = logging.getLogger("evbus_like.bus")
 
@@ -44,13 +48,16 @@ class Bus:
     def __init__(self, report: Report, max_events: int = 100_000, max_bytes: int = 32 * 1024 * 1024) -> None:
         self.report = report
         self.intake = Intake(max_events, max_bytes, "the bus's intake queue")
+        self.intake.measure = self._measure
         self.state: State = "new"
         self.closed = False  # whether puts are refused, as after a stop
         self.forked = False  # whether this process was forked from one that runs the bus
         self.loop: asyncio.AbstractEventLoop | None = None
         self.workers: dict[Lane, Worker] = {}  # also for lanes whose profile was removed
         self.outbox: Outbox | None = None
-        self.admission = Admission((), report, self._deliver_due)
+        self.tables: Tables | None = None  # of the application's databases
+        self.scheduler: Scheduler | None = None  # of the outbox, once it has held an event that is sent later
+        self.admission = Admission((), report, self.deliver_due)
         self.stop_grace = STOP_GRACE  # seconds that a stop gives a lane whose destination is down
         self.deadlines = DeadlineTimer()  # of puts that wait for their receipts
         self._due: list[Callable[[], None]] = []  # deliveries that need not wait, one for each lane
@@ -98,25 +105,39 @@ class Bus:
         `outbox` is open, and is closed at the end.
         """
         self.require_not_running()
+        logs.protect()
         self.outbox = outbox
-        self.admission = Admission(entries, self.report, self._deliver_due, outbox)
+        admission = LoggedAdmission if event_log.is_on() else Admission
+        self.admission = admission(entries, self.report, self.deliver_due, outbox)
         self.loop, self.deadlines = asyncio.get_running_loop(), DeadlineTimer()
         self.workers = {}
         self._finishing = None
         for lane in dict.fromkeys(entry.lane for entry in entries):
             self.open(lane)
         self._become("running")
+        self._send_scheduled()
         try:
             while self.state == "running":
                 if not self.intake.items:
                     await self.intake.wait_filled()
-                self.admit_queued()
+                try:
+                    self.admit_queued()
+                except Exception:
+                    log.exception("an event could not be admitted; the bus goes on")
                 await asyncio.sleep(0)
             while self.state == "stopping":
                 await self._changed.wait(lambda: self.state == "stopping")
         finally:
             if self.state == "running":
                 await self._finish(0.0)
+
+    def _measure(self, event: Event) -> int:
+        """Return the bytes of an event's body; other threads than the listener's use no serializer."""
+        try:
+            in_loop = asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            in_loop = False
+        return self.admission.measure(event) if in_loop else size_of(event.body)
 
     def open(self, lane: Lane) -> None:
         """Open a lane and start its worker."""
@@ -130,11 +151,35 @@ class Bus:
         for lane in self.workers:
             if lane.state != "closed":
                 lane.open(outbox, self.admission.forward)
+        self._send_scheduled()
+
+    def begin_scheduler(self) -> Scheduler:
+        """Return what sends the scheduled events of the outbox; it runs from the first use on."""
+        if self.scheduler is None:
+            from evbus_like.engine.sending.scheduler import Scheduler  # few applications need it
+
+            assert self.outbox is not None
+            self.scheduler = Scheduler(self.outbox, lambda: self.admission, self.replayed)
+        return self.scheduler
+
+    def _send_scheduled(self) -> None:
+        """Begin to send the scheduled events that an earlier process has left, if there are any."""
+        if self.outbox is not None and self.outbox.counts().scheduled:
+            self.begin_scheduler()
 
     def set_routes(self, entries: Sequence[Entry]) -> None:
         """Use other profiles from now on; their lanes are open."""
         self.admission.set_routes(entries)
-        self._deliver_due()
+        self.deliver_due()
+
+    def replayed(self, stored: Sequence[tuple[int, Event, str]]) -> None:
+        """Send events of the outbox that were dead letters, or scheduled: seqs, events and names of destinations."""
+        lanes = {lane.name: lane for lane in self.workers}
+        for seq, event, name in stored:
+            if (lane := lanes.get(name)) is not None:
+                event.seq = seq
+                lane.replayed(event)
+        self.deliver_due()
 
     def start_failed(self, error: BaseException) -> None:
         """Let waiting `join` calls, or the next one, raise the error of a failed start; queued events stay queued."""
@@ -193,7 +238,10 @@ class Bus:
         while (self.intake.items or self.admission.commits) and now() < deadline:
             self.admit_queued()
             await asyncio.sleep(0 if self.intake.items else 0.001)
-        self._deliver_due()
+        if self.scheduler is not None:
+            await self.scheduler.close()
+            self.scheduler = None
+        self.deliver_due()
         await self._drain(deadline - min(2.0, timeout / 4))
         await asyncio.gather(
             *(self._close_lane(worker, max(0.5, deadline - now())) for worker in self.workers.values())
@@ -204,7 +252,8 @@ class Bus:
         await self._close_outbox(max(1.0, deadline - now()))
         account = self.account()
         self._become("stopped")
-        log.log(logging.INFO if account.complete else logging.WARNING, "the bus is stopped: %s", account)
+        undelivered = account.accepted - account.delivered + account.rejected + account.queued
+        log.log(logging.WARNING if undelivered else logging.INFO, "the bus is stopped: %s", account)
         return account
 
     async def _drain(self, deadline: float) -> None:
@@ -252,7 +301,7 @@ class Bus:
             size += self.admission.admit_batch(chunk)
             self.intake.task_done(len(chunk))
             events += CHUNK
-        self._deliver_due()
+        self.deliver_due()
 
     def admit(self, event: Event) -> tuple[str, ...]:
         """Admit one event and return the names of its lanes; raises PutError, and then no lane has it."""
@@ -261,10 +310,10 @@ class Bus:
         names = self.admission.admit(event)
         if self._due and not self._due_scheduled and self.loop is not None:
             self._due_scheduled = True
-            self.loop.call_soon(self._deliver_due)
+            self.loop.call_soon(self.deliver_due)
         return names
 
-    def _deliver_due(self) -> None:
+    def deliver_due(self) -> None:
         """Run the deliveries that need not wait."""
         self._due_scheduled = False
         due = self._due[:]
@@ -274,13 +323,15 @@ class Bus:
 
     def status(self) -> dict[str, Any]:
         """Return the current state and counts as plain data."""
-        outbox = self.outbox.counts() if self.outbox is not None else None
+        box, outbox = self.outbox, None
+        if box is not None:
+            outbox = {**asdict(box.counts()), "commits": box.usage.commits.as_dict()}
         return {
             "state": self.state,
             "queued": self.intake.qsize(),
             "unmatched": self.admission.unmatched,
             "rejected": self.admission.rejected,
-            "outbox": None if outbox is None else asdict(outbox),
+            "outbox": outbox,
             "destinations": {lane.name: lane.status() for lane in self.workers},
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.event import Event, service_of
@@ -15,6 +16,12 @@ CUT = "evbus-dead-cut"
 RETRY_CUT = "evbus-cut"  # the same of a copy that waits for its retry
 DESTINATION = "evbus-dead-destination"
 REASON = "evbus-dead-reason"
+ATTEMPTS = "evbus-dead-attempts"
+QUEUE = "evbus-dead-queue"
+ROUTING_KEY = "evbus-dead-routing-key"
+SERVICE = "evbus-dead-service"
+AT = "evbus-dead-at"
+UNHANDLED = frozenset({REASON, ATTEMPTS, QUEUE, ROUTING_KEY, SERVICE, AT, CUT})  # those of handlers' dead letters
 
 
 def undeliverable(
@@ -26,21 +33,22 @@ def undeliverable(
         "evbus-dead-profile": event.profile,
         REASON: _text(reason),
         "evbus-dead-kind": kind,
-        "evbus-dead-attempts": attempts,
+        ATTEMPTS: attempts,
         "evbus-dead-first-failed": first_failed,
     }
     service = service_of(event)
-    return headers if service is None else {**headers, "evbus-dead-service": service}
+    return headers if service is None else {**headers, SERVICE: service}
 
 
 def unhandled(event: ReceivedEvent, queue: str, reason: str) -> dict[str, Any]:
-    """Return the headers for a received event that its handler gave up."""
+    """Return the headers for a received event that its handler gave up, now."""
     return {
         REASON: _text(reason),
-        "evbus-dead-attempts": event.attempt,
-        "evbus-dead-queue": queue,
-        "evbus-dead-routing-key": event.routing_key[:MAX_TEXT],
-        "evbus-dead-service": event.service[:MAX_TEXT],
+        ATTEMPTS: event.attempt,
+        QUEUE: queue,
+        ROUTING_KEY: event.routing_key[:MAX_TEXT],
+        SERVICE: event.service[:MAX_TEXT],
+        AT: round(time(), 3),
     }
 
 

@@ -146,6 +146,10 @@ class Dropped(EvbusError):
     """The outcome of an event that a full lane dropped, as its profile's `when_full` says."""
 
 
+class Expired(EvbusError):
+    """The outcome of an event that nobody wants any more: its `expires` had passed before it could be sent."""
+
+
 class ProfileError(EvbusError, ValueError):
     """A profile, its options or its plugin cannot be used."""
 
@@ -225,6 +229,10 @@ class HandlerFailed(EvbusError):
 
 class NotSeen(EvbusError, AssertionError, TimeoutError):
     """What a test waits for did not happen in time; the message says what did."""
+
+
+class CrashError(EvbusError, AssertionError):
+    """A handler does harm if it is killed at a point, and its event is delivered again; the message says which."""
 
 
 class DeclarationError(EvbusError, ValueError):

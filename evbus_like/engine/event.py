@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import BadEvent
+from evbus_like.engine.expiry import CHECKED, header_problem
+from evbus_like.engine.suggest import shown
 
 if TYPE_CHECKING:
     from evbus_like.engine.receipt import Receipt
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 MAX_ROUTING_KEY = 255  # bytes: AMQP 0-9-1 short strings (spec 4.2.5.3), and Kafka topics end at 249
 MAX_HEADER_NAME = 128  # bytes: AMQP 0-9-1 field names (spec 4.2.5.5)
 SERVICE_HEADER = "evbus-service"  # its value is a service; the routing key is then the type of the event, as in nameko
+KEY_HEADER = "evbus-key"  # the event's key, at destinations that have no other field for it
+_MEANT = CHECKED | {SERVICE_HEADER}
 _EXACT = frozenset((str, int, float, bool, bytes, type(None)))
 LINE_BREAK = re.compile(r"[\r\n\0]")
 SCALARS = (str, int, float, bool, bytes, type(None))
@@ -32,7 +36,9 @@ class Event:
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
     the same for every attempt. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events were put by
     an error callback or a log handler: their failures are counted but not reported, so that a report cannot cause
-    another. `seq` is its number in the outbox, 0 if it is not there. `size` is what the intake queue counts for it.
+    another. `seq` is its number in the outbox, 0 if it is not there, and below 0 if a database of the application holds
+    it. `size` is what the intake queue counts for it, and `packed` its body as bytes, with the serializer, where that
+    was found by serializing it.
     """
 
     __slots__ = (
@@ -41,6 +47,7 @@ class Event:
         "headers",
         "id",
         "key",
+        "packed",
         "profile",
         "quiet",
         "receipt",
@@ -69,6 +76,7 @@ class Event:
         self.timestamp = 0.0
         self.content_type = ""
         self.receipt: Receipt | None = None
+        self.packed: tuple[object, bytes] | None = None
         self.seq = self.size = 0
 
     def copy(self) -> Event:
@@ -95,7 +103,7 @@ def check(routing_key: Any, profile: Any, headers: Any, key: Any) -> int:
     if not isinstance(routing_key, str):
         raise BadEvent(
             f"routing_key must be a string, not {type(routing_key).__name__};"
-            " give the body by name: put(routing_key=..., body=...)"
+            " give the body by name: put(routing_key=..., body=..., profile=...)"
         )
     if not routing_key.isascii() or len(routing_key) > MAX_ROUTING_KEY:
         size = _size(routing_key)
@@ -132,7 +140,7 @@ def _check_headers(headers: Any) -> int:
     total = 0
     for name, value in headers.items():
         if not isinstance(name, str) or not 0 < (_size(name) or 0) <= MAX_HEADER_NAME:
-            raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_HEADER_NAME} bytes, not {name!a:.60}")
+            raise BadEvent(f"header names are UTF-8 text of 1 to {MAX_HEADER_NAME} bytes, not {shown(name)}")
         texts = value if isinstance(value, list) else [value] if isinstance(value, str) else ()
         if not isinstance(value, (*SCALARS, list)) or not all(isinstance(text, str) for text in texts):
             raise BadEvent(
@@ -141,16 +149,23 @@ def _check_headers(headers: Any) -> int:
             )
         if any(_size(text) is None for text in texts):
             raise BadEvent(f"header {name!r} holds a lone surrogate, which is not valid UTF-8 text")
-        if name == SERVICE_HEADER and not _is_service(value):
-            raise BadEvent(
-                f"header {name!r} names a service: text of 1 to {MAX_SERVICE} bytes on one line, not {value!a:.60}"
-            )
+        if name in _MEANT and (problem := _meaning_problem(name, value)):
+            raise BadEvent(f"header {name!r} {problem}")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise BadEvent(f"header {name!r} is an int beyond 64 bits; send it as text")
         if isinstance(value, float) and not math.isfinite(value):
             raise BadEvent(f"header {name!r} is {value}, which RabbitMQ and JSON cannot hold; send None or text")
         total += header_bytes(name, value)
     return total
+
+
+def _meaning_problem(name: str, value: Any) -> str:
+    """Return what is wrong with a header that has a meaning here, or an empty string."""
+    if name != SERVICE_HEADER:
+        return header_problem(name, value)
+    if _is_service(value):
+        return ""
+    return f"names a service: text of 1 to {MAX_SERVICE} bytes on one line, not {shown(value)}"
 
 
 def _is_service(value: Any) -> bool:
@@ -183,6 +198,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, int):
         return int.__int__(value)
     return float.__float__(value) if isinstance(value, float) else value
+
+
+def readable(key: str | bytes | None) -> str | bytes | None:
+    """Return a key as text, as bytes if it is not UTF-8, and None if there is none."""
+    if isinstance(key, bytes):
+        try:
+            return key.decode() or None
+        except UnicodeDecodeError:
+            return key
+    return key or None
 
 
 def service_headers(service: Any, event_type: Any, headers: Any = None) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,17 @@ MOST_STATE = 512  # bytes of tracestate (https://www.w3.org/TR/trace-context/#tr
 MOST_CARRIED = 8192  # bytes of nameko's headers in all, names included; the largest are left out first
 
 
+_forks = 0  # of this process; cheaper to compare than its number, which is a system call
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class NotDurable(EvbusError):
     """An event that a handler put was refused, or was neither delivered nor stored in time."""
 
@@ -43,7 +55,7 @@ class Handling:
     these events: the handled event is acknowledged only after they are delivered or stored.
     """
 
-    __slots__ = ("correlation_id", "done", "event", "handler", "headers", "receipts", "running", "started")
+    __slots__ = ("_forks", "_given", "_headers", "done", "event", "handler", "receipts", "running", "started")
 
     def __init__(self, event: ReceivedEvent, handler: str) -> None:
         self.event = event
@@ -52,23 +64,44 @@ class Handling:
         self.running = False  # whether the handler was called: until then, errors are about the event
         self.done = False  # whether the handler has returned: events that its stray tasks put are not waited for
         self.receipts: list[Receipt] = []
-        self.carry(event)
+        self._forks = _forks
+        self._given = event.headers
+        self._headers: dict[str, Any] | None = None
 
     def carry(self, event: ReceivedEvent) -> None:
-        """Take over the headers of the handled event that belong to the whole chain of events."""
-        given = event.headers
-        cause = _within(event.id, MOST_ID)
-        self.correlation_id = (_within(given[CORRELATION], MOST_ID) if CORRELATION in given else "") or cause
-        known = {CORRELATION: self.correlation_id, CAUSE: cause}
-        self.headers: dict[str, Any] = {name: value for name, value in known.items() if value}
+        """Take over the headers of the handled event, which a middleware has changed."""
+        self._given, self._headers = event.headers, None
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The headers of the handled event that belong to the whole chain of events; made when first needed."""
+        if self._headers is None:
+            self._headers = self._chain(self._given)
+        return self._headers
+
+    def _chain(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        cause = _within(self.event.id, MOST_ID)
+        known = {CORRELATION: _within(given.get(CORRELATION), MOST_ID) or cause, CAUSE: cause}
+        headers: dict[str, Any] = {name: value for name, value in known.items() if value}
         trace = child_of(given.get(TRACE))
         if trace:
-            self.headers[TRACE] = trace
+            headers[TRACE] = trace
             if state := _within(given.get(STATE), MOST_STATE):
-                self.headers[STATE] = state
+                headers[STATE] = state
         context = {name: value for name, value in given.items() if name.startswith(CONTEXT)}
         if context:
-            self.headers.update(_carried(context, f"{self.handler}.{cause}"))
+            headers.update(_carried(context, f"{self.handler}.{cause}"))
+        return headers
+
+    @property
+    def correlation_id(self) -> str:
+        """The id of the event that began the chain; empty if it is not known."""
+        return str(self.headers.get(CORRELATION, ""))
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether the handler has forked, and this is the child."""
+        return self._forks != _forks
 
     def onto(self, headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the headers of an event that is put: those of the chain, and the handler's own above them."""
@@ -96,6 +129,25 @@ class Handling:
                 raise NotDurable(f"its event {receipt.id} still waits for {waiting} after {timeout:g} s") from None
             except EvbusError as error:
                 raise NotDurable(f"its event {receipt.id} was refused: {error}") from error
+
+
+class BatchHandling(Handling):
+    """One handling of several events. What it puts carries on the context of its event if there is one alone.
+
+    Of several, it carries on the correlation id if they have the same; `event` is the first of them.
+    """
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: Sequence[ReceivedEvent], handler: str) -> None:
+        self.events = events
+        super().__init__(events[0], handler)
+
+    def _chain(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if len(self.events) == 1:
+            return super()._chain(given)
+        ids = {_within(each.headers.get(CORRELATION), MOST_ID) or _within(each.id, MOST_ID) for each in self.events}
+        return {CORRELATION: ids.pop()} if len(ids) == 1 and "" not in ids else {}
 
 
 # The handling under way in this task or thread; None outside handlers.

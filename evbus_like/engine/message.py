@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,18 @@ from evbus_like.engine.errors import TransientError, UnknownOutcome
 Outcome = Callable[[Exception | None], None]
 
 
+def new_id() -> str:
+    """Return an id that nobody can guess: it tells whose answer an answer is. A UUID costs three times as much."""
+    return os.urandom(16).hex()
+
+
 class Message:
     """What a source sends for a call.
 
     It goes to `exchange` with `routing_key`. `reply_to` is the routing key of the answer, `correlation_id` tells which
     request it answers. A `must_arrive` message that no queue takes is settled with Unroutable. `expires` is in seconds:
-    afterwards the message need not be delivered. `on_settled` is called with the outcome.
+    afterwards the message need not be delivered. `on_settled` is called with the outcome. `is_held` is set by a source:
+    it says whether the source, such as RabbitMQ during an alarm, has the message and will read it later.
     """
 
     __slots__ = (
@@ -27,6 +34,7 @@ class Message:
         "expires",
         "headers",
         "id",
+        "is_held",
         "must_arrive",
         "on_settled",
         "reply_to",
@@ -57,6 +65,7 @@ class Message:
         self.must_arrive = must_arrive
         self.expires = expires
         self.on_settled: Outcome | None = None
+        self.is_held: Callable[[], bool] | None = None
 
     def settle(self, error: Exception | None) -> None:
         """Report the outcome: None if the source has the message, else an error; later calls have no effect.
@@ -78,7 +87,8 @@ MOST_OPEN = 100_000  # messages whose outcome the source has not reported; more 
 class SendBuffer:
     """Sends the messages of one iteration of the event loop together.
 
-    `send` writes messages in order; the source settles each. A message is settled after `within` seconds at the latest.
+    `send` writes messages in order; the source settles each. A message is settled after `within` seconds at the latest,
+    unless the source holds it.
     """
 
     def __init__(self, send: Send, name: str, within: float = 60.0) -> None:
@@ -139,9 +149,14 @@ class SendBuffer:
         now = loop.time()
         for message, deadline in list(self._open.items()):
             if deadline > now:
-                self._timer = loop.call_at(deadline, self._expire)
                 break
-            message.settle(UnknownOutcome(f"{self._name} did not confirm the message within {self._within:g} s"))
+            if message.is_held is not None and message.is_held():
+                del self._open[message]
+                self._open[message] = now + self._within  # as the last one
+            else:
+                message.settle(UnknownOutcome(f"{self._name} did not confirm the message within {self._within:g} s"))
+        if self._open:
+            self._timer = loop.call_at(next(iter(self._open.values())), self._expire)
 
     def close(self) -> None:
         """Give up the messages that are being sent."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.errors import Refused
+from evbus_like.engine.foreign import ends, text_of
 
 REQUEST, ANSWER, EVENT = "request", "answer", "event"
 MISSING: Any = object()
@@ -92,8 +93,10 @@ class Middleware:
             except Answer as answer:
                 message.answer = answer.value
                 return
+            except (Refused, asyncio.CancelledError, KeyboardInterrupt):
+                raise
             except BaseException as error:
-                _refuse(hook, message, error)
+                raise _refusal(hook, message, error) from error
             if inspect.isawaitable(done):
                 if inspect.iscoroutine(done):
                     done.close()
@@ -101,6 +104,7 @@ class Middleware:
 
 
 async def _pass(hooks: Sequence[Hook], message: MiddlewareMessage) -> None:
+    task = asyncio.current_task()
     for hook in hooks:
         try:
             done = hook.call(message)
@@ -109,11 +113,13 @@ async def _pass(hooks: Sequence[Hook], message: MiddlewareMessage) -> None:
         except Answer as answer:
             message.answer = answer.value
             return
+        except (Refused, asyncio.CancelledError):
+            raise
         except BaseException as error:
-            _refuse(hook, message, error)
+            if ends(error, task):
+                raise
+            raise _refusal(hook, message, error) from error
 
 
-def _refuse(hook: Hook, message: MiddlewareMessage, error: BaseException) -> None:
-    if isinstance(error, (Refused, asyncio.CancelledError, KeyboardInterrupt)):
-        raise error
-    raise Refused(f"{hook.ref} failed with {message!r}: {type(error).__name__}: {error}") from error
+def _refusal(hook: Hook, message: MiddlewareMessage, error: BaseException) -> Refused:
+    return Refused(f"{hook.ref} failed with {message!r}: {text_of(error)}")

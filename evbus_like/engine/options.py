@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Any
 
+from evbus_like.engine import rate
+from evbus_like.engine.expiry import LONGEST, MOST_PRIORITY, SHORTEST
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.suggest import did_you_mean, shown
 
@@ -30,6 +32,9 @@ COMMON: Spec = {
         "what happens to events when the lane is full: block (put waits, put_nowait raises), drop_new, drop_old, spill",
     ),
     "dead_letter": (str, "the profile that gets the dead letters, instead of the outbox"),
+    "expires": (NUMBER, "seconds after its put in which an event is wanted, if its put has no expires="),
+    "priority": (int, "RabbitMQ: the priority of an event, if its put has no priority="),
+    "rate": (str, "how many events are sent in a time, at most, such as 50/s or 1000/min"),
     "max_events": (int, "how many events may wait for this destination"),
     "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
     "max_event_bytes": (int, "the largest body that is accepted, in bytes"),
@@ -56,6 +61,7 @@ LANE: Spec = {
     **{RETRY_FIELDS.get(name, name): spec for name, spec in RETRY.items()},
     "durable": (bool, "set by the option outbox"),
     "reserved_headers": ((list, tuple), "names of headers that puts must not have"),
+    "takes_priority": (bool, "whether the destination has priorities"),
 }
 CHOICES = {"outbox": ("always", "never"), "when_full": ("block", "drop_new", "drop_old", "spill")}
 YEAR = 31_536_000
@@ -70,6 +76,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("request_timeout_ms", "metadata_max_age_ms", "connections_max_idle_ms"), MILLISECONDS),
     **dict.fromkeys(("linger_ms", "retry_backoff_ms", "partition"), (0, 2**31 - 1)),
     "batch_events": (1, 1_000_000),
+    "expires": (SHORTEST, LONGEST),
+    "priority": (0, MOST_PRIORITY),
     "attempts": (1, 2**31 - 1),
     "heartbeat": (0, 65535),
     "port": (1, 65535),
@@ -103,7 +111,8 @@ def problems(data: Mapping[str, Any], specs: Spec, prefix: str = "") -> Iterator
             hint = "; put it in quotes" if str in kinds and isinstance(value, (bool, *NUMBER)) else ""
             if int in kinds and isinstance(value, str):
                 hint = "; write a number without quotes and without a unit"
-            yield f"option {prefix}{name} must be of type {names}, not {type(value).__name__}{hint}"
+            kind = "dict" if isinstance(value, dict) else type(value).__name__  # acct gives dicts of its own
+            yield f"option {prefix}{name} must be of type {names}, not {kind}{hint}"
         elif isinstance(value, NUMBER) and not isinstance(value, bool):
             yield from _out_of_range(f"{prefix}{name}", value, RANGES.get(name, (-(2.0**63), 2.0**64)))
         elif isinstance(value, (str, list, tuple)):
@@ -150,18 +159,25 @@ def common_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(data.get("retry"), Mapping):
         yield from problems(data["retry"], RETRY, "retry.")
     yield from _choice_problems(data)
+    yield from _rate_problems(data)
 
 
 def lane_problems(fields: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """Yield a message for every wrong field that a plugin sets; None stands for the default."""
     yield from problems({name: value for name, value in fields.items() if value is not None}, LANE, prefix)
     yield from _choice_problems(fields, prefix)
+    yield from _rate_problems(fields, prefix)
 
 
 def _choice_problems(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, choices in CHOICES.items():
         if isinstance(data.get(name), str) and data[name] not in choices:
             yield f"option {prefix}{name} must be {' or '.join(choices)}, not {shown(data[name])}"
+
+
+def _rate_problems(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    if isinstance(data.get("rate"), str) and data["rate"] and (problem := rate.problem("rate", data["rate"])):
+        yield f"option {prefix}{problem}"
 
 
 def lane_options(data: Mapping[str, Any], plugin_defaults: Mapping[str, Any]) -> LaneOptions:

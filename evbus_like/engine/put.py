@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
 from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, plain, quiet_context, service_headers
+from evbus_like.engine.expiry import with_options
 from evbus_like.engine.handling import current
+from evbus_like.engine.put_later import cancel, due_time, put_later
+from evbus_like.engine.put_within import put_within, put_within_now
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.router import Route
-from evbus_like.engine.waiting import run_in_loop, wrong_timeout
+from evbus_like.engine.suggest import shown
+from evbus_like.engine.waiting import LOOP_GRACE, run_in_loop, wrong_timeout
 
 Confirm = Literal["queued", "accepted", "delivered"]
-LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
 PUTS_IN_A_ROW = 100  # accepted puts that never wait, before the lanes' tasks run
 
 
@@ -34,10 +38,15 @@ class Putter:
         profile: str = "default",
         headers: Mapping[str, Any] | None = None,
         key: str | bytes | None = None,
+        within: Any = None,
+        *,
+        expires: float | None = None,
+        priority: int | None = None,
     ) -> str:
         """Queue an event and return its id; raises BadEvent, QueueFull or BusStopped.
 
         The body is serialized later: it must not be changed, and if it cannot be serialized, the error is reported.
+        With `within`, a blocking connection of the application, the event is serialized and stored at once.
         """
         bus = self.bus
         if bus.closed:
@@ -49,7 +58,14 @@ class Putter:
             or type(profile) is not str
             or headers is not None
             or key is not None
+            or within is not None
+            or expires is not None
+            or priority is not None
         ):
+            if expires is not None or priority is not None:
+                headers = with_options(headers, expires, priority)
+            if within is not None:
+                return put_within_now(bus, self._event(routing_key, body, profile, _under_way(headers), key), within)
             size = check(routing_key, profile, headers, key)
             routing_key, profile, key = plain(routing_key), plain(profile), plain(key)
             if headers:
@@ -85,23 +101,41 @@ class Putter:
         key: str | bytes | None = None,
         confirm: Confirm = "accepted",
         timeout: float | None = None,
+        within: Any = None,
+        *,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Put an event and return once it is queued, accepted or delivered, as `confirm` says.
 
-        Raises BadEvent, SerializeError, EventTooLarge, BusStopped; PutTimeout if there is no room in time; and
-        NotDelivered. After an error no destination gets the event, except after NotDelivered, and after a PutTimeout
-        that says that the outbox did not answer.
+        With `within`, a connection of the application, the event is stored in its transaction, and delivered after the
+        commit. With `delay`, in seconds, or `at`, the outbox holds it until then. Raises BadEvent, SerializeError,
+        EventTooLarge, BusStopped; PutTimeout if there is no room in time; and NotDelivered. After an error no
+        destination gets the event, except after NotDelivered, and after a PutTimeout that says that the outbox did not
+        answer.
         """
         if confirm not in ("queued", "accepted", "delivered"):
-            raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {confirm!r}')
+            raise BadEvent(f'confirm must be "queued", "accepted" or "delivered", not {shown(confirm)}')
         if timeout is not None and (wrong := wrong_timeout(timeout)):
             raise BadEvent(wrong)
+        if delay is not None or at is not None:
+            due = due_time(delay, at)
+            if expires is not None or priority is not None:
+                headers = with_options(headers, expires, priority, due)
+            later = self._event(routing_key, body, profile, _under_way(headers), key)
+            return await put_later(self.bus, later, due, confirm, within, self.timeout if timeout is None else timeout)
+        if expires is not None or priority is not None:
+            headers = with_options(headers, expires, priority)
         under_way = current()
         event = self._event(routing_key, body, profile, headers, key)
         if under_way is not None:
             event.headers = headers = dict(under_way.onto(event.headers)) or None
         timeout = self.timeout if timeout is None else timeout
         bus = self.bus
+        if within is not None:
+            return await put_within(bus, event, within, confirm, timeout)
         if bus.state == "new":
             return await self._queue(event, confirm, timeout)
         if asyncio.get_running_loop() is not bus.loop:
@@ -154,10 +188,21 @@ class Putter:
         key: str | bytes | None = None,
         confirm: Confirm = "accepted",
         timeout: float | None = None,
+        within: Any = None,
+        *,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Put an event of a service; raises what `put` raises."""
         headers = service_headers(service, event_type, headers)
-        return await self.put(event_type, body, profile, headers, key, confirm, timeout)
+        given = (event_type, body, profile, headers, key, confirm, timeout, within)
+        return await self.put(*given, expires=expires, priority=priority, delay=delay, at=at)
+
+    async def cancel(self, schedule_id: str) -> bool:
+        """Delete an event that was put with `delay` or `at` and is not due yet; False if there is none of this id."""
+        return await cancel(self.bus, schedule_id)
 
     def dispatch_nowait(
         self,
@@ -167,9 +212,14 @@ class Putter:
         profile: str = "default",
         headers: Mapping[str, Any] | None = None,
         key: str | bytes | None = None,
+        within: Any = None,
+        *,
+        expires: float | None = None,
+        priority: int | None = None,
     ) -> str:
         """Put an event of a service without waiting; raises what `put_nowait` raises."""
-        return self.put_nowait(event_type, body, profile, service_headers(service, event_type, headers), key)
+        headers = service_headers(service, event_type, headers)
+        return self.put_nowait(event_type, body, profile, headers, key, within, expires=expires, priority=priority)
 
     async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float, follow: bool = False) -> Receipt:
         """Put an event that must wait, for the outbox, for earlier events, or for what `confirm` asks."""
@@ -290,7 +340,13 @@ class Putter:
                 f"no confirmation within {timeout:g} s; the event stays queued. {troubles}", receipt
             ) from None
         if not receipt.matched:
-            raise NotDelivered(f"no profile matches {event.profile!r}, so nobody gets the event", receipt)
+            raise NotDelivered(f"no profile matches {shown(event.profile)}, so nobody gets the event", receipt)
         if not receipt.delivered:
             failed = "; ".join(f"{name}: {o}" for name, o in receipt.outcomes.items() if isinstance(o, Exception))
             raise NotDelivered(f"not delivered to {failed}", receipt)
+
+
+def _under_way(headers: Any) -> Any:
+    """Return the headers of an event, with those of the handler's that puts it."""
+    handling = current()
+    return headers if handling is None else handling.onto(headers)

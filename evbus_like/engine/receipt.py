@@ -17,8 +17,14 @@ class Receipt:
     `destinations` names those that matched: empty if no profile matched, None while the event is only queued.
     `outcomes` maps a destination to "delivered" or to the error that ended its attempts; it is still empty after a put
     with `confirm="accepted"`. `attempts` counts the attempts for each destination, and `answers` holds what a
-    destination answered, if it does (Kafka: partition and offset).
+    destination answered, if it does (Kafka: partition and offset). `stored` is whether the caller's transaction holds
+    the event: it is delivered after the commit, and after a rollback never. `schedule_id` is that of an event that is
+    sent later, at `due`, in seconds since 1970: `hub.evbus.broker.cancel` takes it.
     """
+
+    stored = False
+    schedule_id = ""
+    due = 0.0
 
     __slots__ = (
         "_done",
@@ -132,3 +138,27 @@ class Receipt:
     def __repr__(self) -> str:
         outcomes = {name: o if isinstance(o, str) else type(o).__name__ for name, o in self.outcomes.items()}
         return f"<Receipt {self.id} destinations={self.destinations} outcomes={outcomes}>"
+
+
+class StoredReceipt(Receipt):
+    """The receipt of an event that was put `within` a transaction. `destinations` are those that match now."""
+
+    __slots__ = ()
+    stored = True
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.id} stored destinations={self.destinations}>"
+
+
+class ScheduledReceipt(Receipt):
+    """The receipt of an event that the outbox holds until it is due. `destinations` are those that match now."""
+
+    __slots__ = ("due", "schedule_id")
+
+    def __init__(self, event_id: str, destinations: tuple[str, ...], due: float) -> None:
+        super().__init__(event_id, destinations, follow=False)
+        self.due = due
+        self.schedule_id = event_id
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.id} due={self.due} destinations={self.destinations}>"

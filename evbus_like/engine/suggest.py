@@ -15,10 +15,15 @@ def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     return f"there is: {', '.join(names)}" if names else "there is none"
 
 
+def printable(text: str) -> str:
+    """Return a name for a message, in one line: a stranger may have written line breaks into it."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def shown(value: object) -> str:
     """Return a wrong value for a message, in one short line."""
     try:
         text = repr(value)
-    except ValueError:  # an int of more than 4300 digits
+    except Exception:  # such as an int of more than 4300 digits
         text = type(value).__name__
     return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"

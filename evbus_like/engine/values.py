@@ -29,6 +29,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from evbus_like.engine.errors import SerializeError
+from evbus_like.engine.foreign import text_of
+from evbus_like.engine.suggest import shown
 
 MAX_DEPTH = 254  # where orjson stops; msgpack would at 511: one limit for all
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
@@ -108,7 +110,7 @@ def plain(value: Any, native: bool, path: str = "body", depth: int = 0) -> Any:
     except TypeError as error:
         fail(path, f"cannot be serialized: {error}")
     except Exception as error:
-        fail(path, f"cannot be serialized: __to_bus__ of {kind.__qualname__} raised {type(error).__name__}: {error}")
+        fail(path, f"cannot be serialized: __to_bus__ of {kind.__qualname__} raised {text_of(error)}")
     return plain(converted, native, path, depth + 1)
 
 
@@ -127,13 +129,13 @@ def plain_dict(value: dict[Any, Any], native: bool, path: str, depth: int) -> di
 def plain_key(key: Any, native: bool, path: str) -> Any:
     """Return the plain form of a key."""
     if type(key) is str:
-        return check_text(key, f"{path}: the key {key!r:.40}")
+        return check_text(key, f"{path}: the key {shown(key)}")
     if isinstance(key, enum.Enum):
         return plain_key(key.value, native, path)
     if isinstance(key, (*TIMES, *TEXTS, str)):
-        return key.isoformat() if isinstance(key, TIMES) else check_text(str(key), f"{path}: the key {key!r:.40}")
+        return key.isoformat() if isinstance(key, TIMES) else check_text(str(key), f"{path}: the key {shown(key)}")
     if key is None or isinstance(key, (bool, int, float)):
-        number = plain(key, native, f"{path}: the key {key!r:.40}")
+        number = plain(key, native, f"{path}: the key {shown(key)}")
         return number if native else json_key(number)
     if native and isinstance(key, bytes):
         return key

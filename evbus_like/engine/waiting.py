@@ -10,7 +10,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from evbus_like.engine.suggest import shown
+
 NEVER = float("inf")
+LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
 YEAR = 365 * 86400  # seconds: the most that a caller may wait
 T = TypeVar("T")
 Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
@@ -21,7 +24,7 @@ def wrong_timeout(value: Any) -> str:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if number and 0 <= value <= YEAR:  # not so for nan
         return ""
-    return f"timeout must be a number of seconds from 0 to {YEAR} (a year), not {value!r:.50}"
+    return f"timeout must be a number of seconds from 0 to {YEAR} (a year), not {shown(value)}"
 
 
 class CrossLoopCondition:

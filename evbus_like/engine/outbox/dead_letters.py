@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
+from evbus_like.engine.dead_reasons import parts_of
 from evbus_like.engine.errors import StorageError
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import record
@@ -21,6 +22,7 @@ from evbus_like.engine.outbox.store import Store
 log = logging.getLogger("evbus_like.outbox")
 
 REASON = ", ".join(DEAD)
+PAGE_BYTES = 4 * 1024 * 1024  # of bodies at a time
 WITHOUT_BODY = EVENT.removesuffix("body") + "NULL"  # for lists: bodies may be large
 
 
@@ -46,8 +48,8 @@ class DeadLetter:
 class DeadFilter:
     """Selects the dead letters that match everything given.
 
-    `routing_key` is a glob pattern, `reason` a part of the text in upper or lower case, `older_than` a time in seconds
-    since 1970.
+    `routing_key` is a glob pattern, `reason` a part of the text in upper or lower case, in which `…` stands for
+    anything, `older_than` a time in seconds since 1970.
     """
 
     destination: str | None = None
@@ -58,15 +60,15 @@ class DeadFilter:
 
     def where(self) -> tuple[str, list[Any]]:
         """Give the SQL condition and its values."""
-        parts = {
-            "destination = ?": self.destination,
-            "profile = ?": self.profile,
-            "routing_key GLOB ?": self.routing_key,
-            "instr(lower(reason), lower(?)) > 0": self.reason,
-            "died < ?": self.older_than,
-        }
-        given = {part: value for part, value in parts.items() if value is not None}
-        return " AND ".join(given) or "1", list(given.values())
+        parts = [
+            ("destination = ?", self.destination),
+            ("profile = ?", self.profile),
+            ("routing_key GLOB ?", self.routing_key),
+            *(("instr(lower(reason), lower(?)) > 0", part) for part in parts_of(self.reason)),
+            ("died < ?", self.older_than),
+        ]
+        given = [(part, value) for part, value in parts if value is not None]
+        return " AND ".join(part for part, _ in given) or "1", [value for _, value in given]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,22 @@ def dead_letter(store: Store, destination: str, seq: int, reason: Reason) -> boo
             store.run()
             return True
     return False
+
+
+def set_aside(store: Store, destination: str, reason: Reason, most: int) -> int:
+    """Turn the oldest events that wait for a destination into dead letters, and give how many."""
+    seqs = [seq for seq, _ in page(store, destination, 0, most, PAGE_BYTES)]
+    for seq in seqs:
+        dead_letter(store, destination, seq, reason)
+    return len(seqs)
+
+
+def discard(store: Store, destination: str, most: int) -> int:
+    """Delete the oldest events that wait for a destination, and give how many."""
+    seqs = [seq for seq, _ in page(store, destination, 0, most, PAGE_BYTES)]
+    store.settle(destination, seqs)
+    store.run()
+    return len(seqs)
 
 
 def insert_dead_letter(store: Store, destination: str, row: Row, reason: Reason) -> int:

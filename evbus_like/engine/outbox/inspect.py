@@ -17,8 +17,9 @@ from evbus_like.engine.files import kind_of, open_own, read_own, resolve
 from evbus_like.engine.outbox.connection import connect_readonly, storage_error
 from evbus_like.engine.outbox.dead_letters import DeadFilter, DeadLetter, read_dead_letter, read_dead_letters
 from evbus_like.engine.outbox.lock import holder, kept_closed
+from evbus_like.engine.outbox.scheduled import ScheduledEvent, read_scheduled
 from evbus_like.engine.outbox.schema import version_of
-from evbus_like.engine.outbox.usage import measure
+from evbus_like.engine.outbox.usage import HAS_SCHEDULED, measure
 from evbus_like.engine.outbox.wal import read_index
 
 
@@ -34,6 +35,12 @@ def dead_letter(path: str | os.PathLike[str], number: int) -> DeadLetter | None:
     """Give one dead letter with its body."""
     with _reading(path) as (connection, _):
         return read_dead_letter(connection, number)
+
+
+def scheduled(path: str | os.PathLike[str], limit: int = 100) -> list[ScheduledEvent]:
+    """List the events that are sent later, those first that are due next."""
+    with _reading(path) as (connection, _):
+        return read_scheduled(connection, limit) if connection.execute(HAS_SCHEDULED).fetchone() else []
 
 
 @contextmanager
@@ -89,13 +96,16 @@ class Share:
 class Summary:
     """An outbox and its destinations by name; `file_bytes` includes SQLite's log.
 
-    `holder` is the pid of the process that has it open, 0 if that is unknown, None if no process has.
+    `scheduled` events are not due yet, the first of them until `first_due`, in seconds since 1970. `holder` is the pid
+    of the process that has it open, 0 if that is unknown, None if no process has.
     """
 
     path: Path
     holder: int | None
     file_bytes: int
     shares: list[Share]
+    scheduled: int = 0
+    first_due: float | None = None
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -115,10 +125,12 @@ def summarize(path: str | os.PathLike[str]) -> Summary:
     """
     shares: dict[str, Share] = {}
     with _reading(path) as (connection, real):
-        for name, its in measure(connection).waiting.items():
+        found = measure(connection)
+        for name, its in found.waiting.items():
             shares[name] = Share(name, its.events, its.bytes, its.oldest)
         for name, dead in connection.execute(GIVEN_UP):
             shares.setdefault(name, Share(name)).dead = dead
         files = (real, real.with_name(f"{real.name}-wal"))
         size = sum(file.stat().st_size for file in files if file.exists())
-        return Summary(real, holder(real), size, [shares[name] for name in sorted(shares)])
+        sorted_shares = [shares[name] for name in sorted(shares)]
+        return Summary(real, holder(real), size, sorted_shares, found.scheduled, found.first_due)

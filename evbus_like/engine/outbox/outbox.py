@@ -17,12 +17,14 @@ from evbus_like.engine.outbox.dead_letters import (
     DeadLetter,
     Reason,
     dead_letter,
+    discard,
     insert_dead_letter,
     page,
     purge,
     read_dead_letter,
     read_dead_letters,
     replay,
+    set_aside,
 )
 from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.jobs import Job
@@ -32,6 +34,16 @@ from evbus_like.engine.outbox.record import pack
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
 from evbus_like.engine.outbox.row import pack as pack_row
+from evbus_like.engine.outbox.scheduled import (
+    Form,
+    ScheduledEvent,
+    cancel,
+    fire,
+    first_due,
+    read_due,
+    read_scheduled,
+    schedule,
+)
 from evbus_like.engine.outbox.store import PackedEvent, Store, size_of
 from evbus_like.engine.outbox.usage import Counts, OutboxUsage
 from evbus_like.engine.outbox.writer import Writer
@@ -97,7 +109,7 @@ class Outbox:
         return store, recovered
 
     def _release(self) -> None:
-        self._lock.release(self.usage.pending.total(), self.usage.dead)
+        self._lock.release(self.usage.pending.total() + self.usage.scheduled, self.usage.dead)
 
     async def flush(self) -> None:
         """Return when all that was appended and settled so far is committed."""
@@ -226,6 +238,50 @@ class Outbox:
         """Delete dead letters, by number or by filter, and give how many there were."""
         which = wanted if isinstance(wanted, DeadFilter) else list(wanted)
         return await self._run(lambda store: purge(store, which))
+
+    # ---- what waits
+
+    async def set_aside(self, destination: str, reason: str, most: int = 200) -> int:
+        """Turn the oldest `most` events that wait for a destination into dead letters; give how many there were."""
+        why = Reason(reason, "SetAside", 0, None)
+        return await self._run(lambda store: set_aside(store, destination, why, most))
+
+    async def discard(self, destination: str, most: int = 1000) -> int:
+        """Delete the oldest `most` events that wait for a destination; give how many there were."""
+        return await self._run(lambda store: discard(store, destination, most))
+
+    # ---- scheduled events
+
+    async def schedule(self, due: float, forms: Sequence[Form]) -> None:
+        """Write an event, in a form for each serializer of its destinations, to be sent when it is due.
+
+        Raises as `append` does.
+        """
+        packed = self.pack(forms)
+        await self._run(lambda store: schedule(store, due, forms[0][0], packed), size_of(packed))
+
+    async def cancel(self, event_id: str) -> bool:
+        """Delete a scheduled event; False if there is none of this id, or not any more."""
+        return await self._run(lambda store: cancel(store, event_id))
+
+    async def first_due(self) -> float | None:
+        """Give when the next scheduled event is due, in seconds since 1970."""
+        return await self._run(lambda store: first_due(store.connection))
+
+    async def read_due(self, now: float, limit: int) -> list[ScheduledEvent]:
+        """Give scheduled events that are due, the earliest first."""
+        return await self._run(lambda store: read_due(store, now, limit))
+
+    async def fire(self, due: Sequence[tuple[ScheduledEvent, Sequence[Form]]]) -> list[tuple[int, Event, str]]:
+        """Make scheduled events pending, in these forms, all or none; give seq, event and destination of each.
+
+        What was cancelled meanwhile is left out.
+        """
+        return await self._run(lambda store: fire(store, due))
+
+    async def scheduled(self, limit: int = 100) -> list[ScheduledEvent]:
+        """List the scheduled events that are due next."""
+        return await self._run(lambda store: read_scheduled(store.connection, limit))
 
     # ---- ids of handled events
 

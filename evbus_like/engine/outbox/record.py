@@ -76,6 +76,11 @@ def make(
     return event
 
 
+def is_intact(record: bytes) -> bool:
+    """Whether the bytes are one record, as it was written."""
+    return list(_walk(record)) == [(record, True)]
+
+
 def remains(record: bytes, seq: int) -> Event:
     """Make an event from a damaged record: its fields if they are readable, else the bytes as a body."""
     try:

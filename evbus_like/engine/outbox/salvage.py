@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
+from evbus_like.engine.outbox.dead_letters import DAMAGED
 from evbus_like.engine.outbox.layout import MOST, SEQ_BITS, SEQS, Routes, place_of
 from evbus_like.engine.outbox.pages import INDEX, TABLE, Pages
-from evbus_like.engine.outbox.record import split, time_of
+from evbus_like.engine.outbox.record import is_intact, split, time_of, unpack
 from evbus_like.engine.outbox.row import COLUMNS, is_sound
-from evbus_like.engine.outbox.schema import DEAD, EVENT, checksum, prepare
+from evbus_like.engine.outbox.row import pack as pack_row
+from evbus_like.engine.outbox.schema import DEAD, EVENT, checksum, prepare, schedule_sum
 from evbus_like.engine.outbox.wal import PAGE, Log
 
 MANY_NAMES = 10_000  # destinations of one event: more are damage
@@ -78,6 +81,8 @@ class _Salvage:
                 self._copy_segment(number, *values[1:])
             elif len(values) == 1 + len(DEAD) + len(COLUMNS):
                 self._copy_dead(number, values)
+            elif len(values) == 7 and type(values[6]) is bytes:
+                self._copy_scheduled(number, *values[1:])
             elif len(values) == 3 and isinstance(values[1], str) and isinstance(values[2], str):
                 self._target.execute("INSERT OR IGNORE INTO handled VALUES (?, ?, ?)", (number, *values[1:]))
         count = self._target.execute("SELECT count(*) FROM dead").fetchone()
@@ -138,6 +143,22 @@ class _Salvage:
             self._target.execute(INSERT_DEAD, row)
         else:
             self._found.damaged += 1
+
+    def _copy_scheduled(
+        self, number: int, due: Any, id_: Any, profile: Any, text: Any, its_sum: Any, held: Any
+    ) -> None:
+        """Copy a scheduled event; a dead letter is made of one whose time, or destinations, may be wrong."""
+        due = float(due) if type(due) is int else due
+        if not is_intact(held):
+            self._found.damaged += 1
+        elif its_sum == schedule_sum(due, id_, profile, text):
+            row = (number, due, id_, profile, text, its_sum, held)
+            statement = "INSERT OR IGNORE INTO scheduled VALUES (?, ?, ?, ?, ?, ?, ?)"
+            self._found.events += self._target.execute(statement, row).rowcount
+        else:
+            names = _names(text) or ("unknown",)
+            values = (names[0], DAMAGED.reason, DAMAGED.kind, 0, None, time(), *pack_row(unpack(held)))
+            self._target.execute(INSERT_DEAD, (None, *values))
 
 
 @dataclass(frozen=True)

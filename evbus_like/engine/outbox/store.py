@@ -210,6 +210,7 @@ class Store:
         contents = measure(self.connection)
         self.next_seq = contents.next_seq
         self.change.bytes, self.change.dead = contents.bytes, contents.dead
+        self.change.scheduled = contents.scheduled
         self.change.pending.update(contents.pending)
         change, self.change = self.change, Change()
         self.usage.apply(change)

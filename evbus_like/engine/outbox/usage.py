@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from evbus_like.engine.errors import EventTooLarge, OutboxFull
+from evbus_like.engine.histogram import Histogram
 from evbus_like.engine.outbox.layout import SEQS, Route, place_of, read_routes
 from evbus_like.engine.outbox.record import OVERHEAD
 from evbus_like.engine.waiting import CrossLoopCondition
@@ -17,7 +18,7 @@ from evbus_like.engine.waiting import CrossLoopCondition
 class Counts:
     """How much an outbox holds: bytes of events and dead letters, events by destination, dead letters.
 
-    `trouble` says why nothing can be written now; it is empty in good times.
+    `scheduled` events are not due yet. `trouble` says why nothing can be written now; it is empty in good times.
     """
 
     bytes: int
@@ -25,6 +26,7 @@ class Counts:
     pending: dict[str, int]
     dead: int
     trouble: str = ""
+    scheduled: int = 0
 
     @property
     def full(self) -> bool:
@@ -38,7 +40,7 @@ class Change:
     def __init__(self) -> None:
         self.bytes = 0
         self.pending: defaultdict[str, int] = defaultdict(int)  # a Counter takes five times as long to make
-        self.dead = 0
+        self.dead = self.scheduled = 0
 
 
 class OutboxUsage:
@@ -48,9 +50,10 @@ class OutboxUsage:
         self.max_bytes = max_bytes
         self.path = path
         self.bytes = 0
-        self.dead = 0
+        self.dead = self.scheduled = 0
         self.pending: Counter[str] = Counter()
         self.trouble = ""
+        self.commits = Histogram()  # how long they took
         self.room = CrossLoopCondition()
         self.refusing = False  # whether the last reservation found no room, and nothing was freed since
         self._lock = Lock()
@@ -63,10 +66,12 @@ class OutboxUsage:
                 return
             self.refusing = size <= self.max_bytes
         self._check(size)
+        later = f" ({self.scheduled} of them until they are due)" if self.scheduled else ""
+        waiting = f"{self.pending.total() + self.scheduled} events wait{later}"
         raise OutboxFull(
-            f"the outbox {self.path} is full: {self.bytes} of {self.max_bytes} bytes, {self.pending.total()} events"
-            f" wait and {self.dead} dead letters are kept; find out why their destinations do not take them, replay or"
-            " purge dead letters, or raise its max_bytes",
+            f"the outbox {self.path} is full: {self.bytes} of {self.max_bytes} bytes, {waiting} and {self.dead} dead"
+            " letters are kept; find out why their destinations do not take them, replay or purge dead letters, or"
+            " raise its max_bytes",
             size,
         )
 
@@ -88,6 +93,7 @@ class OutboxUsage:
             self.bytes += change.bytes
             self.refusing = self.refusing and change.bytes >= 0
             self.dead += change.dead
+            self.scheduled += change.scheduled
             for name, count in change.pending.items():
                 self.pending[name] += count
                 if not self.pending[name]:
@@ -98,7 +104,8 @@ class OutboxUsage:
     def counts(self) -> Counts:
         """Give the current counts."""
         with self._lock:
-            return Counts(self.bytes, self.max_bytes, dict(self.pending), self.dead, self.trouble)
+            pending = dict(self.pending)
+            return Counts(self.bytes, self.max_bytes, pending, self.dead, self.trouble, self.scheduled)
 
     def _check(self, size: int) -> None:
         if size > self.max_bytes:
@@ -118,6 +125,8 @@ WAITING = (
 )
 WHOLE = f"SELECT coalesce(sum({SIZE}), 0), max((place & {SEQS}) + count) FROM segments WHERE place BETWEEN ? AND ?"
 DEAD = "SELECT coalesce(sum(size), 0), count(*) FROM dead"
+SCHEDULED = f"SELECT coalesce(sum(length(record) + {OVERHEAD}), 0), count(DISTINCT id), min(due) FROM scheduled"
+HAS_SCHEDULED = "SELECT 1 FROM sqlite_master WHERE name = 'scheduled'"  # not so for a file of an earlier version
 
 
 @dataclass
@@ -131,10 +140,15 @@ class Waiting:
 
 @dataclass
 class Contents:
-    """What a file holds: bytes of events and dead letters, dead letters, pending events, and the next free seq."""
+    """What a file holds: bytes of events and dead letters, dead letters, pending events, and the next free seq.
+
+    `first_due` is when the first of the scheduled events is due, in seconds since 1970.
+    """
 
     bytes: int = 0
     dead: int = 0
+    scheduled: int = 0
+    first_due: float | None = None
     waiting: dict[str, Waiting] = field(default_factory=dict)
     next_seq: int = 1
 
@@ -152,6 +166,9 @@ def measure(connection: sqlite3.Connection) -> Contents:
         _measure_route(connection, route, found)
     freed, found.dead = connection.execute(DEAD).fetchone()
     found.bytes += freed
+    if connection.execute(HAS_SCHEDULED).fetchone():
+        held, found.scheduled, found.first_due = connection.execute(SCHEDULED).fetchone()
+        found.bytes += held
     return found
 
 

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 from evbus_like.engine.errors import BadEvent, EvbusError, OutboxClosed, StorageError
@@ -211,7 +211,9 @@ class Writer:
                 packed = []
                 results.append(job.work(store))
         store.append(packed)
+        begun = perf_counter()
         store.commit()
+        store.usage.commits.add(perf_counter() - begun)
         return results
 
     def _storage_failed(self, jobs: Sequence[Job], settled: dict[str, list[int]], error: Exception) -> None:

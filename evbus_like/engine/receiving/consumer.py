@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any
 
+from evbus_like.engine import event_log
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.foreign import ends
+from evbus_like.engine.histogram import BOUNDS, Histogram
 from evbus_like.engine.message import Message
+from evbus_like.engine.rate import Bucket
+from evbus_like.engine.receiving.breaker import CLOSED, CircuitBreaker
 from evbus_like.engine.receiving.dedup import DedupWindow
-from evbus_like.engine.receiving.disposition import ACK, DONE, Disposition
-from evbus_like.engine.receiving.handler import REQUEUE, RETRY, SHUTDOWN
+from evbus_like.engine.receiving.disposition import (
+    ACK,
+    AGAIN,
+    DONE,
+    EXPIRED,
+    REPEAT,
+    UNWANTED,
+    Disposition,
+    described,
+    is_unhandled,
+)
 from evbus_like.engine.receiving.invoker import Invoker
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
+from evbus_like.engine.receiving.queues import queue_for
 from evbus_like.engine.receiving.received import ReceivedEvent
-from evbus_like.engine.receiving.settler import ConsumerStats, Settler
+from evbus_like.engine.receiving.rules import REQUEUE, RETRY, SHUTDOWN
+from evbus_like.engine.receiving.settler import Settler
 from evbus_like.engine.receiving.source import Feed, Source
+from evbus_like.engine.receiving.stats import ConsumerStats
 from evbus_like.engine.receiving.subscription import Subscription
 
 log = logging.getLogger("evbus_like.handlers")
@@ -44,15 +63,25 @@ class Consumer:
         subscription: Subscription,
         shut_down: Callable[[str], None],
         dedup: DedupWindow | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self.invoker = invoker
         self.source = source
         self.subscription = subscription
         self.name = f"{invoker.handler.ref} on {source.name}"
         self.stats = ConsumerStats()
+        self.running = Histogram()  # of the calls of the invoker
         self.subscribed = asyncio.Event()  # set while there is a feed
         self._shut_down = shut_down
-        self._queue = KeyedQueue(self._add_worker)
+        self._handler = f"{invoker.handler.service}.{invoker.handler.name}"
+        self._is_logged = event_log.is_on()  # each event
+        self.breaker: CircuitBreaker | None = None
+        if invoker.options.breaker is not None:
+            self.breaker = invoker.breaker = CircuitBreaker(invoker.options.breaker, self.name)
+        options = invoker.options
+        bucket = bucket or (None if options.rate is None else Bucket(options.rate_parsed))
+        decode = getattr(invoker, "decode", None)
+        self._queue: KeyedQueue = queue_for(options, self._add_worker, self.breaker, bucket, self._limited, decode)
         self._settler = Settler(source, self.stats, self._queue)
         self._dedup = dedup or (DedupWindow(invoker.options.dedup) if invoker.options.dedup else None)
         self._workers: set[asyncio.Task[None]] = set()
@@ -62,10 +91,25 @@ class Consumer:
         self._idle.set()
         self._leave = asyncio.Event()  # set when the feed is to end, because of `stop` or `renew`
         self._stopping = False
+        self._paused = ""  # why it receives nothing for now, because an operator says so
         self._next = source  # from which the next feed comes
         self._renewal: asyncio.Future[None] | None = None
         self._within = 0.0  # seconds that handlers under way have when the feed ends for a renewal
         self.before_leaving: Callable[[], Awaitable[None]] | None = None  # is awaited before a renewal ends the feed
+
+    def _limited(self) -> None:
+        self.stats.limited += 1
+
+    @property
+    def state(self) -> str:
+        """The state of its source, `tripped` where that is open and the breaker is, too."""
+        tripped = self.breaker is not None and self.breaker.state != CLOSED and self.stats.state == "open"
+        return "tripped" if tripped else self.stats.state
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in words; nothing where all is well."""
+        return self.stats.trouble or (self.breaker.text if self.breaker is not None else "")
 
     @property
     def feed(self) -> Feed:
@@ -86,6 +130,9 @@ class Consumer:
         backoff = Backoff(0.1, RETRY_CAP)
         try:
             while not self._stopping:
+                if self._paused:
+                    await self._wait_while_paused()
+                    continue
                 try:
                     await self._consume_feed(backoff)
                 except Exception as error:
@@ -101,11 +148,37 @@ class Consumer:
             if await _cancel(*self._workers, *self._settling):
                 log.warning("%s: the handler ignored its cancellation and was abandoned", self.name)
             self.invoker.close()
+            if self.breaker is not None:
+                self.breaker.close()
 
     def stop(self) -> None:
         """Receive no more events; `run` returns when those that are being handled are done."""
         self._stopping = True
         self._leave.set()
+
+    def pause(self, why: str) -> None:
+        """Receive nothing, for this reason, or receive again, without one.
+
+        Events that are being handled are finished first, and those that are not begun go back to the source.
+        """
+        if self._paused == why:
+            return
+        if not (self._paused and why):
+            log.warning("%s is %s", self.name, why or "resumed")
+        self._paused = why
+        self._leave.set()
+
+    async def _wait_while_paused(self) -> None:
+        self.subscribed.set()  # nobody waits for what an operator has paused
+        while self._paused and not self._stopping:
+            self.stats.state, self.stats.trouble = "paused", self._paused
+            self.source = self._next
+            self._renewed()
+            self._leave.clear()
+            await self._leave.wait()
+        self.subscribed.clear()
+        if not self._stopping:
+            self.stats.state, self.stats.trouble = "starting", ""
 
     def renew(self, source: Source, within: float, at_once: bool = True) -> asyncio.Future[None]:
         """Receive from another source, which replaces this one; returns a future that is done when that was tried.
@@ -144,7 +217,8 @@ class Consumer:
         acking = asyncio.create_task(self._settler.send_acks(), name=f"evbus_like acks {self.name}")
         try:
             await self._until_stop(receiving, acking)
-            deadline = await self._left() if self._leave.is_set() and not self._stopping else None
+            renews = self._leave.is_set() and not self._stopping and not self._paused
+            deadline = await self._left() if renews else None
             await _cancel(receiving)
             for task in (receiving, acking):
                 if task.done() and not task.cancelled():
@@ -228,6 +302,8 @@ class Consumer:
             if backoff.attempts:
                 backoff.reset()
             stats.received += len(events)
+            if self._is_logged:
+                event_log.received(events, self.source.name, self._handler)
             for event in events:
                 settler.add(event)
                 handle(event)
@@ -250,13 +326,16 @@ class Consumer:
 
     async def _work(self) -> None:
         """Handle one event after another."""
+        task = asyncio.current_task()
         while not self.invoker.closing:
             event = await self._queue.next()
             self._busy += 1
             self._idle.clear()
             try:
                 await self._handle(event)
-            except Exception as error:
+            except BaseException as error:
+                if ends(error, task):
+                    raise
                 log.exception("%s could not handle %s, which becomes a dead letter", self.name, event)
                 await self._settler.give_up(event, f"it could not be handled: {type(error).__name__}")
             finally:
@@ -284,14 +363,20 @@ class Consumer:
             self._settler.forget(event)
             return
         event.busy = True
+        begun = perf_counter()
         disposition = await self.invoker.call(event)
+        took = perf_counter() - begun
+        self.running.counts[bisect_left(BOUNDS, took)] += 1  # `Histogram.add` in place: its call would cost as much
+        self.running.sum += took
+        if self._is_logged:
+            event_log.handled(event, self._handler, outcome_of(disposition), took)
         if disposition.until is not None:
             self._busy += 1
             disposition.until.add_done_callback(partial(self._decided, event))
             return
         self._count(disposition)
         if disposition.kind == ACK:
-            if dedup is not None:
+            if dedup is not None and not is_unhandled(disposition):
                 await dedup.add(event.id)
             self._settler.ack(event)
             return
@@ -300,6 +385,12 @@ class Consumer:
     def _count(self, disposition: Disposition) -> None:
         if disposition is DONE:
             self.stats.handled += 1
+        elif disposition is UNWANTED:
+            self.stats.filtered += 1
+        elif disposition is EXPIRED:
+            self.stats.expired += 1
+        elif disposition is REPEAT:
+            self.stats.repeats += 1
         else:
             self.stats.failed += 1
 
@@ -328,7 +419,9 @@ class Consumer:
     async def _settle(self, event: ReceivedEvent, disposition: Disposition) -> None:
         if disposition.kind == SHUTDOWN:
             self._shut_down(f"{self.invoker.handler.ref} failed, and its on_error is SHUTDOWN: {disposition.reason}")
-        elif disposition.kind == RETRY and not self.source.retries:
+        elif disposition.kind == AGAIN:
+            self._settler.again(event)
+        elif disposition.kind == RETRY and (event.order is not None or not self.source.retries):
             self._settler.retry_here(event, disposition.delay)
         elif disposition.kind == REQUEUE and event.order is not None:
             self._settler.requeue_here(event)
@@ -368,3 +461,16 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> bool:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not log it
     return bool(running)
+
+
+def outcome_of(disposition: Disposition) -> str:
+    """Return what becomes of an event that was handled, in words."""
+    if disposition is DONE:
+        return "handled"
+    if disposition is UNWANTED:
+        return "not wanted"
+    if disposition is EXPIRED:
+        return "expired"
+    if disposition is REPEAT:
+        return "a repeat, which the inbox has"
+    return "answered, and not yet confirmed" if disposition.until is not None else f"failed, {described(disposition)}"

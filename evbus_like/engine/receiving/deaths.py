@@ -14,8 +14,8 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -61,17 +61,37 @@ class Deaths:
         if self._counts.pop(key, 0):
             self._write(f"{COUNT}{key} 0\n")
 
+    def count(self, ref: str, event: ReceivedEvent) -> int:
+        """Return how many workers have ended while they handled an event."""
+        return self._count(_key(ref, event))
+
+    @contextmanager
+    def begun(self, ref: str, events: Iterable[ReceivedEvent]) -> Iterator[None]:
+        """Note that events, none of which has seen a worker end, are handled at once."""
+        with ExitStack() as noted:
+            for event in events:
+                noted.enter_context(self._begun(_key(ref, event)))
+            yield
+
     @contextmanager
     def _begun(self, key: str) -> Iterator[None]:
         self._write(f"{BEGIN}{key}\n")
         self._under_way += 1
         try:
             yield
-        finally:
-            self._under_way -= 1
-            self._write(f"{END}{key}\n")
-            if self._size > MOST_BYTES and not self._under_way:
-                self._shorten()
+        except KeyboardInterrupt:  # it ends this worker: its note stays, as after a kill
+            raise
+        except BaseException:
+            self._end(key)
+            raise
+        else:
+            self._end(key)
+
+    def _end(self, key: str) -> None:
+        self._under_way -= 1
+        self._write(f"{END}{key}\n")
+        if self._size > MOST_BYTES and not self._under_way:
+            self._shorten()
 
     def _count(self, key: str) -> int:
         now = time.monotonic()

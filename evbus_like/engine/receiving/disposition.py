@@ -6,17 +6,30 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
+from evbus_like.engine.receiving.rules import (
+    ACK_AND_LOG,
+    REJECT,
+    REQUEUE,
+    RETRY,
+    SHUTDOWN,
+    Decision,
+    Policy,
+    Reject,
+    Requeue,
+    Retry,
+)
 
-ACK, DEAD_LETTER, PENDING = "ack", "dead_letter", "pending"
+DECIDED: dict[type[Decision], str] = {Retry: RETRY, Reject: REJECT, Requeue: REQUEUE}
+ACK, AGAIN, DEAD_LETTER, PENDING = "ack", "again", "dead_letter", "pending"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which would cost a call more
 class Disposition:
     """What becomes of an event.
 
-    `kind` is ACK (done), RETRY (again after `delay` seconds), REQUEUE (back to the source), DEAD_LETTER, SHUTDOWN (it
-    stays unsettled and the worker stops) or PENDING (`until` returns the final disposition; the worker does not wait).
+    `kind` is ACK (done), AGAIN (here, as if it had not been tried), RETRY (again after `delay` seconds), REQUEUE (back
+    to the source), DEAD_LETTER, SHUTDOWN (it stays unsettled and the worker stops) or PENDING (`until` returns the
+    final disposition; the worker does not wait).
     """
 
     kind: str
@@ -26,25 +39,38 @@ class Disposition:
 
 
 DONE = Disposition(ACK)
+# The handler was not called:
+UNWANTED = Disposition(ACK)  # its `where` does not want the event
+EXPIRED = Disposition(ACK)  # nobody wants the event any more
+REPEAT = Disposition(ACK)  # the inbox has it already
 
 
-def failed(options: HandlerOptions, attempt: int, reason: str) -> Disposition:
-    """Return the disposition of an event whose handler failed, by `on_error`; `attempt` counts from 1."""
-    policy = options.on_error
-    if policy == ACK_AND_LOG:
+def is_unhandled(disposition: Disposition) -> bool:
+    """Whether an event is acknowledged that nobody has handled: when it comes again, it is no repeat."""
+    return disposition is UNWANTED or disposition is EXPIRED
+
+
+def failed(policy: Policy, attempt: int, reason: str, decision: Decision | None = None) -> Disposition:
+    """Return the disposition of an event whose handler failed; `attempt` counts from 1."""
+    does = policy.on_error if decision is None else DECIDED[type(decision)]
+    if does == ACK_AND_LOG:
         return Disposition(ACK, reason=reason)
-    if policy in (SHUTDOWN, REQUEUE):
-        return Disposition(policy, reason=reason)
-    if policy == REJECT:
+    if does in (SHUTDOWN, REQUEUE):
+        return Disposition(does, reason=reason)
+    if does == REJECT:
         return Disposition(DEAD_LETTER, reason=f"rejected: {reason}")
-    if attempt >= options.attempts:
+    if attempt >= policy.most:
         return Disposition(DEAD_LETTER, reason=f"given up after {attempt} attempts: {reason}")
-    return Disposition(RETRY, backoff(options, attempt), reason)
+    if isinstance(decision, Retry) and decision.after is not None:
+        return Disposition(RETRY, decision.after, reason)
+    return Disposition(RETRY, _delay(policy, attempt), reason)
 
 
-def backoff(options: HandlerOptions, attempt: int) -> float:
-    """Return the seconds until the next attempt: they double with each, and half of them are random."""
-    ceiling = min(options.max_backoff, options.backoff * 2 ** min(attempt - 1, 30))
+def _delay(policy: Policy, attempt: int) -> float:
+    """Return the seconds until the next attempt: they double with each, half of them random, then come the later."""
+    if attempt >= policy.attempts:
+        return policy.later[attempt - policy.attempts]
+    ceiling = min(policy.max_backoff, policy.backoff * 2 ** min(attempt - 1, 30))
     return random.uniform(ceiling / 2, ceiling)
 
 
@@ -52,6 +78,7 @@ def described(disposition: Disposition) -> str:
     """Return a disposition in words, for logs and the command."""
     return {
         ACK: "the event is acknowledged all the same",
+        AGAIN: "it is handled again after the pause of its breaker, and this was no attempt",
         RETRY: f"retry in {disposition.delay:.1f} s",
         REQUEUE: "the event is requeued",
         DEAD_LETTER: "the event becomes a dead letter",

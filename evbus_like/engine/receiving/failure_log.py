@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from evbus_like.engine.failure import chain
+from evbus_like.engine.foreign import text_of as text_of
 from evbus_like.engine.receiving.disposition import Disposition, described
-from evbus_like.engine.receiving.handler import RETRY, HandlerOptions
+from evbus_like.engine.receiving.handler import HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import RETRY, Decision, Policy
 from evbus_like.engine.receiving.sensitive import HIDDEN, redacted, shown, without_body
 
 log = logging.getLogger("evbus_like.handlers")
@@ -42,10 +44,16 @@ class Loggable(Protocol):
 
 
 def log_handler_failure(
-    ref: str, options: HandlerOptions, event: ReceivedEvent, error: BaseException, disposition: Disposition, text: str
+    ref: str,
+    options: HandlerOptions,
+    event: ReceivedEvent,
+    error: BaseException,
+    disposition: Disposition,
+    text: str,
+    policy: Policy,
 ) -> None:
     """Log a failure of an event handler, and what becomes of its event."""
-    limit = f" of {options.attempts}" if options.on_error == RETRY else ""
+    limit = f" of {policy.most}" if policy.on_error == RETRY else ""
     body = f", body {shown(event.body, options.sensitive)}" if options.log_bodies else ""
     log_failure(
         log,
@@ -68,7 +76,7 @@ def log_failure(
     options: Loggable,
 ) -> None:
     """Log expected exceptions as a warning, any other as an error with its traceback, without sensitive values."""
-    if isinstance(error, tuple(options.expected_exceptions)):
+    if isinstance(error, (*options.expected_exceptions, Decision)):
         logger.warning(message, *args)
         return
     trace, after = traced(error, body, raw, options)
@@ -110,11 +118,3 @@ def own(trace: TracebackType | None) -> TracebackType | None:
     while begin is not None and begin.tb_frame.f_code.co_filename.startswith(OURS):
         begin = begin.tb_next
     return begin or trace
-
-
-def text_of(error: BaseException) -> str:
-    """Return an exception in one line; works for exceptions that cannot be converted to text."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception as trouble:
-        return f"{type(error).__name__}, which has no text: {type(trouble).__name__}"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from evbus_like.engine.errors import HandlerShutdown, LifecycleError
 from evbus_like.engine.receiving.consumer import GRACE, Consumer
@@ -15,12 +15,24 @@ from evbus_like.engine.waiting import run_in_loop
 log = logging.getLogger("evbus_like.handlers")
 
 
+class Inboxes(Protocol):
+    """The inboxes of a group's handlers."""
+
+    def stopping(self) -> None:
+        """Begin no transaction again that could not be begun."""
+
+    async def close(self) -> None:
+        """Close the connections; raises nothing."""
+
+
 class Group:
     """The consumers of one start; `shut_down` is what a handler whose error ends the worker calls."""
 
     def __init__(self) -> None:
         self.consumers: Sequence[Consumer] = ()
+        self.follows_pauses = False  # whether `evbus pause` stops its handlers
         self.follows_reload = True  # whether its profiles are those of the bus
+        self.inboxes: Inboxes | None = None
         self.reason = ""
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,6 +85,8 @@ class Group:
             return
         for consumer in self.consumers:
             consumer.stop()
+        if self.inboxes is not None:
+            self.inboxes.stopping()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for task in late:
@@ -84,6 +98,8 @@ class Group:
             with suppress(Exception):
                 async with asyncio.timeout(max(GRACE, timeout)):
                     await source.close()
+        if self.inboxes is not None:
+            await self.inboxes.close()
         self._ended.set()
 
     def status(self) -> dict[str, Any]:
@@ -97,5 +113,17 @@ class Group:
 
 def _facts(consumer: Consumer) -> dict[str, Any]:
     handler, subscription = consumer.invoker.handler, consumer.subscription
-    named = {"handler": f"{handler.service}.{handler.name}", "delivery": subscription.delivery}
-    return {**named, **consumer.stats.as_dict()}
+    return {
+        "handler": f"{handler.service}.{handler.name}",
+        "source": consumer.source.name,
+        "delivery": subscription.delivery,
+        "shards": subscription.shards,
+        "inbox": consumer.invoker.options.inbox,
+        "reads": list(getattr(consumer.feed, "shards", ())),
+        "busy": consumer.busy,
+        "lag": getattr(consumer.feed, "lag", None),
+        **consumer.stats.as_dict(),
+        "state": consumer.state,
+        "trouble": consumer.trouble,
+        "running": consumer.running.as_dict(),
+    }

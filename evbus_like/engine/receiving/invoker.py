@@ -8,20 +8,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from evbus_like.engine.cloudevents import MARKS
 from evbus_like.engine.errors import Refused
+from evbus_like.engine.expiry import EXPIRES, expired
+from evbus_like.engine.foreign import ends
 from evbus_like.engine.handling import Handling, handling
 from evbus_like.engine.middleware import EVENT, MiddlewareMessage
-from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE, Disposition, failed
+from evbus_like.engine.receiving.disposition import AGAIN, DEAD_LETTER, DONE, EXPIRED, UNWANTED, Disposition, failed
 from evbus_like.engine.receiving.failure_log import clean_text_of, cleaned, log_handler_failure, text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.received import BadBody, BodilessEvent, ReceivedEvent
-from evbus_like.engine.receiving.threads import Threads
+from evbus_like.engine.receiving.rules import decision
+from evbus_like.engine.receiving.threads import Threads, end_forked
 
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
     from evbus_like.engine.middleware import Middleware
+    from evbus_like.engine.receiving.breaker import CircuitBreaker
     from evbus_like.engine.receiving.deaths import Deaths
 
 log = logging.getLogger("evbus_like.handlers")
@@ -42,6 +48,7 @@ class Invoker(Protocol):
     handler: Handler
     options: HandlerOptions
     closing: bool
+    breaker: CircuitBreaker | None
 
     @property
     def call_now(self) -> Callable[[ReceivedEvent], Disposition] | None:
@@ -62,6 +69,7 @@ class UserCodeInvoker(ABC, Generic[T]):
     """
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
+    breaker: CircuitBreaker | None = None  # of the consumer, if the handler has one
     deaths: Deaths | None = None  # notes of events under way that may be delivered again, if the worker keeps them
 
     def __init__(
@@ -70,7 +78,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         self.handler = handler
         self.options = handler.options
         self.closing = False
-        self._decode = decode
+        self.decode = self._decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
@@ -95,18 +103,22 @@ class UserCodeInvoker(ABC, Generic[T]):
 
     async def _invoke_once(self, event: ReceivedEvent, current: Handling) -> T:
         """Process one event in a context of its own; returns when what the code put is delivered or stored."""
-        token = handling.set(current)
+        token, task = handling.set(current), asyncio.current_task()
         try:
             result = await self._process(event, current)
-            if not self.closing:
+            if current.is_forked:
+                end_forked(self.handler.ref)
+            if task is not None and task.cancelling() and not self.closing:
                 await clear_cancellation()
             current.done = True
             if current.receipts:
                 await current.wait_until_durable(self._bus, DURABLE_WITHIN)
             return result
-        except (KeyboardInterrupt, GeneratorExit):  # the process, or the loop, ends
-            raise
         except BaseException as error:  # also SystemExit: a worker outlives code that calls sys.exit
+            if not isinstance(error, asyncio.CancelledError) and ends(error, task):
+                raise
+            if current.is_forked:
+                end_forked(self.handler.ref, error)
             if not self.closing:
                 await clear_cancellation()
             elif isinstance(error, asyncio.CancelledError):
@@ -121,7 +133,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         size = len(event.raw)
         if size > self._max_event_bytes:
             return f"its body is {size} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
-        if not size and isinstance(event, BodilessEvent):
+        if not size and isinstance(event, BodilessEvent) and (event.problem or MARKS.isdisjoint(event.headers)):
             return event.problem
         try:
             event.body = self._decode(event)
@@ -167,24 +179,54 @@ class UserCodeInvoker(ABC, Generic[T]):
 
 
 class HandlerInvoker(UserCodeInvoker[Disposition]):
-    """Calls an event handler; what it raises becomes a disposition by the handler's `on_error`."""
+    """Calls an event handler; what it raises becomes a disposition by the handler's rules and its `on_error`."""
+
+    def __init__(
+        self, handler: Handler, decode: Decode, bus: Bus, max_event_bytes: int, middleware: Middleware | None = None
+    ) -> None:
+        super().__init__(handler, decode, bus, max_event_bytes, middleware)
+        self._where = self.options.where
+        self._looks_at_it = middleware is not None or self._where is not None
 
     async def call(self, event: ReceivedEvent) -> Disposition:
-        """Handle one event."""
+        """Handle one event, unless it has expired."""
+        if EXPIRES in event.headers and expired(event.headers, time()):
+            return EXPIRED
         return await self._invoke(event, Handling(event, f"{self.handler.service}.{self.handler.name}"))
 
     async def _process(self, event: ReceivedEvent, current: Handling) -> Disposition:
         if problem := self.read(event):
-            log.error("%s cannot handle %s: %s; it becomes a dead letter", self.handler.ref, event, problem)
-            return Disposition(DEAD_LETTER, reason=problem)
+            return self._unreadable(event, problem)
+        if self._looks_at_it and (early := await self._look(event, current)) is not None:
+            return early
+        return await self._call(event, current)
+
+    async def _call(self, event: ReceivedEvent, current: Handling) -> Disposition:
+        current.running = True
+        await self._run(self.handler.call, self.handler.is_async, self.options.timeout, event)
+        return DONE if self.breaker is None else self._succeeded()
+
+    def _succeeded(self) -> Disposition:
+        assert self.breaker is not None
+        self.breaker.succeeded()
+        return DONE
+
+    def _unreadable(self, event: ReceivedEvent, problem: str) -> Disposition:
+        log.error("%s cannot handle %s: %s; it becomes a dead letter", self.handler.ref, event, problem)
+        return Disposition(DEAD_LETTER, reason=problem)
+
+    async def _look(self, event: ReceivedEvent, current: Handling) -> Disposition | None:
+        """Pass an event through the middleware and the handler's filter; returns what becomes of it without a call."""
         if self._middleware is not None:
             message = MiddlewareMessage(EVENT, event.service, event.routing_key, event.body, event.headers, event)
             if await self._pass(message, event, current):
                 return DONE
             event.body = message.body
-        current.running = True
-        await self._run(self.handler.call, self.handler.is_async, self.options.timeout, event)
-        return DONE
+        if self._where is not None:
+            current.running = True  # what it raises is an error of the handler
+            if not self._where(event.headers, event.body):
+                return UNWANTED
+        return None
 
     def read(self, event: ReceivedEvent) -> str:
         if problem := super().read(event):
@@ -207,9 +249,22 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
             )
             log.error("%r does not reach %s and becomes a dead letter: %s", event, self.handler.ref, reason)
             return Disposition(DEAD_LETTER, reason=reason)
-        text = clean_text_of(error, event.body, event.raw, self.options)
-        disposition = failed(self.options, event.attempt, text)
-        log_handler_failure(self.handler.ref, self.options, event, error, disposition, text)
+        options, told = self.options, decision(error)
+        if self.breaker is not None:
+            self.breaker.failed(event, told or error)
+            if self.breaker.is_free(event):
+                text = clean_text_of(error, event.body, event.raw, options)
+                disposition = Disposition(AGAIN, reason=text)
+                log_handler_failure(self.handler.ref, options, event, error, disposition, text, options.policy())
+                return disposition
+        if told is not None and (told.reason or told.__cause__ is None):
+            text = cleaned(told.reason or f"evbus.{type(told).__name__}", event.body, event.raw, options)
+        else:
+            cause = error if told is None or told.__cause__ is None else told.__cause__
+            text = clean_text_of(cause, event.body, event.raw, options)
+        policy = options.policy(told or error)
+        disposition = failed(policy, event.attempt, text, told)
+        log_handler_failure(self.handler.ref, options, event, told or error, disposition, text, policy)
         return disposition
 
 

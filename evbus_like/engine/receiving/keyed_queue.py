@@ -18,17 +18,22 @@ class KeyedQueue:
     def __init__(self, no_waiter: Callable[[], None] = lambda: None) -> None:
         self._no_waiter = no_waiter
         self._ready: deque[ReceivedEvent] = deque()
-        self._blocked: dict[Hashable, deque[ReceivedEvent]] = {}  # by the keys that are being handled
+        # By the keys that are being handled; None while no other event of the key waits, which is most of the time.
+        self._blocked: dict[Hashable, deque[ReceivedEvent] | None] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def add(self, event: ReceivedEvent) -> None:
         """Add an event."""
-        if event.order is not None:
-            blocked = self._blocked.get(event.order)
-            if blocked is not None:
-                blocked.append(event)
+        order = event.order
+        if order is not None:
+            if order in self._blocked:
+                blocked = self._blocked[order]
+                if blocked is None:
+                    self._blocked[order] = deque((event,))
+                else:
+                    blocked.append(event)
                 return
-            self._blocked[event.order] = deque()
+            self._blocked[order] = None
         self._make_ready(event)
 
     def retry(self, event: ReceivedEvent) -> None:
@@ -64,15 +69,15 @@ class KeyedQueue:
         blocked = self._blocked.get(event.order)
         if blocked:
             self._make_ready(blocked.popleft())
-        elif blocked is not None:
-            del self._blocked[event.order]
+        else:
+            self._blocked.pop(event.order, None)
 
     def clear(self) -> list[ReceivedEvent]:
         """Remove and return the events that `next` has not returned; the keys of the others stay blocked."""
-        removed = [*self._ready, *(event for blocked in self._blocked.values() for event in blocked)]
+        removed = [*self._ready, *(event for blocked in self._blocked.values() for event in blocked or ())]
         for event in self._ready:
             self._blocked.pop(event.order, None)
-        for blocked in self._blocked.values():
-            blocked.clear()
+        for order in self._blocked:
+            self._blocked[order] = None
         self._ready.clear()
         return removed

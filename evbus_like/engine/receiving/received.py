@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from evbus_like.engine.errors import EvbusError
+from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.suggest import printable
 
 
 class BadBody(EvbusError):
@@ -21,8 +22,11 @@ class ReceivedEvent:
 
     `raw` are the received bytes; `body` is decoded from them by `content_type`. `routing_key` is the event's type and
     `service` its service. `redelivered` says that the source delivered it before; `attempt` counts from 1, as far as
-    the source knows. `timestamp` is in seconds since 1970, 0.0 if unknown. `content_encoding` says how `raw` is
-    compressed, such as gzip, if the source has a field for it; else a header of that name does.
+    the source knows. `key` is the sender's, bytes if it is not UTF-8, None without one. `timestamp` is in seconds since
+    1970, 0.0 if unknown. `content_encoding` says how `raw` is compressed, such as gzip, if the source has a field for
+    it; else a header of that name does.
+
+    `transaction` is the connection of a handler with `inbox=`.
 
     `reply_to` and `correlation_id` are those of a request, or of its answer; empty for events.
 
@@ -30,9 +34,13 @@ class ReceivedEvent:
     `token` is the source's own, to settle the event by. `busy` is set while a handler runs. A source that takes an
     event back (another worker got its partition) sets `revoked`; then no handler begins it. `may_repeat` says that it
     may have been delivered before although the source does not say so: it is among the first of a feed or partition.
+
+    `cloudevent` are the attributes of a CloudEvent by name (id, source, type, ...), None for other events.
     """
 
     __slots__ = (
+        "_cloudevent",
+        "_transaction",
         "attempt",
         "body",
         "busy",
@@ -41,6 +49,7 @@ class ReceivedEvent:
         "correlation_id",
         "headers",
         "id",
+        "key",
         "may_repeat",
         "order",
         "raw",
@@ -69,6 +78,7 @@ class ReceivedEvent:
         reply_to: str = "",
         correlation_id: str = "",
         content_encoding: str = "",
+        key: str | bytes | None = None,
     ) -> None:
         self.raw = raw
         self.body: Any = None
@@ -85,13 +95,40 @@ class ReceivedEvent:
         self.reply_to = reply_to
         self.correlation_id = correlation_id
         self.content_encoding = content_encoding
+        self.key = key
         self.busy = self.may_repeat = False
         self.revoked = False
 
+    @property
+    def cloudevent(self) -> Mapping[str, Any] | None:
+        """The attributes of a CloudEvent that was decoded; None for other events."""
+        return getattr(self, "_cloudevent", None)
+
+    @cloudevent.setter
+    def cloudevent(self, attributes: Mapping[str, Any]) -> None:
+        self._cloudevent = attributes
+
+    @property
+    def transaction(self) -> Any:
+        """The connection of a handler with `inbox=`, in the transaction that is committed before the event is settled.
+
+        Raises HandlerError in a handler without it, and after the handler has returned.
+        """
+        connection = getattr(self, "_transaction", None)
+        if connection is None:
+            raise HandlerError(
+                "event.transaction is there while a handler with inbox= runs; in a test, `handling(postgres=...)` or"
+                " `bus.call(..., transaction=...)` gives one"
+            )
+        return connection
+
+    @transaction.setter
+    def transaction(self, connection: Any) -> None:
+        self._transaction = connection
+
     def __str__(self) -> str:
         place = f"{self.service}.{self.routing_key}" if self.service else self.routing_key
-        text = f"{place or 'an event'} {self.id or 'without an id'}"
-        return text if text.isprintable() else ascii(text)[1:-1]  # a stranger may have written line breaks into it
+        return printable(f"{place or 'an event'} {self.id or 'without an id'}")
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
         return f"<ReceivedEvent {self} attempt={self.attempt}>"

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import TransientError
 from evbus_like.engine.failure import classify
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, Disposition
-from evbus_like.engine.receiving.handler import REQUEUE, RETRY
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import REQUEUE, RETRY
 from evbus_like.engine.receiving.source import Feed, Source
+from evbus_like.engine.receiving.stats import ConsumerStats, Unsettled
 
 log = logging.getLogger("evbus_like.handlers")
 
 MOST_UNKNOWN = 3  # failures of a retry or requeue whose kind is unknown
 REQUEUE_CAP = 1.0  # seconds, at most, before an event is requeued at a source that would deliver it again at once
-
-
-@dataclass
-class ConsumerStats:
-    """Counts of a consumer's events, and its state; `repeats` were not handled again, `lost` could not be settled."""
-
-    received: int = 0
-    handled: int = 0
-    failed: int = 0
-    retried: int = 0
-    requeued: int = 0
-    dead: int = 0
-    repeats: int = 0
-    lost: int = 0
-    state: str = "starting"
-    trouble: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the stats as plain data."""
-        return asdict(self)
 
 
 class Settler:
@@ -64,6 +43,7 @@ class Settler:
         self._acks_added = asyncio.Event()
         self._room_made = asyncio.Event()
         self._requeues = Backoff(0.05, REQUEUE_CAP)
+        self._unsettled = Unsettled(stats)
 
     @property
     def feed(self) -> Feed:
@@ -94,6 +74,7 @@ class Settler:
             self._queue.done(event)
         self._delayed.clear()
         self._open.clear()
+        self._unsettled.clear()
         self._sending_acks = 0
         self._stats.lost += len(self._acks)
         self._acks.clear()
@@ -133,6 +114,17 @@ class Settler:
         self._stats.lost += 1
         self._close(event)
 
+    def __contains__(self, event: ReceivedEvent) -> bool:
+        return event in self._open
+
+    def again(self, event: ReceivedEvent) -> None:
+        """Handle an event again after the others that are here, as if it had not been tried."""
+        event.busy = False
+        if event in self._open and not event.revoked:
+            self._queue.retry(event)
+        else:
+            self.forget(event)
+
     def requeue_here(self, event: ReceivedEvent) -> None:
         """Handle an event again soon, without end; requeued at the source it would lose its place in the order."""
         self._stats.requeued += 1
@@ -171,8 +163,9 @@ class Settler:
                 async with asyncio.timeout(self._source.timeout):
                     await self._settle_once(event, disposition)
             except Exception as error:
-                verb, why = disposition.kind.replace("_", "-"), f"{type(error).__name__}: {error}"
-                log.warning("%s did not %s %s, trying again: %s", self._source.name, verb, event, why)
+                verb, why = disposition.kind.replace("_", "-"), self._why(error)
+                if event in self._open:
+                    self._unsettled.add(event, self._source.name, verb, why)
                 self._suspect = True
                 self._room_made.set()
                 unknown += classify(error) is None
@@ -200,7 +193,7 @@ class Settler:
             self._stats.retried += 1
         else:
             await self._source.dead(self._feed, event, disposition.reason)
-            self._stats.dead += 1
+            self._stats.add_dead(self._source.redacted(disposition.reason))
 
     async def send_acks(self) -> None:
         """Send acks as they are added; raises TransientError if the source does not take them."""
@@ -231,4 +224,10 @@ class Settler:
 
     def _close(self, event: ReceivedEvent) -> None:
         self._open.discard(event)
+        self._unsettled.done(event, self._source.name)
         self._room_made.set()
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError) and not str(error):
+            return f"no answer within {self._source.timeout:g} s"
+        return f"{type(error).__name__}: {error}"

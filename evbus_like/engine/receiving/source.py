@@ -13,10 +13,14 @@ Feed: TypeAlias = object  # what `subscribe` returned: the engine only passes it
 
 
 class Inspection(NamedTuple):
-    """What `evbus check` learns of a source: advice, and some events as they are there, which nothing was done to."""
+    """What a look at a source finds: advice, and some events as they are there, which nothing was done to.
+
+    For a handler with shards, `workers` are those that run: where, and the numbers of the shards that each reads.
+    """
 
     advice: Sequence[str] = ()
     samples: Sequence[ReceivedEvent] = ()
+    workers: Sequence[tuple[str, Sequence[int]]] = ()
 
 
 class Source(Protocol):
@@ -50,6 +54,9 @@ class Source(Protocol):
 
     async def dead(self, feed: Feed, event: ReceivedEvent, reason: str) -> None:
         """Move an event to the dead letters; returns when it is safe there."""
+
+    def redacted(self, text: str) -> str:
+        """Return a text without the secrets of the profile."""
 
     async def send(self, feed: Feed, messages: Sequence[Message]) -> None:
         """Write messages in order, and settle each when its outcome is known.

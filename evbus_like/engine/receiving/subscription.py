@@ -20,7 +20,9 @@ class Subscription:
     `service` and `name` are the handler's; `source` is the service whose events it wants, `event_types` are their types
     or patterns of AMQP's topic exchanges. A `reliable` subscription keeps events while nobody receives. `prefetch`
     limits the unsettled events. `since` is where a new subscription begins, if the source can rewind: "earliest",
-    "latest", an offset or a datetime. `identifier` distinguishes the instances of a broadcast.
+    "latest", an offset or a datetime. `identifier` distinguishes the instances of a broadcast. With `shards`, events of
+    one key are handled one after another in the whole cluster; 0 is without. With `max_priority`, events of a higher
+    priority come first; 0 is without.
     """
 
     source: str
@@ -32,6 +34,8 @@ class Subscription:
     prefetch: int = 10
     since: Any = None
     identifier: str = ""
+    shards: int = 0
+    max_priority: int = 0
 
     @property
     def exchange(self) -> str:

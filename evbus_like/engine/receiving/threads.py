@@ -1,4 +1,4 @@
-"""Threads call functions that are not async, so that they do not block the event loop."""
+"""Threads call functions that are not async, so that they do not block the event loop; processes that they fork end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 log = logging.getLogger("evbus_like.handlers")
 
@@ -22,7 +25,8 @@ class ContextThreads(ThreadPoolExecutor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the function in a thread, in a copy of this context."""
-        return super().submit(contextvars.copy_context().run, function, *args, **kwargs)
+        call = partial(_call, "code in a thread", function, args, kwargs)
+        return super().submit(contextvars.copy_context().run, call)
 
 
 class Threads:
@@ -49,7 +53,9 @@ class Threads:
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and return its result; raises what it raises."""
         run = contextvars.copy_context().run
-        called = asyncio.get_running_loop().run_in_executor(self._pool, run, partial(_call, function, args, kwargs))
+        called = asyncio.get_running_loop().run_in_executor(
+            self._pool, run, partial(_call, self._name, function, args, kwargs)
+        )
         try:
             result = await asyncio.shield(called)
             if inspect.isawaitable(result):  # a plain function that returns a coroutine: the work is in there
@@ -65,8 +71,33 @@ class Threads:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    process = os.getpid()
     try:
-        return function(*args, **kwargs)
-    except StopIteration as error:  # no future can hold it: its awaiter would wait forever
-        raise RuntimeError("the function raised StopIteration") from error
+        result = function(*args, **kwargs)
+    except BaseException as error:
+        if os.getpid() != process:
+            end_forked(name, error)
+        if isinstance(error, (StopIteration, GeneratorExit)):  # no future can hand them to its awaiter
+            raise RuntimeError(f"the function raised {type(error).__name__}") from error
+        raise
+    if os.getpid() != process:
+        end_forked(name)
+    return result
+
+
+def end_forked(ref: str, error: BaseException | None = None) -> NoReturn:
+    """End this process, as Python would: application code forked it, and has returned, or raised `error`.
+
+    If it went on as a worker, it would settle its parent's events, and take sockets out of the epoll that both share.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        code = 1
+        log.error("%s: process %d, which it forked, ended with %s", ref, os.getpid(), type(error).__name__)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)

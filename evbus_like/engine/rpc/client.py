@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from evbus_like.engine.errors import (
@@ -19,7 +20,9 @@ from evbus_like.engine.errors import (
     Unroutable,
     UnserializableValue,
 )
-from evbus_like.engine.message import Message, SendBuffer
+from evbus_like.engine.histogram import BOUNDS, Histogram
+from evbus_like.engine.message import Message, SendBuffer, new_id
+from evbus_like.engine.receiving.breaker import CircuitBreaker
 from evbus_like.engine.receiving.consumer import GRACE, Consumer
 from evbus_like.engine.receiving.disposition import DONE, Disposition
 from evbus_like.engine.receiving.failure_log import text_of
@@ -44,10 +47,17 @@ class ClientStats:
     answers: int = 0
     late: int = 0
     timeouts: int = 0
+    answered: Histogram = field(default_factory=Histogram)  # from the request to its answer
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the stats as plain data."""
+        return {**vars(self), "answered": self.answered.as_dict()}
 
 
 class ReplyInvoker:
     """Gives each answer to the future of its call; answers that nobody waits for, late or forged, are dropped."""
+
+    breaker: CircuitBreaker | None = None
 
     def __init__(self, caller: str, decode: Callable[[ReceivedEvent], Any], max_event_bytes: int) -> None:
         self.options = HandlerOptions(caller, ("replies",))
@@ -103,6 +113,7 @@ class Client:
         self._deadlines = DeadlineTimer()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._unsent = False  # whether the trouble is that a request could not be sent
 
     @property
     def trouble(self) -> str:
@@ -127,12 +138,16 @@ class Client:
         """Send a request and return the body of its answer; raises an RpcError."""
         called = f"{service}.{method}"
         deadline = await self._ready(called, body, timeout)
-        correlation_id = uuid.uuid4().hex
+        begun = perf_counter()
+        correlation_id = new_id()
         future = asyncio.get_running_loop().create_future()
         self._pending[correlation_id] = future
         self._send(self._message(called, body, correlation_id, self._reply_to, headers, timeout), future, service)
         try:
             await self._deadlines.wait(future, deadline)
+            took, answered = perf_counter() - begun, self.stats.answered
+            answered.counts[bisect_left(BOUNDS, took)] += 1  # `Histogram.add` in place: its call would cost as much
+            answered.sum += took
             return future.result()
         except TimeoutError as error:
             if isinstance(error, RpcTimeout):  # set by `close`
@@ -211,6 +226,10 @@ class Client:
         """Send a request that somebody waits for; one that certainly was not taken is sent again after a pause."""
 
         def settled(error: Exception | None) -> None:
+            if error is None and self._unsent:
+                self._unsent = False
+                if self._consumer.subscribed.is_set():
+                    self._consumer.stats.trouble = ""
             if waiting.done():
                 return
             if error is None:
@@ -221,7 +240,7 @@ class Client:
             elif isinstance(error, DestinationRefused):
                 waiting.set_exception(RpcError(f"{message.routing_key} was not called: {error}"))
             elif isinstance(error, TransientError):
-                self._consumer.stats.trouble = str(error)
+                self._consumer.stats.trouble, self._unsent = str(error), True
                 asyncio.get_running_loop().call_later(pause, retry)
             elif confirm:
                 waiting.set_exception(
@@ -244,7 +263,7 @@ class Client:
         headers: Mapping[str, Any],
         expires: float | None,
     ) -> Message:
-        id = correlation_id or uuid.uuid4().hex
+        id = correlation_id or new_id()
         return Message(self.exchange, called, body, id, correlation_id, reply_to, headers, JSON, True, expires)
 
     async def close(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from evbus_like.engine.errors import (
+    Blocked,
     DestinationRefused,
     Refused,
     SerializeError,
@@ -16,18 +17,20 @@ from evbus_like.engine.errors import (
     Unroutable,
     UnserializableValue,
 )
-from evbus_like.engine.message import Message, Send, SendBuffer
+from evbus_like.engine.foreign import tamed
+from evbus_like.engine.message import Message, Send, SendBuffer, new_id
 from evbus_like.engine.middleware import ANSWER, Middleware, MiddlewareMessage
 from evbus_like.engine.receiving.disposition import DONE, PENDING, Disposition
-from evbus_like.engine.receiving.handler import REQUEUE
 from evbus_like.engine.receiving.invoker import DURABLE_WITHIN, clear_cancellation
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import REQUEUE
 from evbus_like.engine.rpc import wire
 from evbus_like.engine.rpc.wire import Transfer
 
 log = logging.getLogger("evbus_like.rpc")
 
 Dump = Callable[[Any], bytes]
+BLOCKED_PAUSE = 1.0  # seconds until a reply is sent again to a source that takes nothing for now
 
 
 class ReplySender:
@@ -48,6 +51,7 @@ class ReplySender:
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
         self._buffer: SendBuffer
+        self._is_blocked = False  # whether replies wait for the source
 
     def connect(self, send: Send, name: str) -> None:
         """Send over this connection, such as that of the consumer that receives the requests."""
@@ -82,11 +86,20 @@ class ReplySender:
         until: asyncio.Future[Disposition],
         smaller: int = 0,
     ) -> None:
-        """Send an answer; one that is refused is sent again without the context, and then as an error."""
+        """Send an answer; one that is refused is sent again without the context, and then as an error.
+
+        While the source takes nothing, as RabbitMQ during an alarm, the answer waits: the method must not run again.
+        """
 
         def settled(error: Exception | None) -> None:
             if until.done():
                 return
+            if isinstance(error, Blocked) and not self.closing:
+                self._log_blocked(error)
+                again = partial(self._put, event, method, reply, headers, until, smaller)
+                asyncio.get_running_loop().call_later(BLOCKED_PAUSE, again)
+                return
+            self._is_blocked = self._is_blocked and error is not None
             if isinstance(error, DestinationRefused) and smaller < 2:
                 problem = UnserializableValue(f"the result of {self._service}.{method} cannot be sent: {error}")
                 self._put(event, method, wire.refusal(problem) if smaller else reply, {}, until, smaller + 1)
@@ -94,6 +107,11 @@ class ReplySender:
             until.set_result(self._disposition(event, error))
 
         self._buffer.put(self._answer(event, method, reply, headers), settled)
+
+    def _log_blocked(self, error: Exception) -> None:
+        if not self._is_blocked:
+            self._is_blocked = True
+            log.warning("the replies of %s wait: %s", self._service, error)
 
     def _disposition(self, event: ReceivedEvent, error: Exception | None) -> Disposition:
         """Return what becomes of a request after its reply was sent, or could not be sent."""
@@ -146,14 +164,16 @@ class ReplySender:
             body = self._dump_answer(reply)
             if len(body) > self._max_event_bytes:
                 problem = f"it is {len(body)} bytes, more than the profile's max_event_bytes ({self._max_event_bytes})"
-        except Exception as error:
-            problem = str(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the code of a result may raise SystemExit
+            problem = str(tamed(error))
         if problem:
             reply = wire.refusal(UnserializableValue(f"the result of {called}: {problem}"))
             body = self._dump(reply)
         kind = wire.ERROR if reply.get("error") is not None else wire.RESPONSE
         headers = {**headers, wire.SOURCE: called, wire.TYPE: kind}
-        return Message(self._exchange, event.reply_to, body, uuid.uuid4().hex, event.correlation_id, headers=headers)
+        return Message(self._exchange, event.reply_to, body, new_id(), event.correlation_id, headers=headers)
 
     async def _hand_on(
         self, event: ReceivedEvent, method: str, to: Transfer, headers: dict[str, Any]
@@ -167,18 +187,32 @@ class ReplySender:
             )
         try:
             body = self._dump(wire.request(to.args, to.kwargs))
-        except Exception as error:
-            return wire.refusal(UnserializableValue(f"{called}, which hands the request on: {error}"))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return wire.refusal(UnserializableValue(f"{called}, which hands the request on: {tamed(error)}"))
         message = Message(
             self._exchange,
             f"{to.service}.{to.method}",
             body,
-            uuid.uuid4().hex,
+            new_id(),
             event.correlation_id,
             event.reply_to,
             {**headers, wire.SOURCE: called, wire.HOPS: hops},
             must_arrive=True,
         )
+        result = await self._sent(message)
+        while isinstance(result, Blocked) and not self.closing:
+            self._log_blocked(result)
+            await asyncio.sleep(BLOCKED_PAUSE)
+            result = await self._sent(message)
+        if isinstance(result, Unroutable):
+            return wire.refusal(UnknownService(f"{called} hands the request on to {to.service!r}, which nobody serves"))
+        if isinstance(result, DestinationRefused):
+            return wire.refusal(Refused(f"{called} cannot hand the request on to {to.service!r}: {result}"))
+        return result
+
+    async def _sent(self, message: Message) -> Exception | None:
         outcome: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
         def settled(error: Exception | None) -> None:
@@ -186,12 +220,7 @@ class ReplySender:
                 outcome.set_result(error)
 
         self._buffer.put(message, settled)
-        result = await outcome
-        if isinstance(result, Unroutable):
-            return wire.refusal(UnknownService(f"{called} hands the request on to {to.service!r}, which nobody serves"))
-        if isinstance(result, DestinationRefused):
-            return wire.refusal(Refused(f"{called} cannot hand the request on to {to.service!r}: {result}"))
-        return result
+        return await outcome
 
     def close(self) -> None:
         """Give up the replies that are being sent."""

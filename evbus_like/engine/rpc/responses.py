@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from evbus_like.engine.errors import BadRequest
+from evbus_like.engine.receiving.breaker import CircuitBreaker
 from evbus_like.engine.receiving.disposition import DONE, Disposition
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.invoker import Decode, HandlerInvoker
@@ -22,6 +23,7 @@ class ResponseInvoker:
     """Passes each answer to the invoker of its handler."""
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
+    breaker: CircuitBreaker | None = None
 
     def __init__(self, service: str, invokers: Mapping[Key, HandlerInvoker], decode: Decode) -> None:
         workers = max((each.options.max_workers for each in invokers.values()), default=1)

@@ -23,6 +23,7 @@ from evbus_like.engine.receiving.sensitive import shown
 from evbus_like.engine.rpc import wire
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.wire import Transfer
+from evbus_like.engine.suggest import printable
 
 if TYPE_CHECKING:
     from evbus_like.engine.bus import Bus
@@ -143,6 +144,8 @@ class ServiceInvoker(UserCodeInvoker[Reply]):
         except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # an answer too: it waits for what the method put before it failed
+            if current.is_forked:  # the method forked, and this is the child
+                raise
             return self._failed(event, error, current)
 
     async def _answer(self, event: ReceivedEvent, current: Handling) -> Reply:
@@ -176,9 +179,9 @@ class ServiceInvoker(UserCodeInvoker[Reply]):
         body = method.named(event.body) if method and options.sensitive else event.body
         log_failure(
             log,
-            "%s.%s failed after %.3f s%s; its caller gets the error: %s: %s",
+            "%s failed after %.3f s%s; its caller gets the error: %s: %s",
             (
-                *(self.service, wire.text(name), time.monotonic() - current.started),
+                *(printable(f"{self.service}.{wire.text(name)}"), time.monotonic() - current.started),
                 *(f" with {shown(body, options.sensitive)}" if options.log_bodies else "", type(error).__name__),
                 cleaned(wire.text(error), body, event.raw, options),
             ),

@@ -90,7 +90,9 @@ def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
     path = path or text(f"{_module(kind)}.{kind.__qualname__}")
     try:
         args, code = getattr(error, "args", ()), getattr(error, "code", None)
-    except Exception:  # attributes may be properties, and raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # attributes may be properties, and raise
         args, code = (), None
     return _told(args, text(error), code, exc_type=path.rpartition(".")[2], exc_path=path)
 
@@ -105,7 +107,8 @@ def _module(kind: type) -> str:
 
 
 def _told(args: Any, value: str, code: Any, **names: str) -> dict[str, Any]:
-    told = {**names, "exc_args": [safe(each) for each in args[:MOST]], "value": value}
+    args = args[:MOST] if isinstance(args, (tuple, list)) else ()
+    told = {**names, "exc_args": [safe(each) for each in args], "value": value}
     if isinstance(code, (int, str)):
         told["code"] = safe(code)
     return {"result": None, "error": told}
@@ -145,7 +148,9 @@ def text(value: Any) -> str:
         shown = str(value)
         if not shown.isascii():
             shown = shown.encode(errors="replace").decode()  # a lone surrogate is not valid UTF-8
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         shown = f"<{type(value).__name__} that has no text>"
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 

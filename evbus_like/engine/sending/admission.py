@@ -9,14 +9,17 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine import expiry
 from evbus_like.engine.dead_letter_headers import DESTINATION
 from evbus_like.engine.errors import BadEvent, OutboxFull, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
+from evbus_like.engine.queue import size_of
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.sending.commits import Commits, RoutedEvent
 from evbus_like.engine.sending.forwarding import fitted
 from evbus_like.engine.sending.router import Entry, Route, Router
+from evbus_like.engine.suggest import shown
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("evbus_like.bus")
 
-NAMES_REMEMBERED = 1000  # profile names that matched nothing; each is logged once
+NAMES_REMEMBERED = 1000  # profile names that matched nothing; each is logged once, all but the first at level debug
 
 
 class Admission:
@@ -48,6 +51,9 @@ class Admission:
         """Use other profiles from now on; their lanes are open."""
         self.router = Router(entries)
         self._unmatched_names.clear()
+        if expiry.is_used:  # another thread may have put such an event meanwhile, by the old routes
+            for entry in entries:
+                entry.lane.look_for_expired()
 
     def admit_batch(self, events: Sequence[Event]) -> int:
         """Admit events of the intake queue; returns the bytes of their bodies.
@@ -114,10 +120,29 @@ class Admission:
             else:
                 self.report(Failure(error, event))
 
+    def measure(self, event: Event) -> int:
+        """Return the bytes of an event's body; where it has one serializer, the result is kept for the admission."""
+        route = self.router.cache.get(event.profile)
+        serializer = route.sole if route is not None else None
+        if serializer is None:
+            return size_of(event.body)
+        if event.packed is not None and event.packed[0] is serializer:
+            return len(event.packed[1])
+        try:
+            packed = serializer.dump(event.body)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the admission says what is wrong
+            return size_of(event.body)
+        if type(packed) is not bytes:
+            return size_of(event.body)
+        event.packed = serializer, packed
+        return len(packed)
+
     def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
         """Raise BadEvent if a destination of the profile does not take these headers; `size` is their bytes."""
         router = self.router
-        if size > router.max_header_bytes or not router.reserved.isdisjoint(headers):
+        if size > router.max_header_bytes or not router.looked_at.isdisjoint(headers):
             router.check_headers(profile, headers, size)
 
     def route(self, profile: str) -> Route:
@@ -156,7 +181,9 @@ class Admission:
 
     def _admit_slowly(self, event: Event, route: Route) -> None:
         """Admit an event with several forms or no destination, or that must be stored or wait for a stored one."""
-        raw = event.body
+        raw, headers, event.packed = event.body, event.headers, None
+        if route.swapped is not None and type(raw) is str:
+            route.swapped.look(event)
         try:
             bodies = [_packed_for(route, event, *group) for group in route.groups]
         except PutError:
@@ -171,6 +198,8 @@ class Admission:
             each = event.copy() if index else event
             each.body = bodies[index]
             each.content_type = serializer.content_type
+            if route.gives_options:
+                each.headers = route.headers_for(event, headers, lanes)
             routed.append(RoutedEvent(each, lanes))
         if route.direct and not self.commits.delays(route.lanes):
             self._accept(event, receipt, route, routed)
@@ -178,7 +207,8 @@ class Admission:
             try:
                 self.commits.add(routed, partial(self._stored, event, receipt, route))
             except OutboxFull:
-                event.body, event.receipt = raw, receipt  # the put waits for room and tries again
+                # The put waits for room and tries again.
+                event.body, event.headers, event.receipt = raw, headers, receipt
                 raise
             except PutError:
                 self.taken += 1
@@ -188,6 +218,30 @@ class Admission:
             if receipt is not None:
                 receipt.irrevocable = True
 
+    def forms(self, event: Event) -> list[tuple[Event, tuple[str, ...]]]:
+        """Serialize an event that is sent later, in a form for each serializer, with the names of its destinations.
+
+        It is counted; raises what `admit` raises. Without a destination there is no form.
+        """
+        route = self.route(event.profile)
+        if route.swapped is not None and type(event.body) is str:
+            route.swapped.look(event)
+        self.taken += 1
+        try:
+            bodies = [_packed_for(route, event, *group) for group in route.groups]
+        except PutError:
+            self.rejected += 1
+            raise
+        event.timestamp = time()
+        forms: dict[str, tuple[Event, tuple[str, ...]]] = {}
+        for body, (serializer, lanes) in zip(bodies, route.groups, strict=True):
+            each, names = forms.get(serializer.name) or (event.copy() if forms else event, ())
+            each.body, each.content_type = body, serializer.content_type
+            forms[serializer.name] = each, (*names, *[lane.name for lane in lanes])
+        if not forms:
+            self._log_unmatched(event)
+        return list(forms.values())
+
     def _accept(self, event: Event, receipt: Receipt | None, route: Route, routed: Sequence[RoutedEvent]) -> None:
         self.taken += 1
         if receipt is not None:
@@ -196,7 +250,7 @@ class Admission:
             for lane in each.lanes:
                 lane.extend((each.event,), len(each.event.body))
         if not routed:
-            self._warn_unmatched(event)
+            self._log_unmatched(event)
 
     async def forward(self, event: Event, profile: str, why: Mapping[str, Any]) -> bool:
         """Hand a dead letter to the lanes of another profile, in a form that they take; False if they do not get it.
@@ -240,32 +294,47 @@ class Admission:
         else:
             self.report(Failure(error, event))
 
-    def _warn_unmatched(self, event: Event) -> None:
+    def _log_unmatched(self, event: Event) -> None:
+        """Count an event that no profile matches, and say so once: applications name profiles that nobody need have."""
         self.unmatched += 1
-        if event.profile not in self._unmatched_names and not event.quiet:
-            if len(self._unmatched_names) < NAMES_REMEMBERED:
-                self._unmatched_names.add(event.profile)
-            names = ", ".join(entry.lane.name for entry in self.router.entries[:10]) or "none"
-            log.warning(
-                "no profile matches %r, so its events go nowhere (logged once); profiles: %s."
-                " Add a profile of that name, or a pattern that matches it, to the credentials",
-                event.profile,
-                names,
-            )
+        names = self._unmatched_names
+        if event.quiet or event.profile in names:
+            return
+        entries = self.router.entries
+        level = logging.DEBUG if names else logging.WARNING if entries else logging.INFO
+        if len(names) < NAMES_REMEMBERED:
+            names.add(event.profile)
+        log.log(
+            level,
+            "no profile matches %s, so its events go nowhere (logged once; other names at level debug);"
+            " profiles: %s. Add a profile of that name, or a pattern that matches it, to the credentials",
+            shown(event.profile),
+            ", ".join(entry.lane.name for entry in entries[:10]) or "none",
+        )
 
 
 def _packed(route: Route, event: Event) -> bytes:
     """Serialize a body with the route's only serializer, whose `pack` raises the error if that fails."""
     serializer = route.sole
     assert serializer is not None
-    try:
-        packed = serializer.dump(event.body)
-    except Exception:
-        packed = None
+    kept, packed = event.packed, None
+    if kept is not None:
+        event.packed = None
+        packed = kept[1] if kept[0] is serializer else None
+    if packed is None:
+        try:
+            packed = serializer.dump(event.body)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            packed = None
     if type(packed) is not bytes or len(packed) > route.max_event_bytes:
         packed = serializer.pack(event.body, route.lanes)
-    if route.ask_above is not None:
-        route.ask(event, packed, serializer, route.lanes)
+    if route.watched:
+        if route.swapped is not None and type(event.body) is str:
+            route.swapped.look(event)
+        if route.ask_above is not None:
+            route.ask(event, packed, serializer, route.lanes)
     return packed
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, time
 
 from evbus_like.engine.errors import BatchRejected, PoisonEvent, Stalled
+from evbus_like.engine.event import Event
 from evbus_like.engine.failure import classify
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.suspects import Suspects
@@ -85,6 +87,16 @@ class Attempts:
         """Record that so many events wait for a part of the destination, which is no attempt; `old` of them did so."""
         self._hold(old or count)
         self.stalled = count
+
+    def removed(self, gone: Sequence[tuple[int, Event]]) -> None:
+        """Forget events that were removed from these positions of the lane, because they had expired."""
+        positions = [at for at, _ in gone]
+        self.suspects.removed(gone)
+        self._halved -= sum(at < self._halved for at in positions)
+        if self.head:
+            self.head -= sum(at < self.head for at in positions)
+            if not self.head:
+                self.reset()
 
     def reset(self) -> None:
         """Forget the attempts of events that are settled."""

@@ -33,13 +33,14 @@ class RoutedEvent:
 class PendingCommit:
     """The forms of one event and their records; no records if it only waits for earlier events."""
 
-    __slots__ = ("done", "records", "routed")
+    __slots__ = ("bytes", "done", "records", "routed")
 
     def __init__(
         self, routed: Sequence[RoutedEvent], records: list[Any], done: Callable[[PutError | None], None]
     ) -> None:
         self.routed = routed
         self.records = records
+        self.bytes = sum([len(record) for record, _ in records]) if records else 0
         self.done = done
 
 
@@ -67,7 +68,11 @@ class Commits:
 
     def delays(self, lanes: Sequence[Lane]) -> bool:
         """Whether an event for these lanes must wait for an earlier one."""
-        return bool(self.waiting) and any(lane.uncommitted for lane in lanes)
+        if self.waiting:
+            for lane in lanes:
+                if lane.uncommitted:
+                    return True
+        return False
 
     def full_for(self, lanes: Sequence[Lane]) -> bool:
         """Whether put_nowait must refuse events for these lanes: the outbox is full, or far behind."""
@@ -88,7 +93,7 @@ class Commits:
             for lane in each.lanes:
                 lane.expect(lane in each.stored)
         self.waiting.append(waiting)
-        self._bytes += sum([len(record) for record, _ in waiting.records])
+        self._bytes += waiting.bytes
         self._begin()
         return None
 
@@ -128,7 +133,7 @@ class Commits:
                 break
             self._under_way += 1
             group += waiting.records
-            size += sum([len(each.event.body) for each in waiting.routed])
+            size += waiting.bytes
         try:
             future = self.outbox.submit_packed(group)
         except PutError as error:
@@ -151,7 +156,7 @@ class Commits:
             done.append(self.waiting.popleft())
         self._under_way = 0
         for waiting in done:
-            self._bytes -= sum([len(record) for record, _ in waiting.records])
+            self._bytes -= waiting.bytes
             for each in waiting.routed:
                 for lane in each.lanes:
                     lane.arrived(lane in each.stored)

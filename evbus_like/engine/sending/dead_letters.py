@@ -24,7 +24,7 @@ async def store_dead_letter(lane: Lane, event: Event, error: BaseException, atte
             if await _forwarded(lane, event, *why) or outbox is None or event.quiet:
                 lane.forget_stored(event)
                 return None
-            if lane.may_be_stored and event.seq:
+            if lane.may_be_stored and event.seq > 0:
                 await outbox.dead_letter(lane.name, event.seq, *why)
             else:
                 await outbox.dead_letter_event(lane.name, event, *why)

@@ -62,7 +62,8 @@ class LaneOptions:
 
     `when_full` is "block", "drop_new", "drop_old" or "spill"; `durable` events are stored in the outbox before
     they are accepted. `dead_letter` is the profile that gets the dead letters. `reserved_headers` are names that the
-    destination gives a meaning of its own: puts with them are refused.
+    destination gives a meaning of its own: puts with them are refused. `expires` and `priority` are for events that
+    were put without; `takes_priority` says whether the destination has priorities. `rate` is a text such as 50/s.
     """
 
     max_events: int = 100_000
@@ -81,3 +82,7 @@ class LaneOptions:
     when_full: str = "block"
     durable: bool = False
     dead_letter: str | None = None
+    expires: float | None = None
+    priority: int | None = None
+    takes_priority: bool = False
+    rate: str | None = None

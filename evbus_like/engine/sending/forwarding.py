@@ -7,8 +7,10 @@ from typing import Any
 
 from evbus_like.engine.dead_letter_headers import CUT, DESTINATION, REASON, cut
 from evbus_like.engine.event import SERVICE_HEADER, Event, header_bytes
+from evbus_like.engine.expiry import CHECKED
 from evbus_like.engine.sending.lane import Lane
 
+NOT_FORWARDED = CHECKED | {SERVICE_HEADER}
 ROOM_FOR_CUT = 128  # bytes of the header that says what was cut
 
 
@@ -16,11 +18,11 @@ def fitted(event: Event, profile: str, why: Mapping[str, Any], lanes: Sequence[L
     """Return a dead letter for these lanes: whole, else with fewer headers, else without its body; None if none fits.
 
     `why` is added to its headers. Headers that a destination acts on are left out, that of the event's service, whose
-    handlers must not get it as an event, and the largest ones until the others fit.
+    handlers must not get it as an event, its expiry and priority, and the largest ones until the others fit.
     """
     copy = event.copy()
     copy.profile, copy.receipt, copy.seq = profile, None, 0
-    own = {name: value for name, value in (event.headers or {}).items() if name != SERVICE_HEADER}
+    own = {name: value for name, value in (event.headers or {}).items() if name not in NOT_FORWARDED}
     for headers, body in _forms(own, event.body, why, lanes):
         copy.headers, copy.body = headers, body
         if all(_takes(lane, copy) for lane in lanes):

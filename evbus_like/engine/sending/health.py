@@ -56,7 +56,8 @@ class Health:
             word = {"refused": "refuses", "blocked": "takes nothing for now"}.get(state, other)
             then = "" if state == "blocked" else ", trying again"
             often = f" ({self._changes} times in a minute)" if self._changes > FEW else ""
-            log.warning("%s %s, %d events wait%s: %s%s", lane.name, word, len(lane.queue), then, trouble, often)
+            said = (lane.name, word, len(lane.queue), then, trouble, often)
+            log.warning("%s %s, %d events wait%s: %s%s", *said, extra={"destination": lane.name})
         lane.set_state(state, trouble)
 
     def _is_logged(self) -> bool:
@@ -76,7 +77,7 @@ class Health:
         """Log that the destination works again, if it had failed, and reset the waits."""
         lane = self._lane
         if lane.error is not None and not self._silent:
-            log.warning("%s is back, %d events wait", lane.name, len(lane.queue))
+            log.warning("%s is back, %d events wait", lane.name, len(lane.queue), extra={"destination": lane.name})
         lane.set_state("open")
         self._reported = False
         self.reset_waits()

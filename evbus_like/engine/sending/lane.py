@@ -11,19 +11,28 @@ from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine import event_log, expiry
 from evbus_like.engine.account import LaneAccount
-from evbus_like.engine.errors import Dropped, PoisonEvent, TransientError
+from evbus_like.engine.dead_reasons import DeadReasons
+from evbus_like.engine.errors import Dropped, Expired, PoisonEvent, TransientError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Failure, Report
+from evbus_like.engine.histogram import NOTHING, Histogram
 from evbus_like.engine.receipt import DELIVERED, Receipt
 from evbus_like.engine.sending.destination import Destination, LaneOptions
 from evbus_like.engine.sending.overflow import Overflow
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
+    from evbus_like.engine.rate import Slot
 
 NO_LIMIT = 2**63
+DAMAGED = "it was damaged on the disk"
 Forward = Callable[[Event, str, Mapping[str, Any]], Awaitable[bool]]
+
+
+class LaneClosed(TransientError):
+    """The outcome of an event that was still in a lane when that was closed."""
 
 
 class Lane:
@@ -48,6 +57,8 @@ class Lane:
         self.full = False
         self.puts_wait = False  # whether puts must wait; events that the bus has accepted already are still added
         self.room: asyncio.Event | None = None  # created by the first put that waits
+        self.delivered_bytes = 0
+        self._publish: Histogram | None = None  # created at the first publish, as a bus may have 10,000 lanes
         self.in_flight = 0  # events at the head that are being sent
         self.outbox: Outbox | None = None
         self.forward: Forward | None = None  # puts a dead letter to another profile
@@ -56,13 +67,19 @@ class Lane:
         self.uncommitted = 0  # events for this lane that wait for a commit, their own or an earlier one
         self.being_stored = 0  # those of them that are stored for this lane
         self.behind = 0
+        self.paused = ""  # why it sends nothing for now, because an operator says so
+        self.slot: Slot | None = None  # where it is noted until when its rate is used up; None: in this process
+        self.limited = 0  # batches that waited because of the rate
         self.last_seq = 0  # the number of the newest stored event that was added to the queue
         self.may_be_stored = False  # whether any of its events may be stored
+        self.may_expire = False  # whether any of its events may have an expiry
         self._awaited: dict[int, Receipt] | None = None  # receipts of events that are behind, by number
         self._account = LaneAccount(name)
         self._ending = "the bus was stopped first"
+        self._is_logged = False  # each delivered event
         self._apply_options(options)
         self._overflow: Overflow | None = None  # created at the first drop: a bus may have 10,000 lanes
+        self._dead: DeadReasons | None = None  # the same
 
     @cached_property
     def filled(self) -> asyncio.Event:
@@ -83,6 +100,7 @@ class Lane:
         self.asks = self.destination.asks
         self.direct = self.blocks and not self.behind  # whether events go straight into the queue
         self.may_be_stored = self.may_be_stored or options.durable or options.when_full == "spill"
+        self.may_expire = self.may_expire or options.expires is not None
         self._measure()
 
     # ---- the worker
@@ -109,7 +127,8 @@ class Lane:
 
     def open(self, outbox: Outbox | None, forward: Forward | None = None) -> None:
         """Continue with the events that an earlier run, or this lane before it was removed, left in the outbox."""
-        self.outbox, self.forward = outbox, forward
+        self.outbox, self.forward, self._is_logged = outbox, forward, event_log.is_on()
+        self.may_expire = self.may_expire or expiry.is_used
         if outbox is not None:
             self.behind = outbox.counts().pending.get(self.name, 0)
             self.may_be_stored = self.may_be_stored or bool(self.behind)
@@ -151,6 +170,10 @@ class Lane:
         if idle:
             self._wake_worker()
 
+    def look_for_expired(self) -> None:
+        """Look from now on for expired events before each batch: there is one that may expire, or it will come."""
+        self.may_expire = True
+
     def expect(self, stored: bool) -> None:
         """Count an event that waits for a commit, and is `stored` for this lane by it or not."""
         self.uncommitted += 1
@@ -190,6 +213,17 @@ class Lane:
                     pass
             self.extend((event,), len(event.body))
 
+    def replayed(self, event: Event) -> None:
+        """Add an event of the outbox that was a dead letter; no order with new events is promised."""
+        self.may_be_stored = True
+        self.may_expire = self.may_expire or expiry.can_expire(event.headers)
+        if self.full and self.state != "closed":
+            self.behind += 1
+            self._account.accepted += 1
+            self._wake_worker()
+        else:
+            self.accept(event, stored=True)
+
     def drop(self, event: Event) -> None:
         """Drop a new event."""
         self._account.accepted += 1
@@ -201,13 +235,14 @@ class Lane:
         If there are none, the rest was damaged on the disk, and the outbox has made dead letters of it.
         """
         if not rows:
-            self._account.dead_lettered += self.behind
+            self._count_dead(DAMAGED, self.behind)
         self.behind = max(0, self.behind - len(rows)) if rows else 0
         for seq, event in rows:
             event.seq = self.last_seq = seq
             event.receipt = self._awaited.pop(seq, None) if self._awaited else None
             self.bytes += len(event.body)
             self.queue.append(event)
+            self.may_expire = self.may_expire or expiry.can_expire(event.headers)
         self._measure()
         self.direct = self.blocks and not self.behind
         self._recheck_outbox()
@@ -241,15 +276,18 @@ class Lane:
         for event in gone:
             if event.receipt is not None:
                 event.receipt.settle(self.name, DELIVERED, attempts, answer)
-        if self.may_be_stored and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq]):
+        if self.may_be_stored and self.outbox is not None and (seqs := [event.seq for event in gone if event.seq > 0]):
             self.outbox.settle(self.name, seqs)
         self._account.delivered += count
+        self.delivered_bytes += size
+        if self._is_logged:
+            event_log.sent(gone, self.name, attempts)
         self._free(size)
 
     def dead_letter(self, error: BaseException, attempts: int) -> None:
         """Remove the oldest event, which is given up."""
         event = self.queue.popleft()
-        self._account.dead_lettered += 1
+        self._count_dead(str(error), 1)
         self._account.last_dead_letter = f"{type(error).__name__}: {error}"
         self._free(len(event.body))
         if event.receipt is not None:
@@ -257,9 +295,45 @@ class Lane:
             event.receipt.settle(self.name, final, attempts)
         self.report(Failure(error, event, self.name, attempts))
 
+    def remove_expired(self, at: int, most: int) -> list[tuple[int, Event]]:
+        """Remove those of at most `most` events from a position that have expired; returns their positions, too."""
+        now, queue = time(), self.queue
+        gone = [
+            (index, event)
+            for index, event in enumerate(islice(queue, at, at + most), at)
+            if event.headers is not None and expiry.expired(event.headers, now)
+        ]
+        if not gone:
+            return gone
+        queue.rotate(-at)
+        places = {index for index, _ in gone}
+        kept = [(queue.popleft(), index not in places) for index in range(at, gone[-1][0] + 1)]
+        queue.extendleft([event for event, stays in reversed(kept) if stays])
+        queue.rotate(at)
+        self._account.expired += len(gone)
+        self._free(sum([len(event.body) for _, event in gone]))
+        if self.outbox is not None and (seqs := [event.seq for _, event in gone if event.seq > 0]):
+            self.outbox.settle(self.name, seqs)
+        for _, event in gone:
+            if self._is_logged:
+                event_log.expired(event, self.name)
+            if event.receipt is not None:
+                event.receipt.settle(
+                    self.name, Expired(f"it expired before {self.name} could send it ({self.trouble})")
+                )
+        self._overflow = self._overflow or Overflow(self.name)
+        self._overflow.note_expired(self._account.expired, self.trouble)
+        return gone
+
+    def _count_dead(self, reason: str, count: int) -> None:
+        self._account.dead_lettered += count
+        if count:
+            self._dead = self._dead or DeadReasons()
+            self._dead.add(reason, count)
+
     def forget_stored(self, event: Event) -> None:
         """Remove an event from the outbox, if it is there, so that the next start does not send it."""
-        if self.outbox is not None and event.seq:
+        if self.outbox is not None and event.seq > 0:
             self.outbox.settle(self.name, [event.seq])
 
     def pop_head(self) -> Event:
@@ -281,6 +355,11 @@ class Lane:
     def put_back(self, events: list[Event]) -> None:
         """Return events to the head, in order."""
         self.queue.extendleft(reversed(events))
+
+    def published(self, seconds: float) -> None:
+        """Count a batch that the destination has answered."""
+        self._publish = self._publish or Histogram()
+        self._publish.add(seconds)
 
     def retried(self, count: int) -> None:
         """Count events that are retried."""
@@ -304,7 +383,7 @@ class Lane:
         """Settle the receipts of events that stay, report those that are lost, and count the stored ones as spilled."""
         self.state = "closed"
         self._account.spilled = self.behind + sum(1 for event in self.queue if event.seq)
-        stopped = TransientError(f"{self._ending}; last trouble: {self.error}")
+        stopped = LaneClosed(f"{self._ending}; last trouble: {self.error}")
         for event in self.unstored():
             self.report(Failure(stopped, event, self.name, stopped=True))
         for receipt in (*(event.receipt for event in self.queue), *(self._awaited or {}).values()):
@@ -316,7 +395,9 @@ class Lane:
     def abandon(self) -> int:
         """Empty a closed lane; stored events stay in the outbox. Returns the number of events dropped."""
         lost = len(self.unstored())
-        self.behind += len(self.queue) - lost
+        elsewhere = sum(1 for event in self.queue if event.seq < 0)  # their store gives them to another lane
+        self._account.accepted -= elsewhere
+        self.behind += len(self.queue) - lost - elsewhere
         self.queue.clear()
         self.bytes = self.last_seq = 0
         self._measure()
@@ -336,12 +417,18 @@ class Lane:
             "bytes": self.bytes,
             "behind": self.behind,
             "in_flight": self.in_flight,
+            "accepted": account.accepted,
             "delivered": account.delivered,
+            "delivered_bytes": self.delivered_bytes,
             "retried": account.retries,
+            "limited": self.limited,
             "dropped": account.drops,
+            "expired": account.expired,
             "dead": account.dead_lettered,
+            "dead_reasons": {} if self._dead is None else self._dead.as_dict(),
             "oldest_age": max(0.0, time() - head.timestamp) if head is not None else 0.0,
             "trouble": account.error,
+            "publish": NOTHING if self._publish is None else self._publish.as_dict(),
         }
 
     def account(self) -> LaneAccount:

@@ -1,4 +1,4 @@
-"""Overflow: the events that a full lane dropped, counted by policy and logged once a minute."""
+"""Overflow: the events that a full lane dropped, counted by policy, and those that expired; logged once a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Overflow:
     def __init__(self, lane: str) -> None:
         self.lane = lane
         self.counts: Counter[str] = Counter()
-        self._logged = -REMIND
+        self._logged = self._expired_logged = -REMIND
 
     def note(self, policy: str, trouble: str) -> None:
         """Count a drop."""
@@ -33,4 +33,18 @@ class Overflow:
                 policy,
                 self.counts[policy],
                 trouble,
+                extra={"destination": self.lane},
+            )
+
+    def note_expired(self, count: int, trouble: str) -> None:
+        """Log that events expired, so many so far."""
+        if monotonic() - self._expired_logged > REMIND:
+            self._expired_logged = monotonic()
+            log.warning(
+                "%s: events expired before they could be sent, %d so far (%s). Give them a longer expires=, or find out"
+                " why they wait",
+                self.lane,
+                count,
+                trouble,
+                extra={"destination": self.lane},
             )

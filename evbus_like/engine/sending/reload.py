@@ -70,6 +70,7 @@ async def reload(bus: Bus, entries: Sequence[Entry], timeout: float, outbox: Out
         lane, new = known.get(entry.lane.name, entry.lane), entry.lane
         if lane is not new:
             lane.reconfigure(new.destination, new.options)
+            lane.slot = lane.slot or new.slot
         if lane not in bus.workers or lane.state == "closed":
             bus.open(lane)
             names["added"].append(lane.name)

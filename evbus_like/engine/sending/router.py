@@ -8,8 +8,11 @@ from typing import Any
 
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.event import Event, header_bytes
+from evbus_like.engine.expiry import CHECKED, EXPIRES, PRIORITY, with_defaults
+from evbus_like.engine.foreign import text_of
 from evbus_like.engine.sending.lane import NO_LIMIT, Lane
 from evbus_like.engine.sending.serializer import Serializer
+from evbus_like.engine.sending.swapped import PROFILE, Swapped
 
 Matches = Callable[[str], bool]
 SHORT_KEY = 255  # characters
@@ -25,22 +28,48 @@ class Entry:
 
 
 class Route:
-    """The lanes of one profile name, grouped by serializer so that each serializes a body once."""
+    """The lanes of one profile name, grouped so that each serializer serializes a body once.
 
-    __slots__ = ("ask_above", "direct", "groups", "lanes", "max_event_bytes", "names", "quick", "sole")
+    Lanes whose profiles give events an expiry or a priority of their own are groups of their own.
+    """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    __slots__ = (
+        "ask_above",
+        "direct",
+        "gives_options",
+        "groups",
+        "lanes",
+        "max_event_bytes",
+        "names",
+        "quick",
+        "sole",
+        "swapped",
+        "watched",
+    )
+
+    def __init__(self, entries: Sequence[Entry], others: Sequence[Entry] = ()) -> None:
         self.lanes = tuple(entry.lane for entry in entries)
         self.names = tuple(lane.name for lane in self.lanes)
         self.max_event_bytes = min((lane.max_event_bytes for lane in self.lanes), default=0)
         self.ask_above = min((lane.asks.above for lane in self.lanes if lane.asks is not None), default=None)
         self.direct = all(lane.direct for lane in self.lanes)  # whether events go straight into every lane
-        grouped: dict[str, tuple[Serializer, list[Lane]]] = {}
+        grouped: dict[Any, tuple[Serializer, list[Lane]]] = {}
         for entry in entries:
-            grouped.setdefault(entry.serializer.name, (entry.serializer, []))[1].append(entry.lane)
+            own = entry.lane.options.expires, entry.lane.options.priority
+            grouped.setdefault((entry.serializer.name, own), (entry.serializer, []))[1].append(entry.lane)
+        self.gives_options = any(own != (None, None) for _, own in grouped)
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
         self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the only serializer, if there is one only
-        self.quick = self.sole is not None and self.direct  # whether several events can be added at once
+        # Whether several events can be added at once:
+        self.quick = self.sole is not None and self.direct and not self.gives_options
+        self.swapped = Swapped([entry.matches for entry in others]) if others else None
+        self.watched = self.swapped is not None or self.ask_above is not None  # whether events are looked at
+
+    @staticmethod
+    def headers_for(event: Event, given: Mapping[str, Any] | None, lanes: Sequence[Lane]) -> dict[str, Any] | None:
+        """Return the headers of an event for the lanes of one group; `given` are those that it was put with."""
+        options = lanes[0].options
+        return with_defaults(given, options.expires, options.priority, event.timestamp)
 
     def ask(self, event: Event, body: bytes, serializer: Serializer, lanes: Sequence[Lane]) -> None:
         """Raise BadEvent if one of these lanes' destinations does not take an event with this body.
@@ -68,7 +97,8 @@ class Router:
         self.cache: dict[str, Route] = {}
         lanes = [entry.lane for entry in self.entries]
         self.max_header_bytes = min((lane.max_header_bytes for lane in lanes), default=NO_LIMIT)  # of any lane
-        self.reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
+        reserved = frozenset(name for lane in lanes for name in lane.options.reserved_headers)
+        self.looked_at = reserved | CHECKED  # names of headers, for `check_headers`
         for lane in lanes:
             lane.on_asks = self.cache.clear
         self._failed: dict[str, str] = {}  # names whose route is unknown, and why; finding out may be slow
@@ -80,7 +110,7 @@ class Router:
             if profile in self._failed:
                 raise BadEvent(self._failed[profile])
             try:
-                found = Route([entry for entry in self.entries if _matches(entry, profile)])
+                found = self._route(profile)
             except BadEvent as error:
                 if len(self._failed) >= self.max_cached:
                     self._failed.clear()
@@ -90,6 +120,12 @@ class Router:
                 self.cache.clear()  # thousands of invented names: start again rather than grow
             self.cache[profile] = found
         return found
+
+    def _route(self, profile: str) -> Route:
+        matching = [_matches(entry, profile) for entry in self.entries]
+        others = [entry for entry, does in zip(self.entries, matching, strict=True) if not does]
+        entries = [entry for entry, does in zip(self.entries, matching, strict=True) if does]
+        return Route(entries, others if profile == PROFILE else ())
 
     def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
         """Raise BadEvent if a destination of the profile does not take these headers; `size` is their bytes."""
@@ -103,12 +139,20 @@ class Router:
             for name in lane.options.reserved_headers:
                 if name in headers:
                     raise BadEvent(f"header {name!r} is reserved by {lane.name}, which acts on it: use another name")
+            if PRIORITY in headers and not lane.options.takes_priority:
+                raise BadEvent(
+                    f"{lane.name} has no priorities: put without priority=, or to a profile of RabbitMQ alone"
+                )
+            if EXPIRES in headers:
+                lane.look_for_expired()
 
 
 def _matches(entry: Entry, profile: str) -> bool:
     try:
         return entry.matches(profile)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BadEvent(
-            f"{entry.lane.name} cannot say whether it matches {profile[:100]!r}: {type(error).__name__}: {error}"
+            f"{entry.lane.name} cannot say whether it matches {profile[:100]!r}: {text_of(error)}"
         ) from error

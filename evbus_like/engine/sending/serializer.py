@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbus_like.engine.errors import EventTooLarge, SerializeError
+from evbus_like.engine.foreign import text_of
 from evbus_like.engine.sending.lane import Lane
 
 
@@ -22,10 +23,10 @@ class Serializer:
         """Serialize a body for these lanes; raises SerializeError or EventTooLarge."""
         try:
             packed = self.dump(body)
-        except SerializeError:
+        except (SerializeError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise SerializeError(f"serializer {self.name} failed: {type(error).__name__}: {error}") from error
+        except BaseException as error:  # a body's own code may raise SystemExit, which must not end the listener
+            raise SerializeError(f"serializer {self.name} failed: {text_of(error)}") from error
         if type(packed) is not bytes:
             raise SerializeError(f"serializer {self.name} gave a {type(packed).__name__}; dump must give bytes")
         size = len(packed)

@@ -96,6 +96,12 @@ class Suspects:
         self.count = 0
         self._try_other = False
 
+    def removed(self, gone: Sequence[tuple[int, Event]]) -> None:
+        """Forget events that were removed from these positions of the lane."""
+        self.count -= sum(at < self.count for at, _ in gone)
+        for _, event in gone:
+            self._alone.pop(event.id, None)
+
     # ---- what to do next
 
     def wants_other(self, first: Event) -> bool:

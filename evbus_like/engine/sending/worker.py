@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice
-from time import monotonic
+from time import monotonic, perf_counter
 
 from evbus_like.engine.errors import (
     Blocked,
@@ -22,12 +22,15 @@ from evbus_like.engine.errors import (
 )
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import UnknownKindError, classify
+from evbus_like.engine.foreign import ends, tamed, text_of
+from evbus_like.engine.rate import parse
 from evbus_like.engine.sending.attempts import Attempts
 from evbus_like.engine.sending.block import Block
 from evbus_like.engine.sending.dead_letters import store_dead_letter
 from evbus_like.engine.sending.destination import Outcomes
 from evbus_like.engine.sending.health import REMIND, Health
 from evbus_like.engine.sending.lane import Lane
+from evbus_like.engine.sending.pace import Pace
 from evbus_like.engine.sending.suspects import Ended
 
 log = logging.getLogger("evbus_like.lane")
@@ -36,6 +39,8 @@ FIRST_CONNECT = 5.0  # seconds from its start that a lane has to connect for the
 PASS_EVERY = 0.05  # seconds between two looks for events behind those that are refused, or stalled
 STALL_NOTED = 2.0  # seconds after which a stalled part is trouble, and not just slow
 PASS_COST = 10e-6  # seconds more for each of these: looking through 10,000 takes about 20 ms
+SWEEP = 1.0  # seconds, at least, between two looks for expired events in the whole lane, while nothing is delivered
+FAILED_WAIT = 1.0  # seconds before a worker begins again that ended by an error of its own
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may take to close before it is abandoned
 
 
@@ -52,6 +57,7 @@ class Worker:
         self._draining = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._swept = 0.0  # when the whole lane was looked through for expired events
         self._reconnected: asyncio.Future[None] | None = None  # set while the lane has a new destination
         self._begin()
 
@@ -62,12 +68,16 @@ class Worker:
         self._options, self._destination = lane.options, lane.destination
         for name in ("_health", "_block", "_attempts"):
             self.__dict__.pop(name, None)
-        immediate = lane.destination.publish_now is not None
+        rate, needs_no_connection = parse(self._options.rate), lane.destination.publish_now is not None
+        self._pace = None if rate is None else Pace(rate, lane.slot)
+        self._immediate = immediate = needs_no_connection and rate is None
         if not immediate:
             lane.destination.on_blocked = self.set_blocked
             lane.destination.on_asks = lane.ask_again
-        self._opened = immediate
-        lane.attach_worker("open" if immediate else "starting", self._schedule if immediate else lane.filled.set)
+        self._opened = needs_no_connection
+        lane.attach_worker("open" if self._opened else "starting", self._schedule if immediate else lane.filled.set)
+        if lane.paused:
+            lane.set_state(*self._paused_state())
 
     # Created on first use: a bus may have 10,000 lanes, and the garbage collector visits all their objects.
 
@@ -95,20 +105,52 @@ class Worker:
 
     def deliver_now(self) -> None:
         """Deliver what the destination takes without waiting; a batch of ten then costs 3 µs and no task switch."""
-        if self._closing is not None:  # what is left is being spilled, or is for the next start
+        if self._closing is not None or self.lane.paused:  # what is left is spilled, or is for the next start
             return
         publish_now = self._destination.publish_now
         while self.lane.queue and self._task is None:
+            if self.lane.may_expire and self._remove_expired():
+                continue
             batch = self.lane.head(self._options.batch_events)
             try:
                 done = publish_now(batch)  # type: ignore[misc]
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 done = 0  # `publish` raises it again, in the task, which handles it
+            if type(done) is not int or not 0 <= done <= len(batch):  # against the contract
+                done = 0
             self.lane.deliver(done)
             if done < len(batch):
                 self._start_task()
         if self.lane.behind and self._task is None:
             self._start_task()
+
+    def pause(self, why: str) -> None:
+        """Send nothing, for this reason, or go on, without one; the batch in flight is finished first."""
+        lane = self.lane
+        if lane.paused == why or lane.state == "closed":
+            return
+        was, lane.paused = lane.paused, why
+        if not was:
+            log.warning("%s is %s", lane.name, why)
+        elif not why:
+            log.warning("%s is resumed, %d events wait", lane.name, len(lane.queue) + lane.behind)
+        lane.set_state(*self._paused_state())
+        self._interrupt()
+        if self._immediate and not why:
+            self.deliver_now()
+
+    def _paused_state(self) -> tuple[str, TransientError | None]:
+        if self.lane.paused:
+            return "paused", TransientError(self.lane.paused)
+        return "open" if self._opened else "starting", None
+
+    async def _wait_while_paused(self) -> None:
+        while self.lane.paused and not self._draining and self._reconnected is None:
+            self.lane.set_state(*self._paused_state())  # a batch that was in flight has set another one
+            self.lane.filled.clear()
+            await self.lane.filled.wait()
 
     # ---- life cycle
 
@@ -117,7 +159,7 @@ class Worker:
 
         If the destination can deliver without waiting, `deliver_now` does, and the task only handles the rest.
         """
-        if self.lane.destination.publish_now is None or self.lane.behind:
+        if not self._immediate or self.lane.behind:
             self._start_task()
 
     def _start_task(self) -> None:
@@ -147,7 +189,7 @@ class Worker:
         """
         self._draining = True
         self._interrupt()
-        if self._task is None or self.is_done:
+        if self._task is None or self.is_done or self.lane.paused:
             return self.is_done
         if self._task.done():  # it ended when the lane was empty, before a dead letter of another lane came
             self._start_task()
@@ -183,6 +225,7 @@ class Worker:
         try:
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
             self._destination.on_blocked = lambda reason: None
+            self.lane.retried(self._attempts.stalled)  # they may be on their way, and are sent again
             self._begin()
         finally:  # nobody may wait for a task that was cancelled
             if reconnected is not None and not reconnected.done():
@@ -224,10 +267,33 @@ class Worker:
     # ---- the task
 
     async def _run(self) -> None:
+        task = asyncio.current_task()
+        while True:
+            try:
+                await self._send_all()
+            except BaseException as error:
+                _raise_if_cancelled(task, error)
+                self._failed_itself(error)
+                await asyncio.sleep(FAILED_WAIT)
+            else:
+                break
+        if self._immediate:
+            self._task = None
+
+    def _failed_itself(self, error: BaseException) -> None:
+        """Record an error that is no answer of the destination; the events are still in the lane."""
+        log.error("%s: sending failed, and begins again: %s", self.lane.name, text_of(error), exc_info=error)
+
+    async def _send_all(self) -> None:
+        """Send until the bus stops, or a lane that needs no connection is empty."""
         lane = self.lane
-        while self._reconnected is not None or not (self._draining and (self.is_done or self._refused_again())):
+        while self._reconnected is not None or not (self._draining and (self.is_done or self._is_held())):
             if self._reconnected is not None:
                 await self._reconnect()
+            elif lane.may_expire and lane.queue and self._remove_expired():
+                pass  # there may be nothing left to send
+            elif lane.paused:
+                await self._wait_while_paused()
             elif lane.behind and self._wants_more():
                 await self._attempt(self._refill)
             elif not self._opened:
@@ -237,14 +303,24 @@ class Worker:
             elif lane.queue and self._attempts.suspects.wants_other(lane.queue[0]):
                 await (self._attempt(self._refill) if len(lane.queue) == 1 and lane.behind else self._try_other())
             elif lane.queue:
-                await self._attempt(self._publish)
-            elif self._destination.publish_now is not None:
+                if self._pace is None or self._pace.allowed:
+                    await self._attempt(self._publish)
+                else:  # before the next batch all that is above is looked at again
+                    await self._may_send()
+            elif self._immediate:
                 break
             else:
                 lane.filled.clear()
                 await lane.filled.wait()
-        if self._destination.publish_now is not None:
-            self._task = None
+
+    def _remove_expired(self) -> bool:
+        """Remove what has expired of the next batch, or of a whole lane that delivers nothing; returns whether any."""
+        lane, now, most = self.lane, monotonic(), self._options.batch_events
+        if lane.state != "open" and now - self._swept > SWEEP:
+            self._swept, most = now, len(lane.queue)
+        if gone := lane.remove_expired(self._attempts.stalled, most):  # stalled ones may be on their way
+            self._attempts.removed(gone)
+        return bool(gone)
 
     def _wants_more(self) -> bool:
         """Whether to read events from the outbox: the queue has too few that could be sent."""
@@ -253,8 +329,9 @@ class Worker:
             return count - attempts.stalled < self._options.batch_events and not self.lane.full
         return count < self._options.batch_events and not attempts.head
 
-    def _refused_again(self) -> bool:
-        return self.lane.state == "refused" and self._attempts.failed > 1
+    def _is_held(self) -> bool:
+        """Whether a stop need not wait for what is left: the lane is paused, or was refused once more."""
+        return bool(self.lane.paused) or (self.lane.state == "refused" and self._attempts.failed > 1)
 
     async def _attempt(self, step: Callable[[list[Event]], Awaitable[None]]) -> None:
         """Run one step for the batch at the head of the lane.
@@ -264,17 +341,33 @@ class Worker:
         """
         # One event is enough to test a destination that refuses.
         attempts = self._attempts
-        batch = self.lane.head(1 if self.lane.state == "refused" else attempts.batch_size, attempts.stalled)
+        most = 1 if self.lane.state == "refused" else attempts.batch_size
+        if self._pace is not None and step == self._publish:
+            batch = self.lane.head(min(most, self._pace.allowed), attempts.stalled)
+            self._pace.spend(len(batch))
+        else:
+            batch = self.lane.head(most, attempts.stalled)
         self.lane.set_in_flight(len(batch) if step == self._publish else 0)
+        task = asyncio.current_task()
         try:
             await step(batch)
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from error
-            await self._failed(batch, error)
+        except BaseException as error:
+            _raise_if_cancelled(task, error)
+            await self._failed(batch, error if isinstance(error, asyncio.CancelledError) else tamed(error))
         finally:
             self.lane.set_in_flight(0)
+
+    async def _may_send(self) -> bool:
+        """Wait until the profile's rate lets events be sent; a stop, a pause or a reload ends the wait, with False."""
+        pace, lane = self._pace, self.lane
+        if pace is None or pace.allowed:
+            return True
+        if self._reconnected is not None:
+            return False
+        if delay := pace.ask(min(len(lane.queue), self._options.batch_events)):
+            lane.limited += 1
+            await pace.wait(delay, self._retry_now)
+        return bool(pace.allowed)
 
     async def _refill(self, batch: list[Event]) -> None:
         """Read the next events from the outbox."""
@@ -292,12 +385,12 @@ class Worker:
         try:
             async with asyncio.timeout(self._options.timeout):
                 await self._destination.open()
-        except DeliveryError:
+        except (DeliveryError, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
         except TimeoutError as error:
             raise TransientError(f"no connection within {self._options.timeout:g} s") from error
-        except Exception as error:  # no event is the cause of a connection that fails
-            raise classify(error, sent=False) or TransientError(f"{type(error).__name__}: {error}") from error
+        except BaseException as error:  # no event is the cause of a connection that fails
+            raise classify(tamed(error), sent=False) or TransientError(text_of(tamed(error))) from error
         self._opened = True
         if self.lane.state == "starting" or not batch:
             self._recovered()
@@ -305,7 +398,9 @@ class Worker:
     async def _publish(self, batch: list[Event]) -> None:
         try:
             async with self._block.deadline() as deadline:
+                begun = perf_counter()
                 outcomes = await self._destination.publish(batch)
+                self.lane.published(perf_counter() - begun)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -322,11 +417,16 @@ class Worker:
 
     async def _try_other(self) -> None:
         """Send a later event out of turn, to see whether the destination takes others than the first one."""
-        suspects = self._attempts.suspects
-        index = suspects.next_other(self.lane.queue)
+        suspects, lane = self._attempts.suspects, self.lane
+        if not await self._may_send():
+            return
+        index = suspects.next_other(lane.queue)
+        while index and lane.may_expire and (gone := lane.remove_expired(index, 1)):
+            self._attempts.removed(gone)
+            index = suspects.next_other(lane.queue)
         if not index:
             return
-        event = self.lane.queue[index]
+        event = lane.queue[index]
         errors = await self._send_from(index, 1)
         if not errors:
             suspects.other_delivered()
@@ -341,7 +441,11 @@ class Worker:
         lane, end, passing = self.lane, monotonic() + seconds, True
         while True:
             if passing and len(lane.queue) > held and not self._block.error:
-                errors = await self._send_from(held, self._options.batch_events)
+                if self._pace is not None and (self._retry_now.is_set() or not await self._may_send()):
+                    return
+                while lane.may_expire and lane.remove_expired(held, self._options.batch_events):
+                    pass  # others have taken their places
+                errors = await self._send_from(held, self._options.batch_events) if len(lane.queue) > held else []
                 held += len(errors)  # poison events have their turn later, too
                 passing = all(isinstance(error, (DestinationRefused, PoisonEvent)) for error in errors)
             elif self._retry_now.is_set() or monotonic() >= end:
@@ -357,17 +461,18 @@ class Worker:
         Only a delivery changes the lane. Whatever else happens to an event, it is sent again in its turn.
         """
         lane = self.lane
-        batch = list(islice(lane.queue, at, at + most))
+        batch = list(islice(lane.queue, at, at + (most if self._pace is None else min(most, self._pace.allowed))))
+        if self._pace is not None:
+            self._pace.spend(len(batch))
         lane.set_in_flight(at + len(batch))  # `drop_old` must drop none of those before it
+        task = asyncio.current_task()
         try:
             async with self._block.deadline():
                 outcomes = await self._destination.publish(batch)
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from error
+        except BaseException as error:
+            _raise_if_cancelled(task, error)
             await self._close(min(CLOSE_TIMEOUT, self._options.timeout))
-            return [error if isinstance(error, Exception) else TransientError("the connection was lost")]
+            return [classify(error) or tamed(error)] if isinstance(error, asyncio.CancelledError) else [tamed(error)]
         finally:
             lane.set_in_flight(0)
         outcomes = [None] * len(batch) if outcomes is None else outcomes[: len(batch)]
@@ -391,21 +496,23 @@ class Worker:
                 if trouble is not None:
                     break
                 dead.add(index)
-        for index, outcome in enumerate(outcomes):
-            if not isinstance(outcome, BaseException):
-                self.lane.deliver(answer=outcome, attempts=self._attempts.current)
-            elif index in dead:
-                self.lane.dead_letter(outcome, self._attempts.current)
-            else:
-                retried.append(self.lane.pop_head())
-                kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
-                ended = ended or (kind if isinstance(kind, Ended) else None)
-                refused += isinstance(kind, DestinationRefused)
-                stalled += isinstance(kind, Stalled)
-                old += index < self._attempts.head
-                keeps = isinstance(trouble, DestinationRefused) or (trouble and isinstance(kind, Stalled))
-                trouble = trouble if keeps else kind
-        self.lane.put_back(retried)
+        try:
+            for index, outcome in enumerate(outcomes):
+                if not isinstance(outcome, BaseException):
+                    self.lane.deliver(answer=outcome, attempts=self._attempts.current)
+                elif index in dead:
+                    self.lane.dead_letter(outcome, self._attempts.current)
+                else:
+                    retried.append(self.lane.pop_head())
+                    kind = classify(outcome) or UnknownKindError(f"{type(outcome).__name__}: {outcome}")
+                    ended = ended or (kind if isinstance(kind, Ended) else None)
+                    refused += isinstance(kind, DestinationRefused)
+                    stalled += isinstance(kind, Stalled)
+                    old += index < self._attempts.head
+                    keeps = isinstance(trouble, DestinationRefused) or (trouble and isinstance(kind, Stalled))
+                    trouble = trouble if keeps else kind
+        finally:  # whatever fails here, they stay
+            self.lane.put_back(retried)
         self._attempts.settled(len(outcomes) - len(retried))
         if ended is not None:
             await self._ended(retried, ended)
@@ -508,13 +615,20 @@ class Worker:
     async def _close(self, timeout: float) -> None:
         """Close the destination; a close that fails or hangs is logged and abandoned."""
         self._opened = False
+        task = asyncio.current_task()
         try:
             async with asyncio.timeout(timeout):
                 await self._destination.close()
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from error
-            log.info("%s: closing failed: %s: %s", self.lane.name, type(error).__name__, error)
+        except BaseException as error:
+            _raise_if_cancelled(task, error)
+            log.info("%s: closing failed: %s", self.lane.name, text_of(error))
         finally:
             self._block.end()  # the block ended with the connection
+
+
+def _raise_if_cancelled(task: asyncio.Task[None] | None, error: BaseException) -> None:
+    """Raise if a call of the destination is over because the task is; a library may have changed the exception."""
+    if ends(error, task):
+        raise error
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error

@@ -1,0 +1,20 @@
+"""Where an event is stored that is put within a transaction of the application."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from evbus_like.engine.event import Event
+from evbus_like.engine.sending.serializer import Serializer
+
+
+class Tables(Protocol):
+    """Stores serialized events in the transactions of the application; `serializer` is for those of no profile."""
+
+    serializer: Serializer
+
+    async def store(self, event: Event, within: Any, timeout: float) -> None:
+        """Store an event with the transaction of a connection."""
+
+    def store_now(self, event: Event, within: Any) -> None:
+        """Store an event with the transaction of a blocking connection."""
