@@ -19,6 +19,8 @@ from evbus_like.hub.profiles import settings
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
+SHARDS = True
+PRIORITIES = True
 OPTIONS = {
     "quorum": (
         bool,
@@ -52,14 +54,18 @@ def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> N
     """Check that RabbitMQ can have the subscription's queue; raises HandlerError."""
     from evbus_like.amqp import topology
 
-    topology.check(ctx.acct, subscription, f"amqp:{ctx.profile}")
+    topology.check(_acct(hub, ctx), subscription, f"amqp:{ctx.profile}")
+
+
+def _acct(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
+    return {"quorum": settings.config(hub, "quorum", False), **ctx.acct}
 
 
 def _receiver(hub: Any, ctx: plugin.Context) -> Any:
     from evbus_like.amqp import receiver
 
     if "receiver" not in ctx:
-        ctx.receiver = receiver.Receiver({"quorum": settings.config(hub, "quorum", False), **ctx.acct})
+        ctx.receiver = receiver.Receiver(_acct(hub, ctx))
     return ctx.receiver
 
 
@@ -67,6 +73,11 @@ async def inspect(hub: Any, ctx: plugin.Context, subscription: plugin.Subscripti
     """Look at what RabbitMQ has of the subscription's exchange, queue and dead letters."""
     found: plugin.Inspection = await _receiver(hub, ctx).inspect(subscription)
     return found
+
+
+async def dead_letters(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Begin to look at the queue of the subscription's dead letters."""
+    return await _receiver(hub, ctx).dead_letters(subscription)
 
 
 async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:

@@ -11,6 +11,7 @@ from evbus_like import errors, plugin
 from evbus_like.hub import conflict
 
 ACCT = ["internal"]
+SHARDS = True  # this process is the only worker: events of one key come one after another
 
 
 def __virtual__(hub: Any) -> bool | tuple[bool, str]:
@@ -47,6 +48,11 @@ async def ack(hub: Any, ctx: plugin.Context, feed: Any, events: Sequence[plugin.
 async def requeue(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent) -> None:
     """Return an event to the front of its queue."""
     feed.requeue(event)
+
+
+async def retry(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, delay: float) -> None:
+    """Put an event at the end of its queue after `delay` seconds; raises QueueFull."""
+    feed.retry(event, delay)
 
 
 async def dead(hub: Any, ctx: plugin.Context, feed: Any, event: plugin.ReceivedEvent, reason: str) -> None:

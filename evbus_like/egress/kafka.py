@@ -71,6 +71,13 @@ async def inspect(hub: Any, ctx: plugin.Context, subscription: plugin.Subscripti
     return found
 
 
+async def dead_letters(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
+    """Begin to look at the topic of the subscription's dead letters."""
+    from evbus_like.kafka import look, settings
+
+    return await look.begin(settings.settings(ctx.acct), subscription)
+
+
 async def subscribe(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> Any:
     """Join the subscription's consumer group, or read alone; return when no later record can be missed."""
     from evbus_like.kafka import settings

@@ -1,6 +1,7 @@
 """hub.evbus.broker: put events on the bus."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from evbus_like.engine import event as engine_event
@@ -32,6 +33,12 @@ async def put(
     key: str | bytes | None = None,
     confirm: Confirm = "accepted",
     timeout: float | None = None,
+    within: Any = None,
+    *,
+    expires: float | None = None,
+    priority: int | None = None,
+    delay: float | None = None,
+    at: datetime | None = None,
 ) -> Receipt:
     """Put an event on the bus and return its receipt; works from any thread and any event loop.
 
@@ -39,9 +46,30 @@ async def put(
     the event is only queued. `confirm="queued"` always only queues; `confirm="delivered"` waits until every matching
     destination has confirmed, or raises NotDelivered. `timeout` is in seconds (None: the setting put_timeout).
 
-    Raises BadEvent, SerializeError (with the place in the body), EventTooLarge, PutTimeout, NotDelivered, BusStopped.
+    `within` is a connection of the application to its PostgreSQL, in a transaction: the event is stored with that, and
+    delivered after the commit. It is one of psycopg 3 or asyncpg, SQLAlchemy's session or connection, or Django's.
+
+    `expires`: seconds from now on after which nobody wants the event: it is neither sent nor handled any more, and is
+    counted. `priority`, from 0 to 255, is for RabbitMQ alone: of a queue with priorities, the larger ones come first.
+
+    With `delay`, in seconds, or `at`, a datetime with a time zone, the event is stored in the outbox and sent when it
+    is due, never before; the receipt's `schedule_id` is for `cancel`. `expires` counts from then on.
+
+    Raises BadEvent, SerializeError (with the place in the body), EventTooLarge, PutTimeout, NotDelivered, BusStopped;
+    with `within`, `delay` or `at` StorageError, and LifecycleError where nothing can store the event.
     """
-    return await hub.evbus.RUNTIME.putter.put(routing_key, body, profile, headers, key, confirm, timeout)
+    putter = hub.evbus.RUNTIME.putter
+    given = (routing_key, body, profile, headers, key, confirm, timeout, within)
+    return await putter.put(*given, expires=expires, priority=priority, delay=delay, at=at)
+
+
+async def cancel(hub: runtime.Hub, schedule_id: str) -> bool:
+    """Delete an event that was put with `delay` or `at`, by the `schedule_id` of its receipt, before it is due.
+
+    Return False if this process's outbox holds none of this id: it was sent, or cancelled, before. Works from any
+    thread and any event loop. Raises LifecycleError unless the bus runs, and StorageError.
+    """
+    return await hub.evbus.RUNTIME.putter.cancel(schedule_id)
 
 
 def put_nowait(
@@ -51,13 +79,20 @@ def put_nowait(
     profile: str = "default",
     headers: Headers = None,
     key: str | bytes | None = None,
+    within: Any = None,
+    *,
+    expires: float | None = None,
+    priority: int | None = None,
 ) -> str:
     """Put an event on the bus without waiting, and return its id; works from any thread, also without an event loop.
 
     The body must not be changed afterwards. If it cannot be serialized, the error callback is called and it is counted.
-    Raises BadEvent, QueueFull, BusStopped.
+    `within` is a blocking connection, as for `put`. Raises BadEvent, QueueFull, BusStopped, and with `within`
+    SerializeError, EventTooLarge and StorageError.
     """
-    return hub.evbus.RUNTIME.putter.put_nowait(routing_key, body, profile, headers, key)
+    return hub.evbus.RUNTIME.putter.put_nowait(
+        routing_key, body, profile, headers, key, within, expires=expires, priority=priority
+    )
 
 
 async def dispatch(
@@ -70,6 +105,12 @@ async def dispatch(
     key: str | bytes | None = None,
     confirm: Confirm = "accepted",
     timeout: float | None = None,
+    within: Any = None,
+    *,
+    expires: float | None = None,
+    priority: int | None = None,
+    delay: float | None = None,
+    at: datetime | None = None,
 ) -> Receipt:
     """Put an event of a service and return its receipt; `event_type` is the routing key.
 
@@ -78,7 +119,8 @@ async def dispatch(
     empty or not text.
     """
     headers = engine_event.service_headers(service, event_type, headers)
-    receipt: Receipt = await hub.evbus.broker.put(event_type, body, profile, headers, key, confirm, timeout)
+    given = (event_type, body, profile, headers, key, confirm, timeout, within)
+    receipt: Receipt = await hub.evbus.broker.put(*given, expires=expires, priority=priority, delay=delay, at=at)
     return receipt
 
 
@@ -90,10 +132,16 @@ def dispatch_nowait(
     profile: str = "default",
     headers: Headers = None,
     key: str | bytes | None = None,
+    within: Any = None,
+    *,
+    expires: float | None = None,
+    priority: int | None = None,
 ) -> str:
     """Put an event of a service without waiting, and return its id; raises what `put_nowait` raises."""
     headers = engine_event.service_headers(service, event_type, headers)
-    event_id: str = hub.evbus.broker.put_nowait(event_type, body, profile, headers, key)
+    event_id: str = hub.evbus.broker.put_nowait(
+        event_type, body, profile, headers, key, within, expires=expires, priority=priority
+    )
     return event_id
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from evbus_like.engine import errors
 from evbus_like.hub import runtime
+from evbus_like.hub.application import lifespan
 from evbus_like.hub.profiles import settings
 
 
@@ -19,6 +20,7 @@ async def start(
     """
     # Imported here, so that a program that only puts events starts sooner.
     from evbus_like.engine.receiving import group
+    from evbus_like.hub import pauses
     from evbus_like.hub.application import binding, handlers, responses, rpc_proxy
 
     if hub.evbus.RUNTIME.handlers is not None:
@@ -36,17 +38,39 @@ async def start(
         if hub.evbus.RUNTIME.handlers is not made:
             raise errors.LifecycleError("the handlers were stopped before they had started")
         of_answers = responses.consumers(hub, waiting, made, lambda service: rpc_proxy.calls(hub).way(service))
-        made.start([*consumers, *of_answers])
+        made.consumers = [*consumers, *of_answers]
+        made.follows_pauses = True
+        pauses.apply(hub, pauses.current(hub))
+        made.start(made.consumers)
     except BaseException:
+        if made.inboxes is not None:
+            await made.inboxes.close()
         if hub.evbus.RUNTIME.handlers is made:
             hub.evbus.RUNTIME.handlers = None
         raise
     return len(found) + len(waiting)
 
 
+def transactions(hub: runtime.Hub, profile: str, connect: Any) -> None:
+    """Have handlers with `inbox=profile` use the application's own connections; call it before the handlers start.
+
+    `connect` is called for each event and returns an asynchronous context manager of a connection that is in no
+    transaction: `pool.connection` of psycopg's AsyncConnectionPool, `pool.acquire` of asyncpg, an async_sessionmaker or
+    `engine.connect` of SQLAlchemy. It must lead to the database of the profile. Raises HandlerError.
+    """
+    from evbus_like.hub.application import inboxes
+
+    inboxes.use(hub, profile, connect)
+
+
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
-    """Wait until every handler receives; raises TimeoutError after `timeout` seconds that names the others."""
+    """Wait until every handler receives; raises TimeoutError after `timeout` seconds that names the others.
+
+    Then the application's lifespan functions `ready` run, once, within the setting lifespan_timeout; raises
+    LifecycleError if one fails.
+    """
     await _group(hub).subscribed(settings.checked_timeout(timeout))
+    await lifespan.ready(hub)
 
 
 async def ended(hub: runtime.Hub) -> None:

@@ -2,26 +2,38 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine import bus as engine_bus
 from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
 from evbus_like.engine.account import Account
-from evbus_like.engine.sending.reload import Reloaded
-from evbus_like.hub import background as in_background
-from evbus_like.hub import conflict, leftovers, outbox, plugins, reporter, runtime
-from evbus_like.hub.application import events, middleware, rpc_proxy
+from evbus_like.hub import (
+    conflict,
+    leftovers,
+    letter_requests,
+    outbox,
+    pauses,
+    plugins,
+    postgres,
+    reporter,
+    runtime,
+    traced,
+)
+from evbus_like.hub.application import events, lifespan, middleware, rpc_proxy
 from evbus_like.hub.profiles import plan, settings
-from evbus_like.hub.profiles import reload as reloading
+
+if TYPE_CHECKING:  # a start stays short
+    from evbus_like.engine.sending.reload import Reloaded
+    from evbus_like.hub import background as in_background
 
 
 def __init__(hub: runtime.Hub) -> None:
     """Add the other dynes to the hub and make the bus; from here on, events may be put."""
     conflict.refuse()
     for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
-        hub.pop.sub.add(dyne_name=dyne)
+        plugins.add(hub, dyne)
     hub.evbus.SERIAL_PLUGIN = settings.Default("json")
     hub.evbus.STARTED = False
     report = reporter.Reporter(hub.__getitem__)
@@ -36,8 +48,9 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     """Run the bus until `stop`: run this as a task, and await `join` before relying on it.
 
     `contexts` is what `hub.evbus.acct.profiles` returns, or a plain mapping {provider: {profile: data}}. Raises
-    ProfileError that names every wrong profile, DeclarationError that names every wrong declared event, and
-    LifecycleError if the bus runs already; `join` raises the same. If a broker cannot be reached, its events wait.
+    ProfileError that names every wrong profile, DeclarationError that names every wrong declared event, HandlerError
+    for middleware and lifespan plugins, and LifecycleError if the bus runs already, or a lifespan function failed;
+    `join` raises the same. If a broker cannot be reached, its events wait.
     """
     now = hub.evbus.RUNTIME
     now.bus.require_not_running()
@@ -47,16 +60,22 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
         settings.check(hub)
         now.events.must_be_sound()
         middleware.begin(hub)
+        now.lifespan = lifespan.load(hub)
         rpc_proxy.begin(hub)
         entries = plan.entries(hub, contexts, now.reporter)
+        databases = postgres.of_contexts(hub, contexts)
         now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
         now.bus.intake.max_bytes = int(settings.config(hub, "max_queued_bytes", now.bus.intake.max_bytes))
         now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
         now.bus.stop_grace = float(settings.config(hub, "stop_grace", now.bus.stop_grace))
         now.starting = True
+        await lifespan.start(hub)
+        await postgres.look_at(databases)
         box = await outbox.opened(hub, entries)
-    except Exception as error:
-        now.bus.start_failed(error)
+    except BaseException as error:
+        await now.lifespan.stop(lifespan.TIMEOUT)
+        if isinstance(error, Exception):
+            now.bus.start_failed(error)
         raise
     finally:
         now.starting = False
@@ -64,15 +83,27 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     now.reporter.lanes = {entry.lane.name: entry.lane for entry in entries}
     now.reporter.start(settings.config(hub, "error_callback_ref"))
     hub.evbus.STARTED = True
-    sending_leftovers = leftovers.watch(hub, box)
+    if traced.has_meters():
+        from evbus_like.hub import monitoring  # a program without an SDK does not need it
+
+        monitoring.of(hub).export()
+    sending_leftovers, answering = leftovers.watch(hub, box), letter_requests.watch(hub)
+    relaying = postgres.begin(hub, databases)
+    following = pauses.watch(hub)
     try:
         await now.bus.run(entries, box)
     finally:
         hub.evbus.STARTED = False
+        await postgres.end(hub, relaying)
+        await lifespan.stop(hub, 5.0)  # unless `stop` has done so
+        await pauses.end(following)
+        await letter_requests.end(answering)
         await leftovers.end(sending_leftovers)
         await rpc_proxy.close(hub)
         await now.close(5.0)
         await now.reporter.close(5.0)
+        if now.monitor is not None:
+            await now.monitor.close()
 
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
@@ -83,28 +114,37 @@ async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
 async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
     """Stop the handlers, refuse new events, deliver what is queued, close every connection, and return the account.
 
+    The application's lifespan functions `stop` run after the last event, and before new events are refused.
+
     It takes at most `timeout` seconds (None: the setting stop_timeout, 30). A destination that is down has the setting
     stop_grace (2) to come back; the error callback gets each event that is lost then. In the account,
-    accepted = delivered + spilled + dead_lettered + dropped + remaining.
+    accepted = delivered + spilled + dead_lettered + dropped + expired + remaining.
     """
     timeout = settings.stop_timeout(hub, timeout)
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))
     await rpc_proxy.close(hub)
+    await lifespan.stop(hub, timeout - (time.monotonic() - begun))
+    if hub.evbus.RUNTIME.databases is not None:
+        hub.evbus.RUNTIME.databases.stop_reading()
     return await hub.evbus.RUNTIME.bus.stop(max(0.0, timeout - (time.monotonic() - begun)))
 
 
-def background(hub: runtime.Hub, contexts: Any = None, timeout: float | None = None) -> in_background.Background:
+def background(hub: runtime.Hub, contexts: Any = None, timeout: float | None = None) -> "in_background.Background":
     """Return a context manager that runs the bus in a thread of its own, for programs without an event loop.
 
     `contexts` is what `start` takes, or the coroutine `hub.evbus.acct.profiles(...)`. At the end of the block the bus
     stops, within `timeout` seconds (None: the setting stop_timeout). The object has `put` and `dispatch`, which block,
     and, after the block, `account`. Raises what `start` raises, and LifecycleError in an event loop.
     """
+    from evbus_like.hub import background as in_background
+
     return in_background.Background(hub, contexts, timeout)
 
 
-async def reload(hub: runtime.Hub, contexts: runtime.Contexts | None = None, timeout: float | None = None) -> Reloaded:
+async def reload(
+    hub: runtime.Hub, contexts: runtime.Contexts | None = None, timeout: float | None = None
+) -> "Reloaded":
     """Change the profiles of the running bus without losing an event, and return what has changed.
 
     `contexts` is what `start` takes; without it the file that `hub.evbus.acct.profiles` read last is read again. It
@@ -113,6 +153,8 @@ async def reload(hub: runtime.Hub, contexts: runtime.Contexts | None = None, tim
 
     Raises what `acct.profiles` and `start` raise, and LifecycleError if no bus runs; then nothing has changed.
     """
+    from evbus_like.hub.profiles import reload as reloading
+
     return await reloading.reload(hub, contexts, settings.stop_timeout(hub, timeout))
 
 
@@ -143,7 +185,8 @@ def status(hub: runtime.Hub) -> dict[str, Any]:
     A `state` is "starting", "open", "retrying", "blocked", "refused" or "closed". `queued` counts a lane's events in
     memory, `behind` those in the outbox that come after them. `oldest_age` is in seconds.
     """
-    return hub.evbus.RUNTIME.bus.status()
+    now = hub.evbus.RUNTIME
+    return now.bus.status() | {"postgres": now.databases.status() if now.databases is not None else {}}
 
 
 def cli(hub: runtime.Hub) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from evbus_like.engine import errors
 from evbus_like.hub import runtime
-from evbus_like.hub.application import rpc_proxy
+from evbus_like.hub.application import lifespan, rpc_proxy
 from evbus_like.hub.profiles import settings
 
 
@@ -37,10 +37,15 @@ async def start(
 
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
-    """Wait until every service can be called; raises TimeoutError after `timeout` seconds that names the others."""
+    """Wait until every service can be called; raises TimeoutError after `timeout` seconds that names the others.
+
+    If no handlers were started, the application's lifespan functions `ready` run then, as in `handlers.join`.
+    """
     if hub.evbus.RUNTIME.services is None:
         raise errors.LifecycleError("the services are not started; await hub.evbus.rpc.start() first")
     await hub.evbus.RUNTIME.services.subscribed(settings.checked_timeout(timeout))
+    if hub.evbus.RUNTIME.handlers is None:
+        await lifespan.ready(hub)
 
 
 async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:

@@ -78,6 +78,10 @@ class Background:
     def _wait(self, function: Any, args: Any, named: Any) -> Receipt:
         if in_event_loop():
             raise LifecycleError("this put waits, and would stop the event loop: use `await hub.evbus.broker.put(...)`")
+        if named.get("within") is not None:
+            raise BadEvent("within needs no waiting here: hub.evbus.broker.put_nowait(..., within=...)")
+        if (bus := self._hub.evbus.RUNTIME.bus).forked:  # its loop does not run in this process
+            raise bus.refusal("")
         timeout = named.get("timeout")
         if timeout is not None and (wrong := wrong_timeout(timeout)):
             raise BadEvent(wrong)

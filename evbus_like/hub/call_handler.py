@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evbus_like.engine.errors import HandlerError, HandlerFailed
-from evbus_like.engine.receiving.disposition import DONE, Disposition
+from evbus_like.engine.receiving.batch_invoker import HELD, BatchInvoker, errors_of
+from evbus_like.engine.receiving.disposition import DONE, REPEAT, Disposition, is_unhandled
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import is_pattern, matches
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import handlers, responses
 from evbus_like.hub.recorder import Recorder, Sent
@@ -42,9 +43,11 @@ class Outcome:
         return self.disposition
 
 
-def in_memory(handler: Handler) -> Handler:
-    """Return the handler with a profile in memory, without options that need a broker or a disk."""
-    return replace(handler, options=replace(handler.options, profile=SOURCE, since=None, dedup_durable=False))
+def in_memory(handler: Handler, with_inbox: bool = False) -> Handler:
+    """Return the handler with a profile in memory, without options that need a broker, a disk or a database."""
+    inbox = handler.options.inbox if with_inbox else ""
+    options = replace(handler.options, profile=SOURCE, since=None, dedup_durable=False, inbox=inbox)
+    return replace(handler, options=options)
 
 
 def every(hub: Hub) -> list[Handler]:
@@ -61,7 +64,7 @@ def named(hub: Hub, wanted: Any, routing_key: str | None = None) -> Handler:
     chosen = [each for each in found if _is(hub, each, wanted)]
     if not chosen:
         known = dict.fromkeys(f"{each.service}.{each.name}" for each in found)
-        shows = repr(wanted) if isinstance(wanted, str) else str(getattr(wanted, "__name__", wanted))
+        shows = shown(wanted) if isinstance(wanted, str) else str(getattr(wanted, "__name__", wanted))
         raise HandlerError(f"there is no handler {shows}; {did_you_mean(str(wanted), known)}")
     fitting = [each for each in chosen if routing_key and _wants(each, routing_key)]
     return (fitting or chosen)[0]
@@ -88,6 +91,7 @@ def event_for(
     body: Any = None,
     headers: Mapping[str, Any] | None = None,
     routing_key: str | None = None,
+    transaction: Any = None,
     **more: Any,
 ) -> ReceivedEvent:
     """Make an event as a broker would deliver it: the body serialized, bytes unchanged; `more` are its other fields."""
@@ -101,7 +105,9 @@ def event_for(
     if not isinstance(body, bytes):
         raw, content_type = plugins.serializer(hub, "json").pack(body, ()), JSON
     more = {"service": handler.options.source, "id": f"call-{os.getpid():x}-{next(_count):x}", **more}
-    return ReceivedEvent(raw, routing_key, headers=headers, **{"content_type": content_type, **more})
+    event = ReceivedEvent(raw, routing_key, headers=headers, **{"content_type": content_type, **more})
+    event.transaction = transaction
+    return event
 
 
 async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) -> Outcome:
@@ -109,7 +115,8 @@ async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) 
     watched, failures = watch(handler)
     options = handler.options
     decode = decoding.decoder(hub, options.accept, options.default_format, declared=handler.declared)
-    caller = HandlerInvoker(watched, decode, hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
+    invoker = BatchInvoker if options.batch else HandlerInvoker
+    caller = invoker(watched, decode, hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
     calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)
@@ -130,6 +137,9 @@ def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]
     """Return the handler wrapped to record its exceptions, and these exceptions by event."""
     failures: dict[ReceivedEvent, BaseException] = {}
 
+    if handler.options.batch:
+        return _watch_batches(handler, failures), failures
+
     async def call_async(event: ReceivedEvent) -> None:
         with _noting(failures, event):
             await handler.call(event)
@@ -139,6 +149,32 @@ def watch(handler: Handler) -> tuple[Handler, dict[ReceivedEvent, BaseException]
             return handler.call(event)
 
     return replace(handler, call=call_async if handler.is_async else call_sync), failures
+
+
+def _watch_batches(handler: Handler, failures: dict[ReceivedEvent, BaseException]) -> Handler:
+    def note(events: Sequence[ReceivedEvent], result: Any) -> Any:
+        errors = [result] * len(events) if isinstance(result, Exception) else errors_of(result, len(events))
+        for event, error in zip(events, errors, strict=True):
+            failures.pop(event, None)
+            if error is not None:
+                failures[event] = error
+        return result
+
+    async def call_async(events: Sequence[ReceivedEvent]) -> Any:
+        try:
+            return note(events, await handler.call(events))
+        except Exception as error:
+            note(events, error)
+            raise
+
+    def call_sync(events: Sequence[ReceivedEvent]) -> Any:
+        try:
+            return note(events, handler.call(events))
+        except Exception as error:
+            note(events, error)
+            raise
+
+    return replace(handler, call=call_async if handler.is_async else call_sync)
 
 
 class _noting:
@@ -154,13 +190,26 @@ class _noting:
 
 
 def _why(disposition: Disposition) -> BaseException | None:
-    return None if disposition is DONE else HandlerFailed(disposition.reason)
+    uncalled = is_unhandled(disposition) or disposition is REPEAT
+    return None if disposition is DONE or uncalled else HandlerFailed(disposition.reason)
 
 
 def watch_calls(caller: HandlerInvoker, tell: Callable[[Outcome], None]) -> None:
     """Make a consumer's invoker report the outcome of each call."""
     caller.handler, failures = watch(caller.handler)
     handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
+    if isinstance(caller, BatchInvoker):
+        handle_all = caller.call_batch
+
+        async def call_batch(events: Sequence[ReceivedEvent]) -> list[Disposition]:
+            dispositions = await handle_all(events)
+            for event, disposition in zip(events, dispositions, strict=True):
+                if disposition is not HELD:
+                    tell(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
+            return dispositions
+
+        caller.call_batch = call_batch  # type: ignore[method-assign]
+        return
 
     async def call(event: ReceivedEvent) -> Disposition:
         disposition = await handle(event)

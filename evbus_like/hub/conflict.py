@@ -10,11 +10,11 @@ from pathlib import Path
 
 from evbus_like.engine.errors import LifecycleError
 
-# Their projects, packages, and a file that tells them from others of the same name.
+# Their projects, packages, and files that tell them from others of the same name, as those in compat/ are.
 OTHERS = (
     ("pop-evbus", "evbus", "evbus/broker.py"),
-    ("evbus-pika", "evbus_pika", "ingress/pika.py"),
-    ("evbus-kafka", "evbus_kafka", "ingress/kakfa_queue.py"),
+    ("evbus-pika", "evbus_pika", "ingress/*.py"),
+    ("evbus-kafka", "evbus_kafka", "ingress/*.py"),
 )
 OURS = "evbus_like"
 
@@ -22,14 +22,14 @@ OURS = "evbus_like"
 @functools.cache
 def problem() -> str:
     """Return what is wrong with the packages beside this one, or an empty string."""
-    found = {project: folder for project, package, file in OTHERS if (folder := _folder(package, file))}
+    found = {project: folder for project, package, files in OTHERS if (folder := _folder(package, files))}
     if found:
         names, folders = " and ".join(found), ", ".join(found.values())
         what = "and both merge into hub.evbus" if "pop-evbus" in found else "and every event would be sent twice"
         return (
-            f"{names} {'is' if len(found) == 1 else 'are'} installed beside evbus-like (in {folders}), {what}."
-            " evbus-like does all that pop-evbus, evbus-pika and evbus-kafka do, under the same names:"
-            " pip uninstall pop-evbus evbus-pika evbus-kafka"
+            f"{names} {'is' if len(found) == 1 else 'are'} installed beside evbus-like (in {folders}), {what}:"
+            " pip uninstall pop-evbus evbus-pika evbus-kafka, which evbus-like replaces; if another package requires"
+            " them, as idem does, install the distributions of these names in evbus-like's folder compat instead"
         )
     copies = _copies()
     if len(copies) > 1:
@@ -40,14 +40,14 @@ def problem() -> str:
     return ""
 
 
-def _folder(package: str, file: str) -> str:
-    """Return the folder of a package that has the file, or an empty string."""
+def _folder(package: str, files: str) -> str:
+    """Return the folder of a package that has such files, or an empty string."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         return ""
     folders = (spec and spec.submodule_search_locations) or ()
-    return next((folder for folder in folders if (Path(folder) / file).is_file()), "")
+    return next((folder for folder in folders if any(Path(folder).glob(files))), "")
 
 
 def _copies() -> list[str]:

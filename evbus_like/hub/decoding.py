@@ -7,7 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from encodings.aliases import aliases
 from typing import TYPE_CHECKING, Any
 
-from evbus_like.engine.receiving.received import BadBody, ReceivedEvent
+from evbus_like.engine import cloudevents
+from evbus_like.engine.foreign import text_of
+from evbus_like.engine.receiving.attributes import take_attributes
+from evbus_like.engine.receiving.received import BadBody, BodilessEvent, ReceivedEvent
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.hub import plugins
 from evbus_like.hub.profiles import settings
@@ -34,8 +37,11 @@ PLAIN = frozenset({"", "identity", "none", "binary", "8bit", "7bit"})  # kombu s
 GZIP, ZLIB, RAW = 47, 15, -15  # zlib's window bits: gzip or zlib by the header, zlib, neither header
 COMPRESSIONS = {"gzip": GZIP, "x-gzip": GZIP, "application/x-gzip": GZIP, "deflate": ZLIB, "zlib": ZLIB}
 
+UNUSUAL = frozenset({ENCODING, COMPRESSION, *cloudevents.MARKS})  # headers that say how to decode a body
+MEDIA_TYPE = "datacontenttype"
+
 TYPES = {
-    **dict.fromkeys(("text/json", "application/x-json", "json"), "json"),
+    **dict.fromkeys(("text/json", "application/x-json", "json", cloudevents.MEDIA), "json"),
     **dict.fromkeys(("application/x-yaml", "text/yaml", "text/x-yaml", "application/vnd.yaml", "yaml"), "yaml"),
     **dict.fromkeys(
         ("application/x-msgpack", "application/vnd.msgpack", "application/messagepack", "application/x-messagepack"),
@@ -150,29 +156,49 @@ class _Decoder:
         """Return the decoded body of an event; raises BadBody."""
         try:
             load, headers = self._usual.get(event.content_type), event.headers
-            if load is None or event.content_encoding or ENCODING in headers or COMPRESSION in headers:
-                load = self._load_of(event, _encoding(event))
+            if load is None or event.content_encoding or (headers and not UNUSUAL.isdisjoint(headers)):
+                return self._decode_unusual(event)
             return load(event.raw)
-        except BadBody:
+        except (BadBody, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             if encoding := _spelled_otherwise(event):
                 return self._decode_otherwise(event, encoding)
-            raise BadBody(f"{type(error).__name__}: {error}"[:500], self._quotes) from None
+            raise self._bad(error) from None
+
+    def _decode_unusual(self, event: ReceivedEvent) -> Any:
+        """Return the body of an event that is encoded, of another content type, or a CloudEvent."""
+        load = self._load_of(event, _encoding(event))
+        if cloudevents.is_structured(event.content_type):
+            attributes, data = cloudevents.of_envelope(load(event.raw))
+            take_attributes(event, attributes)
+            media = event.cloudevent.get("datacontenttype") if event.cloudevent else None
+            return self._cached(str(media or "application/json"), "")(data) if isinstance(data, bytes) else data
+        if (found := cloudevents.of_headers(event.headers)) is not None:
+            take_attributes(event, found if not event.content_type else {**found, MEDIA_TYPE: event.content_type})
+            if isinstance(event, BodilessEvent):
+                return None
+        return load(event.raw)
 
     def _decode_otherwise(self, event: ReceivedEvent, encoding: str) -> Any:
         """Return the body of an event whose content encoding is in a header such as Content-Encoding."""
         try:
             return self._load_of(event, encoding)(event.raw)
-        except BadBody:
+        except (BadBody, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise BadBody(f"{type(error).__name__}: {error}"[:500], self._quotes) from None
+        except BaseException as error:
+            raise self._bad(error) from None
+
+    def _bad(self, error: BaseException) -> BadBody:
+        return BadBody(text_of(error)[:500], self._quotes)
 
     def _load_of(self, event: ReceivedEvent, encoding: str) -> Load:
         content_type = event.content_type
         if not content_type:
             content_type = self._default or (self._assumed() if event.routing_key in self._declared else "")
+        return self._cached(content_type, encoding)
+
+    def _cached(self, content_type: str, encoding: str) -> Load:
         key = content_type, encoding
         load = self._found.get(key)
         if load is None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from evbus_like.engine.bus import Bus
@@ -80,8 +82,9 @@ async def _sent(hub: Hub, path: Path) -> str:
         summary = await asyncio.to_thread(summarize, path)
         entries = plan.entries(hub, runtime.contexts, runtime.reporter)
         names = {entry.lane.name for entry in entries}
-        if waiting := {name: count for name, count in summary.waiting.items() if name in names}:
-            await _send(hub, path, entries, waiting)
+        waiting = {name: count for name, count in summary.waiting.items() if name in names}
+        if waiting or _soon_due(summary.first_due):
+            await _send(hub, path, entries, sum(waiting.values()), names)
     except OutboxLocked:  # another process was faster
         return ""
     except EvbusError as error:
@@ -90,7 +93,12 @@ async def _sent(hub: Hub, path: Path) -> str:
     return f"no profile {', '.join(unknown)} exists" if unknown else ""
 
 
-async def _send(hub: Hub, path: Path, entries: Sequence[Entry], waiting: Mapping[str, int]) -> None:
+def _soon_due(due: float | None) -> bool:
+    """Whether a scheduled event is due before the look after the next."""
+    return due is not None and due < time() + 2 * LOOK_EVERY
+
+
+async def _send(hub: Hub, path: Path, entries: Sequence[Entry], waiting: int, names: AbstractSet[str]) -> None:
     """Send the events of an outbox; those that cannot be sent within a while stay until the next look."""
     from evbus_like.engine.outbox import Outbox
 
@@ -98,14 +106,18 @@ async def _send(hub: Hub, path: Path, entries: Sequence[Entry], waiting: Mapping
     recovered = await asyncio.to_thread(box.open)
     if recovered is not None:
         log.error("%s", recovered)
-    log.warning("%d events in the outbox %s of an earlier worker are sent now", sum(waiting.values()), path)
+    if waiting:
+        log.warning("%d events in the outbox %s of an earlier worker are sent now", waiting, path)
     bus = Bus(hub.evbus.RUNTIME.reporter)
     running = asyncio.create_task(bus.run(entries, box), name="evbus_like leftovers bus")
     try:
         await bus.join()
         with suppress(TimeoutError):
             async with asyncio.timeout(SEND_FOR):
-                while any(box.counts().pending.get(name) for name in waiting):  # noqa: ASYNC110 - nothing tells of it
+                while (  # noqa: ASYNC110 - nothing tells of it
+                    not names.isdisjoint(box.counts().pending)
+                    or (box.counts().scheduled and _soon_due(await box.first_due()))
+                ):
                     await asyncio.sleep(TICK)
     finally:
         await bus.stop(STOP)

@@ -51,3 +51,5 @@ class BusHandler(logging.Handler):
         finally:
             quietly.reset(token)
             self._busy.now = False
+
+    put_nowait = emit  # as of a queue, for logging.handlers.QueueHandler

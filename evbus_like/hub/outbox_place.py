@@ -72,7 +72,7 @@ def of_workers(path: Path) -> list[Path]:
     found = path.parent.glob(f"{glob.escape(path.stem)}.worker-*{glob.escape(path.suffix)}")
     number = re.compile(rf"{re.escape(path.stem)}\.worker-(\d+){re.escape(path.suffix)}")
     numbered = [(int(match[1]), each) for each in found if (match := number.fullmatch(each.name))]
-    return [*([path] if path.exists() else []), *(each for _, each in sorted(numbered))]
+    return [*([path] if os.path.exists(path) else []), *(each for _, each in sorted(numbered))]
 
 
 def _program() -> Path:

@@ -7,13 +7,30 @@ is returned half executed by the second look-up. So failures are recorded at the
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable
 from typing import Any
 
-from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.errors import HandlerError, ProfileError
 from evbus_like.engine.sending.serializer import Serializer
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
 from evbus_like.hub.runtime import Hub
+
+
+def add(hub: Any, dyne: str) -> None:
+    """Put a dyne on the hub; raises HandlerError for a plugin that ends the program while it is imported."""
+    try:
+        hub.pop.sub.add(dyne_name=dyne)
+    except SystemExit as end:
+        *_, place = [
+            f"{frame.filename}, line {frame.lineno}"
+            for frame in traceback.extract_tb(end.__traceback__)
+            if frame.name == "<module>"
+        ] or [dyne]
+        raise HandlerError(
+            f"{place}: the plugin ended the program while it was imported, with SystemExit({shown(end.code)});"
+            " move what it does there into a function"
+        ) from None
 
 
 def broken(sub: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,12 @@ class Recorder:
         """Forget the events that were put so far."""
         _ = self.sent
         self._sent.clear()
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Forget the events with these ids."""
+        kept = [each for each in self.sent if each.id not in ids]
+        self._sent.clear()
+        self._sent.extend(kept)
 
     async def changed(self) -> None:
         """Wait until another event was put."""

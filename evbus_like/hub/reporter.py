@@ -7,17 +7,21 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
+from evbus_like.engine.errors import BusStopped
 from evbus_like.engine.event import quietly
 from evbus_like.engine.failure import Failure
+from evbus_like.engine.foreign import ends, tamed, text_of
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.hub.secrets import redact
 
 log = logging.getLogger("evbus_like.failures")
 
 MAX_WAITING = 1000  # failures in the queue of a slow callback; further ones are only logged and counted
-LOGGED_EACH = 10  # failures of one kind at one destination; then every thousandth is logged
+LOGGED_EACH = 10  # failures of one kind at one destination; then one a minute is logged, with the count
+REMIND = 60.0  # seconds
 CALLBACK_DEADLINE = 30.0  # seconds
 
 
@@ -34,6 +38,7 @@ class Reporter:
         self._failures: asyncio.Queue[Failure] | None = None
         self._task: asyncio.Task[None] | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._logged: dict[tuple[str, str], float] = {}  # when the latest of a kind was logged
         self.missed = 0
         self.lanes: dict[str, Lane] = {}
 
@@ -87,19 +92,26 @@ class Reporter:
         key = (failure.destination, type(error).__name__)
         self._counts[key] += 1
         count = self._counts[key]
-        if count > LOGGED_EACH and count % 1000:
+        if count > LOGGED_EACH and monotonic() - self._logged[key] < REMIND:
             return
+        self._logged[key] = monotonic()
         plugin, _ = self._where(failure)
         log.error(
             "Event failed to propagate %s with profile %s: %s: %s [event %s, routing key %r%s]%s",
             f"on plugin {plugin}" if plugin else "to any plugin",
             failure.event.profile,
             type(error).__name__,
-            redact(str(error)),
+            redact(str(tamed(error))),
             failure.event.id,
             failure.event.routing_key,
             "" if failure.final else "; held, and tried again",
-            f" ({count} of this kind; from here on each thousandth is logged)" if count >= LOGGED_EACH else "",
+            f" ({count} of this kind so far; from here on one a minute is logged)" if count >= LOGGED_EACH else "",
+            extra={
+                "event_id": failure.event.id,
+                "routing_key": failure.event.routing_key,
+                "profile": failure.event.profile,
+                "destination": failure.destination,
+            },
         )
 
     def _where(self, failure: Failure) -> tuple[str | None, str]:
@@ -109,17 +121,23 @@ class Reporter:
 
     async def _run(self) -> None:
         assert self._failures is not None
+        task = asyncio.current_task()
         while True:
             failure = await self._failures.get()
             try:
                 async with asyncio.timeout(CALLBACK_DEADLINE):
                     await self._call(failure)
-            except (Exception, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+            except BaseException as error:
+                if ends(error, task) or (task is not None and task.cancelling()):
                     raise
-                # The callback itself failed: it raised, timed out, or does not exist.
-                log.error("error callback %s failed: %s: %s", self._ref, type(error).__name__, redact(str(error)))
+                # The callback itself failed: it raised (perhaps SystemExit), timed out, or does not exist.
+                late = failure.stopped and isinstance(error, BusStopped)  # it put an event, which nobody takes any more
+                log.log(
+                    logging.DEBUG if late else logging.ERROR,
+                    "error callback %s failed: %s",
+                    self._ref,
+                    redact(text_of(error)),
+                )
             finally:
                 self._failures.task_done()
 
@@ -148,6 +166,13 @@ class Reporter:
         if inspect.iscoroutinefunction(getattr(callback, "func", callback)):
             await callback(data)
         else:
-            result = await asyncio.to_thread(callback, data)
+            result = await asyncio.to_thread(_called, callback, data)
             if inspect.isawaitable(result):
                 await result
+
+
+def _called(callback: Callable[[Any], Any], data: Any) -> Any:
+    try:
+        return callback(data)
+    except StopIteration as error:  # no future can hand it to its awaiter
+        raise RuntimeError("it raised StopIteration") from error

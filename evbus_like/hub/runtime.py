@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evbus_like.engine.bus import Bus
+from evbus_like.engine.lifespan import Lifespan
 from evbus_like.engine.put import Putter
 from evbus_like.engine.queue import Queue
 from evbus_like.hub.reporter import Reporter
@@ -55,6 +56,29 @@ class RpcClients(Protocol):
         """Return the counts of each client as plain data."""
 
 
+class Databases(Protocol):
+    """The application's databases in which events are stored; hub/postgres.py makes them."""
+
+    def stop_reading(self) -> None:
+        """Take no more events from the tables."""
+
+    async def close(self) -> None:
+        """Delete what was delivered, and disconnect."""
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of each relay as plain data."""
+
+
+class Monitor(Protocol):
+    """What shows the bus; hub/monitoring.py makes it."""
+
+    async def close_port(self) -> None:
+        """Close the HTTP port, if it is open."""
+
+    async def close(self) -> None:
+        """Close whatever is open."""
+
+
 @dataclass(repr=False)  # contexts hold secrets
 class Runtime:
     """Everything that a hub's bus consists of; made by `hub.evbus.init.__init__`."""
@@ -77,10 +101,14 @@ class Runtime:
     # What the application brings; all but the events is None until it is used.
     events: DeclaredEvents = field(init=False)
     middleware: Middleware | None = None
+    lifespan: Lifespan = field(default_factory=lambda: Lifespan(()))
     handlers: Group | None = None
     services: Group | None = None
     rpc_clients: RpcClients | None = None
 
+    databases: Databases | None = None  # of profiles of the provider postgres, while the bus runs
+    connects: dict[str, Callable[[], Any]] = field(default_factory=dict)  # the application's, by postgres profile
+    monitor: Monitor | None = None  # shows the bus, once something has asked for that
     deaths: Deaths | None = None  # of the command `run`: which events ended a worker
     outbox_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the outbox may be opened
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)  # reloads, and openings of the outbox
@@ -120,6 +148,7 @@ class Evbus(Protocol):
     broker: Any
     events: Any
     handlers: Any
+    http: Any
     init: Any
     rpc: Any
 
@@ -133,6 +162,7 @@ class Hub(Protocol):
     egress: Any
     event: Any
     handler: Any
+    lifespan: Any
     ingress: Any
     log: Any
     match: Any

@@ -5,16 +5,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 from urllib.parse import quote, unquote
 
-from evbus_like.engine import errors
+from dict_tools.data import SafeNamespaceDict
+
 from evbus_like.engine.failure import chain, classify
+from evbus_like.engine.foreign import of_kind, tamed, text_of
 
 HIDDEN = "***"
 SECRET_NAME = re.compile(r"pass$|passw|passphrase|pwd|secret|token|api_?key|credential|private", re.IGNORECASE)
 USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s@:]*)(:[^\s]*)?@", re.IGNORECASE)
 NONE: frozenset[str] = frozenset()
+
+
+class Hidden(SafeNamespaceDict):  # type: ignore[misc]
+    """A mapping that prints without its data, as do the mappings in it; with dict-toolbox 4 those would show theirs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        dict.__init__(self)
+        self.update(*args, **kwargs)
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        dict.__setitem__(self, name, Hidden(value) if isinstance(value, Mapping) else value)
+
+    def __copy__(self) -> Hidden:
+        return Hidden(self)
+
+    def __deepcopy__(self, memo: Any = None) -> Hidden:
+        return Hidden(deepcopy(dict(self), memo))
+
+    def pop(self, *args: Any) -> Any:
+        """Remove a name, and return its value."""
+        return dict.pop(self, *args)
 
 
 def find(data: Any) -> frozenset[str]:
@@ -53,26 +77,29 @@ def redact(text: str, secrets: frozenset[str] = frozenset()) -> str:
 
 def leaks(error: BaseException | None, secrets: frozenset[str]) -> bool:
     """Return whether an exception, or one in its chain, has a secret in its text or arguments."""
-    texts = (f"{cause} {cause.args!r}" for cause in chain(error))
+    texts = (f"{text_of(cause)} {_arguments(cause)}" for cause in chain(error))
     return any(redact(text, secrets) != text for text in texts)
+
+
+def _arguments(error: BaseException) -> str:
+    try:
+        return repr(error.args)
+    except Exception:
+        return ""
 
 
 class RedactedError(Exception):
     """Replaces an exception of a client library whose text held a secret."""
 
 
-def clean(error: Exception, secrets: frozenset[str], otherwise: type[Exception] = RedactedError) -> Exception:
-    """Return the exception, or one of the same kind if it would show a secret; `otherwise` is for an unknown kind.
+def clean(error: BaseException, secrets: frozenset[str], otherwise: type[Exception] = RedactedError) -> Exception:
+    """Return what a plugin raised, or an exception of the same kind if it would show a secret, or is no Exception.
 
-    Raise the result outside of the `except` block, or the exception with the secret becomes its context.
+    `otherwise` is for an unknown kind. Raise the result outside of the `except` block, or the exception with the secret
+    becomes its context.
     """
+    safe = tamed(error)
     if not leaks(error, secrets):
-        return error
-    text = redact(str(error), secrets)
-    kind = type(classify(error) or error)
-    public = next((each for each in kind.__mro__ if each.__module__ == errors.__name__), None)
-    if isinstance(error, errors.BatchRejected):
-        return errors.BatchRejected(text, error.certain)
-    if public is not None and issubclass(public, errors.DeliveryError):
-        return public(text)
-    return otherwise(f"{type(error).__name__}: {text}")
+        return safe
+    text = redact(str(safe), secrets)
+    return of_kind(classify(safe) or safe, text, otherwise(f"{type(safe).__name__}: {text}"))

@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evbus_like import errors, plugin
+from evbus_like.engine import cloudevents
 from evbus_like.engine.event import MAX_CARRIED, MAX_HEADER_NAME
 from evbus_like.hub import conflict
+from evbus_like.hub.profiles import settings as config
 
 ACCT = ["amqp", "pika", "rabbitmq"]
 REQUIRES = ["aio_pika"]
@@ -43,13 +45,21 @@ OPTIONS = {
     "persistent": (bool, "false: events need not survive a restart of the broker; true by default"),
     "app_id": (str, "what messages say of their sender; nothing by default"),
     "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),
+    "format": (str, "cloudevents (or cloudevents-binary), cloudevents-structured: events are sent as CloudEvents 1.0"),
+    "cloudevents_prefix": (
+        str,
+        "of the headers that hold the attributes of a CloudEvent: cloudEvents_ by default, cloudEvents: or ce-",
+    ),
     "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
 }
-LANE = {
+ATTRIBUTES = 2048  # bytes of the attributes that every CloudEvent has
+NO_ASKING = 2**53  # bytes of a body: puts ask about events with headers alone
+LANE: dict[str, Any] = {
     "max_event_bytes": 16 * 1024 * 1024,  # RabbitMQ 4's default
     # What RabbitMQ takes in a frame by default (frame_max, 131072), less 1024 for the frame and the other properties,
     # and less what a chain of events carries. A smaller frame is known only once connected: the encoder checks that.
     "max_header_bytes": 131072 - 1024 - MAX_CARRIED,
+    "takes_priority": True,
     "reserved_headers": ("CC", "BCC"),  # further routing keys; a value of another type closes the channel
 }
 
@@ -64,9 +74,25 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
 
     settings.targets(ctx.acct)
     settings.check_declare(ctx.acct)
+    settings.cloud_events(ctx.acct)
     for option in ("app_id", "id_header"):
         if len(ctx.acct.get(option, "").encode()) > MAX_HEADER_NAME:
             raise errors.ProfileError(f"{option} is longer than {MAX_HEADER_NAME} bytes")
+
+
+def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
+    """Return what a profile of CloudEvents takes, and let puts ask about their attributes."""
+    from evbus_like.amqp import settings
+
+    ctx.cloud_events = settings.cloud_events(ctx.acct, str(config.config(hub, "service_name", "") or ""))
+    if ctx.cloud_events is None:
+        return {}
+    ctx.ask(ctx.cloud_events.refusal, NO_ASKING)
+    return {
+        "max_event_bytes": ctx.cloud_events.largest(LANE["max_event_bytes"]),
+        "max_header_bytes": (LANE["max_header_bytes"] - ATTRIBUTES) // 2,  # a header may be an attribute, too
+        "reserved_headers": (*LANE["reserved_headers"], *cloudevents.RESERVED),
+    }
 
 
 async def open(hub: Any, ctx: plugin.Context) -> None:
@@ -74,7 +100,8 @@ async def open(hub: Any, ctx: plugin.Context) -> None:
     from evbus_like.amqp import hosts, publisher, settings
 
     if "publisher" not in ctx:
-        ctx.publisher = publisher.Publisher(hosts.Hosts(settings.targets(ctx.acct)), ctx.acct, ctx.blocked)
+        found = hosts.Hosts(settings.targets(ctx.acct))
+        ctx.publisher = publisher.Publisher(found, ctx.acct, ctx.blocked, ctx.get("cloud_events"))
     await ctx.publisher.open()
 
 

@@ -9,12 +9,14 @@
         topics: [orders]      # without it, the event's routing key is the topic, or {service}.events
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from evbus_like import plugin
+from evbus_like.engine import cloudevents
 from evbus_like.hub import conflict, plugins
+from evbus_like.hub.profiles import settings
 
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]
@@ -25,6 +27,7 @@ OPTIONS = {
     "key": ((str, bytes, type(None)), "the record key of all events; else the event's key, else its routing key"),
     "partition": ((int, type(None)), "the partition of all events; else the record key decides"),
     "tombstones": (bool, "true: an event whose body is None becomes a record without a value, which deletes its key"),
+    "format": (str, "cloudevents (or cloudevents-binary), cloudevents-structured: events are sent as CloudEvents 1.0"),
     "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
 }
 LANE = {"batch_events": 4000}  # about four record batches of small events
@@ -40,16 +43,31 @@ def validate(hub: Any, ctx: plugin.Context) -> None:
     from evbus_like.kafka import connection
 
     connection.keywords(ctx.acct)
+    cloudevents.CloudEvents.of(ctx.acct, cloudevents.KAFKA)
 
 
 def limits(hub: Any, ctx: plugin.Context) -> dict[str, Any]:
     """Return the lane's bounds that follow from the profile, and say what puts must ask."""
     from evbus_like.kafka import plan, refusals
 
-    ctx.planner = plan.Planner(ctx.acct, _forms_of_none(hub) if ctx.acct.get("tombstones") else frozenset())
-    refusals.Refusals(ctx.planner, ctx.ask, ctx.acct)
-    largest = _largest(ctx)
-    return {"max_event_bytes": largest, "max_header_bytes": largest}
+    tombstones = _forms_of_none(hub) if ctx.acct.get("tombstones") else frozenset()
+    largest, ask = _largest(ctx), ctx.ask
+    limits: dict[str, Any] = {"max_event_bytes": largest, "max_header_bytes": largest}
+    source = str(settings.config(hub, "service_name", "") or "")
+    made = cloudevents.CloudEvents.of(ctx.acct, cloudevents.KAFKA, source)
+    if made is None:
+        ctx.planner = plan.Planner(ctx.acct, tombstones)
+    else:
+        ctx.planner = plan.CloudEventsPlanner(ctx.acct, tombstones, made)
+        limits["reserved_headers"] = cloudevents.RESERVED
+        limits["max_event_bytes"] = made.largest(largest)
+        refusal = made.refusal
+
+        def ask(refuse: Callable[[plugin.Event], str | None], above: int = -1) -> None:
+            ctx.ask(lambda event: refusal(event) or refuse(event), above)
+
+    refusals.Refusals(ctx.planner, ask, ctx.acct)
+    return limits
 
 
 def _largest(ctx: plugin.Context) -> int:

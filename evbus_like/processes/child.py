@@ -104,7 +104,7 @@ class Process:
             self._writer.write(GO)
 
 
-async def start(number: int, waits: bool, leave_after: float) -> Process:
+async def start(number: int, waits: bool, leave_after: float, shared: int) -> Process:
     """Start a worker: the command line of this process once more, in a process group of its own.
 
     So a signal that a terminal, or `timeout`, sends to a group reaches the supervisor alone, which passes it on once.
@@ -112,14 +112,14 @@ async def start(number: int, waits: bool, leave_after: float) -> Process:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     environment = {name: value for name, value in os.environ.items() if name not in MANAGERS}
-    environment[VARIABLE] = f"{number}:{theirs.fileno()}:{leave_after:g}:{int(waits)}"
+    environment[VARIABLE] = f"{number}:{theirs.fileno()}:{leave_after:g}:{int(waits)}:{shared}"
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *sys.orig_argv[1:],
             stdin=asyncio.subprocess.DEVNULL,
             env=environment,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), shared],
             process_group=0,
         )
     except BaseException:

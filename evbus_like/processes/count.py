@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from evbus_like.engine.errors import SettingError
+from evbus_like.engine.suggest import shown
 
 MOST = 256
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
@@ -25,7 +26,7 @@ def count(wanted: object) -> int:
         number = int(wanted)
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST:
         raise SettingError(
-            f"the number of processes must be a whole number from 1 to {MOST}, or {AUTO}, not {str(wanted)[:40]!r};"
+            f"the number of processes must be a whole number from 1 to {MOST}, or {AUTO}, not {shown(wanted)};"
             f" {AUTO} is one for each CPU, {cpus()} here"
         )
     return number

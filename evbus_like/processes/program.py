@@ -7,14 +7,16 @@ import inspect
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from evbus_like.engine.errors import SettingError
+from evbus_like.engine.waiting import wrong_timeout
 from evbus_like.processes.announce import Announcer, ignore
-from evbus_like.processes.child import Child
 from evbus_like.processes.count import count
-from evbus_like.processes.supervise import Supervision
-from evbus_like.processes.supervisor import Limits
 from evbus_like.processes.worker import THIS
+
+if TYPE_CHECKING:
+    from evbus_like.processes.child import Child
 
 log = logging.getLogger("evbus_like.processes")
 
@@ -26,8 +28,10 @@ def run(main: Callable[[], Any], processes: int | str | None = "auto", *, stop_t
     nothing runs yet. Each worker is this program, started once more with the same command line; there, `run` calls
     `main` and returns its result. In the supervisor it returns an exit code: 0 after SIGTERM or SIGINT if all workers
     ended with 0 then, else 1. `main` must stop at SIGTERM, within `stop_timeout` seconds. Raises SettingError for a
-    number that is not from 1 to 256.
+    number that is not from 1 to 256, or a wrong `stop_timeout`.
     """
+    if wrong := wrong_timeout(stop_timeout):
+        raise SettingError(f"stop_{wrong}")
     if THIS is None and processes is not None:
         return asyncio.run(_supervise(count(processes), stop_timeout))
     announcer = _announcer()
@@ -58,6 +62,9 @@ def number() -> int | None:
 
 
 async def _supervise(processes: int, stop_timeout: float) -> int:
+    from evbus_like.processes.supervise import Supervision  # a worker does not need them, nor does any plugin
+    from evbus_like.processes.supervisor import Limits
+
     return await Supervision(processes, Limits(stop=stop_timeout), _Log(processes)).run()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from evbus_like.processes import child as process
+from evbus_like.processes import shared
 from evbus_like.processes.child import Child
 from evbus_like.processes.notify import EVERY, Notifier
 from evbus_like.processes.supervisor import Limits, Supervisor
@@ -44,12 +45,19 @@ class Supervision:
         self._notifier = notifier or Notifier.of_environment()
         leave_after = limits.stop + limits.grace
 
+        self._memory = shared.made()
+
         async def start(number: int, waits: bool) -> Child:
-            return await process.start(number, waits, leave_after)
+            return await process.start(number, waits, leave_after, self._memory)
 
         self._supervisor = Supervisor(start, count, limits, report.ended)
         self._first_signal = 0.0
         self._reloads: set[asyncio.Task[None]] = set()
+
+    @property
+    def children(self) -> Sequence[Child]:
+        """The running workers."""
+        return self._supervisor.children
 
     async def run(self) -> int:
         """Run until a signal, and return the exit code."""

@@ -21,17 +21,23 @@ from typing import Any
 
 log = logging.getLogger("evbus_like.processes")
 
-VARIABLE = "EVBUS_WORKER"  # NUMBER:SOCKET:SECONDS:WAITS, for the worker alone: children of its own do not get it
+VARIABLE = "EVBUS_WORKER"  # NUMBER:SOCKET:SECONDS:WAITS:SHARED, for the worker alone: children of its own do not get it
 GO = b"go\n"  # what the supervisor says to a worker that waits
 ALIVE_EVERY = 1.0  # seconds
 PATIENCE = 5.0  # seconds that a message may take; a supervisor that is stopped takes none
 
 
 class Worker:
-    """This process as a worker. `number` begins at 1; a worker that replaces another has the same one."""
+    """This process as a worker. `number` begins at 1; a worker that replaces another has the same one.
 
-    def __init__(self, number: int, channel: socket.socket, leave_after: float, waits: bool = False) -> None:
+    `shared` is the descriptor of the memory that all workers of the supervisor share (shared.py), -1 without one.
+    """
+
+    def __init__(
+        self, number: int, channel: socket.socket, leave_after: float, waits: bool = False, shared: int = -1
+    ) -> None:
         self.number = number
+        self.shared = shared
         self._waits = waits
         self._went = threading.Event()
         self._channel = channel
@@ -85,12 +91,13 @@ class Worker:
 def _found() -> Worker | None:
     """Return this process as a worker, if the environment says so; what it says is removed."""
     try:
-        number, descriptor, seconds, waits = os.environ.pop(VARIABLE, "").split(":")
+        number, descriptor, seconds, waits, shared = os.environ.pop(VARIABLE, "").split(":")
         channel = socket.socket(fileno=int(descriptor))
         channel.set_inheritable(False)
+        os.set_inheritable(int(shared), False)
     except (ValueError, OSError):
         return None
-    found = Worker(int(number), channel, float(seconds), waits == "1")
+    found = Worker(int(number), channel, float(seconds), waits == "1", int(shared))
     found.watch()
     return found
 

@@ -5,7 +5,6 @@ from typing import Any
 import yaml
 
 from evbus_like import plugin
-from evbus_like.engine import yaml_text
 from evbus_like.hub import decoding
 
 __virtualname__ = "yaml"
@@ -33,5 +32,7 @@ def load(hub: Any, data: bytes) -> Any:
     """Return the body that was serialized; aliases are refused, because a few lines of them can fill the memory."""
     if len(data) > MAX_BYTES:
         raise ValueError(f"a YAML body of {len(data)} bytes is refused: the limit is {MAX_BYTES}")
+    from evbus_like.engine import yaml_text  # of use where YAML is received alone
+
     most = min(decoding.max_elements(hub), yaml_text.MAX_ELEMENTS)
     return yaml_text.load_yaml(data, "the body", aliases=False, text_keys=False, max_elements=most)

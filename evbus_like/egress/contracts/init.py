@@ -27,19 +27,23 @@ the profile share it. Keep a connection on it under any other name.
     dead                  the name of the queue or topic for dead letters
     reliable              keep events while nobody receives; auto_delete, exclusive: remove the queue with its reader
     prefetch              how many events may be received and unsettled
+    shards                a number, or 0; needs SHARDS
+    max_priority          a number, or 0; needs PRIORITIES
     since                 where a new queue begins: None, "earliest", "latest", an offset or a datetime; needs REWINDS
     of_calls, expires     see Calls
 
 A `plugin.ReceivedEvent` is made of raw (bytes), routing_key (the event's type), service, id, headers, content_type,
-timestamp (seconds since 1970), redelivered, attempt, order, token and content_encoding. If the source has no field for
-an id, take it from the header "evbus-id". Headers keep their types where the source has types; a source that only has
-bytes gives them as text. `token` is the plugin's own.
+timestamp (seconds since 1970), redelivered, attempt, order, token, content_encoding and key. If the source has no field
+for an id, take it from the header "evbus-id". Headers keep their types where the source has types; a source that only
+has bytes gives them as text. `token` is the plugin's own.
 
 Optional::
 
     OPTIONS = {"loft": (str, "which loft the pigeons come to")}       # in addition to the ingress plugin's
     REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
     REWINDS = True                             # the source supports `since`
+    SHARDS = True                              # the source supports `shards`, see Order
+    PRIORITIES = True                          # the source supports `max_priority`: a higher priority comes first
     SENDS = {"max_header_bytes": 100_000, "reserved_headers": ("CC",)}  # calls with more, or with these, are refused
     async def retry(hub, ctx, feed, event, delay)    # deliver the event again after `delay` seconds, attempt + 1
     async def send(hub, ctx, feed, messages)         # carry calls, see Calls
@@ -48,8 +52,9 @@ Optional::
     def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
     def check(hub, ctx, subscription)          # check a subscription without connecting; raise HandlerError
     async def inspect(hub, ctx, subscription)  # for `evbus check`, see Inspect
+    async def dead_letters(hub, ctx, subscription)   # for `evbus dead`, see Dead letters
 
-Without `retry`, the engine keeps an event that is to be handled again, unsettled.
+Without `retry`, the engine keeps an event that is to be handled again, unsettled, and refuses handlers with `later`.
 
 At least once. Nothing is settled before `ack`, `requeue`, `retry` or `dead`. `retry` and `dead` keep the event until
 its copy is safe.
@@ -61,8 +66,13 @@ Cancellation. `receive` is cancelled at a stop. No event may be lost by that: wh
 returned by the next call, or goes back to the source. All other calls have the profile's `timeout` as their deadline.
 
 Order. Events with the same `order` are handled one after another, as `receive` returned them; None means any order.
-Without `retry`, an event that is retried holds back the others of its order. An event with an order that is to be
-requeued is held as well: `requeue` is called for events without an order only.
+An event with an order that is to be retried or requeued stays in this process, unsettled, and holds back the others of
+its order: `retry` and `requeue` are called for events without an order only. A subscription with `shards` asks that
+events of one key are handled one after another in the whole cluster, by at most so many workers. If the feed has the
+attribute `shards`, the numbers of those that it reads, the status of the handlers shows them.
+
+Lag. If the feed has the attribute `lag`, status and metrics show it: how many events the source holds for it that are
+not settled, or None while that is not known. It is read often, and must be at hand: it asks nobody.
 
 Revoked events. A source that must give up some events of a feed, but not the feed, sets `event.revoked`: no handler
 starts on such an event, and nothing settles it. `event.busy` is true while a handler runs: wait for it.
@@ -75,7 +85,12 @@ events, to find out whether the feed is lost.
 Inspect. `evbus check` calls `inspect` after `open` and before `close`. It looks at what the source has for a
 subscription: nothing is received, made or changed. It raises what `subscribe` would raise, and returns a
 `plugin.Inspection`: `advice`, sentences that the operator should read, and `samples`, some events that the source
-holds, which stay there.
+holds, which stay there. `evbus handlers --workers` shows its `workers`, of a subscription with shards: where each runs,
+and the numbers of the shards that it reads.
+
+Dead letters. `evbus dead` calls `dead_letters` after `open` and before `close`. It returns a `plugin.Look` at the dead
+letters of a subscription, None if there never were any, and raises a DeliveryError if it cannot look. `found_letter`
+makes its letters of received events.
 
 Calls. `send` carries requests and answers. Each `plugin.Message` goes to its `exchange` with its `routing_key`, in
 order, and arrives as an event with the same `reply_to` and `correlation_id`. Call `message.settle(outcome)` for each,

@@ -7,17 +7,25 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from evbus_like.engine.errors import EvbusError, HandlerError
+from evbus_like.engine.rate import Bucket
+from evbus_like.engine.receiving.batch_consumer import BatchConsumer
+from evbus_like.engine.receiving.batch_invoker import BatchInvoker
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.hub import decoding
-from evbus_like.hub.application import durable_dedup
-from evbus_like.hub.application.handlers import identifier, refuse
+from evbus_like.hub import decoding, rates
+from evbus_like.hub.application import durable_dedup, inboxes, rpc_proxy
+from evbus_like.hub.application.handlers import check_later, identifier, refuse
+from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.traced import traced
+
+DEFAULT = "default"  # the profile of a handler that names none
 
 
 async def consumers(
@@ -34,7 +42,9 @@ async def consumers(
     made: list[Consumer] = []
     for caller, source, asked in found:
         window = await durable_dedup.window(box, asked.queue, caller.options)
-        made.append(Consumer(caller, source, asked, group.shut_down, window))
+        kind = BatchConsumer if isinstance(caller, BatchInvoker) else Consumer
+        made.append(kind(caller, source, asked, group.shut_down, window, _bucket(caller.handler)))
+    refuse(await inboxes.open_for(group, made))
     return made
 
 
@@ -42,25 +52,35 @@ def bound(
     hub: Hub, contexts: Mapping[str, Any] | None, handlers: list[Handler]
 ) -> tuple[list[tuple[HandlerInvoker, PluginSource, Subscription]], list[str]]:
     """Return each handler with its sources and subscriptions, and what is wrong with the others."""
-    sources = Sources(hub, contexts)
+    sources, of_inbox = Sources(hub, contexts), inboxes.Inboxes(hub, contexts)
     own = uuid.uuid4().hex  # the default identifier of this instance
     wrong: list[str] = []
     made: list[tuple[HandlerInvoker, PluginSource, Subscription]] = []
     for handler in handlers:
         try:
-            for source in sources.named(handler.options.profile):
+            for source in sources.named(_profile(hub, handler, contexts)):
                 asked = subscription(hub, handler, own)
-                _check(source, asked)
                 options, most = handler.options, source.max_event_bytes
+                _check(source, asked)
+                check_later(source, options)
                 decode = decoding.of_source(
                     hub, source, options.accept, options.default_format, declared=handler.declared
                 )
-                caller = HandlerInvoker(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
+                kind = InboxInvoker if options.inbox else BatchInvoker if options.batch else HandlerInvoker
+                caller = traced(kind)(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
+                if isinstance(caller, InboxInvoker):
+                    of_inbox.give(caller, handler, asked)
                 caller.deaths = hub.evbus.RUNTIME.deaths
                 made.append((caller, source, asked))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     return made, wrong
+
+
+def _profile(hub: Hub, handler: Handler, contexts: Mapping[str, Any] | None) -> str:
+    """Return the source profile of a handler: its own, else that of the service's notifications, else the default."""
+    own = handler.options.profile
+    return own if own != DEFAULT else rpc_proxy.subscribed(hub, handler.options.source, contexts) or own
 
 
 def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
@@ -73,15 +93,32 @@ def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
         name=handler.name,
         delivery=options.delivery,
         reliable=options.reliable,
-        prefetch=options.prefetch or options.max_workers,
+        prefetch=options.most_open * (options.shards or 1),
         since=options.since,
         identifier=identifier(hub, options) or own,
+        shards=options.shards or 0,
+        max_priority=options.max_priority or 0,
     )
+
+
+def _bucket(handler: Handler) -> Bucket | None:
+    """Return what holds a handler to its rate, in all workers of one supervisor; None if it has no rate."""
+    options = handler.options
+    if options.rate is None:
+        return None
+    name = f"handler {handler.service}.{handler.name} {options.source} {options.profile} {options.event_types}"
+    return Bucket(options.rate_parsed, rates.shared_slot(name))
 
 
 def _check(source: PluginSource, subscription: Subscription) -> None:
     if subscription.since is not None and not source.rewinds:
         raise HandlerError(f"since= is for sources that can rewind, such as Kafka, and {source.name} cannot")
-    check = source.plugin._funcs.get("check")
-    if check is not None:
-        check(source.ctx, subscription)
+    if subscription.shards and not source.shards:
+        raise HandlerError(
+            f"shards= is for RabbitMQ, and {source.name} has none. On Kafka the partitions of the topic do the same:"
+            " leave shards= out, give the topic as many partitions, and the events keys"
+        )
+    if subscription.max_priority and not source.priorities:
+        raise HandlerError(f"max_priority= is for RabbitMQ, and {source.name} has no priorities: leave it out")
+    if "check" in source.plugin._funcs:
+        contract.called(source.plugin, "check", source.ctx, subscription)

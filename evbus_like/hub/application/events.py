@@ -12,6 +12,7 @@ from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.waiting import in_event_loop, run_in_loop_and_block
 from evbus_like.hub import plugins
+from evbus_like.hub.application import unknown_events
 from evbus_like.hub.runtime import Hub
 
 if TYPE_CHECKING:
@@ -141,6 +142,9 @@ def bind(hub: Hub) -> EventRegistry:
                 book.problems.append(problem)
                 event = DeclaredEvent(hub, DeclarationError(problem), where, "")
             setattr(mod, name, event)
+        own = [name for name, _ in _functions(mod)]
+        unknown_events.suggest(mod, f"hub.event.{plugin} has no event", own)
+    unknown_events.suggest(hub.event, "hub.event has no service", plugins.loaded(hub, "event"))
     for problem in book.problems:
         log.error("%s", problem)
     return book

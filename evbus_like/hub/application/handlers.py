@@ -13,8 +13,9 @@ from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import BROADCAST, matches
 from evbus_like.hub import decoding, plugins
-from evbus_like.hub.application import durable_dedup
+from evbus_like.hub.application import durable_dedup, inboxes
 from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
 from evbus_like.processes.worker import THIS
 
@@ -24,7 +25,7 @@ P = inspect.Parameter
 def load(hub: Hub) -> None:
     """Put the `handler` dyne on the hub, and record the plugins that could not be loaded."""
     if "handler" not in hub.evbus.RUNTIME.broken:  # at a second look pop returns a crashed plugin half executed
-        hub.pop.sub.add(dyne_name="handler")
+        plugins.add(hub, "handler")
         hub.evbus.RUNTIME.broken["handler"] = plugins.broken(hub.handler)
 
 
@@ -76,12 +77,13 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         trouble = (
             trouble or _broadcast_problem(hub, options) or durable_dedup.problem(options, identifier(hub, options))
         )
+        is_async = inspect.iscoroutinefunction(function.func)
+        trouble = trouble or inboxes.problem(options, is_async, identifier(hub, options))
         if trouble:
             wrong.append(f"{ref}: {trouble}")
             continue
         options = replace(options, log_bodies=log_bodies)
         call = plugins.unwrapped(hub, function)
-        is_async = inspect.iscoroutinefunction(function.func)
         made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
     wrong += _duplicates(made)
     return made, wrong
@@ -143,6 +145,18 @@ def _broadcast_problem(hub: Hub, options: HandlerOptions) -> str:
             " the host's name): give it here, by the setting broadcast_identifier, or say reliable=False"
         )
     return ""
+
+
+def check_later(source: PluginSource, options: HandlerOptions) -> None:
+    """Refuse delays that a source cannot hold; raises HandlerError."""
+    later = options.later or next(filter(None, (each.later for each in options.rules)), ())
+    if later and (not source.retries or options.shards):
+        what = "a handler with shards" if options.shards else source.name
+        raise HandlerError(
+            f"later= needs a source that can delay an event and go on with others, and {what} keeps the order of keys:"
+            f" a waiting event would hold back those of its key, and a place of the prefetch, for up to"
+            f" {max(later):g} s. Use attempts=, backoff= and max_backoff= instead"
+        )
 
 
 def identifier(hub: Hub, options: HandlerOptions) -> str:

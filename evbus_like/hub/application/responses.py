@@ -21,6 +21,7 @@ from evbus_like.hub.application import handlers
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.traced import traced
 
 if TYPE_CHECKING:
     from evbus_like.engine.rpc.client import Client
@@ -126,12 +127,13 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
     for each in chosen:
         try:
             source, exchange = way_to(each.of)
+            handlers.check_later(source, each.handler.options)
         except EvbusError as error:
             wrong.append(f"{each.handler.ref}: {error}")
             continue
         way = (source.name, exchange)
         ways[way] = source
-        takers.setdefault(way, {})[each.key] = invoker = HandlerInvoker(
+        takers.setdefault(way, {})[each.key] = invoker = traced(HandlerInvoker)(
             each.handler,
             response_decoder(decoding.of_source(hub, source, each.handler.options.accept, otherwise=decoding.JSON)),
             hub.evbus.RUNTIME.bus,

@@ -16,18 +16,18 @@ from evbus_like.engine.errors import (
     LifecycleError,
     RpcError,
     RpcTimeout,
-    SerializeError,
     UnknownService,
     UnserializableValue,
 )
 from evbus_like.engine.event import check, header_bytes, own_headers, plain
+from evbus_like.engine.foreign import tamed
 from evbus_like.engine.handling import current
 from evbus_like.engine.middleware import ANSWER, REQUEST, Middleware, MiddlewareMessage
 from evbus_like.engine.rpc import directory, wire
 from evbus_like.engine.rpc.client import Client
 from evbus_like.engine.rpc.directory import REST, Route
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
 from evbus_like.engine.waiting import YEAR, run_in_loop, wrong_timeout
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.profiles import settings
@@ -35,13 +35,14 @@ from evbus_like.hub.profiles.plan import pairs
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.traced import traced
 
 How = Literal["call", "cast", "ask"]
 GRACE = 1.0  # seconds to wait for another event loop beyond a call's own timeout
 LONGEST = 255  # bytes of "service.method": AMQP's routing keys
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which would cost a call more
 class CallRequest:
     """One call: the method, its arguments, the timeout in seconds, and the form of the call."""
 
@@ -131,7 +132,7 @@ class RpcClients:
             key = (source.name, exchange)
             if key not in self._clients:
                 decode = decoding.of_source(self._hub, source, otherwise=decoding.JSON)
-                self._clients[key] = Client(source, self._source_name, exchange, decode)
+                self._clients[key] = traced(Client)(source, self._source_name, exchange, decode)
             client = self._found[service] = self._clients[key]
             if len(self._found) > 10_000:
                 self._found.clear()
@@ -144,13 +145,18 @@ class RpcClients:
             return "default"
         if not to.notifications:
             return to.profile.rpartition(":")[2] or "default"
-        for _, profile, data in pairs(self._hub.evbus.RUNTIME.contexts):
-            if isinstance(data, Mapping) and data.get("exchange") == to.notifications:
-                return profile
-        raise HandlerError(
-            f"notifications of {service!r} go to the exchange {to.notifications!r}, and no profile names it: give one"
-            f" of RabbitMQ exchange: {to.notifications}"
-        )
+        return _of_exchange(to.notifications, service, self._hub.evbus.RUNTIME.contexts)[1]
+
+    def subscribed(self, service: str, contexts: Mapping[str, Any] | None) -> str:
+        """Return the source profile of a service's notifications, empty if nothing says where they go.
+
+        Raises HandlerError if no profile leads there.
+        """
+        known = {**(self._from_file or {}), **self._registered}
+        to = known.get(service) or known.get(REST)
+        if self.only or to is None or not to.notifications:
+            return ""
+        return ":".join(_of_exchange(to.notifications, service, contexts))
 
     # ---- calling
 
@@ -169,9 +175,12 @@ class RpcClients:
             timeout = self._timeout
         _check(service, method, timeout, headers)
         engine = self._hub.evbus.RUNTIME.bus
+        if engine.forked:
+            raise engine.refusal("")
         if engine.loop is None or engine.state != "running" or self._closed:
             raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
-        asked = CallRequest(plain(service), plain(method), args, kwargs, timeout, how, headers and own_headers(headers))
+        own = headers and own_headers(headers)
+        asked = CallRequest(plain(service), plain(method), list(args), kwargs, timeout, how, own)
         going = self._go(asked)
         if engine.loop is asyncio.get_running_loop():
             return await going
@@ -193,7 +202,7 @@ class RpcClients:
             headers = {**under_way.headers, wire.SOURCE: under_way.handler}
         if asked.headers:
             headers.update(asked.headers)
-        body: Any = {"args": list(asked.args), "kwargs": asked.kwargs}
+        body: Any = {"args": asked.args, "kwargs": asked.kwargs}
         through = self._hub.evbus.RUNTIME.middleware
         if through is None:
             return await self._send(client, asked, body, headers)
@@ -226,8 +235,10 @@ class RpcClients:
     ) -> Any:
         try:
             packed = self._dump(body)
-        except SerializeError as error:
-            raise UnserializableValue(f"an argument of {asked.called}: {error}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the code of an argument may raise SystemExit, which would end the loop
+            raise UnserializableValue(f"an argument of {asked.called}: {tamed(error)}") from None
         service, method, timeout = asked.service, asked.method, asked.timeout
         if asked.how == "cast":
             return await client.send(service, method, packed, headers, timeout)
@@ -279,22 +290,38 @@ class RpcClients:
     def status(self) -> dict[str, Any]:
         """Return the counts of each client as plain data."""
         return {
-            f"{client.source.name} {client.exchange}": {**vars(client.stats), "trouble": client.trouble}
+            f"{client.source.name} {client.exchange}": {
+                "source": client.source.name,
+                "exchange": client.exchange,
+                **client.stats.as_dict(),
+                "trouble": client.trouble,
+            }
             for client in self._clients.values()
         }
+
+
+def _of_exchange(exchange: str, service: str, contexts: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return the provider and the profile that name an exchange; raises HandlerError if none does."""
+    for provider, profile, data in pairs(contexts):
+        if isinstance(data, Mapping) and data.get("exchange") == exchange:
+            return provider, profile
+    raise HandlerError(
+        f"notifications of {service!r} go to the exchange {exchange!r}, and no profile names it: give one"
+        f" of RabbitMQ exchange: {exchange}"
+    )
 
 
 def _check(service: Any, method: Any, timeout: Any, headers: Any) -> None:
     """Raise BadRequest for an invalid call."""
     if wrong_timeout(timeout) or not timeout:
         raise BadRequest(
-            f"timeout must be seconds greater than 0, at most {YEAR} (a year), not {timeout!r:.50};"
+            f"timeout must be seconds greater than 0, at most {YEAR} (a year), not {shown(timeout)};"
             " for an argument of the method that is called"
             " timeout: hub.evbus.rpc.call(service, method, kwargs={'timeout': ...})"
         )
     for what, name in (("service", service), ("method", method)):
         if not isinstance(name, str) or not name:
-            raise BadRequest(f"the {what} must be non-empty text, not {name!r}")
+            raise BadRequest(f"the {what} must be non-empty text, not {shown(name)}")
     if len(f"{service}.{method}".encode(errors="replace")) > LONGEST:
         raise BadRequest(f"{service[:40]!r}.{method[:40]!r} is longer than {LONGEST} bytes")
     if headers is not None:

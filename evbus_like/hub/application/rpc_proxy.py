@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine.errors import LifecycleError
@@ -40,6 +40,13 @@ def begin(hub: Hub) -> None:
         hub.evbus.RUNTIME.rpc_clients.begin()
     elif settings.config(hub, "services_file", ""):
         calls(hub)
+
+
+def subscribed(hub: Hub, service: str, contexts: Mapping[str, Any] | None) -> str:
+    """Return the source profile of a service's notifications, empty if nobody has said it; raises HandlerError."""
+    if hub.evbus.RUNTIME.rpc_clients is None and not settings.config(hub, "services_file", ""):
+        return ""
+    return calls(hub).subscribed(service, contexts)
 
 
 async def close(hub: Hub) -> None:

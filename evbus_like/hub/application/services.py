@@ -10,8 +10,8 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
-from evbus_like.engine.receiving.handler import MOST
 from evbus_like.engine.receiving.invoker import Decode
+from evbus_like.engine.receiving.rules import MOST
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import requests
@@ -24,13 +24,14 @@ from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.traced import traced
 
 WORKERS = 10  # requests of a service that are handled at the same time
 
 
 def load(hub: Hub) -> None:
     """Put the `service` dyne on the hub, and record the plugins that could not be loaded."""
-    hub.pop.sub.add(dyne_name="service")
+    plugins.add(hub, "service")
     if "service" not in hub.evbus.RUNTIME.broken:
         hub.evbus.RUNTIME.broken["service"] = plugins.broken(hub.service)
 
@@ -155,7 +156,7 @@ def consumer_of(
     """Return the consumer that serves one service from one source."""
     limit, bus, middleware = source.max_event_bytes, hub.evbus.RUNTIME.bus, hub.evbus.RUNTIME.middleware
     replies = ReplySender(service, plugins.serializer(hub, "json").dump, exchange, limit, middleware)
-    invoker = ServiceInvoker(
+    invoker = traced(ServiceInvoker)(
         service, methods, _decoder(hub, source, accept, methods), bus, replies, workers, limit, middleware
     )
     invoker.deaths = hub.evbus.RUNTIME.deaths

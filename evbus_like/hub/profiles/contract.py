@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evbus_like.engine import options
-from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.errors import EvbusError, ProfileError
+from evbus_like.engine.foreign import tamed, text_of
 
 # The parameters, after the hub, of the functions that are called by position
 INGRESS = {
@@ -25,6 +26,7 @@ EGRESS = {
     "validate": ("ctx",),
     "check": ("ctx", "subscription"),
     "inspect": ("ctx", "subscription"),
+    "dead_letters": ("ctx", "subscription"),
     "subscribe": ("ctx", "subscription"),
     "receive": ("ctx", "feed"),
     "ack": ("ctx", "feed", "events"),
@@ -59,11 +61,24 @@ def _refuse(folder: str, plugin: Any, problems: Sequence[str]) -> None:
         raise ProfileError(f"the {folder} plugin {plugin.__name__!r} is wrong: {'; '.join(problems)}")
 
 
+def called(plugin: Any, name: str, *arguments: Any) -> Any:
+    """Call a plugin's function that checks what the operator wrote; raises ProfileError whatever the plugin raises."""
+    try:
+        return plugin._funcs[name](*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, EvbusError) and tamed(error) is error:
+            raise
+        reason = text_of(error)
+    raise ProfileError(f"{name} of the plugin {plugin.__name__!r} failed: {reason}")
+
+
 def limits(plugin: Any, ctx: Any) -> Mapping[str, Any]:
     """Return the lane's defaults that a plugin declares or computes; raises ProfileError."""
     if "limits" not in plugin._funcs:
         return getattr(plugin, "LANE", None) or {}
-    computed = plugin.limits(ctx)
+    computed = called(plugin, "limits", ctx)
     _refuse("ingress", plugin, list(lane_problems("limits", computed)))
     return {**(getattr(plugin, "LANE", None) or {}), **computed}
 

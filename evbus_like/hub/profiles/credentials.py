@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from dict_tools.data import SafeNamespaceDict
 from dict_tools.update import update
 
 from evbus_like.engine import given_files
@@ -20,6 +19,7 @@ from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.yaml_text import YamlError, load_yaml
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.runtime import Hub
+from evbus_like.hub.secrets import Hidden
 
 log = logging.getLogger("evbus_like.credentials")
 
@@ -53,7 +53,7 @@ async def read(
         else:
             data = await _rendered(hub, path, content, render_pipe)
         if isinstance(data, Mapping):
-            data = SafeNamespaceDict(data)
+            data = Hidden(data)
             unlocked = await hub.acct.backend.init.unlock(
                 profiles=data, allowed_backend_profiles=allowed_backend_profiles, hard_fail=hard_fail
             )
@@ -108,7 +108,8 @@ def _pipe(path: str) -> tuple[int, int]:
 
 def _warn_of_mode(path: str, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
+    given_to_group = status.st_uid == 0 and os.geteuid() and mode & 0o077 == 0o040  # as Kubernetes mounts a secret
+    if mode & 0o077 and not given_to_group:
         log.warning(
             "CREDENTIALS FILE %s CAN BE READ BY OTHERS (mode %o); make it yours alone: chmod 600 %s", path, mode, path
         )
@@ -171,14 +172,14 @@ def _reason(error: Exception, key: str | None) -> str:
     )
 
 
-async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
+async def contexts(hub: Hub, data: Mapping[str, Any]) -> Hidden:
     """Return the providers that an ingress or egress plugin handles, as lists, processed by acct's plugins."""
     if not isinstance(data, Mapping):
         raise CredentialsError(f"credentials must be a mapping of providers to profiles, not a {type(data).__name__}")
-    takers: set[str] = set()
+    takers: set[str] = {plan.DATABASES}
     for sub in ("ingress", "egress"):
         takers |= {*plan.takers(hub, sub), *hub.evbus.RUNTIME.broken.get(sub, {})}
-    result = SafeNamespaceDict()
+    result = Hidden()
     for provider, value in data.items():
         if provider in NOT_PROVIDERS:
             continue
@@ -194,7 +195,7 @@ async def contexts(hub: Hub, data: Mapping[str, Any]) -> SafeNamespaceDict:
                 raise CredentialsError(
                     f"provider {provider!r} must map profile names to their options, not hold a {type(group).__name__}"
                 )
-        named = [SafeNamespaceDict({name: info}) for group in groups for name, info in (group or {}).items()]
+        named = [Hidden({name: info}) for group in groups for name, info in (group or {}).items()]
         result[provider] = [await _processed(hub, provider, profile) for profile in named]
     return result
 
@@ -205,7 +206,7 @@ def _names(value: Any) -> list[Any]:
     return [name for group in groups if isinstance(group, Mapping) for name in group]
 
 
-async def _processed(hub: Hub, provider: str, profile: SafeNamespaceDict) -> SafeNamespaceDict:
+async def _processed(hub: Hub, provider: str, profile: Hidden) -> Hidden:
     """Process one profile with the acct plugins of its provider, if the application has any."""
     if provider not in hub.acct._subs:
         return profile

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dict_tools.data import SafeNamespaceDict
-
 from evbus_like.engine.errors import ProfileError, TransientError
 from evbus_like.engine.event import Event
+from evbus_like.engine.foreign import ends
 from evbus_like.engine.sending.destination import Asks, Outcomes
 from evbus_like.hub import secrets
 
@@ -26,7 +26,7 @@ class PluginDestination:
         self.provider = provider
         self.profile = profile
         self.data = copied(data or {})  # a copy that neither the plugin nor the caller can change
-        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(copied(self.data)), profile=profile)
+        self.ctx = secrets.Hidden(acct=secrets.Hidden(copied(self.data)), profile=profile)
         self.ctx.blocked = self._blocked
         self.ctx.ask = self._ask
         self.on_blocked: Callable[[str | None], None] = _ignore
@@ -71,16 +71,20 @@ class PluginDestination:
         """Publish a batch; a plugin that takes one event at a time gets batches of one."""
         if self._batch is not None:
             outcomes = await self._call(self._batch, self.ctx, events)
-            if outcomes is None:
-                return None
-            return [
-                secrets.clean(outcome, self.secrets) if isinstance(outcome, Exception) else outcome
-                for outcome in outcomes
-            ]
+            return None if outcomes is None else self._cleaned(outcomes)
         for event in events:
             values = {"ctx": self.ctx, "routing_key": event.routing_key, "body": event.body}
             await self._call(self._publish, **{name: values[name] for name in self._parameters})
         return None
+
+    def _cleaned(self, outcomes: Any) -> list[Any]:
+        """Return a batch's outcomes without secrets; raises TypeError if the plugin gave something else."""
+        if not isinstance(outcomes, Iterable):
+            raise TypeError(
+                f"ingress plugin {self.plugin!r}: publish_batch gave a {type(outcomes).__name__};"
+                " it must give None, or a list with one outcome for each event"
+            )
+        return [secrets.clean(each, self.secrets) if isinstance(each, BaseException) else each for each in outcomes]
 
     async def ping(self) -> Sequence[str]:
         """Check that the destination answers, if the plugin has `ping`, and return its advice."""
@@ -103,18 +107,23 @@ class PluginDestination:
         """Ask the plugin; what it cannot say, the destination says when it gets the event."""
         try:
             why = refuse(event)
-        except Exception as error:
+            return secrets.redact(str(why), self.secrets) if why else None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             log.warning(
                 "ingress plugin %r cannot say whether it takes %r: %s", self.plugin, event, type(error).__name__
             )
             return None
-        return why and secrets.redact(why, self.secrets)
 
     async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        task = asyncio.current_task()
         try:
             result = function(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) or ends(error, task):
+                raise
             clean = secrets.clean(error, self.secrets)
             if clean is error:
                 raise

@@ -11,17 +11,21 @@ from typing import Any
 from evbus_like.engine import options
 from evbus_like.engine.errors import EvbusError, ProfileError
 from evbus_like.engine.failure import Report
+from evbus_like.engine.foreign import tamed
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
 from evbus_like.engine.suggest import did_you_mean, shown
-from evbus_like.hub import decoding, plugins, secrets
+from evbus_like.hub import decoding, pauses, plugins, rates, secrets
 from evbus_like.hub.profiles import contract, settings
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import redact
+from evbus_like.hub.traced import traced
 
 log = logging.getLogger("evbus_like.profiles")
+
+DATABASES = "postgres"  # the provider of the application's own databases
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def plan(hub: Hub, contexts: Mapping[str, Any] | None) -> list[Planned]:
     planned: list[Planned] = []
     seen: dict[str, int] = {}
     for provider, profile, data in pairs(contexts):
+        if provider == DATABASES:  # where events are stored, and no destination
+            continue
         for plugin in by_provider.get(provider) or by_provider.get(provider.split(".")[0]) or [None]:
             name = f"{provider}:{profile}"
             if plugin is None and provider in sources:  # it is for handlers only
@@ -119,7 +125,9 @@ def _with_dead_letters(item: Planned, planned: Sequence[Planned]) -> Planned:
 def _takes(item: Planned, event_profile: str) -> bool:
     try:
         return bool(item.problem or item.matches(event_profile))
-    except Exception:  # the pattern of another profile takes too long, or fails; its events are refused then
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the pattern of another profile takes too long, or fails; its events are refused then
         return True
 
 
@@ -148,22 +156,27 @@ def _plan_one(
     plugins.plugin(hub, "serialize", serializer, "serializer")
     try:
         matches = compile_pattern(profile)
-    except Exception as error:
-        raise ProfileError(f"its name is not a valid pattern: {error}") from error
-    destination = PluginDestination(plugin, provider, profile, data)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ProfileError(f"its name is not a valid pattern: {tamed(error)}") from error
+    destination = traced(PluginDestination)(plugin, provider, profile, data)
     for each in (plugin, *sources.get(provider, ())):
         if "validate" in each._funcs:
-            each.validate(destination.ctx)
+            contract.called(each, "validate", destination.ctx)
     lane_defaults = contract.limits(plugin, destination.ctx)
     if not destination.takes_batches:
         data = {**data, "batch_events": 1}
+    chosen = options.lane_options(data, lane_defaults)
+    if chosen.priority is not None and not chosen.takes_priority:
+        raise ProfileError("option priority is for RabbitMQ, and this destination has no priorities: leave it out")
     return Planned(
         name,
         provider,
         profile,
         plugin=destination.plugin,
         destination=destination,
-        options=options.lane_options(data, lane_defaults),
+        options=chosen,
         serializer=serializer,
         matches=matches,
     )
@@ -180,10 +193,14 @@ def entries(hub: Hub, contexts: Mapping[str, Any] | None, report: Report) -> lis
     if wrong:
         raise ProfileError("; ".join(wrong) if len(wrong) == 1 else "\n  ".join(["these profiles are wrong:", *wrong]))
     serializers = {name: plugins.serializer(hub, name) for name in {item.serializer for item in planned}}
+    paused = pauses.current(hub)
     made = []
     for item in planned:
         assert item.destination is not None
         assert item.options is not None
         lane = Lane(item.name, item.destination, item.options, report)
+        lane.paused = pauses.why(paused, item.name)
+        if item.options.rate is not None:
+            lane.slot = rates.shared_slot(f"profile {item.name}")
         made.append(Entry(item.matches, lane, serializers[item.serializer]))
     return made

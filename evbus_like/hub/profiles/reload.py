@@ -12,7 +12,7 @@ from evbus_like.engine.errors import CredentialsError, LifecycleError
 from evbus_like.engine.sending import reload as engine_reload
 from evbus_like.engine.sending.reload import Reloaded
 from evbus_like.engine.sending.router import Entry
-from evbus_like.hub import outbox
+from evbus_like.hub import outbox, postgres
 from evbus_like.hub.profiles import plan
 from evbus_like.hub.profiles.destination import PluginDestination
 from evbus_like.hub.runtime import Contexts, Hub, Runtime
@@ -47,6 +47,7 @@ async def _reload(hub: Hub, contexts: Contexts | None, timeout: float) -> Reload
         if contexts is None:
             contexts = await _read(runtime)
         fresh = plan.entries(hub, contexts, runtime.reporter)
+        postgres.must_not_change(hub, contexts)
         receiving = _receiving(hub, contexts)
         box = await outbox.opened(hub, fresh) if runtime.bus.outbox is None else None
         try:

@@ -29,8 +29,8 @@ class Default(str):
 
 def config(hub: Hub, name: str, default: Any = None) -> Any:
     """Return a setting of the loaded configuration, checked, or `default` if none was loaded; raises SettingError."""
-    given, value = _given(hub, name)
-    if not given:
+    section, value = _given(hub, name)
+    if not section:
         return default
     problem, value = checked(name, value)
     if problem:
@@ -90,16 +90,16 @@ def names_of_pop() -> set[str]:
     return {*pop_conf.CONFIG, *pop_conf.CLI_CONFIG}
 
 
-def _given(hub: Hub, name: str) -> tuple[bool, Any]:
-    """Return whether a configuration has the setting, and its value."""
+def _given(hub: Hub, name: str) -> tuple[str, Any]:
+    """Return the section of the configuration that has the setting, empty if none has, and the value."""
     for section in SECTIONS:
         try:
             found = hub.OPT[section]
         except (KeyError, AttributeError, TypeError):
             continue
         if isinstance(found, Mapping) and name in found:
-            return True, found[name]
-    return False, None
+            return section, found[name]
+    return "", None
 
 
 def checked(name: str, value: Any) -> tuple[str, Any]:
@@ -123,6 +123,8 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
     if isinstance(default, list):
         texts = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
         return ("" if texts else f"must be a list of texts, not {_said(spec, value)}"), value
+    if spec.get("or_number") and type(value) is int:
+        value = str(value)
     if not isinstance(value, str):
         return f"must be text, not {_said(spec, value)}; put it in quotes", value
     if not value.strip():
@@ -139,7 +141,7 @@ def _number(value: Any, kind: type, allowed: tuple[float, float, str]) -> tuple[
             number = int(value) if WHOLE.fullmatch(value.strip()) else kind(value)
         except ValueError:
             number = None
-        number = None if "_" in value else number
+        number = number if value.isascii() and "_" not in value else None
     elif isinstance(value, bool) or not isinstance(value, (int, kind)):
         number = None
     if number is None or not least <= number <= most:  # also for NaN
@@ -153,13 +155,13 @@ def _said(spec: Mapping[str, Any], value: Any) -> str:
 
 def origin(hub: Hub, name: str) -> str:
     """Return where a value came from, as far as that can be known: pop keeps only the values."""
-    value = _given(hub, name)[1]
+    section, value = _given(hub, name)
     variable = SPECS[name].get("os", "")
     if variable in os.environ and os.environ[variable] == value:
         return f"environment variable {variable}"
     file = hub.evbus.RUNTIME.settings_file
     if file is None:
-        return f"hub.OPT.evbus_like.{name}"
+        return f"hub.OPT.{section}.{name}"
     path, names = file
     if name in names:
         return f"file {path}"

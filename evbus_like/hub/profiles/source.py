@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from dict_tools.data import SafeNamespaceDict
-
 from evbus_like.engine.errors import DestinationRefused, TransientError
+from evbus_like.engine.foreign import ends
 from evbus_like.engine.message import Message
+from evbus_like.engine.receiving.look import Look
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
@@ -29,7 +29,7 @@ class PluginSource:
         self.plugin = plugin
         data = dict(data or {})
         self.data = copied(data)  # to compare it: the caller may change its own
-        self.ctx = SafeNamespaceDict(acct=SafeNamespaceDict(data), profile=profile)
+        self.ctx = secrets.Hidden(acct=secrets.Hidden(data), profile=profile)
         self.timeout = float(data.get("timeout") or 30.0)
         self.max_event_bytes = int(data.get("max_event_bytes") or MAX_EVENT_BYTES)
         accept = data.get("accept") or ()
@@ -41,6 +41,8 @@ class PluginSource:
         self.retries = "retry" in functions
         self.sends = "send" in functions
         self.rewinds = bool(getattr(plugin, "REWINDS", False))
+        self.shards = bool(getattr(plugin, "SHARDS", False))
+        self.priorities = bool(getattr(plugin, "PRIORITIES", False))
         self._call_of = {name: plugins.unwrapped(hub, functions[name]) for name in functions}
         self._receive = self._call_of["receive"]
         self._opening = asyncio.Lock()
@@ -82,7 +84,32 @@ class PluginSource:
             self._trying -= 1
             with suppress(Exception):
                 await self._close(connection)
-        return Inspection([secrets.redact(str(each), self.secrets) for each in found.advice], found.samples)
+        return found._replace(advice=[secrets.redact(str(each), self.secrets) for each in found.advice])
+
+    @asynccontextmanager
+    async def dead_letters(self, subscription: Subscription) -> AsyncIterator[Look | None]:
+        """Look at the dead letters of a subscription; yields None if it never had any. Raises a DeliveryError."""
+        if "dead_letters" not in self._call_of:
+            raise DestinationRefused("this source cannot show them")
+        connection, look = 0, None
+        self._trying += 1
+        try:
+            async with asyncio.timeout(self.timeout):
+                connection = await self._open()
+                look = await self._call("dead_letters", subscription)
+            yield look
+            if look is not None:
+                done, look = look, None
+                async with asyncio.timeout(self.timeout):
+                    await done.close()
+        finally:
+            self._trying -= 1
+            with suppress(Exception):
+                async with asyncio.timeout(self.timeout):
+                    if look is not None:
+                        await look.close()
+            with suppress(Exception):
+                await self._close(connection)
 
     async def _open(self) -> int:
         async with self._opening:
@@ -100,13 +127,12 @@ class PluginSource:
 
     async def receive(self, feed: Any) -> Sequence[ReceivedEvent]:
         """Wait for the next events."""
+        task = asyncio.current_task()
         try:
             received: Sequence[ReceivedEvent] = await self._receive(self.ctx, feed)
             return received
-        except Exception as error:
-            clean = secrets.clean(error, self.secrets, TransientError)
-        except asyncio.CancelledError:
-            clean = _client_cancelled()
+        except BaseException as error:
+            clean = self._clean(error, task)
         raise clean
 
     async def ack(self, feed: Any, events: Sequence[ReceivedEvent]) -> None:
@@ -123,7 +149,11 @@ class PluginSource:
 
     async def dead(self, feed: Any, event: ReceivedEvent, reason: str) -> None:
         """Dead-letter an event; secrets are removed from the reason."""
-        await self._call("dead", feed, event, secrets.redact(reason, self.secrets))
+        await self._call("dead", feed, event, self.redacted(reason))
+
+    def redacted(self, text: str) -> str:
+        """Return a text without the secrets of the profile."""
+        return secrets.redact(text, self.secrets)
 
     async def send(self, feed: Any, messages: Sequence[Message]) -> None:
         """Send messages; each is settled when its outcome is known."""
@@ -158,21 +188,17 @@ class PluginSource:
                 await self._call("close")
 
     async def _call(self, name: str, *args: Any) -> Any:
+        task = asyncio.current_task()
         try:
             return await self._call_of[name](self.ctx, *args)
-        except Exception as error:
-            clean = secrets.clean(error, self.secrets, TransientError)
-        except asyncio.CancelledError:
-            clean = _client_cancelled()
+        except BaseException as error:
+            clean = self._clean(error, task)
         raise clean  # outside of `except`: the exception with the secret must not become its context
 
-
-def _client_cancelled() -> Exception:
-    """Return the error for a CancelledError of a client: some cancel their callers when a connection is lost.
-
-    Raises CancelledError if this task was cancelled.
-    """
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise asyncio.CancelledError
-    return TransientError("the client cancelled the call: its connection is lost")
+    def _clean(self, error: BaseException, task: asyncio.Task[Any] | None) -> Exception:
+        """Return what a call of the plugin raised without secrets; raises what ends the task."""
+        if ends(error, task):
+            raise error
+        if isinstance(error, asyncio.CancelledError):  # some clients cancel their callers when a connection is lost
+            return TransientError("the client cancelled the call: its connection is lost")
+        return secrets.clean(error, self.secrets, TransientError)

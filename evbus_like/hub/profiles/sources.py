@@ -91,7 +91,7 @@ class Sources:
             raise ProfileError("; ".join(wrong))
         source = PluginSource(self._hub, plugin, provider, profile, data)
         if "validate" in plugin._funcs:
-            plugin.validate(source.ctx)
+            contract.called(plugin, "validate", source.ctx)
         return source
 
     def _specs(self, provider: str) -> dict[str, Any]:
