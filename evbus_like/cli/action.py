@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from evbus_like.cli.errors import UsageError
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
 
 
 async def run(hub: Any, wanted: str | None, actions: Mapping[str, Callable[[Any], Awaitable[int]]]) -> int:
@@ -16,5 +16,5 @@ async def run(hub: Any, wanted: str | None, actions: Mapping[str, Callable[[Any]
         print(hub.args.parser.help(), file=sys.stderr)
         raise UsageError(f"name an action: {', '.join(actions)}")
     if wanted not in actions:
-        raise UsageError(f"there is no action {wanted!r}; {did_you_mean(wanted, actions)}")
+        raise UsageError(f"there is no action {shown(wanted)}; {did_you_mean(wanted, actions)}")
     return await actions[wanted](hub)

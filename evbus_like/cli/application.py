@@ -14,12 +14,13 @@ from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.rpc.service import Method
-from evbus_like.engine.suggest import did_you_mean
+from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.hub import plugins
 from evbus_like.hub.application import handlers, responses, services
 
 OURS = "evbus_like"
 SERVING = ("handler", "service")  # the dynes that make a package an application
-DYNES = (*SERVING, "middleware")
+DYNES = (*SERVING, "middleware", "lifespan")
 HANDLERS = (
     "mark functions with evbus_like.handlers.handler, in a folder that a package's conf.py names,"
     ' DYNE = {"handler": ["handler"]}'
@@ -50,7 +51,8 @@ def load(hub: Any) -> None:
     for name in wanted:
         if name not in found:
             raise UsageError(
-                f"there is no application {name!r} with handlers or services; {did_you_mean(name, found)}\n{places()}"
+                f"there is no application {shown(name)} with handlers or services;"
+                f" {did_you_mean(name, found)}\n{places()}"
             )
     if wanted:
         for dyne in DYNES:
@@ -58,7 +60,7 @@ def load(hub: Any) -> None:
         _settings(hub, wanted)
     for name in wanted:
         if name in hub._dynamic and name not in hub._subs:
-            hub.pop.sub.add(dyne_name=name)
+            plugins.add(hub, name)
 
 
 def handlers_of(hub: Any) -> tuple[list[Handler], list[responses.Marked]]:
@@ -103,7 +105,7 @@ def _choose(everything: Names, hub: Any, dynes: Sequence[str], what: str, how: s
     for option, patterns in (("--only", only), ("--skip", skip)):
         for pattern in patterns:
             if not any(handlers.among(*each, [pattern]) for each in everything):
-                raise UsageError(f"{option} {pattern!r} matches no {what}; there are {there}")
+                raise UsageError(f"{option} {shown(pattern)} matches no {what}; there are {there}")
     if not any((not only or handlers.among(*each, only)) and not handlers.among(*each, skip) for each in everything):
         raise UsageError(f"--only and --skip leave no {what}; there are {there}")
 

@@ -27,6 +27,8 @@ class Lines:
             "content_type": event.content_type,
             "headers": {name: shown.plain(value) for name, value in event.headers.items()},
         }
+        if event.cloudevent is not None:
+            facts["cloudevent"] = {name: shown.plain(value) for name, value in event.cloudevent.items()}
         if isinstance(body, bytes):
             facts["body"], facts["encoding"] = shown.encoded(body)
         else:

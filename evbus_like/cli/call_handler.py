@@ -10,9 +10,10 @@ from typing import Any
 
 from evbus_like.cli import application, common, console, lines, shown
 from evbus_like.cli.errors import UsageError
+from evbus_like.engine import suggest
 from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving import failure_log
-from evbus_like.engine.receiving.disposition import described
+from evbus_like.engine.receiving.disposition import EXPIRED, described, is_unhandled
 from evbus_like.hub import call_handler, recorder
 from evbus_like.hub.application import handlers
 
@@ -78,7 +79,7 @@ async def _body(settings: Any) -> Any:
 def _header(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise UsageError(f"--header {text!r}: write NAME=VALUE")
+        raise UsageError(f"--header {suggest.shown(text)}: write NAME=VALUE")
     return name, value
 
 
@@ -88,13 +89,17 @@ def _show(outcome: call_handler.Outcome, as_json: bool) -> None:
     if error is not None:
         text = failure_log.text_of(error)
         trace = "".join(traceback.format_exception(type(error), error, failure_log.own(error.__traceback__)))
-    disposition = "ok" if error is None else described(outcome.disposition)
+    wanted, is_late = not is_unhandled(outcome.disposition), outcome.disposition is EXPIRED
+    left = "expired" if is_late else "not wanted"
+    disposition = described(outcome.disposition) if error is not None else "ok" if wanted else left
     rows = [_put(each) for each in outcome.sent]
     if as_json:
         named = {"handler": outcome.handler, "event": outcome.event.routing_key, "ok": error is None}
         console.document({**named, "verdict": disposition, "error": text, "traceback": trace, "put": rows})
         return
-    print(f"{outcome.handler} {'handled the event' if error is None else f'failed: {text}'}")
+    why = "the event has expired" if is_late else "its where= does not want the event"
+    did = "handled the event" if wanted else f"was not called: {why}"
+    print(f"{outcome.handler} {did if error is None else f'failed: {text}'}")
     if error is not None:
         print(f"with a source behind it: {disposition}")
         if not isinstance(error, HandlerFailed):

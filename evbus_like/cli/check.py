@@ -11,7 +11,7 @@ from evbus_like.cli import application, common, console, file, receivers, shown
 from evbus_like.engine.errors import EvbusError
 from evbus_like.engine.outbox.inspect import summarize
 from evbus_like.engine.rpc import directory
-from evbus_like.hub import outbox
+from evbus_like.hub import monitoring, outbox, postgres
 from evbus_like.hub.profiles import credentials, plan
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.sources import Sources
@@ -44,7 +44,8 @@ async def run(hub: Any) -> int:
     planned = plan.plan(hub, given)
     timeout, gate = float(settings.timeout), asyncio.Semaphore(AT_ONCE)
     rows = [Row("profile", str(each), "", "no ingress plugin takes this provider") for each in _not_taken(data, given)]
-    rows += [*_services(settings.services_file, planned), *_outbox(hub, planned), *_callback(hub)]
+    rows += await _databases(hub, given, timeout)
+    rows += [*_services(settings.services_file, planned), *_outbox(hub, planned), *_callback(hub), *_http(hub)]
     found, wrong = receivers.found(hub, given, settings.only, settings.skip)
     rows += [Row(part, problem=text) for part, text in wrong]
     with console.Progress("check") as progress:
@@ -108,6 +109,25 @@ def _outbox(hub: Any, planned: Sequence[plan.Planned]) -> Iterator[Row]:
     yield Row("outbox", problem=problem)
 
 
+async def _databases(hub: Any, given: Mapping[str, Any], timeout: float) -> list[Row]:
+    """Return a row for each database of the application: its profile, and its tables."""
+    rows = []
+    for provider, name, data in plan.pairs(given):
+        if provider != plan.DATABASES:
+            continue
+        problem = ""
+        try:
+            (database,) = postgres.of_contexts(hub, {provider: {name: data}})
+            from evbus_like.postgres import look  # it imports psycopg
+
+            database.timeout = min(database.timeout, timeout)
+            problem = "; ".join(await asyncio.to_thread(look.check, database))
+        except EvbusError as error:
+            problem = redact(str(error)).removeprefix("profile ").removeprefix(f"{provider}:{name}: ")
+        rows.append(Row("profile", f"{provider}:{name}", provider, problem))
+    return rows
+
+
 def _callback(hub: Any) -> Iterator[Row]:
     if ref := hub.OPT.evbus_like.error_callback_ref:
         try:
@@ -115,6 +135,18 @@ def _callback(hub: Any) -> Iterator[Row]:
         except Exception:
             text = f"there is no function {ref} on the hub yet, so failures are only logged unless the program adds it"
             yield Row("error_callback_ref", advice=[text])
+
+
+def _http(hub: Any) -> Iterator[Row]:
+    """Yield a row for the HTTP port, if there is to be one: its address and its token; it is not opened."""
+    if not hub.OPT.evbus_like.http:
+        return
+    try:
+        monitoring.access(hub, None, None, None)
+        problem = ""
+    except EvbusError as error:
+        problem = str(error)
+    yield Row("HTTP port", problem=problem)
 
 
 async def _profile(item: plan.Planned, timeout: float, gate: asyncio.Semaphore) -> Row:

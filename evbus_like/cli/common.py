@@ -118,7 +118,7 @@ async def running(hub: Any, given: Mapping[str, Any], at_once: bool = False) -> 
         listener = asyncio.create_task(hub.evbus.init.start(given))
         listener.add_done_callback(lambda _: stopped.set())
         try:
-            await hub.evbus.init.join()
+            await hub.evbus.init.join(30.0 + float(settings.config(hub, "lifespan_timeout", 0.0)))
             yield stopped
         finally:
             await hub.evbus.init.stop(0)

@@ -1,76 +1,58 @@
-"""Output of the command: results on stdout, progress and log on stderr."""
+"""Output of the command: results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 from evbus_like.cli import output, shown
-from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import Account
-from evbus_like.processes import worker
 
 stderr = Console(stderr=True, highlight=False)
-CLIENTS = ("aio_pika", "aiormq", "aiokafka")
-LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50, "quiet": 100}
 LINE_EACH = 5.0  # seconds between two lines of progress without a terminal
-
-
-def set_up_logging(hub: Any) -> None:
-    """Log to stderr, or as pop-config does where the user chose a log plugin or a file."""
-    settings = hub.OPT.pop_config
-    if settings.log_plugin != "basic" or settings.log_file != "evbus.log":
-        hub.log[settings.log_plugin].setup(settings)
-        return
-    handler: logging.Handler
-    who = f"worker {worker.THIS.number}: " if worker.THIS is not None else ""
-    if stderr.is_terminal:
-        handler = RichHandler(console=stderr, show_time=False, show_path=False, markup=False)
-        handler.setFormatter(logging.Formatter(f"{who}%(message)s"))
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(f"%(levelname)s: {who}%(message)s"))
-    handler.addFilter(worth_showing)
-    logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(_level(str(settings.log_level).strip().lower()))
-
-
-def _level(text: str) -> int:
-    """Return the number of a log level; raises UsageError."""
-    if text.isascii() and text.isdecimal() and len(text) < 9:
-        return int(text)
-    if text not in LEVELS:
-        raise UsageError(f"the log level must be one of {', '.join(LEVELS)}, not {text!r} (--log-level, POP_LOG_LEVEL)")
-    return LEVELS[text]
-
-
-def worth_showing(record: logging.LogRecord) -> bool:
-    """Hide the logs of client libraries, which the bus sums up in a line; --log-level info shows them."""
-    if logging.getLogger().level <= logging.INFO:
-        return True
-    # acct warns about every credentials file that is not encrypted
-    return record.name.split(".")[0] not in CLIENTS and not record.getMessage().startswith("No acct_key provided")
+WIDTH = 160  # cells of a table without a terminal
+BROKEN = 16  # cells below which no column of text is broken into lines
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], to: TextIO | None = None) -> None:
-    """Print a table on stdout, or elsewhere; columns of numbers are aligned to the right."""
-    made = Table(title=shown.visible(title), title_justify="left")
+    """Print a table on stdout, or elsewhere; columns of numbers are aligned to the right.
+
+    On a terminal that is too narrow for it, each row is a paragraph.
+    """
     listed = [[shown.visible(str(cell), "\n") for cell in row] for row in rows]
+    stream = to or output.results()
+    console = Console(file=stream, width=None if stream.isatty() else WIDTH, highlight=False)
+    if listed and _needed(columns, listed) > console.width:
+        print("\n".join(_paragraphs(title, columns, listed, console.width)), file=stream)
+        return
+    made = Table(title=shown.visible(title), title_justify="left")
     for index, name in enumerate(columns):
         numeric = bool(listed) and all(row[index].replace(",", "").isdigit() for row in listed)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         made.add_row(*row)
-    stream = to or output.results()
-    Console(file=stream, width=None if stream.isatty() else 160, highlight=False).print(made, markup=False)
+    console.print(made, markup=False)
+
+
+def _needed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the cells that a table needs, in which long texts may be broken but are not torn to pieces."""
+    widest = (max(map(cell_len, "\n".join(each).split("\n"))) for each in zip(columns, *rows, strict=True))
+    return sum(min(each, BROKEN) + 3 for each in widest) + 1
+
+
+def _paragraphs(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    yield shown.visible(title)
+    for row in rows:
+        text = ", ".join(f"{name}: {' '.join(cell.split())}" for name, cell in zip(columns, row, strict=True))
+        yield from textwrap.wrap(text, max(20, width), initial_indent="- ", subsequent_indent="  ")
 
 
 def document(data: Any) -> None:
@@ -98,6 +80,8 @@ def line(data: Any, to: Lines | None = None) -> None:
 def account_table(title: str, account: Account) -> None:
     """Print what happened to the events, one row for each destination."""
     names = {"accepted": "in", "delivered": "out", "dead_lettered": "dead-lettered", "dropped": "dropped"}
+    if account.expired:
+        names["expired"] = "expired"
     if account.spilled:
         names["spilled"] = "left in the outbox"
     names |= {"remaining": "remaining", "error": "last trouble"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 from evbus_like.cli import common, console
 from evbus_like.hub.profiles import settings
 
-DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson"
+DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson.gz"
 QUEUE = "demo"
 IN_MEMORY = {"internal": {"default": {"routing_key": QUEUE}}}
 
@@ -19,7 +22,7 @@ IN_MEMORY = {"internal": {"default": {"routing_key": QUEUE}}}
 async def run(hub: Any) -> int:
     """Send the webhooks; without a credentials file to memory, and compare what is read back."""
     options = hub.OPT.evbus_like
-    webhooks = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
+    webhooks = [json.loads(line) for line in gzip.decompress(DATA.read_bytes()).splitlines()]
     events = webhooks * max(1, int(options.repeat))
     given = await common.contexts(hub) if options.acct_file else None
     reader = Reader(hub, webhooks) if given is None else None
@@ -32,13 +35,14 @@ async def run(hub: Any) -> int:
                 account = hub.evbus.init.account()
                 return f"{account.put} of {len(events)} in, {account.delivered} out{common.troubles(hub)}"
 
-            for count, event in enumerate(events):
-                if stopped.is_set():
-                    break
-                await hub.evbus.broker.put(event["routing_key"], event["body"], confirm="accepted")
-                if count % 50 == 0:
-                    progress.show(so_far())
-                    await asyncio.sleep(0)
+            async def send() -> None:
+                for count, event in enumerate(events):
+                    await hub.evbus.broker.put(event["routing_key"], event["body"], confirm="accepted")
+                    if count % 50 == 0:
+                        progress.show(so_far())
+                        await asyncio.sleep(0)
+
+            await common.unless_stopped(stopped, send())
             account = await common.drain(hub, float(options.timeout), progress, so_far)
             if reading is not None:
                 await asyncio.wait([reading], timeout=5.0)
@@ -64,6 +68,13 @@ async def run(hub: Any) -> int:
         print(f"{account.put} in, {account.delivered} out in {seconds:.2f} s: {per_second}")
         if reader:
             print(f"{received} read back from memory, {reader.equal} with equal bodies")
+    number = getattr(stopped, "number", None)
+    if number is not None and not well:
+        kept = account.delivered, account.remaining
+        print(
+            f"evbus demo: ended by {signal.Signals(number).name}: {kept[0]} delivered, {kept[1]} not", file=sys.stderr
+        )
+        return 128 + int(number)
     return 0 if well else 1
 
 

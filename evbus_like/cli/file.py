@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evbus_like.engine.files import resolve
-from evbus_like.engine.outbox import NewerOutbox, OutboxLocked, StorageError
+from evbus_like.engine.files import kind_of, resolve
+from evbus_like.engine.outbox import NewerOutbox, Outbox, OutboxLocked, StorageError
 from evbus_like.engine.outbox.connection import is_damage, primary_code, storage_error
+from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.lock import holder
 from evbus_like.hub import outbox, outbox_place
 
@@ -27,14 +32,21 @@ def path(hub: Any) -> Path:
 
 
 def there(file: Path) -> bool:
-    """Whether the outbox exists; raises StorageError for a folder."""
+    """Whether the outbox exists; raises StorageError if something else is there, or if that cannot be known."""
     try:
-        if file.is_dir():
-            raise StorageError(f"{file} is a folder; give the path of the outbox file in it: --outbox PATH")
-        log = file.with_name(f"{file.name}-wal")
-        return file.exists() and (file.stat().st_size > 0 or log.exists())
+        found = os.lstat(file)
+        log = file.with_name(f"{file.name}-wal").exists()
+    except FileNotFoundError:
+        return False
     except OSError as error:
         raise storage_error(str(file), error, "read") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise StorageError(f"{file} is a folder; give the path of the outbox file in it: --outbox PATH")
+    if not stat.S_ISREG(found.st_mode):
+        raise StorageError(
+            f"{file} is {kind_of(found.st_mode)}, not an outbox; give the path of the file: --outbox PATH"
+        )
+    return found.st_size > 0 or log
 
 
 def nothing(file: Path) -> str:
@@ -42,6 +54,16 @@ def nothing(file: Path) -> str:
     others = sorted(file.parent.parent.glob(f"*/{outbox_place.FILE}")) if file.name == outbox_place.FILE else []
     more = f". Others, for --outbox: {', '.join(map(str, others))}" if others else ""
     return f"there is no outbox at {file}, so there are no waiting events and no dead letters{more}"
+
+
+async def opened(file: Path) -> Outbox:
+    """Open the outbox for changes, and say if it was damaged and recovered; raises what `changing` raises."""
+    box = Outbox(file)
+    with changing(file):
+        recovered = await asyncio.to_thread(box.open)
+    if recovered is not None:
+        print(f"evbus: {recovered}", file=sys.stderr)
+    return box
 
 
 @contextmanager
@@ -53,6 +75,8 @@ def reading(file: Path) -> Iterator[None]:
         raise
     except StorageError as error:
         if _is_damage(error.__cause__):
+            with suppress(OSError):
+                check_files(file)  # says so if it is none of ours, which no start of the bus mends
             raise _damaged(file, error.__cause__) from error
         raise
     except (ValueError, TypeError) as error:  # a row whose headers cannot be unpacked

@@ -37,17 +37,20 @@ async def content(path: str, stopped: asyncio.Event) -> bytes:
 
 
 async def _lines(fd: int, stopped: asyncio.Event) -> AsyncIterator[tuple[int, bytes | None]]:
-    number, rest, too_long = 0, b"", False
+    number, size, too_long = 0, 0, False
+    parts: list[bytes] = []  # of a line whose end is still to come; joined once, because lines may be long
     async for chunk in _chunks(fd, stopped):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            number += 1
-            yield number, None if too_long else line
-            too_long = False
-        if len(rest) > MAX_LINE:
-            rest, too_long = b"", True
-    if rest or too_long:
-        yield number + 1, None if too_long else rest
+        for index, piece in enumerate(chunk.split(b"\n")):
+            if index:
+                number += 1
+                yield number, None if too_long or size > MAX_LINE else b"".join(parts)
+                parts, size, too_long = [], 0, False
+            parts.append(piece)
+            size += len(piece)
+        if size > MAX_LINE:
+            parts, size, too_long = [], 0, True
+    if size or too_long:
+        yield number + 1, None if too_long else b"".join(parts)
 
 
 async def _chunks(fd: int, stopped: asyncio.Event) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from evbus_like import conf
-from evbus_like.cli import console, output, shown
+from evbus_like.cli import console, logs, output, shown
 from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
@@ -32,6 +32,10 @@ COMMANDS = (
         "check",
         "explain",
         "run",
+        "status",
+        "top",
+        "pause",
+        "resume",
         "handlers",
         "services",
         "rpc",
@@ -39,9 +43,11 @@ COMMANDS = (
         "tail",
         "events",
         "schema",
+        "plugins",
         "plan",
+        "completion",
     ),
-    *("outbox", "dead"),
+    *("outbox", "dead", "db"),
 )
 UNUSABLE = 2  # exit code if nothing was started: wrong options, settings, credentials or profiles
 PREFIX = "EVBUS_"
@@ -73,19 +79,33 @@ def finish(work: Callable[[], int]) -> None:
 
 
 def _run(hub: Any) -> int:
-    with _no_pip():
-        hub.pop.sub.add(dyne_name="config")
-    parser = hub.args.PARSER = Parser(conflict_handler="resolve")
-    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
+    parser = _loaded(hub)
     hub.evbus.RUNTIME.settings_file = parser.settings_file
     settings.check(hub, conf.CONFIG)
-    console.set_up_logging(hub)
+    logs.set_up(hub, console.stderr)
     _warn_of_variables()
     if hub.SUBPARSER is None:
         print(hub.args.parser.help())
         return UNUSABLE
     command = import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}")
     return int(asyncio.run(command.run(hub)))
+
+
+def parser() -> Parser:
+    """Return the parser of the command, with all subcommands; for tools."""
+    import pop.hub
+
+    sys.argv = ["evbus", COMMANDS[0]]
+    return _loaded(pop.hub.Hub())
+
+
+def _loaded(hub: Any) -> Parser:
+    """Read the settings and the command line, and return its parser."""
+    with _no_pip():
+        hub.pop.sub.add(dyne_name="config")
+    made = hub.args.PARSER = Parser(conflict_handler="resolve")
+    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
+    return made
 
 
 @contextlib.contextmanager

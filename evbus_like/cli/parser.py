@@ -37,6 +37,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=Help, **options)
         self.register("action", "extend", Extend)
+        for kind in (int, float):  # numbers stay text here: `settings` checks them, as those of the environment
+            self.register("type", kind, str)
         self._within = False
         self.settings_file: tuple[str, frozenset[str]] = ("", frozenset())  # its path, and its settings of ours
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from evbus_like.cli import common, console, lines, shown
+from evbus_like.engine import suggest
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import PutError, PutTimeout, SerializeError
 
@@ -78,7 +79,7 @@ class Pipe:
                 break
             except PutTimeout as full:
                 states = {lane["state"] for lane in self._hub.evbus.init.status()["destinations"].values()}
-                if stopped.is_set() or "refused" in states:
+                if stopped.is_set() or not states.isdisjoint(("refused", "paused")):
                     raise
                 print(f"evbus pipe: waiting: {full}", file=sys.stderr)
         for destination in receipt.destinations or ():
@@ -126,7 +127,9 @@ def parse(line: bytes | None) -> dict[str, Any]:
         raise ValueError(f"a line must be a JSON object, not {type(event).__name__}")
     unknown = sorted(set(event) - KEYS)
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; a line has body, routing_key, profile, headers, key")
+        raise ValueError(
+            f"unknown key {suggest.shown(unknown[0])}; a line has body, routing_key, profile, headers, key"
+        )
     if "body" not in event:
         raise ValueError('"body" is missing')
     return dict(event)

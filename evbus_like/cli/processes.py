@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evbus_like.cli import common, console, shown, tables
+from evbus_like.cli import common, console, seen, shown, tables
 from evbus_like.cli.errors import UsageError
 from evbus_like.engine.account import SUMMED, Account, LaneAccount
+from evbus_like.hub import monitoring
 from evbus_like.hub.profiles import settings
+from evbus_like.monitor.interface import Interface, nothing
+from evbus_like.monitor.workers import Workers
 from evbus_like.processes.child import Child
 from evbus_like.processes.count import count
 from evbus_like.processes.supervise import Supervision
@@ -33,11 +37,19 @@ async def run(hub: Any, wanted: object) -> int:
     )
     report = Report(number, bool(hub.OPT.evbus_like.json))
     supervision = Supervision(number, limits, report)
-    async with watching(common.watched(hub), supervision.reload):
+    workers = Workers(monitoring.sockets, number, lambda: supervision.children)
+    hub.evbus.RUNTIME.monitor = monitoring.Monitor(hub, workers.status, lambda: interface(supervision.children))
+    async with seen.opened(hub) as report.url, watching(common.watched(hub), supervision.reload):
         code = await supervision.run()
     if supervision.reason:  # else nothing was started
         report.stopped(supervision.reason, code)
     return code
+
+
+def interface(children: Sequence[Child]) -> Interface:
+    """Return what the application declares, handles and serves, as one of the workers has told; all have the same."""
+    started = [child.told["started"] for child in children if "started" in child.told]
+    return started[-1]["interface"] if started else nothing()
 
 
 def _refuse_pipe(name: str, path: str | None) -> None:
@@ -59,6 +71,7 @@ class Report:
     """Reports on all workers as one: tables for people, JSON lines for machines."""
 
     def __init__(self, number: int, as_json: bool) -> None:
+        self.url: str | None = None  # of the HTTP port
         self._number = number
         self._as_json = as_json
         self._stopped: list[Mapping[str, Any]] = []  # what workers told last; those that were killed told nothing
@@ -70,7 +83,7 @@ class Report:
         if self._as_json:
             workers = [{"worker": child.number, "pid": child.pid} for child in children]
             both = {"handlers": told["handlers"], "services": told["services"]}
-            console.line({"event": "receiving", "pid": os.getpid(), "workers": workers, **both})
+            console.line({"event": "receiving", "pid": os.getpid(), "http": self.url, "workers": workers, **both})
             return
         tables.started(
             told["handlers"], told["services"], f"in each of {self._number} workers of process {os.getpid()}"
@@ -131,8 +144,17 @@ def _rows(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[dict[s
     for row in rows:
         total = found.setdefault(tuple(row[key] for key in keys), {})
         for name, value in row.items():
-            total[name] = total.get(name, 0) + value if isinstance(value, int) else value or total.get(name, value)
+            total[name] = _sum(total.get(name), value)
     return list(found.values())
+
+
+def _sum(total: Any, value: Any) -> Any:
+    """Add a number, or the numbers of a mapping; of other values, return one that is not empty."""
+    if isinstance(value, int):
+        return (total or 0) + value
+    if isinstance(value, Mapping):
+        return dict(Counter(total or {}) + Counter(value))
+    return value or total or value
 
 
 def _account(data: Mapping[str, Any]) -> Account:

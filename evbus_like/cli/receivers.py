@@ -12,7 +12,7 @@ from evbus_like.engine.receiving.received import BadBody, ReceivedEvent
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import decoding, plugins
-from evbus_like.hub.application import binding, handlers, middleware, responses, rpc_proxy, services
+from evbus_like.hub.application import binding, handlers, lifespan, middleware, responses, rpc_proxy, services
 from evbus_like.hub.profiles.source import PluginSource
 
 GUESSES = ("json", "msgpack")  # formats that bodies without a content type may have
@@ -35,6 +35,7 @@ def found(hub: Any, given: Mapping[str, Any], only: Sequence[str], skip: Sequenc
     for part, check in (
         ("declared events", hub.evbus.RUNTIME.events.must_be_sound),
         ("middleware", lambda: middleware.load(hub)),
+        ("lifespan", lambda: lifespan.load(hub)),
     ):
         try:
             check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from evbus_like.cli import common, console, shown
 from evbus_like.cli.errors import UsageError
+from evbus_like.engine import suggest
 from evbus_like.engine.errors import (
     HandlerError,
     IncorrectSignature,
@@ -21,6 +21,7 @@ from evbus_like.engine.errors import (
     UnknownService,
 )
 from evbus_like.hub.application import rpc_proxy
+from evbus_like.hub.profiles.settings import config
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.secrets import redact
 
@@ -40,14 +41,13 @@ async def run(hub: Any) -> int:
     settings = hub.OPT.evbus_like
     service, method = names(settings.method)
     kwargs = arguments(settings.arguments)
-    if not 0 < settings.rpc_timeout < math.inf:
-        raise UsageError(f"--timeout must be seconds greater than 0, not {settings.rpc_timeout:g}")
+    timeout = float(config(hub, "rpc_timeout"))
     given = await _outside(hub, settings.rpc_profile)
     async with common.running(hub, {}) as stopped:  # opens only the profile of the call
         hub.evbus.RUNTIME.contexts = given
         _way(hub, service, settings.rpc_profile)
         began = time.monotonic()
-        ended = await common.unless_stopped(stopped, _ended(hub, service, method, kwargs, settings.rpc_timeout))
+        ended = await common.unless_stopped(stopped, _ended(hub, service, method, kwargs, timeout))
         seconds = time.monotonic() - began
     if ended is None:
         print("evbus rpc: ended by a signal before the answer; the method may have run", file=sys.stderr)
@@ -77,7 +77,9 @@ def names(text: str) -> tuple[str, str]:
     """Split SERVICE.METHOD at the last dot; raises UsageError."""
     service, dot, method = text.rpartition(".")
     if not (dot and service and method):
-        raise UsageError(f"{text!r}: write SERVICE.METHOD, then its arguments as NAME=VALUE: world.hello param=1")
+        raise UsageError(
+            f"{suggest.shown(text)}: write SERVICE.METHOD, then its arguments as NAME=VALUE: world.hello param=1"
+        )
     return service, method
 
 
@@ -88,10 +90,11 @@ def arguments(texts: Sequence[str]) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise UsageError(
-                f"argument {text!r}: write NAME=VALUE; a value is JSON or else text: id=7 name=ann tags='[1]'"
+                f"argument {suggest.shown(text)}: write NAME=VALUE; a value is JSON or else text:"
+                " id=7 name=ann tags='[1]'"
             )
         if name in found:
-            raise UsageError(f"the argument {name!r} is given twice")
+            raise UsageError(f"the argument {suggest.shown(name)} is given twice")
         found[name] = _value(value)
     return found
 

@@ -10,26 +10,32 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from evbus_like.cli import application, common, console, output, shown, tables
+from evbus_like.cli import application, common, console, output, seen, shown, tables
 from evbus_like.engine.account import Account
-from evbus_like.engine.errors import HandlerShutdown, SettingError
+from evbus_like.engine.errors import HandlerShutdown, LifecycleError, SettingError
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.deaths import Deaths
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.threads import ContextThreads
 from evbus_like.engine.signals import reload_on_signal
-from evbus_like.hub import outbox, outbox_place
-from evbus_like.hub.application import handlers, responses, services
+from evbus_like.hub import interface, outbox, outbox_place
+from evbus_like.hub.application import handlers, lifespan, responses, services
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.processes.announce import Announcer
 from evbus_like.processes.watch import watching
 from evbus_like.processes.worker import THIS
 
+NOW = ("busy", "running", "source")  # facts of handlers that are not for the counts at the end
 IN_MEMORY = {"internal": {"default": None}}
 
 
 async def run(hub: Any) -> int:
     """Run bus, services and handlers; return 0 after a signal, 1 if something failed or is lost."""
+    if hub.OPT.evbus_like.reload:
+        from evbus_like.cli import restarting
+
+        if not restarting.is_child():
+            return await restarting.run()
     wanted = settings.config(hub, "processes")
     if wanted is not None and THIS is None:
         from evbus_like.cli import processes
@@ -73,11 +79,11 @@ async def _run(hub: Any, json_to: console.Lines | None, announcer: Announcer) ->
     if THIS is not None:
         prove(hub, given)
         THIS.wait_for_turn()
-    async with common.running(hub, given, at_once=True) as stopped:
+    async with seen.opened(hub) as url, common.running(hub, given, at_once=True) as stopped:
         changed = announced_reload(hub, announcer)
         await hub.evbus.rpc.start(only=options.only, skip=options.skip)
         await hub.evbus.handlers.start(only=options.only, skip=options.skip)
-        worker = Worker(hub, json_to, announcer)
+        worker = Worker(hub, json_to, announcer, url)
         async with announcer.living(worker.facts), watching(file, changed):
             reason, failed = await worker.until_it_ends(stopped)
             timeout = float(settings.config(hub, "stop_timeout", 30.0))
@@ -97,6 +103,7 @@ def prove(hub: Any, given: Any) -> None:
     found = [handlers.looked_up(hub, only, skip), responses.looked_up(hub, only, skip)]
     handlers.refuse([problem for _, wrong in found for problem in wrong])
     services.found(hub, only, skip)
+    lifespan.load(hub)
 
 
 def announced_reload(hub: Any, announcer: Announcer) -> Callable[[], None]:
@@ -112,7 +119,7 @@ def announced_reload(hub: Any, announcer: Announcer) -> Callable[[], None]:
 class Worker:
     """Reports what the worker does: tables for people, JSON lines for machines."""
 
-    def __init__(self, hub: Any, json_to: console.Lines | None, announcer: Announcer) -> None:
+    def __init__(self, hub: Any, json_to: console.Lines | None, announcer: Announcer, url: str | None = None) -> None:
         self._hub = hub
         self._json_to = json_to
         self._announcer = announcer
@@ -121,7 +128,9 @@ class Worker:
         handlers = [described(each) for each in self._group.consumers]
         services = [service(each) for each in self._serving.consumers]
         if json_to is not None:
-            said = {"event": "started", "pid": os.getpid(), "handlers": handlers, "services": services}
+            said = {"event": "started", "pid": os.getpid(), "http": url, "handlers": handlers, "services": services}
+            if THIS is not None and settings.config(hub, "http"):  # the supervisor shows it on its port
+                said["interface"] = interface.of(hub)
             console.line(said, self._json_to)
             return
         tables.started(handlers, services, f"process {os.getpid()}")
@@ -137,7 +146,7 @@ class Worker:
         """
         ended = asyncio.create_task(self._group.ended())  # services do not end a worker
         asked = asyncio.create_task(stopped.wait())
-        receiving = asyncio.create_task(self._report_when_receiving())
+        receiving = asyncio.create_task(self._when_receiving())
         try:
             await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -157,10 +166,14 @@ class Worker:
             "busy": sum(each.busy for each in self._consumers),
         }
 
-    async def _report_when_receiving(self) -> None:
+    async def _when_receiving(self) -> None:
         for consumer in self._consumers:
             await consumer.subscribed.wait()
         self._announcer.receiving()
+        self._report_receiving()
+        await self._start_application()
+
+    def _report_receiving(self) -> None:
         if THIS is not None:
             return
         if self._json_to is not None:
@@ -169,6 +182,13 @@ class Worker:
             both = ((self._group, "every handler receives"), (self._serving, "every service can be called"))
             ready = " and ".join(text for group, text in both if group.consumers)
             print(f"evbus run: {ready}; SIGTERM or Ctrl-C stops", file=sys.stderr, flush=True)
+
+    async def _start_application(self) -> None:
+        """Run what the application does when its handlers receive; if that fails, the worker ends."""
+        try:
+            await lifespan.ready(self._hub)
+        except LifecycleError as error:
+            self._group.shut_down(str(error))
 
     def stopping(self, reason: str) -> None:
         """Report why it stops, and what happens now."""
@@ -195,7 +215,10 @@ class Worker:
         served = [requests(each) for each in self._serving.consumers]
         status = self._group.status()
         if self._json_to is not None:
-            counts = [{"queue": name, **facts} for name, facts in status.items()]
+            counts = [
+                {"queue": name, **{key: facts[key] for key in facts if key not in NOW}}
+                for name, facts in status.items()
+            ]
             said = {"event": "stopped", "reason": reason, "exit_code": code, "unhandled_in_memory": unhandled}
             counted = {"handlers": counts, "services": served}
             console.line({**said, **counted, "account": account.as_dict()}, self._json_to)

@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from evbus_like.engine import suggest
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
@@ -17,14 +19,17 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 def seconds(text: str) -> float:
     """Parse a duration such as 90s, 15m, 2h, 3d or 1w; raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write 90s, 15m, 2h, 3d or 1w")
+    if match is None or math.isinf(float(match[1])):
+        raise ValueError(f"{suggest.shown(text)} is not a duration; write 90s, 15m, 2h, 3d or 1w")
     return float(match[1]) * UNITS[match[2]]
 
 
 def age(moment: float) -> str:
     """Return how long ago a moment was: "5 min"."""
-    passed = max(0.0, time.time() - moment)
+    return _span(max(0.0, time.time() - moment))
+
+
+def _span(passed: float) -> str:
     for name, unit, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2 * 86400)):
         if passed < until:
             return f"{passed // unit:.0f} {name}"
@@ -40,12 +45,13 @@ def clock(when: float) -> str:
 
 
 def moment(when: float) -> str:
-    """Return a moment as a date, with its age."""
+    """Return a moment as a date, with its age, or with how long it is until then."""
     try:
         date = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):  # a clock that was wrong
         date = f"{when} s since 1970"
-    return f"{date}, {age(when)} ago"
+    left = when - time.time()
+    return f"{date}, in {_span(left)}" if left > 0 else f"{date}, {age(when)} ago"
 
 
 def size(count: int) -> str:

@@ -10,7 +10,19 @@ from evbus_like.cli import console, shown
 from evbus_like.engine.account import Account
 
 COLUMNS = ("handler", "events", "delivery", "source", "queue")
-COUNTS = ("received", "handled", "failed", "retried", "requeued", "dead", "repeats", "lost")
+COUNTS = (
+    "received",
+    "handled",
+    "filtered",
+    "expired",
+    "failed",
+    "retried",
+    "requeued",
+    "dead",
+    "repeats",
+    "limited",
+    "lost",
+)
 OF_SERVICES = ("service", "methods", "source", "queue")
 REQUESTS = {"received": "received", "answered": "handled", "requeued": "requeued", "lost": "lost"}
 

@@ -10,14 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from evbus_like.cli import arrivals, common, output, shown
+from evbus_like.cli.dead import follow
 from evbus_like.cli.errors import UsageError
+from evbus_like.engine import suggest
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
-from evbus_like.engine.receiving.handler import ACK_AND_LOG, Handler, HandlerOptions
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import ACK_AND_LOG
 from evbus_like.engine.receiving.subscription import BROADCAST, Subscription
 from evbus_like.hub import decoding
+from evbus_like.hub.profiles.settings import config
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 
@@ -28,9 +32,13 @@ ANY_SIZE = 2**62  # also show events that are too large for handlers
 
 async def run(hub: Any) -> int:
     """Show events until a signal, or until --count have arrived."""
-    settings = hub.OPT.evbus_like
-    if settings.count is not None and settings.count < 1:
-        raise UsageError(f"--count must be greater than 0, not {settings.count}")
+    settings, count = hub.OPT.evbus_like, config(hub, "count")
+    if settings.follow_dead:
+        if settings.source_profile or settings.service or settings.since:
+            raise UsageError("--follow-dead shows dead letters of all profiles: name none, nor --service or --since")
+        return await follow.run(hub, count)
+    if not settings.source_profile:
+        raise UsageError("name the PROFILE whose events to show, or --follow-dead for dead letters")
     since = begin(settings.since)
     source = one_source(Sources(hub, await common.contexts(hub)), settings.source_profile)
     if since is not None and not source.rewinds:
@@ -46,7 +54,7 @@ async def run(hub: Any) -> int:
     if problem := options.problem():
         raise UsageError(problem)
     show = arrivals.Lines() if settings.json else arrivals.Pretty()
-    view = View(show, decoding.of_source(hub, source), settings.count)
+    view = View(show, decoding.of_source(hub, source), count)
     group = Group()
     group.start([_consumer(hub, source, options, since, view, group)])
     async with common.signals() as stopped:
@@ -57,16 +65,16 @@ async def run(hub: Any) -> int:
             say.cancel()
             await group.stop(2.0)
     number = getattr(stopped, "number", None)
-    return 128 + int(number) if number is not None and settings.count is not None else 0
+    return 128 + int(number) if number is not None and count is not None else 0
 
 
 def begin(text: str | None) -> Any:
     """Parse --since; raises UsageError."""
     if text is None or text in ("earliest", "latest"):
         return text
-    if text.isdecimal():
-        return int(text)
     try:
+        if text.isascii() and text.isdigit():
+            return int(text)
         return datetime.now(UTC) - timedelta(seconds=shown.seconds(text))
     except (ValueError, OverflowError):
         pass
@@ -74,8 +82,8 @@ def begin(text: str | None) -> Any:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--since {text!r}: write earliest, latest, a time such as 2026-01-31T12:00, how long ago (15m, 2h, 3d),"
-            " or an offset"
+            f"--since {suggest.shown(text)}: write earliest, latest, a time such as 2026-01-31T12:00, how long ago"
+            " (15m, 2h, 3d), or an offset"
         ) from None
 
 

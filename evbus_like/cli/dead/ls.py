@@ -1,44 +1,67 @@
-"""`evbus dead ls`: list the dead letters."""
+"""`evbus dead ls`: list the dead letters, grouped by what they were for and why they were given up."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from evbus_like.cli import console, file, shown
-from evbus_like.cli.dead import dead_letter, which
-from evbus_like.engine.outbox import DeadLetter, inspect
+from evbus_like.cli.dead import dead_letter, places, which
+from evbus_like.cli.dead.groups import Groups
+from evbus_like.cli.dead.places import Place
+from evbus_like.cli.dead.walk import Walk
+from evbus_like.engine.receiving.look import FoundLetter, Look
 
 SHOWN = 100  # without --limit
-COLUMNS = ("number", "given up", "destination", "profile", "routing key", "kind", "attempts", "size", "reason")
+COLUMNS = ("name", "given up", "of", "profile", "routing key", "kind", "attempts", "size", "reason")
 
 
 async def run(hub: Any) -> int:
-    """Print the dead letters that match the filters, without their bodies."""
+    """Print groups, or with --each letters, without their bodies; return 1 if a place could not be looked at."""
     settings = hub.OPT.evbus_like
-    path = file.path(hub)
-    choice, most = which.wanted(settings), which.limit(settings) or SHOWN
-    with file.reading(path):
-        there = file.there(path)
-        found = await asyncio.to_thread(inspect.dead_letters, path, choice, most + 1) if there else []
-    letters, more = found[:most], len(found) > most
+    choice = which.filtered(settings)
+    most = choice.limit or SHOWN
+    groups, listed = Groups(), list[tuple[Place, FoundLetter]]()
+
+    async def visit(place: Place, look: Look, letters: Sequence[FoundLetter]) -> bool:
+        groups.add(place, letters)
+        for letter in letters[: most + 1 - len(listed)]:
+            letter.body = None
+            listed.append((place, letter))
+        return True
+
+    walk = Walk(await places.find(hub, choice), choice)
+    await walk.run(visit)
     if settings.json:
-        listed = [dead_letter.as_dict(each) for each in letters]
-        console.document({"path": str(path), "exists": there, "more": more, "dead_letters": listed})
-    elif not there:
-        print(file.nothing(path))
-    elif not letters:
-        print(f"the outbox {path} has no dead letters that match the filters")
+        _document(hub, groups, listed, most, walk)
     else:
-        title = (
-            f"the oldest {most} dead letters; --limit shows more" if more else shown.many(len(letters), "dead letter")
-        )
-        console.table(title, COLUMNS, [_cells(each) for each in letters])
-    return 0
+        _print(groups, listed if settings.each else [], most, walk)
+        walk.report("ls")
+    return 0 if walk.complete else 1
 
 
-def _cells(each: DeadLetter) -> list[object]:
-    event = each.event
-    texts = [shown.visible(text) for text in (each.destination, event.profile, event.routing_key, each.kind)]
-    size = shown.size(each.size)
-    return [each.number, f"{shown.age(each.died)} ago", *texts, each.attempts, size, shown.visible(each.reason)]
+def _document(hub: Any, groups: Groups, listed: list[tuple[Place, FoundLetter]], most: int, walk: Walk) -> None:
+    path: Path = file.path(hub)
+    letters = [dead_letter.as_dict(letter, place) for place, letter in listed[:most]]
+    more = len(listed) > most
+    box = {"path": str(path), "exists": file.there(path)}
+    console.document({**box, "groups": groups.as_list(), "more": more, "dead_letters": letters, **walk.as_dict()})
+
+
+def _print(groups: Groups, listed: list[tuple[Place, FoundLetter]], most: int, walk: Walk) -> None:
+    if not groups.listed:
+        print(f"no dead letters match the filters in what was looked at: {walk.where()}")
+        return
+    groups.show()
+    if listed:
+        more = len(listed) > most
+        title = f"the first {most}; --limit shows more" if more else "all of them"
+        console.table(title, COLUMNS, [_cells(each) for _, each in listed[:most]])
+    print(f"looked at: {walk.where()}")
+
+
+def _cells(each: FoundLetter) -> list[object]:
+    texts = [shown.visible(text) for text in (each.owner, each.profile, each.routing_key, each.kind or "-")]
+    died = "unknown" if each.died is None else f"{shown.age(each.died)} ago"
+    return [each.name, died, *texts, each.attempts, shown.size(each.size), shown.visible(each.reason)]

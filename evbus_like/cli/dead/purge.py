@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import signal
-import sys
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from evbus_like.cli import console, file, shown
-from evbus_like.cli.dead import change, which
-from evbus_like.cli.errors import UsageError
-
-AT_ONCE = 5000  # for each transaction
+from evbus_like.cli import ask, common, console, file, shown
+from evbus_like.cli.dead import change, places, stored, which
+from evbus_like.cli.dead.places import OUTBOX, Place
+from evbus_like.cli.dead.walk import Walk
+from evbus_like.engine.receiving.look import FoundLetter, Look
 
 
 async def run(hub: Any) -> int:
-    """Delete dead letters after a confirmation; return 1 if one was not found or the user declined."""
+    """Delete dead letters after a confirmation; return 1 if something stays that was chosen, or the user declined."""
     settings = hub.OPT.evbus_like
-    path = file.path(hub)
-    found = which.found(settings, path, "purge")
-    purged, refused = 0, False
-    if found.numbers:
-        with file.changing(path):  # fails before the question if the outbox is locked
-            refused = not (settings.yes or _agreed(found))
-        if not refused:
-            async with change.opened(path) as box:
-                for part in change.parts(found.numbers, AT_ONCE):
-                    purged += await box.purge(part)
-    found.name_missing("purge")
-    if settings.json:
-        console.document({"purged": purged, "missing": found.missing})
+    choice = which.chosen(settings, "purge")
+    found = await places.find(hub, choice)
+    walk = Walk(found, choice)
+    if not settings.yes:
+        counts = await change.count(walk, choice)
+        if counts and not _may_delete(hub, found, counts):
+            _print(settings.json, change.Change(choice), walk)
+            return 1
+    async with common.signals() as stopped:
+        done = change.Change(choice, stopped=stopped)
+        with console.Progress("purge") as progress:
+
+            async def visit(place: Place, look: Look, letters: Sequence[FoundLetter]) -> bool:
+                return await done.letters(look, letters, _remove, progress)
+
+            await walk.run(visit)
+    done.report("purge", walk)
+    _print(settings.json, done, walk)
+    return done.code(walk)
+
+
+async def _remove(look: Look, letters: Sequence[FoundLetter]) -> Sequence[str]:
+    return await look.remove(letters)
+
+
+def _print(as_json: bool, done: change.Change, walk: Walk) -> None:
+    purged = done.done.total()
+    if as_json:
+        console.document({"purged": purged, **done.as_dict(walk)})
     else:
         print(f"deleted {shown.many(purged, 'dead letter')}")
-    return 1 if found.missing or refused else 0
 
 
-def _agreed(found: which.Found) -> bool:
-    """Ask on the terminal; raises UsageError without one."""
-    what = f"{shown.many(len(found.numbers), 'dead letter')} for good ({found.whose()})"
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(f"there is no terminal to ask on; to delete {what}, add --yes")
-    # asyncio would handle the first Ctrl-C only after a line is read
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        print(f"Delete {what}? [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _may_delete(hub: Any, found: places.Places, counts: Counter[str]) -> bool:
+    """Ask on the terminal; raises OutboxLocked if the outbox cannot be changed, UsageError without a terminal."""
+    if any(place.source == OUTBOX for place in found.found):
+        stored.check(file.path(hub))
+    what = f"{shown.many(counts.total(), 'dead letter')} for good ({change.whose(counts)})"
+    return ask.agreed(what)

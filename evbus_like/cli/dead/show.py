@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from evbus_like.cli import console, file, output
-from evbus_like.cli.dead import dead_letter, which
+from evbus_like.cli.dead import dead_letter, places, which
+from evbus_like.cli.dead.places import Place
+from evbus_like.cli.dead.stored import OutboxLook
+from evbus_like.cli.dead.walk import Walk
 from evbus_like.cli.errors import NotFound, UsageError
-from evbus_like.engine.outbox import inspect
+from evbus_like.engine.receiving.look import FoundLetter, Look
+from evbus_like.engine.suggest import shown
 
 
 async def run(hub: Any) -> int:
     """Print one dead letter; raises NotFound."""
     settings = hub.OPT.evbus_like
-    path = file.path(hub)
-    given = which.numbers(settings)
-    if len(given) != 1:
-        raise UsageError("name one dead letter: `evbus dead show NUMBER`; `evbus dead ls` lists the numbers")
+    choice = which.named(settings)
+    if len(choice.numbers) + len(choice.ids) != 1:
+        raise UsageError(
+            "name one dead letter: `evbus dead show NUMBER`, or the id of its event; `evbus dead ls --each` lists them"
+        )
     if settings.raw and settings.json:
         raise UsageError("--raw and --json exclude each other: --raw writes only the bytes of the body")
-    number = given[0]
-    with file.reading(path):
-        there = file.there(path)
-        found = inspect.dead_letter(path, number) if there and number < which.BEYOND else None
-    if found is None:
-        raise NotFound(f"there is no dead letter {number} in {path}" if there else file.nothing(path))
+    found: list[tuple[Place, FoundLetter]] = []
+
+    async def visit(place: Place, look: Look, letters: Sequence[FoundLetter]) -> bool:
+        letter = look.whole(letters[0]) if isinstance(look, OutboxLook) else letters[0]
+        found.extend([(place, letter)] if letter is not None else [])
+        return not found
+
+    walk = Walk(await places.find(hub, choice), choice)
+    await walk.run(visit)
+    if not found:
+        walk.report("show")
+        raise NotFound(_missing(hub, choice, walk))
+    _print(*found[0], settings)
+    return 0
+
+
+def _missing(hub: Any, choice: which.Choice, walk: Walk) -> str:
+    path = file.path(hub)
+    if choice.numbers:
+        return f"there is no dead letter {choice.numbers[0]} in {path}" if file.there(path) else file.nothing(path)
+    return f"there is no dead letter {shown(choice.ids[0])} in what was looked at: {walk.where()}"
+
+
+def _print(place: Place, letter: FoundLetter, settings: Any) -> None:
     if settings.raw:
-        output.results().buffer.write(found.event.body)
+        output.results().buffer.write(letter.body or b"")
         output.results().buffer.flush()
     elif settings.json:
-        console.document(dead_letter.as_dict(found))
+        console.document(dead_letter.as_dict(letter, place))
     else:
-        print(dead_letter.as_text(found))
-    return 0
+        print(dead_letter.as_text(letter, place))

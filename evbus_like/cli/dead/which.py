@@ -1,110 +1,112 @@
-"""Which dead letters a command works on: given numbers, or all that match the filters."""
+"""Which dead letters a command works on: those that it names, or all that match the filters."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
-from evbus_like.cli import file, shown
+from evbus_like.cli import shown
 from evbus_like.cli.errors import UsageError
-from evbus_like.engine.outbox import DeadFilter, DeadLetter, inspect
+from evbus_like.engine import suggest
+from evbus_like.engine.dead_reasons import parts_of
+from evbus_like.engine.outbox import DeadFilter
+from evbus_like.engine.receiving.look import FoundLetter
 
-FILTERS = ("destination", "profile", "routing_key", "reason", "older_than")
-PAGE = 1000  # dead letters read at once
-BEYOND = 2**63  # all numbers are below
+FILTERS = ("destination", "dead_handler", "profile", "routing_key", "reason", "older_than")
+LONGEST = 255  # characters of a number, or of an id
 
 
-def wanted(settings: Any) -> DeadFilter:
-    """Return the filter of the options; raises UsageError."""
+@dataclass(frozen=True)
+class Choice:
+    """Dead letters by number, which the outbox gives, by the ids of events, or by filters."""
+
+    numbers: tuple[int, ...] = ()
+    ids: tuple[str, ...] = ()
+    destination: str | None = None
+    dead_handler: str | None = None
+    profile: str | None = None
+    routing_key: str | None = None
+    reason: str | None = None
+    older_than: float | None = None  # seconds since 1970
+    limit: int | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether it names letters."""
+        return bool(self.numbers or self.ids)
+
+    @property
+    def in_outbox(self) -> bool:
+        """Whether the outbox may have such letters."""
+        return self.dead_handler is None
+
+    @property
+    def at_brokers(self) -> bool:
+        """Whether a handler may have such letters."""
+        return self.destination is None and not (self.named and not self.ids)
+
+    @property
+    def of_outbox(self) -> DeadFilter:
+        """The filter for the outbox."""
+        return DeadFilter(self.destination, self.profile, self.routing_key, self.reason, self.older_than)
+
+    def may_own(self, handler: str) -> bool:
+        """Whether a handler's letters may match."""
+        return self.dead_handler is None or fnmatchcase(handler, self.dead_handler)
+
+    def may_be_for(self, destination: str) -> bool:
+        """Whether a destination's letters may match."""
+        return self.destination in (None, destination)
+
+    def wants(self, letter: FoundLetter) -> bool:
+        """Whether a letter that is not in the outbox matches; one without a known age is not older than anything."""
+        if self.named and not {letter.name, letter.id} & {*self.ids}:
+            return False
+        return (
+            (self.profile is None or letter.profile == self.profile)
+            and (self.routing_key is None or fnmatchcase(letter.routing_key, self.routing_key))
+            and all(part.lower() in letter.reason.lower() for part in parts_of(self.reason))
+            and (self.older_than is None or (letter.died is not None and letter.died < self.older_than))
+        )
+
+
+def filtered(settings: Any) -> Choice:
+    """Return the choice of the filters alone; raises UsageError."""
     values = {name: settings[name] for name in FILTERS if settings[name] is not None}
+    if settings.limit is not None:
+        values["limit"] = int(settings.limit)
     if "older_than" in values:
         try:
             values["older_than"] = time.time() - shown.seconds(str(values["older_than"]))
         except ValueError as error:
             raise UsageError(f"--older-than: {error}") from None
-    return DeadFilter(**values)
+    if "destination" in values and "dead_handler" in values:
+        raise UsageError("--destination and --handler exclude each other: a letter is of one of them")
+    return Choice(**values)
 
 
-def limit(settings: Any) -> int | None:
-    """Return the largest number of dead letters, or None; raises UsageError."""
-    if settings.limit is not None and int(settings.limit) < 1:
-        raise UsageError(f"--limit must be 1 or more, not {settings.limit}")
-    return None if settings.limit is None else int(settings.limit)
+def named(settings: Any) -> Choice:
+    """Return the choice of the letters that the command line names, by number or id of the event; raises UsageError."""
+    given = dict.fromkeys(settings.numbers)
+    for text in given:
+        if not 0 < len(text) <= LONGEST:
+            raise UsageError(f"{suggest.shown(text)} is neither the number of a dead letter nor the id of an event")
+    numbers = sorted({int(text) for text in given if _is_number(text)})
+    return Choice(tuple(numbers), tuple(text.removeprefix("id:") for text in given if not _is_number(text)))
 
 
-def numbers(settings: Any) -> list[int]:
-    """Return the numbers of the command line; raises UsageError."""
-    for text in settings.numbers:
-        if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"{text!r} is not the number of a dead letter; `evbus dead ls` lists them")
-    return sorted({int(text) for text in settings.numbers})
-
-
-@dataclass
-class Found:
-    """Existing dead letters by number, their count for each destination, and numbers that do not exist."""
-
-    numbers: list[int] = field(default_factory=list)
-    destinations: Counter[str] = field(default_factory=Counter)
-    missing: list[int] = field(default_factory=list)
-
-    def add(self, letter: DeadLetter) -> None:
-        """Count one."""
-        self.numbers.append(letter.number)
-        self.destinations[letter.destination] += 1
-
-    def whose(self) -> str:
-        """Return the counts: "amqp:orders 2, kafka:audit 1"."""
-        return ", ".join(f"{shown.visible(name)} {count}" for name, count in sorted(self.destinations.items()))
-
-    def name_missing(self, what: str) -> None:
-        """Print on stderr which numbers do not exist."""
-        if self.missing:
-            named = ", ".join(map(str, self.missing))
-            print(f"evbus dead {what}: there is no dead letter {named}", file=sys.stderr)
-
-
-def found(settings: Any, path: Path, what: str) -> Found:
-    """Find the dead letters that `replay` or `purge` works on; raises UsageError and StorageError."""
-    given = numbers(settings)
-    filtered = any(settings[name] is not None for name in (*FILTERS, "limit"))
-    if bool(given) == bool(settings.all) or (given and filtered):
+def chosen(settings: Any, what: str) -> Choice:
+    """Return what `replay` or `purge` works on; raises UsageError."""
+    by_filter = any(settings[name] is not None for name in (*FILTERS, "limit"))
+    if bool(settings.numbers) == bool(settings.all) or (settings.numbers and by_filter):
         raise UsageError(
             f"name dead letters: `evbus dead {what} NUMBER ...`, or `evbus dead {what} --all` with filters such as"
             " --destination; `evbus dead ls` has the same filters"
         )
-    result = Found()
-    choice, most = wanted(settings), limit(settings)
-    with file.reading(path):
-        if not file.there(path):
-            result.missing = given
-        elif given:
-            _by_number(path, given, result)
-        else:
-            _by_filter(path, choice, most, result)
-    return result
+    return named(settings) if settings.numbers else filtered(settings)
 
 
-def _by_number(path: Path, given: list[int], result: Found) -> None:
-    for number in given:
-        letters = inspect.dead_letters(path, limit=1, after=number - 1) if 0 < number < BEYOND else []
-        if letters and letters[0].number == number:
-            result.add(letters[0])
-        else:
-            result.missing.append(number)
-
-
-def _by_filter(path: Path, choice: DeadFilter, most: int | None, result: Found) -> None:
-    last = 0
-    while most is None or len(result.numbers) < most:
-        page = PAGE if most is None else min(PAGE, most - len(result.numbers))
-        letters = inspect.dead_letters(path, choice, page, last)
-        if not letters:
-            return
-        for letter in letters:
-            result.add(letter)
-        last = letters[-1].number
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

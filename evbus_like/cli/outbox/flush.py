@@ -99,12 +99,13 @@ async def flush(hub: Any, path: Path, given: Mapping[str, Any]) -> Flushed:
 
 
 async def _until_done(hub: Any, timeout: float, stopped: asyncio.Event, progress: Any, so_far: Any) -> None:
-    """Wait while events are sent; do not wait for a destination that refuses."""
+    """Wait while events are sent; do not wait for a destination that refuses, or that is paused."""
     now = asyncio.get_running_loop().time
     settled, since = -1, now()
     while not stopped.is_set() and now() - since < timeout:
         account, states = hub.evbus.init.account(), hub.evbus.init.status()["destinations"]
-        if not any(lane.remaining and states[lane.destination]["state"] != "refused" for lane in account.lanes):
+        held = {name for name, each in states.items() if each["state"] in ("refused", "paused")}
+        if not any(lane.remaining and lane.destination not in held for lane in account.lanes):
             return
         if account.accepted - account.remaining != settled:
             settled, since = account.accepted - account.remaining, now()

@@ -59,6 +59,8 @@ def _document(summary: Summary, there: bool, rows: list[dict[str, Any]]) -> dict
         "holder": summary.holder,
         "waiting": sum(summary.waiting.values()),
         "dead": summary.dead,
+        "scheduled": summary.scheduled,
+        "first_due": summary.first_due,
         "destinations": rows,
     }
 
@@ -68,6 +70,9 @@ def _print(summary: Summary, rows: list[dict[str, Any]], with_profiles: bool) ->
     print(f"outbox:  {summary.path}")
     print(f"size:    {shown.size(summary.file_bytes)}")
     print(f"open in: {'no process' if pid is None else f'process {pid}' if pid else 'an unknown process'}")
+    if summary.scheduled:
+        first = f"the first at {shown.moment(summary.first_due or 0.0)}"
+        print(f"later:   {shown.many(summary.scheduled, 'event')}, {first} (evbus outbox scheduled)")
     if not rows:
         print("no waiting events, no dead letters")
         return

@@ -34,7 +34,7 @@ async def run(hub: Any) -> int:
 
 def _print(flow: model.Flow, plans: list[model.Plan]) -> None:
     wide = f"{shown.many(flow.destinations, 'destination')} and {shown.many(flow.handlers, 'handler')}"
-    title = f"{flow.rate:,.10g} events/s of {flow.size:,} bytes to {wide}, machines of {shown.many(flow.cores, 'core')}"
+    title = f"{flow.rate:,.10g} events/s of {_bytes(flow.size)} to {wide}, machines of {shown.many(flow.cores, 'core')}"
     console.table(title, ("what is needed", *(made.broker.name for made in plans)), list(_rows(plans)))
     for made in plans:
         if made.problem:
@@ -61,12 +61,13 @@ def _rows(plans: list[model.Plan]) -> Iterator[tuple[str, ...]]:
     if any(made.calling.needed for made in plans):
         yield row("processes that call and serve", [str(made.calling.needed) for made in plans])
     yield row("machines for these", [str(made.machines) for made in plans])
-    yield row("queues or partitions", [f"{made.per_handler} for each {made.broker.part_owner}" for made in plans])
+    yield row("queues or partitions", [_parts(made) for made in plans])
     yield row("broker nodes", [_nodes(made) for made in plans])
     yield row("connections", [str(made.connections) for made in plans])
     yield row("channels", [str(made.channels) if made.broker.has_channels else "-" for made in plans])
     yield row("CPU of a put, us", [f"{made.put_us:.1f}" for made in plans])
-    yield row("CPU of a handler's event, us", [f"{made.handler_us:.1f}" for made in plans])
+    if any(made.handling.needed for made in plans):
+        yield row("CPU of a handler's event, us", [f"{made.handler_us:.1f}" for made in plans])
     yield row("disk of a broker node, MB/s", [f"{made.disk_bytes / 1e6:.1f}" for made in plans])
     yield row(
         "memory of a process that puts, MB for each second without the broker",
@@ -74,12 +75,21 @@ def _rows(plans: list[model.Plan]) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size:,} bytes"
+
+
+def _parts(made: model.Plan) -> str:
+    return f"{made.per_handler} for each {made.broker.part_owner}" if made.per_handler else "-"
+
+
 def _nodes(made: model.Plan) -> str:
     return f"{made.nodes}" + (f" in {made.clusters} clusters" if made.clusters > 1 else "")
 
 
 def _filled(limit: model.Limit) -> str:
-    return f"{limit.times * 100:.0f} % of one"
+    part = f"{limit.times * 100:.0f}" if limit.times >= 0.01 else "less than 1"
+    return f"{part} % of one"
 
 
 def _number(value: float) -> str:

@@ -94,7 +94,8 @@ def plan(flow: Flow, broker: Broker) -> Plan:
 
     stored = flow.rate * (size + costs.STORED) if flow.durable else 0.0
     outboxes = Limit("the disk of a machine's outboxes", stored, costs.DISK, "bytes/s")
-    part = Limit(f"a {broker.part}", flow.rate, broker.part_takes(size) * speed, "events/s")
+    parted = flow.rate if flow.handlers or not broker.stored_for_handlers else 0.0
+    part = Limit(f"a {broker.part}", parted, broker.part_takes(size) * speed, "events/s")
     per_handler = max(part.needed, handling.needed) if broker.part_of_one_process else part.needed
     copies = flow.rate * broker.copies(flow.destinations, flow.handlers) * costs.REPLICAS * broker.writes
     broker_us = broker.take.of(size) * flow.destinations + broker.give.of(size) * flow.handlers
@@ -104,9 +105,16 @@ def plan(flow: Flow, broker: Broker) -> Plan:
         Limit("the network of a broker node", _wire(flow, broker), costs.NETWORK, "bytes/s"),
     ]
     needed = max(costs.REPLICAS, *(limit.needed for limit in nodes))
-    sockets = _sockets(flow, broker, busiest.needed, handling.needed, calling.needed, needed)
-    nodes.append(Limit("the connections of a broker node", sockets, costs.CONNECTIONS, "connections"))
-    needed = max(needed, nodes[-1].needed)
+    counts = busiest.needed, handling.needed, calling.needed
+    clusters = 1
+    if broker.every_node:  # more nodes do not help, because each process is connected to each of them
+        nodes.append(_crowd(_sockets(flow, broker, *counts, costs.REPLICAS) / costs.REPLICAS))
+        clusters = nodes[-1].needed
+        needed = max(math.ceil(needed / clusters), costs.REPLICAS) * clusters
+    sockets = _sockets(flow, broker, *counts, needed // clusters)
+    if not broker.every_node:
+        nodes.append(_crowd(sockets))
+        needed = max(needed, nodes[-1].needed)
     return Plan(
         broker=broker,
         put_us=put_us,
@@ -115,7 +123,7 @@ def plan(flow: Flow, broker: Broker) -> Plan:
         handling=handling,
         calling=calling,
         machines=max(math.ceil(processes / flow.cores), outboxes.needed),
-        clusters=math.ceil(needed / broker.cluster),
+        clusters=max(clusters, math.ceil(needed / broker.cluster)),
         per_handler=per_handler,
         nodes=needed,
         connections=sockets,
@@ -133,8 +141,12 @@ def _wire(flow: Flow, broker: Broker) -> float:
     return flow.rate * (flow.size + broker.overhead) * (flow.destinations + flow.handlers + replicated)
 
 
+def _crowd(sockets: float) -> Limit:
+    return Limit("the connections of a broker node", sockets, costs.CONNECTIONS, "connections")
+
+
 def _sockets(flow: Flow, broker: Broker, putting: int, handling: int, calling: int, nodes: int) -> int:
-    """Give the connections to all broker nodes together."""
+    """Give the connections to all nodes together, so many in each cluster; each process uses one cluster."""
     each = nodes if broker.every_node else 1
     put = putting * flow.destinations * (each + broker.spare * broker.every_node)
     handle = handling * (flow.handlers * (each + broker.group) if broker.every_node else 1 + broker.spare)
