@@ -2,7 +2,8 @@
 
 YEAR = 31_536_000  # seconds
 
-# "range" is ours, not pop's: the least and the largest value, and the unit.
+# "range" is ours, not pop's: the least and the largest value, and the unit. So is "or_number": text that may be a
+# whole number without quotes in a settings file.
 CONFIG = {
     "config": {
         "default": None,
@@ -81,10 +82,23 @@ CONFIG = {
         "default": False,
         "help": "Show the body of an event, or of a request, in the log of a handler or a method that fails",
     },
+    "log_format": {
+        "os": "EVBUS_LOG_FORMAT",
+        "default": "text",
+        "help": "The form of the log: text, or json, one object a line",
+    },
     "quorum": {
         "os": "EVBUS_QUORUM",
         "default": False,
         "help": "Declare the queues of RabbitMQ as quorum queues, for profiles that do not have the option quorum",
+    },
+    "lifespan_timeout": {
+        "os": "EVBUS_LIFESPAN_TIMEOUT",
+        "default": 20.0,
+        "type": float,
+        "help": "Seconds that the start functions of an application's lifespan plugins may take together; the stop"
+        " functions, too, and at most half of the stop",
+        "range": (0.001, YEAR, "seconds"),
     },
     "put_timeout": {
         "os": "EVBUS_PUT_TIMEOUT",
@@ -111,6 +125,29 @@ CONFIG = {
         "os": "EVBUS_WATCH_CREDENTIALS",
         "default": False,
         "help": "Reload when the credentials file changes, as SIGHUP does: for mounted secrets that are replaced",
+    },
+    "reload": {
+        "default": False,
+        "help": "Start again whenever the code in the current folder or in one of PYTHONPATH changes, for developing",
+    },
+    "http": {
+        "os": "EVBUS_HTTP",
+        "default": None,
+        "or_number": True,
+        "help": "The HTTP port for probes, metrics and people: PORT, for this machine alone, or HOST:PORT (default:"
+        " none)",
+    },
+    "http_token": {
+        "os": "EVBUS_HTTP_TOKEN",
+        "default": None,
+        "sensitive": True,
+        "help": "The token that readers of the HTTP port send, as Authorization: Bearer TOKEN (safer in the"
+        " environment: EVBUS_HTTP_TOKEN)",
+    },
+    "http_open": {
+        "os": "EVBUS_HTTP_OPEN",
+        "default": False,
+        "help": "Let everybody who reaches the HTTP port read it, without a token, also from other machines",
     },
     "processes": {
         "os": "EVBUS_PROCESSES",
@@ -161,6 +198,10 @@ CONFIG = {
         "default": False,
         "help": "Print one JSON document instead of a table",
     },
+    "watch": {
+        "default": False,
+        "help": "status: show it again every second, until Ctrl-C",
+    },
     "repeat": {
         "default": 1,
         "type": int,
@@ -187,15 +228,19 @@ CONFIG = {
     },
     "asyncapi": {
         "default": False,
-        "help": "schema: an AsyncAPI 3.0 document instead of a JSON Schema",
+        "help": "schema: an AsyncAPI 3.0 document of what is sent, received and served, instead of a JSON Schema",
+    },
+    "html": {
+        "default": False,
+        "help": "schema: one HTML page of the AsyncAPI document, for people",
     },
     "title": {
         "default": "Declared events",
-        "help": "schema --asyncapi: the title in the document",
+        "help": "schema --asyncapi, --html: the title in the document",
     },
     "api_version": {
         "default": "1.0.0",
-        "help": "schema --asyncapi: the version of the application's interface in the document",
+        "help": "schema --asyncapi, --html: the version of the application's interface in the document",
     },
     "app": {
         "default": [],
@@ -209,6 +254,10 @@ CONFIG = {
     "skip": {
         "default": [],
         "help": "All handlers and methods but these: patterns as for --only",
+    },
+    "follow_dead": {
+        "default": False,
+        "help": "Show dead letters as they come, instead of the events of a profile",
     },
     "source_profile": {
         "default": None,
@@ -266,9 +315,45 @@ CONFIG = {
         "default": [],
         "help": "A header of the event, NAME=VALUE; may be given several times",
     },
+    "shell": {
+        "default": None,
+        "help": "The shell: bash, zsh or fish",
+    },
     "outbox_action": {
         "default": None,
-        "help": "ls or flush",
+        "help": "ls, flush, set-aside, discard, scheduled or cancel",
+    },
+    "names": {
+        "default": [],
+        "help": "set-aside, discard: destinations, as `evbus outbox ls` shows them; cancel: ids of events",
+    },
+    "db_action": {
+        "default": None,
+        "help": "schema, check or status",
+    },
+    "db_profiles": {
+        "default": [],
+        "help": "Profiles of the provider postgres (default: all of the credentials file)",
+    },
+    "db_schema": {
+        "default": "public",
+        "help": "schema: the schema of the tables",
+    },
+    "db_parts": {
+        "default": 8,
+        "type": int,
+        "help": "schema: the parts of the table, which are shared out to the processes that relay",
+        "range": (1, 1024, "parts"),
+    },
+    "db_after": {
+        "default": 0,
+        "type": int,
+        "help": "schema: print only what is newer than this version; 0: there are no tables yet",
+        "range": (0, 10**6, "a version"),
+    },
+    "db_notify": {
+        "default": False,
+        "help": "schema: print the trigger for profiles with listen: true instead",
     },
     "dead_action": {
         "default": None,
@@ -276,12 +361,12 @@ CONFIG = {
     },
     "numbers": {
         "default": [],
-        "help": "Numbers of dead letters, as ls shows them",
+        "help": "Dead letters, as `evbus dead ls --each` names them: numbers in the outbox, else ids of events",
     },
     "rate": {
         "default": None,
         "type": float,
-        "help": "plan: events that are put, a second",
+        "help": "plan: events that are put, a second. dead replay: letters a second, at most",
         "range": (0.001, 10**9, "events a second"),
     },
     "bytes": {
@@ -333,11 +418,28 @@ CONFIG = {
     },
     "all": {
         "default": False,
-        "help": "replay, purge: every dead letter that matches the filters; all without a filter",
+        "help": "replay, purge: every dead letter that matches the filters; all without a filter. resume: all that is"
+        " paused",
     },
     "destination": {
         "default": None,
         "help": "Filter: the destination, as ls shows it, such as amqp:orders",
+    },
+    "dead_place": {
+        "default": None,
+        "help": "Look only here: outbox, or a profile: orders, or amqp:orders if several providers have it",
+    },
+    "dead_handler": {
+        "default": None,
+        "help": "Filter: the handler, SERVICE.NAME, a glob pattern: 'shipping.*'",
+    },
+    "to": {
+        "default": None,
+        "help": "replay: to this handler, SERVICE.NAME, or this destination, instead of their own",
+    },
+    "each": {
+        "default": False,
+        "help": "ls: also list the letters one by one",
     },
     "profile": {
         "default": None,
@@ -350,7 +452,12 @@ CONFIG = {
     },
     "reason": {
         "default": None,
-        "help": "Filter: a part of the reason, ignoring case",
+        "help": "Filter: a part of the reason, ignoring case. pause: why, for those who see it in the status",
+    },
+    "paused_names": {
+        "default": [],
+        "help": "pause: handlers (SERVICE.NAME, or the service), destinations (PROVIDER:PROFILE), or patterns of them;"
+        " without any, list what is paused. resume: names as they were paused",
     },
     "older_than": {
         "default": None,
@@ -370,29 +477,49 @@ CONFIG = {
         "default": False,
         "help": "replay: send them at once, as `evbus outbox flush` does; needs the credentials file",
     },
+    "workers": {
+        "default": False,
+        "help": "Ask the running workers of handlers with shards which shards each of them reads",
+    },
     "yes": {
         "default": False,
-        "help": "purge: do not ask; required without a terminal",
+        "help": "purge, discard: do not ask; required without a terminal",
     },
 }
 # The subcommands that read credentials, and all subcommands.
-_BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead"]
-_ALL = [*_BUS, "services", "events", "schema", "plan"]
-_APP = ["run", "check", "handlers", "services"]
+_BUS = ["demo", "pipe", "check", "explain", "run", "handlers", "rpc", "call-handler", "tail", "outbox", "dead", "db"]
+_BUS += ["pause"]
+_ALL = [*_BUS, "services", "events", "schema", "plugins", "status", "top", "plan", "resume"]
+_APP = ["run", "check", "handlers", "services", "schema"]
+_PAUSE = ["pause", "resume"]
 CLI_CONFIG = {
     "config": {"subcommands": [*_ALL]},
     "acct_file": {"subcommands": [*_BUS]},
     "acct_key": {"subcommands": [*_BUS]},
+    "log_format": {"metavar": "FORMAT", "subcommands": [*_ALL]},
     "json": {"action": "store_true", "subcommands": [*_ALL]},
     "asyncapi": {"action": "store_true", "subcommands": ["schema"]},
+    "html": {"action": "store_true", "subcommands": ["schema"]},
     "title": {"subcommands": ["schema"]},
     "api_version": {"subcommands": ["schema"]},
     "timeout": {"subcommands": ["demo", "pipe", "check", "outbox", "dead"]},
-    "app": {"action": "extend", "nargs": "+", "metavar": "PACKAGE", "subcommands": [*_APP, "call-handler"]},
+    "app": {
+        "action": "extend",
+        "nargs": "+",
+        "metavar": "PACKAGE",
+        "subcommands": [*_APP, "call-handler", "dead", *_PAUSE],
+    },
     "only": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
     "skip": {"action": "extend", "nargs": "+", "metavar": "PATTERN", "subcommands": [*_APP]},
     "services_file": {"metavar": "FILE", "subcommands": [*_APP, "rpc"]},
-    "service_name": {"metavar": "NAME", "subcommands": ["run", "check", "handlers"]},
+    "service_name": {"metavar": "NAME", "subcommands": ["run", "check", "handlers", *_PAUSE]},
+    "paused_names": {
+        "positional": True,
+        "nargs": "*",
+        "metavar": "NAME",
+        "subcommands": [*_PAUSE],
+        "display_priority": 0,
+    },
     "method": {"positional": True, "metavar": "SERVICE.METHOD", "subcommands": ["rpc"], "display_priority": 0},
     "arguments": {
         "positional": True,
@@ -405,6 +532,10 @@ CLI_CONFIG = {
     "rpc_profile": {"metavar": "NAME", "options": ["--profile"], "subcommands": ["rpc"]},
     "stop_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
     "watch_credentials": {"action": "store_true", "subcommands": ["run"]},
+    "reload": {"action": "store_true", "subcommands": ["run"]},
+    "http": {"metavar": "[HOST:]PORT", "subcommands": ["run", "status", "top"]},
+    "watch": {"action": "store_true", "subcommands": ["status"]},
+    "http_open": {"action": "store_true", "subcommands": ["run"]},
     "processes": {"metavar": "N", "subcommands": ["run"]},
     "worker_timeout": {"metavar": "SECONDS", "subcommands": ["run"]},
     "broadcast_identifier": {"metavar": "NAME", "subcommands": ["run", "check"]},
@@ -424,7 +555,14 @@ CLI_CONFIG = {
     "body": {"metavar": "JSON", "subcommands": ["call-handler"]},
     "file": {"metavar": "FILE", "subcommands": ["call-handler"]},
     "header": {"action": "extend", "nargs": 1, "metavar": "NAME=VALUE", "subcommands": ["call-handler"]},
-    "source_profile": {"positional": True, "metavar": "PROFILE", "subcommands": ["tail"], "display_priority": 0},
+    "source_profile": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "PROFILE",
+        "subcommands": ["tail"],
+        "display_priority": 0,
+    },
+    "follow_dead": {"action": "store_true", "subcommands": ["tail"]},
     "key_pattern": {
         "positional": True,
         "nargs": "?",
@@ -442,6 +580,12 @@ CLI_CONFIG = {
     "default_profile": {"subcommands": ["pipe"], "options": ["--profile"]},
     "events": {"positional": True, "nargs": "*", "subcommands": ["pipe"], "display_priority": 0},
     "event_profile": {"positional": True, "subcommands": ["explain"], "display_priority": 0},
+    "shell": {
+        "positional": True,
+        "choices": ["bash", "zsh", "fish"],
+        "subcommands": ["completion"],
+        "display_priority": 0,
+    },
     "outbox_action": {
         "positional": True,
         "nargs": "?",
@@ -449,6 +593,31 @@ CLI_CONFIG = {
         "subcommands": ["outbox"],
         "display_priority": 0,
     },
+    "names": {
+        "positional": True,
+        "nargs": "*",
+        "metavar": "NAME",
+        "subcommands": ["outbox"],
+        "display_priority": 1,
+    },
+    "db_action": {
+        "positional": True,
+        "nargs": "?",
+        "metavar": "ACTION",
+        "subcommands": ["db"],
+        "display_priority": 0,
+    },
+    "db_profiles": {
+        "positional": True,
+        "nargs": "*",
+        "metavar": "PROFILE",
+        "subcommands": ["db"],
+        "display_priority": 1,
+    },
+    "db_schema": {"metavar": "NAME", "options": ["--schema"], "subcommands": ["db"]},
+    "db_parts": {"metavar": "N", "options": ["--parts"], "subcommands": ["db"]},
+    "db_after": {"metavar": "VERSION", "options": ["--after"], "subcommands": ["db"]},
+    "db_notify": {"action": "store_true", "options": ["--notify"], "subcommands": ["db"]},
     "dead_action": {
         "positional": True,
         "nargs": "?",
@@ -463,7 +632,7 @@ CLI_CONFIG = {
         "subcommands": ["dead"],
         "display_priority": 1,
     },
-    "rate": {"metavar": "R", "subcommands": ["plan"]},
+    "rate": {"metavar": "R", "subcommands": ["plan", "dead"]},
     "bytes": {"metavar": "B", "subcommands": ["plan"]},
     "destinations": {"metavar": "F", "subcommands": ["plan"]},
     "handlers": {"metavar": "H", "subcommands": ["plan"]},
@@ -476,13 +645,18 @@ CLI_CONFIG = {
     "destination": {"subcommands": ["dead"]},
     "profile": {"subcommands": ["dead"]},
     "routing_key": {"subcommands": ["dead", "call-handler"]},
-    "reason": {"subcommands": ["dead"]},
+    "reason": {"metavar": "TEXT", "subcommands": ["dead", "pause"]},
     "older_than": {"subcommands": ["dead"]},
     "limit": {"subcommands": ["dead"]},
-    "all": {"action": "store_true", "subcommands": ["dead"]},
+    "dead_place": {"options": ["--at"], "metavar": "PLACE", "subcommands": ["dead"]},
+    "dead_handler": {"options": ["--handler"], "metavar": "SERVICE.NAME", "subcommands": ["dead"]},
+    "to": {"metavar": "NAME", "subcommands": ["dead"]},
+    "each": {"action": "store_true", "subcommands": ["dead"]},
+    "all": {"action": "store_true", "subcommands": ["dead", "resume"]},
     "raw": {"action": "store_true", "subcommands": ["dead"]},
     "send": {"action": "store_true", "subcommands": ["dead"]},
-    "yes": {"action": "store_true", "subcommands": ["dead"]},
+    "workers": {"action": "store_true", "subcommands": ["handlers"]},
+    "yes": {"action": "store_true", "subcommands": ["dead", "outbox"]},
 }
 SUBCOMMANDS = {
     "demo": {
@@ -513,9 +687,16 @@ SUBCOMMANDS = {
         " profiles. Exit code: 0, or 2 if a declaration is wrong; the message names each.",
     },
     "schema": {
-        "help": "print the declared events as a JSON Schema, or an AsyncAPI document",
-        "desc": "Print the declared events as one JSON Schema document, or with --asyncapi as an AsyncAPI 3.0"
-        " document. Exit code: 0, or 2 if a declaration is wrong; the message names each.",
+        "help": "print the declared events as a JSON Schema, or the application as AsyncAPI or a page",
+        "desc": "Print the declared events as one JSON Schema document; with --asyncapi what the applications send,"
+        " receive and serve as an AsyncAPI 3.0 document; with --html one page of that. Exit code: 0, or 2 if a"
+        " declaration, a handler or a service is wrong; the message names each.",
+    },
+    "plugins": {
+        "help": "list destinations, sources, serializers and matchers, with their options and files",
+        "desc": "List the plugins that can be used, those of installed packages among them: destinations, sources,"
+        " serializers and matchers, with their options and the files that they come from. Connects to nothing. Exit"
+        " code: 0, or 1 if a plugin cannot be loaded.",
     },
     "run": {
         "help": "run an application's bus with its handlers and services, until it is stopped",
@@ -539,10 +720,58 @@ again. SIGTERM and SIGHUP reach all of them, and SIGUSR1 replaces them one at a 
 Exit code: 0 stopped by a signal and nothing is lost, 1 a handler with on_error SHUTDOWN failed or
 something was not delivered, 2 nothing could be started.""",
     },
+    "status": {
+        "help": "what running processes do: destinations, handlers, outbox, and why one is not ready",
+        "desc": """Show what the `evbus run` processes of this user on this machine do: whether they are ready and why
+not, and the state and the counts of every destination, handler and service. With --http, what an HTTP
+port shows.
+
+  evbus status
+  evbus status --watch
+  evbus status --http 9464 --json
+
+Exit code: 0 everything is ready, 1 something is not, 2 nothing runs or answers.""",
+    },
+    "top": {
+        "help": "running processes live on a terminal: rates, what waits, what is wrong",
+        "desc": """Show live what the `evbus run` processes of this user on this machine do, or what an HTTP port shows:
+rates, what waits and for how long, and what is wrong. Keys: q quits; n, r, w, o, d sort by name, rate,
+waiting, oldest, dead letters.
+
+  evbus top
+  evbus top --http 9464
+
+Exit code: 0, or 2 if nothing runs or answers at the beginning, or there is no terminal.""",
+    },
+    "pause": {
+        "help": "stop handlers or destinations of an application until `evbus resume`, or list what is stopped",
+        "desc": """Stop handlers, or the sending to destinations, in all processes of this application on this machine,
+also after a restart, until `evbus resume`. Events wait: at the source, or in the lane and the outbox of
+a destination. Without names, list what is paused.
+
+  evbus pause shipping.ship --reason "the printer is out of paper"
+  evbus pause 'billing.*' amqp:orders
+  evbus pause
+  evbus resume shipping.ship
+
+The application is that of the current folder, of --app, or of service_name, as for `evbus run`.
+Exit code: 0, 1 if there is no such handler or destination, or it could not be written.""",
+    },
+    "resume": {
+        "help": "let what `evbus pause` has stopped go on",
+        "desc": """Let handlers and destinations go on that `evbus pause` has stopped, by the names that were given
+there, or --all of them.
+
+  evbus resume shipping.ship
+  evbus resume --all
+
+Exit code: 0, 1 if it is not paused, or it could not be written.""",
+    },
     "handlers": {
         "help": "list the handlers that evbus run would start",
         "desc": "List the handlers of the applications in the current folder, on PYTHONPATH and installed: what they"
-        " listen to, how, and from which profile. Connects to nothing. Exit code: 0, or 2 if one is invalid.",
+        " listen to, how, and from which profile. Connects to nothing, unless --workers asks the workers that run."
+        " Exit code: 0, or 2 if one is invalid.",
     },
     "services": {
         "help": "list the methods that evbus run would serve",
@@ -578,6 +807,7 @@ still get every event.
 
   evbus tail amqp:orders --acct-file credentials.yml --service orders
   evbus tail orders 'order.#' --json --count 10
+  evbus tail --follow-dead --acct-file credentials.yml    # dead letters, wherever evbus dead ls finds them
 
 Exit code: 0 stopped by a signal, or --count events arrived; 128 + the number of a signal that came
 before them; 2 it could not start. If the source is down, it waits.""",
@@ -592,9 +822,19 @@ partitions, connections and broker nodes, and which limit is reached first. Conn
 
 Exit code: 0, 1 if neither broker takes events of that size, 2 if the command line is wrong.""",
     },
+    "completion": {
+        "help": "print the script with which a shell completes this command",
+        "desc": """Print the script with which bash, zsh or fish completes the subcommands and options of this command.
+
+  evbus completion bash > ~/.local/share/bash-completion/completions/evbus
+  evbus completion zsh > /usr/local/share/zsh/site-functions/_evbus
+  evbus completion fish > ~/.config/fish/completions/evbus.fish
+
+Exit code: 0, or 2 if the shell is not one of these.""",
+    },
     "outbox": {
-        "help": "the events in the outbox: list them, or send them now",
-        "desc": """List the events in the outbox, or send them now.
+        "help": "the events in the outbox: list, send, set aside or delete them",
+        "desc": """List the events in the outbox, send them now, set them aside, or delete them.
 
   evbus outbox ls       show the path of the outbox, the process that has it open, and the events
                         for each destination. Changes nothing; works beside a running bus. With
@@ -602,29 +842,62 @@ Exit code: 0, 1 if neither broker takes events of that size, 2 if the command li
   evbus outbox flush    start a bus with the profiles of --acct-file, send the events, and exit.
                         Stop the bus that has the outbox open first. Stops when nothing was sent
                         for --timeout seconds; the remaining events stay in the outbox.
+  evbus outbox set-aside amqp:old
+                        make dead letters of all that waits for this destination, to look at
+                        (evbus dead) and to replay later, there or elsewhere
+  evbus outbox discard amqp:old
+                        delete all that waits for it permanently. Asks first
+  evbus outbox scheduled
+                        show the next 100 events that were put with delay or at and are not due yet
+  evbus outbox cancel ID
+                        delete such an event; a running bus does it for the command
 
-Exit code: 0 done (flush: everything was delivered), 1 events remain or were not delivered,
-2 it could not be done, for example because the file is damaged or open in a bus.""",
+set-aside and discard work beside a running bus that does not send to the destination.
+
+Exit code: 0 done (flush: everything was delivered), 1 events remain or were not delivered, nothing waits
+for a destination that is named, or no event of an id is sent later, 2 it could not be done, for example
+because the file is damaged or open in a bus.""",
+    },
+    "db": {
+        "help": "the outbox in the application's PostgreSQL: its SQL, what is missing, the account",
+        "desc": """Print the SQL of the tables in the application's PostgreSQL, check them, or show the account.
+
+  evbus db schema > migrations/0042.sql
+                        print the SQL that makes the tables; it is run by you, or by your migrations.
+                        --after 1 prints what leads from version 1 to the version of this release
+  evbus db check --acct-file credentials.yml
+                        say what is missing or wrong in the database of each profile, and the remedy
+  evbus db status --acct-file credentials.yml
+                        show stored = delivered + dead-lettered + waiting, and who relays
+
+Nothing changes a database. Exit code: 0 nothing is wrong, 1 something is missing, or events wait in
+parts that no process relays, 2 it could not be looked at.""",
     },
     "dead": {
         "help": "dead letters: list them, show one, send them again, delete them",
         "desc": """List dead letters, the events that were given up; show one, send them again, or delete them.
 
-  evbus dead ls                 list them. Works beside a running bus
-  evbus dead show 7             show everything about number 7, with its body. Works beside a running bus
-  evbus dead replay 7 8         put 7 and 8 back, with the same ids: the next start of the bus sends
-                                them. With --send they are sent at once
+They are in the outbox, for destinations, and at the brokers, in a queue for each handler and service of
+the applications in the current folder, on PYTHONPATH and installed. For those name the credentials file.
+
+  evbus dead ls                 group them by handler or destination, and reason; --each lists them
+  evbus dead show 7             show everything about number 7 of the outbox, with its body; others
+                                are named by the id of their event
+  evbus dead replay 7 8         give 7 and 8 back, with the same ids. A running bus sends those of its
+                                outbox at once; where none runs, its next start does, or --send. A
+                                handler gets its event as it was, and no other handler does
   evbus dead purge 7 8          delete 7 and 8 permanently. Asks first
 
-replay and purge take numbers, or --all with filters. ls has the same filters, to look first:
+replay and purge take names, or --all with filters. ls has the same filters, to look first:
 
-  evbus dead ls --destination amqp:orders --older-than 3d
-  evbus dead replay --all --destination amqp:orders --older-than 3d
+  evbus dead ls --handler 'shipping.*' --reason 'no stock'
+  evbus dead replay --all --handler 'shipping.*' --reason 'no stock' --rate 50
 
-Stop the bus that has the outbox open before replay and purge.
+All work beside a running bus and running handlers.
 
-Exit code: 0 done, 1 something was not found or remains, 2 it could not be done, for example because
-the file is damaged or open in a bus.""",
+Exit code: 0 done, 1 something was not found, remains, or could not be looked at: it says what,
+2 it could not be done, for example because the file is damaged, 128 + the number of
+a signal that stopped it: run it again.""",
     },
 }
 DYNE = {
@@ -634,6 +907,7 @@ DYNE = {
     "handler": ["handler"],
     "service": ["service"],
     "middleware": ["middleware"],
+    "lifespan": ["lifespan"],
     "serialize": ["serialize"],
     "match": ["match"],
     "log": ["log"],

@@ -26,6 +26,7 @@ EvbusError
 │   ├── UnknownOutcome       sent, but not confirmed; it may have arrived
 │   └── Unroutable           no queue took a message that must reach one
 ├── Dropped                  an outcome: a full lane dropped the event, as the profile's when_full says
+├── Expired                  an outcome: the event's `expires` had passed before it could be sent
 ├── ProfileError             a profile, its options or its plugin cannot be used
 │   └── SettingError         a setting has a value that it cannot have, or does not exist
 ├── CredentialsError         the credentials file cannot be read
@@ -42,6 +43,7 @@ EvbusError
 ├── HandlerShutdown          a handler with on_error=SHUTDOWN failed: the worker ends
 ├── HandlerFailed            testing: the event was not handled, and no exception of the handler explains why
 ├── NotSeen                  testing: what a test waited for did not happen in time
+├── CrashError               testing: a handler does harm if it is killed and its event is delivered again
 ├── DeclarationError         a function of the event dyne cannot be an event
 ├── LifecycleError           the bus's state does not allow the call: started twice, not started, its loop is closed
 │   ├── OutboxLocked         another process, or another bus in this one, has the outbox open
@@ -58,6 +60,7 @@ from evbus_like.engine.errors import (
     Blocked,
     BusStopped,
     ConnectionLost,
+    CrashError,
     CredentialsError,
     DeclarationError,
     DeliveryError,
@@ -65,6 +68,7 @@ from evbus_like.engine.errors import (
     Dropped,
     EvbusError,
     EventTooLarge,
+    Expired,
     HandlerError,
     HandlerFailed,
     HandlerShutdown,
@@ -107,6 +111,7 @@ __all__ = [
     "Blocked",
     "BusStopped",
     "ConnectionLost",
+    "CrashError",
     "CredentialsError",
     "DeclarationError",
     "DeliveryError",
@@ -114,6 +119,7 @@ __all__ = [
     "Dropped",
     "EvbusError",
     "EventTooLarge",
+    "Expired",
     "HandlerError",
     "HandlerFailed",
     "HandlerShutdown",

@@ -23,8 +23,20 @@ from evbus_like.engine.errors import HandlerError, Refused
 from evbus_like.engine.event import plain
 from evbus_like.engine.handling import Handling, current
 from evbus_like.engine.middleware import Answer
-from evbus_like.engine.receiving.handler import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN, HandlerOptions
+from evbus_like.engine.receiving.breaker import Breaker
+from evbus_like.engine.receiving.handler import HandlerOptions
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import (
+    ACK_AND_LOG,
+    REJECT,
+    REQUEUE,
+    RETRY,
+    SHUTDOWN,
+    Reject,
+    Requeue,
+    Retry,
+    Rule,
+)
 from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.rpc.wire import ERROR, RESPONSE, Transfer
 from evbus_like.engine.suggest import shown
@@ -38,13 +50,19 @@ __all__ = [
     "SERVICE_POOL",
     "SHUTDOWN",
     "SINGLETON",
+    "Breaker",
     "Handling",
     "ReceivedEvent",
+    "Reject",
+    "Requeue",
+    "Retry",
+    "Rule",
     "Transfer",
     "answer",
     "current",
     "handler",
     "method",
+    "on",
     "on_error",
     "on_response",
     "refuse",
@@ -61,6 +79,8 @@ OF_ANSWERS = frozenset(
         "attempts",
         "backoff",
         "max_backoff",
+        "rules",
+        "later",
         "expected_exceptions",
         "sensitive",
         "max_workers",
@@ -84,17 +104,28 @@ def handler(
     attempts: int = 5,
     backoff: float = 1.0,
     max_backoff: float = 60.0,
+    rules: Sequence[Rule] = (),
+    later: Sequence[float] = (),
+    where: Callable[[Any, Any], Any] | None = None,
     expected_exceptions: type[BaseException] | Sequence[type[BaseException]] = (),
     sensitive: str | Sequence[str] = (),
     broadcast_identifier: str | None = None,
     max_workers: int = 10,
     prefetch: int | None = None,
+    shards: int | None = None,
+    max_priority: int | None = None,
+    batch: int | None = None,
+    linger: float | None = None,
+    breaker: Breaker | None = None,
+    rate: str | None = None,
+    rate_by: str = "",
     timeout: float | None = None,
     since: Any = None,
     dedup: int = 0,
     dedup_durable: bool = False,
     accept: str | Sequence[str] = (),
     default_format: str = "",
+    inbox: str = "",
 ) -> Callable[[F], F]:
     """Mark a function to be called with every event of these types from the service `source`.
 
@@ -108,9 +139,26 @@ def handler(
     - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead
       letters), REQUEUE (forever), ACK_AND_LOG, SHUTDOWN (the worker stops with exit code 1), REJECT (the dead letters
       at once). `requeue_on_error=True` means REQUEUE, as in nameko.
+    - `rules` for exceptions, `on(...)`: the first one that matches goes before the options above.
+    - `later`: delays in seconds, such as [60, 600, 3600], of more attempts after the quick ones. For sources that can
+      delay an event: RabbitMQ and memory.
+    - `where(headers, body)` says whether an event is wanted; others are acknowledged without a call, and counted.
     - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
       shows: `"password"`, `"card.number"`, `"*"` for all.
     - `max_workers` calls at once, sync functions in threads; `prefetch` events received and not settled (max_workers).
+    - `shards`: on RabbitMQ, so many queues, each read by one worker of the cluster: events of a key are handled one
+      after another. Then `prefetch` is for each of them.
+    - `max_priority`: on RabbitMQ, events of a higher `priority` come first; those above this one, from 1 to 255, count
+      as this one. It needs a classic queue, and a small `prefetch`.
+    - `batch`: the function is called with a list of at most so many events, `linger` seconds (0.2) after the first of
+      them came at the latest. It returns None, one outcome for all, or a list with one for each: None, an exception,
+      RETRY, REQUEUE or REJECT. If it raises, the batch is halved, until the events are found that it fails with. Then
+      `prefetch` is by default max_workers * batch.
+    - `breaker`, such as Breaker(failures=0.5, window=60, pause=30), stops the handler while too many calls fail, and
+      tries with one event whether what it depends on is up again.
+    - `rate`, such as "50/s" or "1000/min": at most so many events, in all processes of one `evbus run`. `rate_by` names
+      a header, or a part of the body such as "customer.id": each of its values gets a fair share. Then `prefetch`,
+      among which they are shared out, is by default 1000.
     - `timeout`: seconds that one call may take, None for no limit. An async function is cancelled; a thread goes on.
     - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
     - `dedup`: how many event ids to remember; an event that was handled before is acknowledged without a call.
@@ -118,6 +166,10 @@ def handler(
     - `accept`: the formats of bodies that are decoded, by the names of their serializers: `("json", "msgpack")`. An
       event of another format becomes a dead letter. By default all but yaml, or what the profile says.
     - `default_format` of bodies without a content type, which otherwise stay bytes.
+
+    - `inbox`: a profile of the provider postgres. `event.transaction` is a connection to its database, in a transaction
+      that also marks the event as handled; it is committed before the event is acknowledged, and rolled back if the
+      function fails. An event that has a mark is acknowledged without a call.
 
     An event is acknowledged when the function has returned and what it put is delivered or stored. Raises HandlerError
     for invalid options.
@@ -139,17 +191,28 @@ def handler(
         attempts=attempts,
         backoff=backoff,
         max_backoff=max_backoff,
+        rules=_many(rules, Rule),
+        later=_many(later, float),
+        where=where,
         expected_exceptions=_many(expected_exceptions, type),
         sensitive=_many(sensitive, str),
         broadcast_identifier=broadcast_identifier,
         max_workers=max_workers,
         prefetch=prefetch,
+        shards=shards,
+        max_priority=max_priority,
+        batch=batch,
+        linger=linger,
+        breaker=breaker,
+        rate=rate,
+        rate_by=rate_by,
         timeout=timeout,
         since=since,
         dedup=dedup,
         dedup_durable=dedup_durable,
         accept=_many(accept, str),
         default_format=default_format,
+        inbox=inbox,
     )
 
     def mark(function: F) -> F:
@@ -159,6 +222,31 @@ def handler(
         return function
 
     return mark
+
+
+def on(
+    exceptions: type[BaseException] | Sequence[type[BaseException]],
+    action: str | None = None,
+    *,
+    attempts: int | None = None,
+    backoff: float | None = None,
+    max_backoff: float | None = None,
+    later: Sequence[float] | None = None,
+) -> Rule:
+    """Return a rule for the option `rules` of a handler: what becomes of an event whose handler raises one of these.
+
+    `action` is RETRY (default), REQUEUE, REJECT, ACK_AND_LOG or SHUTDOWN. The numbers are those of the handler, for
+    RETRY; None means what the handler says. An exception group matches if all of its exceptions do. What is wrong is
+    named at start.
+    """
+    return Rule(
+        plain(_many(exceptions, type)),
+        RETRY if action is None else plain(action),
+        plain(attempts),
+        plain(backoff),
+        plain(max_backoff),
+        None if later is None else plain(_many(later, float)),
+    )
 
 
 def method(
@@ -215,8 +303,12 @@ def on_error(service: str, method: str, **options: Any) -> Callable[[F], F]:
 def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Callable[[F], F]:
     unknown = set(given) - OF_ANSWERS
     if unknown:
-        raise HandlerError(f"a handler of answers has no option {', '.join(sorted(unknown))}")
-    for name, type_ in (("expected_exceptions", type), ("sensitive", str), ("accept", str)):
+        raise HandlerError(f"a handler of answers has no option {shown(', '.join(sorted(unknown)))}")
+    for name, value in (("service", service), ("method", method)):
+        if not isinstance(value, str) or not value.strip():
+            raise HandlerError(f"{name} must be non-empty text, not {shown(value)}")
+    of_many = {"expected_exceptions": type, "sensitive": str, "accept": str, "rules": Rule, "later": float}
+    for name, type_ in of_many.items():
         if name in given:
             given[name] = _many(given[name], type_)
     options = HandlerOptions(source=service, event_types=(method,), **given)

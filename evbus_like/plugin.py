@@ -30,6 +30,8 @@ from typing import Any, Protocol
 from evbus_like.engine.dead_letter_headers import unhandled as dead_letter_headers
 from evbus_like.engine.event import SERVICE_HEADER, Event, events_of, service_of
 from evbus_like.engine.message import Message
+from evbus_like.engine.receiving.look import FoundLetter, Look
+from evbus_like.engine.receiving.look import found as found_letter
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
@@ -48,12 +50,15 @@ __all__ = [
     "Context",
     "EgressPlugin",
     "Event",
+    "FoundLetter",
     "HasLimits",
     "HasOptions",
     "IngressPlugin",
     "Inspection",
     "Inspects",
     "LaneOptions",
+    "Look",
+    "LooksAtDeadLetters",
     "MatchPlugin",
     "Message",
     "Opens",
@@ -71,6 +76,7 @@ __all__ = [
     "dead_letter_headers",
     "events_of",
     "finite",
+    "found_letter",
     "plain",
     "service_of",
     "simple",
@@ -204,6 +210,13 @@ class Inspects(Protocol):
 
     def inspect(self, hub: Any, ctx: Context, subscription: Subscription, /) -> Awaitable[Inspection]:
         """Look at what is there for a subscription, and change nothing."""
+
+
+class LooksAtDeadLetters(Protocol):
+    """An egress plugin whose dead letters `evbus dead` can list and replay."""
+
+    def dead_letters(self, hub: Any, ctx: Context, subscription: Subscription, /) -> Awaitable[Look | None]:
+        """Begin to look at the dead letters of a subscription; None if it never had any."""
 
 
 # ---- optional parts of both

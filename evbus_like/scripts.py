@@ -5,13 +5,15 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-INTERRUPTED = 130  # the exit code of a shell for Ctrl-C
+BY_SIGNAL = 128  # and its number: the exit code of a shell for a process that a signal ends
 
 
 def start() -> None:
     """Run the command and exit with its code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored if a script runs us with &
         signal.signal(signal.SIGINT, _end)
+    if os.getpid() == 1:  # in a container: Linux ignores what the first process has no handler for
+        signal.signal(signal.SIGTERM, _end)
     import pop.hub
 
     from evbus_like.cli import application, main, output
@@ -39,9 +41,9 @@ def start() -> None:
     hub.evbus.init.cli()
 
 
-def _end(*_: Any) -> NoReturn:
+def _end(number: int, _frame: object) -> NoReturn:
     """End at once: nothing is open yet."""
-    os._exit(INTERRUPTED)
+    os._exit(BY_SIGNAL + number)
 
 
 def run(hub: Any) -> None:

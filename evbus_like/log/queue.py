@@ -10,6 +10,11 @@ from typing import Any
 from evbus_like.hub import log_handler
 
 
+def wrapper(hub: Any, **options: str) -> Any:
+    """Return a queue that puts log records on the bus, for `logging.handlers.QueueHandler`, as in pop-evbus."""
+    return log_handler.BusHandler(hub, **options)
+
+
 def setup(hub: Any, conf: Mapping[str, Any]) -> None:
     """Log to the console, and put every record on the bus: {message, module, level, timestamp}."""
     root = logging.getLogger()

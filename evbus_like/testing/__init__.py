@@ -6,12 +6,13 @@ pytest fixtures in `fixtures`, and `conformance`, need pytest and pytest-asyncio
 
 import importlib.util
 
-from evbus_like.engine.errors import HandlerFailed, NotSeen
+from evbus_like.engine.errors import CrashError, HandlerFailed, NotSeen
 from evbus_like.hub.call_handler import Outcome
 from evbus_like.hub.call_method import Reply
 from evbus_like.hub.recorder import Sent
 from evbus_like.testing.application import handling
 from evbus_like.testing.bus import Bus
+from evbus_like.testing.crashes import CrashPoint, CrashReport
 from evbus_like.testing.running import eventually, new_hub, running
 
 if importlib.util.find_spec("pytest"):
@@ -22,6 +23,9 @@ if importlib.util.find_spec("pytest"):
 
 __all__ = [
     "Bus",
+    "CrashError",
+    "CrashPoint",
+    "CrashReport",
     "HandlerFailed",
     "NotSeen",
     "Outcome",

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like.engine.errors import HandlerError
 from evbus_like.hub import call_handler, recorder
-from evbus_like.hub.application import handlers, responses, rpc_proxy, services
+from evbus_like.hub.application import handlers, lifespan, responses, rpc_proxy, services
 from evbus_like.testing.bus import TIMEOUT, Bus
 from evbus_like.testing.running import new_hub
 
 
 @asynccontextmanager
 async def handling(
-    hub: Any = None, only: Collection[str] | str = (), skip: Collection[str] | str = (), timeout: float = TIMEOUT
+    hub: Any = None,
+    only: Collection[str] | str = (),
+    skip: Collection[str] | str = (),
+    timeout: float = TIMEOUT,
+    postgres: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Bus]:
     """Start a bus in memory with the handlers and services that pop finds; yield it, and stop it at the end.
 
     Every event profile, source and service is in memory, whatever its name. `only` and `skip` are patterns of
-    "service.name" or of services; `timeout` is the deadline of the stop in seconds. Raises HandlerError that names
-    every invalid handler and service, or if there are none.
+    "service.name" or of services; `timeout` is the deadline of the stop in seconds. `postgres` are profiles of that
+    provider, {name: {"connection": ...}}, for handlers with `inbox=` and events put within a transaction; without them
+    the inbox is left out. Raises HandlerError that names every invalid handler and service, or if there are none.
 
     .. code-block:: python
 
@@ -39,12 +44,14 @@ async def handling(
     if not (chosen or of_answers or served):
         raise HandlerError(_nothing(hub, only, skip))
     rpc_proxy.calls(hub).only = call_handler.SOURCE
-    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **recorder.PROFILES}))
+    profiles: dict[str, Any] = {**recorder.PROFILES, **({"postgres": postgres} if postgres else {})}
+    listener = asyncio.create_task(hub.evbus.init.start({"match_plugin": "glob", **profiles}))
     try:
         await hub.evbus.init.join()
-        bus = Bus(hub, chosen, of_answers, served)
+        bus = Bus(hub, chosen, of_answers, served, profiles)
         try:
             await bus.start()
+            await lifespan.ready(hub)
             yield bus
         finally:
             await bus.stop(timeout)

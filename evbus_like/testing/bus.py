@@ -11,6 +11,7 @@ from evbus_like.engine.errors import HandlerError, NotSeen
 from evbus_like.engine.receipt import Receipt
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.hub import call_handler, call_method, recorder
 from evbus_like.hub.application import binding, responses, rpc_proxy, services
@@ -18,6 +19,7 @@ from evbus_like.hub.application.responses import Marked
 from evbus_like.hub.call_handler import Outcome
 from evbus_like.hub.call_method import Reply
 from evbus_like.hub.recorder import Sent
+from evbus_like.testing.crashes import CrashReport, CrashTest
 
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds; the default of every wait
@@ -27,8 +29,16 @@ KEPT = 10_000  # outcomes of one handler that no test has asked for; older ones 
 class Bus:
     """The bus of a test: `hub`, the events that were put (`sent`), and the outcome of every call of a handler."""
 
-    def __init__(self, hub: Any, chosen: list[Handler], of_answers: list[Marked], served: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        hub: Any,
+        chosen: list[Handler],
+        of_answers: list[Marked],
+        served: Mapping[str, Any],
+        profiles: Mapping[str, Any],
+    ) -> None:
         self.hub = hub
+        self._profiles = profiles
         self._of_events = chosen
         self._of_answers = of_answers
         self._chosen = [*chosen, *(each.handler for each in of_answers)]
@@ -61,7 +71,8 @@ class Bus:
 
         `handler` is the function on the hub, or "service.name"; it need not be among the running ones. The body is
         converted to JSON and back, as by a broker; bytes stay unchanged. `more` are other fields of the event: id,
-        service, attempt, redelivered, timestamp, content_type. Raises HandlerError for an unknown handler.
+        service, attempt, redelivered, timestamp, content_type, and transaction, the connection of a handler with
+        `inbox=`, which the test commits or rolls back. Raises HandlerError for an unknown handler.
         """
         found = call_handler.named(self.hub, handler, routing_key)
         event = call_handler.event_for(self.hub, found, body, headers, routing_key, **more)
@@ -69,6 +80,54 @@ class Bus:
         if outcome.error is not None:
             raise outcome.error
         return outcome
+
+    async def crashes(
+        self,
+        handler: Any,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        routing_key: str | None = None,
+        *,
+        check: Callable[[], Any],
+        reset: Callable[[], Any] | None = None,
+        restart: Callable[[], Any] | None = None,
+        stored: bool = False,
+        most: int = 1000,
+        timeout: float = TIMEOUT,
+        **more: Any,
+    ) -> CrashReport:
+        """Kill one handler at each of its points, deliver its event again each time, and return the points.
+
+        It is killed before and after every await, put and SQL statement that it reaches, in its own code and in that
+        of the application below it, and none of its `except` and `finally` run. Then the same event is handled to the
+        end, `redelivered`, and `check` is called: it raises, or returns False, if something was repeated that must not
+        be, or is missing. The first such point raises CrashError, with its line.
+
+        `reset` sets the application's state back before each run; `restart` does what a new process would, after each
+        kill: it rolls back and closes the connections of the application's own. All three may be async. `bus.sent` has
+        what the two deliveries put. Events that the handler had put before the kill are delivered in one run, and lost
+        in a second, but for those put with confirm="delivered"; `stored` says that the profiles have `outbox: always`,
+        so that an event is safe when `await put` returns. At most `most` points are tried; each delivery has `timeout`
+        seconds. The event is that of `call`. Raises HandlerError, and what the handler raises when nothing is killed.
+        """
+        found = call_handler.named(self.hub, handler, routing_key)
+        consumers = [each.invoker for each in self._group.consumers if name_of(each.invoker.handler) == name_of(found)]
+        caller: Any = next((each for each in consumers if isinstance(each, InboxInvoker)), None)
+        if found.options.inbox and caller is None:
+            raise HandlerError(
+                f"{name_of(found)} has inbox={found.options.inbox!r}, whose marks are in a database, so the crash test"
+                " needs a real one and the handler running: handling(postgres={NAME: {'connection': URL}}), or"
+                " @pytest.mark.evbus(postgres=...)"
+            )
+        chosen = call_handler.in_memory(found, caller is not None)
+
+        def event() -> ReceivedEvent:
+            return call_handler.event_for(self.hub, chosen, body, headers, routing_key, **more)
+
+        test = CrashTest(
+            *(self.hub, chosen, caller, self._recorder, self.clear, event, check, reset, restart, stored, timeout)
+        )
+        return await test.run(most)
 
     async def request(
         self, method: Any, /, *args: Any, _headers: Mapping[str, Any] | None = None, **kwargs: Any
@@ -204,8 +263,8 @@ class Bus:
 
     async def start(self) -> None:
         """Start the handlers and the services."""
-        chosen = [call_handler.in_memory(each) for each in self._of_events]
-        made = await binding.consumers(self.hub, recorder.PROFILES, chosen, self._group)
+        chosen = [call_handler.in_memory(each, "postgres" in self._profiles) for each in self._of_events]
+        made = await binding.consumers(self.hub, self._profiles, chosen, self._group)
         waiting = responses.consumers(self.hub, self._of_answers, self._group, rpc_proxy.calls(self.hub).way)
         for consumer in (*made, *waiting):
             invoker: Any = consumer.invoker

@@ -32,7 +32,9 @@ from evbus_like.testing.running import new_hub
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", "evbus(only=(), skip=()): which handlers and services the fixture `bus` runs")
+    config.addinivalue_line(
+        "markers", "evbus(only=(), skip=(), postgres=None): what the fixture `bus` runs, and its databases"
+    )
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ async def bus(request: pytest.FixtureRequest, evbus_hub: Any) -> AsyncIterator[B
     """A bus in memory with the application's handlers and services: an `evbus_like.testing.Bus`."""
     given: dict[str, Any] = {}
     for mark in request.node.iter_markers("evbus"):
-        if mark.args or set(mark.kwargs) - {"only", "skip"}:
-            raise pytest.UsageError("the marker is evbus(only=..., skip=...)")
+        if mark.args or set(mark.kwargs) - {"only", "skip", "postgres"}:
+            raise pytest.UsageError("the marker is evbus(only=..., skip=..., postgres=...)")
         given = {**mark.kwargs, **given}  # the nearest mark counts
     async with handling(evbus_hub, **given) as running:
         yield running

@@ -32,9 +32,12 @@ share the source, its tests start worker processes (worker.py).
 
 from __future__ import annotations
 
+from evbus_like.testing.conformance.batches import Batches
 from evbus_like.testing.conformance.bodies import Bodies
+from evbus_like.testing.conformance.deciding import Deciding
 from evbus_like.testing.conformance.delivery import Delivery
 from evbus_like.testing.conformance.faults import Faults
+from evbus_like.testing.conformance.looking import Looking
 from evbus_like.testing.conformance.settling import Settling
 from evbus_like.testing.conformance.sharing import Sharing
 from evbus_like.testing.conformance.source_faults import SourceFaults
@@ -56,5 +59,5 @@ class IngressConformance(Bodies, Delivery, Faults):
     """The tests for destinations: subclass it as Test..., set `features`, and override the fixture `target`."""
 
 
-class SourceConformance(Sharing, Settling, SourceFaults):
+class SourceConformance(Sharing, Settling, Deciding, Batches, SourceFaults, Looking):
     """The tests for sources: subclass it as Test..., set `features`, and override the fixture `target`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -37,6 +38,27 @@ class Delivery(Suite):
             account = await hub.evbus.init.stop(DEADLINE)
             arrived = await self.arrived(target, sent)
         assert account.complete
+        assert self.by_key(arrived) == self.by_key(sent)
+
+    async def test_a_profile_sends_no_more_events_than_its_rate_says_and_waiting_is_no_trouble(
+        self, target: Target
+    ) -> None:
+        count, rate, at_once = 100, 100, 5
+        sent = numbered(target.keys, count)
+        async with self.bus(target, {**profile_of(target), "rate": f"{rate}/s"}) as hub:
+            await hub.evbus.broker.put(*sent[0], confirm="delivered")
+            begun = monotonic()
+            for key, body in sent[1:]:
+                hub.evbus.broker.put_nowait(key, body)
+            (lane,) = hub.evbus.RUNTIME.bus.lanes
+            await wait_until(lambda: lane.limited, "the lane to wait for its rate", lambda: str(lane.status()))
+            status = lane.status()
+            account = await hub.evbus.init.stop(DEADLINE)
+            took = monotonic() - begun
+            arrived = await self.arrived(target, sent)
+        assert took >= (count - 3 * at_once) / rate, f"{count} events were sent within {took:.3f} s"
+        assert (status["state"], status["trouble"]) == ("open", ""), "to wait for the rate is no trouble"
+        assert (account.retries, account.complete) == (0, True)
         assert self.by_key(arrived) == self.by_key(sent)
 
     async def test_events_put_before_the_bus_starts_arrive_first(self, target: Target) -> None:

@@ -6,6 +6,11 @@ A description is a mapping: `service`, `name`, `source`, `event_types`, `options
 - `gate`: the path of a file; the handler waits until it exists
 - `only`: the bodies that wait or fail; all by default
 - `fail`: the attempts that fail, `"always"`, or the path of a file; attempts fail until it exists
+- `raises`: bodies to what their failing attempts raise: "TimeoutError", "Retry 0.5", "Reject why", "Requeue"
+- `rules`: for the option of that name, (exception, action, numbers) each
+- `where`: for the option of that name, the bodies that are wanted
+- `pause`: the path of a file; the handler is paused while it exists
+- `breaker` among the options: the keywords of Breaker
 - `put`: (service, event type) of an event that it puts, with the same body
 """
 
@@ -13,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import builtins
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +72,24 @@ def function(spec: Mapping[str, Any], notes: Notes) -> Callable[..., Any]:
     def applies(event: Any) -> bool:
         return spec.get("only") is None or event.body in spec["only"]
 
+    def end_batch(events: Any) -> None:
+        notes.add("batch", handler=spec["name"], bodies=[event.body for event in events])
+        for event in events:
+            if applies(event) and _fails(spec.get("fail"), event.attempt):
+                note("failed", event)
+                raise Failed(f"attempt {event.attempt}")
+        for event in events:
+            note("done", event)
+
+    async def handle_batch(hub: Any, events: Any) -> None:
+        while any(map(applies, events)) and _closed(spec):  # noqa: ASYNC110 - the gate is a file
+            await asyncio.sleep(TICK)
+        end_batch(events)
+
     def end(event: Any) -> None:
         if applies(event) and _fails(spec.get("fail"), event.attempt):
             note("failed", event)
-            raise Failed(f"attempt {event.attempt}")
+            raise _exception(spec.get("raises", {}).get(event.body, ""), event.attempt)
         note("done", event)
 
     async def handle(hub: Any, event: Any) -> None:
@@ -87,11 +107,48 @@ def function(spec: Mapping[str, Any], notes: Notes) -> Callable[..., Any]:
             time.sleep(TICK)
         end(event)
 
-    made = handle if spec.get("is_async", True) else handle_in_a_thread
+    made: Any = handle if spec.get("is_async", True) else handle_in_a_thread
+    if "batch" in spec.get("options", {}):
+        made = handle_batch
     made.__name__ = made.__qualname__ = spec["name"]
-    mark = marks.handler(spec["source"], spec["event_types"], **spec.get("options", {}))
+    options = dict(spec.get("options", {}))
+    if "rules" in spec:
+        options["rules"] = [marks.on(_class(name), action, **more) for name, action, more in spec["rules"]]
+    if "where" in spec:
+        options["where"] = lambda headers, body: body in spec["where"]
+    if "breaker" in options:
+        options["breaker"] = marks.Breaker(**options["breaker"])
+    mark = marks.handler(spec["source"], spec["event_types"], **options)
     marked: Callable[..., Any] = mark(made)
     return marked
+
+
+async def follow_pauses(specs: Iterable[Mapping[str, Any]], consumers: Iterable[Any], notes: Notes) -> None:
+    """Pause each described handler while its file exists, and note when it is paused."""
+    files = {f"{spec['service']}.{spec['name']}": Path(spec["pause"]) for spec in specs if "pause" in spec}
+    found = [(each, files.get(f"{each.invoker.handler.service}.{each.invoker.handler.name}")) for each in consumers]
+    noted = ""
+    while any(path for _, path in found):
+        for consumer, path in found:
+            if path is not None:
+                consumer.pause("paused by the test" if path.exists() else "")
+                now = "" if not path.exists() else "paused" if consumer.stats.state == "paused" else "pausing"
+                if now and now != noted:
+                    notes.add(now)
+                noted = now
+        await asyncio.sleep(TICK)
+
+
+def _class(name: str) -> Any:
+    return getattr(marks, name, None) or getattr(builtins, name, Failed)
+
+
+def _exception(text: str, attempt: int) -> Exception:
+    name, _, said = text.partition(" ")
+    if name == "Retry":
+        return marks.Retry(after=float(said) if said else None)
+    made: Exception = _class(name)(said or f"attempt {attempt}")
+    return made
 
 
 def _closed(spec: Mapping[str, Any]) -> bool:

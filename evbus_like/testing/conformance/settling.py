@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evbus_like.engine.receiving.handler import REJECT, REQUEUE, SHUTDOWN
+from evbus_like.engine.receiving.rules import REJECT, REQUEUE, SHUTDOWN
 from evbus_like.testing.conformance.source_suite import SourceSuite, numbered
 from evbus_like.testing.conformance.source_target import SourceTarget
 

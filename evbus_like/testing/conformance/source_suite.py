@@ -47,7 +47,7 @@ class Bench:
 
     def handler(self, name: str = "ship", service: str = "shipping", **more: Any) -> dict[str, Any]:
         """Describe a handler (see probe.py); keywords that probe.py does not know become options of the handler."""
-        own = ("only", "fail", "gate", "put", "is_async", "source", "event_types")
+        own = ("only", "fail", "gate", "put", "is_async", "source", "event_types", "raises", "rules", "where", "pause")
         options = {key: value for key, value in more.items() if key not in own}
         described = {key: value for key, value in more.items() if key in own}
         base = {"service": service, "name": name, "source": self.orders, "event_types": ["placed"]}

@@ -22,8 +22,10 @@ class SourceFeatures:
     content_type: bool = True  # the content type arrives; False: all bodies are JSON
     redelivered: bool = True  # an event that was delivered before has `redelivered` set
     keyed_order: bool = False  # events of one key are handled in order, also when some are retried
+    delays: bool = False  # `later` works: the source can deliver an event again after a delay, and others meanwhile
     rewinds: bool = False  # `since` works: a new handler can start at the earliest event
     keeps_unwanted: bool = False  # an unreliable service pool also gets events published while no worker ran
+    dead_letters: bool = True  # the plugin has `dead_letters`, so that `evbus dead` shows, replays and removes them
     max_event_bytes: int = 16 * 1024 * 1024  # the largest body that the source takes
 
 

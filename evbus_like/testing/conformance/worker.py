@@ -42,12 +42,14 @@ async def run(job: dict[str, Any]) -> int:
         await hub.evbus.handlers.start()
         notes.add("started")
         joining = asyncio.create_task(_note_when_ready(hub, notes))
+        consumers = hub.evbus.RUNTIME.handlers.consumers
+        pausing = asyncio.create_task(probe.follow_pauses(job["handlers"], consumers, notes))
         ended = asyncio.create_task(hub.evbus.handlers.ended())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
         if ended.done() and isinstance(ended.exception(), HandlerShutdown):
             code = 1
-        for task in (joining, ended, stopping):
+        for task in (joining, pausing, ended, stopping):
             task.cancel()
         status = hub.evbus.handlers.status()
         await hub.evbus.init.stop(job["timeout"])

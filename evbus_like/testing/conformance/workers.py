@@ -20,7 +20,7 @@ from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.hub.application import binding
 from evbus_like.testing.conformance.failing import DEADLINE, failure
-from evbus_like.testing.conformance.probe import Notes, function
+from evbus_like.testing.conformance.probe import Notes, follow_pauses, function
 
 Spec = Mapping[str, Any]  # the description of a handler, see probe.py
 
@@ -157,6 +157,7 @@ class LocalWorker(Worker):
         self._group.start(await binding.consumers(self._hub, self._hub.evbus.RUNTIME.contexts, made, self._group))
         await self._group.subscribed(DEADLINE)
         self._notes.add("ready")
+        self._pausing = asyncio.create_task(follow_pauses(self._specs, self._group.consumers, self._notes))
 
     def _handler(self, spec: Spec) -> Handler:
         made = function(spec, self._notes)
@@ -171,6 +172,7 @@ class LocalWorker(Worker):
             self._stopping = asyncio.create_task(self._stop())
 
     async def _stop(self) -> None:
+        self._pausing.cancel()
         status = self._group.status()
         await self._group.stop(self._timeout)
         self._notes.add("stopped", status=status)
@@ -186,4 +188,5 @@ class LocalWorker(Worker):
 
     async def kill(self) -> None:
         """Stop it without waiting for its handlers, which is as near to a crash as it comes."""
+        self._pausing.cancel()
         await self._group.stop(0.0)
