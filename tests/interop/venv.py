@@ -1,4 +1,4 @@
-"""A virtual environment with the real nameko, made when it is missing; `make clean` removes it."""
+"""Virtual environments with other systems, made when they are missing; `make clean` removes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,7 @@ MAKE_SECONDS = 600
 
 
 class Unavailable(Exception):
-    """nameko cannot be installed on this machine; the message says why."""
+    """An environment cannot be made on this machine; the message says why."""
 
 
 def python() -> str:
@@ -25,14 +26,26 @@ def python() -> str:
     found = next(interpreters(), None)
     if found is None:
         raise Unavailable(f"nameko 2.14.1 needs Python {' or '.join(VERSIONS)}, and none is on PATH or in pyenv")
-    digest = hashlib.sha256((found + REQUIREMENTS.read_text(encoding="utf-8")).encode()).hexdigest()[:12]
-    folder = ROOT / ".venv" / f"nameko-{digest}"
+    folder = place("nameko", found, REQUIREMENTS.read_text(encoding="utf-8"))
+    with alone(folder):
+        if not (folder / "ready").exists():
+            make(folder, found, ["-r", str(REQUIREMENTS)])
+    return str(folder / "bin" / "python")
+
+
+def place(name: str, *parts: str) -> Path:
+    """Give the folder of an environment that is made of these parts."""
+    digest = hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
+    return ROOT / ".venv" / f"{name}-{digest}"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others from an environment: test processes run side by side, and the first one makes it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:  # closing it releases it
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes run side by side; the first one makes it
-        if not (folder / "ready").exists():
-            _make(found, folder)
-    return str(folder / "bin" / "python")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def interpreters() -> Iterator[str]:
@@ -59,12 +72,24 @@ def _is(candidate: str, version: str) -> bool:
     return ran.returncode == 0 and ran.stdout.strip() == version
 
 
-def _make(interpreter: str, folder: Path) -> None:
+def make(folder: Path, interpreter: str, wanted: list[str], cwd: Path = ROOT, **variables: str) -> None:
+    """Make an environment and install into it what `pip install` is given; raises Unavailable."""
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in ([interpreter, "-m", "venv", str(folder)], [*pip, "-r", str(REQUIREMENTS)]):
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS)
-        if ran.returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"{' '.join(command[:4])} failed: {(ran.stderr or ran.stdout).strip()[-500:]}")
+    run([interpreter, "-m", "venv", str(folder)], folder)
+    install(folder, wanted, cwd, **variables)
     (folder / "ready").touch()
+
+
+def install(folder: Path, wanted: list[str], cwd: Path = ROOT, **variables: str) -> None:
+    """Install into an environment what `pip install` is given; raises Unavailable."""
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, *wanted], folder, cwd, **variables)
+
+
+def run(command: list[str], folder: Path, cwd: Path = ROOT, **variables: str) -> None:
+    """Run a command for an environment, which is removed if it fails; raises Unavailable."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | variables
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS, cwd=cwd, env=own)
+    if ran.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Unavailable(f"{' '.join(command[:4])} failed: {(ran.stderr or ran.stdout).strip()[-500:]}")
