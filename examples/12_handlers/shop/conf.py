@@ -1,2 +1,0 @@
-# What pop reads: the folder handler/ is merged into the hub's handlers.
-DYNE = {"handler": ["handler"]}

@@ -1,0 +1,1 @@
+DYNE = {"ingress": ["ingress"], "egress": ["egress"], "serialize": ["serialize"], "match": ["match"]}

@@ -1,0 +1,2 @@
+def find(hub, name: str, pattern: str) -> bool:
+    return name.startswith(pattern)

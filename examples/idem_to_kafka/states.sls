@@ -1,0 +1,5 @@
+greeting:
+  exec.run:
+    - path: test.echo
+    - kwargs:
+        value: hello
