@@ -1,4 +1,4 @@
-"""Fixtures that more than one test file uses: a RabbitMQ and a Kafka to test against, and names of one's own."""
+"""Fixtures that more than one test file uses: a RabbitMQ, a Kafka and a PostgreSQL to test against, and own names."""
 
 import asyncio
 import gc
@@ -21,10 +21,12 @@ from tests import quick_hub, rpc
 from tests.brokers.fleet import Fleet, Unavailable
 from tests.brokers.kafka import Kafka
 from tests.brokers.needs import in_ci
+from tests.brokers.postgres import PostgreSQL
 from tests.brokers.rabbitmq import RabbitMQ
 
+LONG = {"interop", "faults"}  # folders: at the end, one process alone would run their tests
 START_WITHIN = 20.0  # seconds for a start or a stop that waits for nothing, on a busy machine
-_BROKERS = ("rabbitmq", "kafka")
+_BROKERS = ("rabbitmq", "kafka", "postgres")
 _BROKER_FIXTURES = frozenset((*_BROKERS, "site", "fleet", "strict_kafka", "target", "bench"))
 
 # No deadline: a busy machine is no failure. Fewer examples than hypothesis' own 100: every run tries new ones.
@@ -35,14 +37,18 @@ settings.load_profile("default")
 
 quick_hub.install()
 
-# A shell starts what it puts into the background with SIGINT ignored, and so would the programs that tests start.
+# A shell starts what it puts into the background with SIGINT ignored, nohup with SIGHUP, and so would the programs that
+# tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a RabbitMQ, so that `-m rabbitmq` selects them."""
+    """Mark the tests that use a RabbitMQ, so that `-m rabbitmq` selects them, and run files with long tests first."""
+    items.sort(key=lambda item: not LONG.intersection(item.path.parts))
     for item in items:
         site = getattr(item, "callspec", None) and item.callspec.params.get("site")  # type: ignore[attr-defined]
         if site == "rabbit_site" or not {"rabbitmq", "three_nodes"}.isdisjoint(getattr(item, "fixturenames", ())):
@@ -74,6 +80,12 @@ def rabbitmq(fleet: Fleet) -> RabbitMQ:
 def kafka(fleet: Fleet) -> Kafka:
     """A running Kafka; without one the test is skipped, and fails in CI."""
     return _get(fleet, "kafka")
+
+
+@pytest.fixture(scope="session")
+def postgres(fleet: Fleet) -> PostgreSQL:
+    """A running PostgreSQL; without one the test is skipped, and fails in CI."""
+    return _get(fleet, "postgres")
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterable
 
 from .kafka import Kafka
-from .needs import AMQP_URL, KAFKA_BOOTSTRAP, kafka_missing, rabbitmq_missing
+from .needs import AMQP_URL, KAFKA_BOOTSTRAP, kafka_missing, postgres_missing, rabbitmq_missing
 from .outside import OutsideKafka, OutsideRabbitMQ
+from .postgres import PostgreSQL
 from .rabbitmq import RabbitMQ
 
-Broker = RabbitMQ | Kafka | OutsideRabbitMQ | OutsideKafka
+Ours = RabbitMQ | Kafka | PostgreSQL
+Broker = Ours | OutsideRabbitMQ | OutsideKafka
 
 
 class Unavailable(Exception):
@@ -17,9 +19,9 @@ class Unavailable(Exception):
 
 
 class Fleet:
-    """Brokers by name ("rabbitmq", "kafka"): those in `wanted` start in the background at once, others when asked for.
+    """Brokers by name ("rabbitmq", "kafka", "postgres").
 
-    Use it in a `with`, so that they end with it.
+    Those in `wanted` start in the background at once, others when asked for. Use it in a `with`: they end with it.
     """
 
     def __init__(self, wanted: Iterable[str]) -> None:
@@ -54,12 +56,12 @@ class _Start:
             self._broker = _make(name)
         except Unavailable as problem:
             self._problem = problem
-        if isinstance(self._broker, RabbitMQ | Kafka):
+        if isinstance(self._broker, Ours):
             # A daemon: an interrupted session must not wait here for a broker that is still starting.
             self._thread = threading.Thread(target=self._run, args=(self._broker,), daemon=True)
             self._thread.start()
 
-    def _run(self, broker: RabbitMQ | Kafka) -> None:
+    def _run(self, broker: Ours) -> None:
         try:
             broker.start()
         except Exception as problem:
@@ -81,6 +83,10 @@ class _Start:
 
 
 def _make(name: str) -> Broker:
+    if name == "postgres":
+        if reason := postgres_missing():
+            raise Unavailable(reason)
+        return PostgreSQL()
     kinds: dict[str, tuple[str, Callable[[str], Broker], Callable[[], str | None], Callable[[], Broker]]] = {
         "rabbitmq": (AMQP_URL, OutsideRabbitMQ, rabbitmq_missing, RabbitMQ),
         "kafka": (KAFKA_BOOTSTRAP, OutsideKafka, kafka_missing, Kafka),

@@ -1,4 +1,4 @@
-"""Get the brokers' programs: from Debian with apt-get, and Kafka's jars with Maven."""
+"""Get what tests need: brokers and small programs from Debian with apt-get, and Kafka's jars with Maven."""
 
 import os
 import shutil
@@ -12,8 +12,18 @@ from .kafka_classes import make_class_archive
 from .kafka_jars import jar_folder, kafka_version
 from .maven import fetch_jars
 from .needs import AMQP_URL, JAVA_VERSION, KAFKA_BOOTSTRAP, has_java, has_rabbitmq, in_ci
+from .postgres_programs import PATH, programs
 from .rabbitmq_programs import RELEASE, ROOT, make_root, wants_4
 
+PROGRAMS = {  # and the packages that they are in
+    "promtool": "prometheus",
+    "zsh": "zsh",
+    "fish": "fish",
+    "chromium": "chromium",
+    "pgbouncer": "pgbouncer",
+    "node": "nodejs",
+    "npm": "npm",
+}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -29,6 +39,20 @@ def _install_each() -> Iterable[str | None]:
     for variable, get in ((AMQP_URL, _get_rabbitmq), (KAFKA_BOOTSTRAP, _get_kafka)):
         if not os.environ.get(variable):  # else that broker runs elsewhere
             yield get()
+    if programs() is None:
+        yield _get_program("PostgreSQL", "postgresql")
+    for program, package in PROGRAMS.items():
+        if not shutil.which(program, path=PATH):
+            yield _get_program(program, package)
+
+
+def _get_program(program: str, package: str) -> str | None:
+    """Install a program; returns what is wrong if it cannot be had."""
+    try:
+        apt_install(package, "some seconds")
+    except NoApt as reason:
+        return f"{program} is missing and {reason}."
+    return None
 
 
 def _get_rabbitmq() -> str | None:

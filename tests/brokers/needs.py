@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 from .kafka_jars import jar_folder
+from .postgres_programs import pgbouncer, programs
 from .rabbitmq_programs import BIN, VERSION, wants_4
 
 AMQP_URL = "EVBUS_TEST_AMQP_URL"
@@ -38,6 +39,35 @@ def kafka_missing() -> str | None:
     if not jar_folder().exists():
         return f"Kafka is not in {jar_folder()}: {_INSTALL}, {other}"
     return None
+
+
+def postgres_missing() -> str | None:
+    """Why PostgreSQL and PgBouncer cannot be started here, or None if they can."""
+    if programs() is None:
+        return f"PostgreSQL is not installed: {_INSTALL}."
+    if pgbouncer() is None:
+        return f"PgBouncer is not installed: {_INSTALL}."
+    return None
+
+
+def promtool() -> str | None:
+    """Where Prometheus' promtool is, or None."""
+    return shutil.which("promtool")
+
+
+def promtool_missing() -> str:
+    """What to do where there is no promtool."""
+    return f"promtool is not installed: {_INSTALL}."
+
+
+def chromium() -> str | None:
+    """Where Chromium is, or None."""
+    return shutil.which("chromium")
+
+
+def chromium_missing() -> str:
+    """What to do where there is no Chromium."""
+    return f"Chromium is not installed: {_INSTALL}."
 
 
 def has_rabbitmq() -> bool:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from contextlib import suppress
 
-from .erlang_modules import quick_start
+from .erlang_modules import PLUGIN, quick_start
 from .ports import free_port
 from .process import BrokerError, BrokerProcess
 from .rabbitmq_programs import BIN, SCRATCH, service, tool
@@ -20,6 +20,7 @@ class RabbitMQ(BrokerProcess):
     program = "beam.smp"
     host = "127.0.0.1"
     scratch_parent = SCRATCH
+    plugins = PLUGIN  # a list as Erlang writes it, without its brackets
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +98,8 @@ class RabbitMQ(BrokerProcess):
         code = f"base64:encode_to_string(rabbit_json:encode(maps:from_list([{pairs} || {each}])))."
         answer = self.evaluate(code)
         found: dict[str, dict[str, int]] = json.loads(base64.b64decode(answer.strip('"')))
-        return found
+        # RabbitMQ 4 gives an empty text for what a queue that is being declared or deleted does not know.
+        return {name: {count: number or 0 for count, number in counts.items()} for name, counts in found.items()}
 
     def evaluate(self, expression: str, seconds: float = 20) -> str:
         """Evaluate an Erlang expression in the broker and give the result as it prints; BrokerError if that fails."""
@@ -132,5 +134,5 @@ class RabbitMQ(BrokerProcess):
         """
         (self.scratch / "rabbitmq.conf").write_text("\n".join(line.strip() for line in settings.splitlines()))
         (self.scratch / "advanced.config").write_text("[].\n")
-        (self.scratch / "enabled_plugins").write_text("[].\n")
+        (self.scratch / "enabled_plugins").write_text(f"[{self.plugins}].\n")
         (self.scratch / "none.conf").write_text("")

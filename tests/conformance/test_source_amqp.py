@@ -63,7 +63,7 @@ class RabbitSource(SourceTarget):
 
 
 class TestClassic(SourceConformance):
-    features = SourceFeatures()
+    features = SourceFeatures(delays=True)
 
     @pytest.fixture
     def target(self, rabbitmq):

@@ -28,7 +28,7 @@ class MemorySource(SourceTarget):
 
 
 class TestInternal(SourceConformance):
-    features = SourceFeatures(processes=False, survives_restart=False)
+    features = SourceFeatures(processes=False, survives_restart=False, delays=True, dead_letters=False)
 
     @pytest.fixture
     def target(self):

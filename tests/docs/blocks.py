@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-FENCE = re.compile(r"^```(?:\{code-block\} *)?(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+INFO = re.compile(r"(?:\{code-block\} *)?(?P<language>\w*)")  # other directives are no blocks of code
 OPTION = re.compile(r":(?P<name>\w+): *(?P<value>.*)")
 DEADLINE = 120.0  # seconds; only stops a hang
 
@@ -30,13 +31,15 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """Yield the blocks of a page."""
     for match in FENCE.finditer(page.read_text(encoding="utf-8")):
+        if (info := INFO.fullmatch(match["info"].strip())) is None:
+            continue
         lines = match["body"].splitlines(keepends=True)
         options = {}
         while lines and (option := OPTION.fullmatch(lines[0].strip())):
             options[option["name"]] = option["value"]
             lines.pop(0)
         text = "".join(lines).lstrip("\n") if options else "".join(lines)
-        yield Block(match["language"], text, options.get("caption", ""), options.get("class") != "not-run")
+        yield Block(info["language"], text, options.get("caption", ""), options.get("class") != "not-run")
 
 
 def environment(**more: str) -> dict[str, str]:

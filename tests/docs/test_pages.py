@@ -4,13 +4,14 @@ import ast
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import DOCS, ROOT, blocks, matches, replaced, run, session
+from tests.docs.blocks import DOCS, ROOT, blocks, environment, matches, replaced, run, session
 
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "examples/README.md"])
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -40,35 +41,68 @@ def test_no_page_names_a_path_of_one_machine(page):
     assert not re.search(r"/(work|root|tmp|home)/", page.read_text(encoding="utf-8"))
 
 
-def test_the_python_program_of_the_readme_prints_what_the_readme_shows(tmp_path):
-    text = README.read_text(encoding="utf-8")
-    programs = [block.text for block in blocks(README) if block.language == "python"]
-    assert len(programs) == 1
-    shown = [line[4:] for line in re.search(r"^```\n\n((?:    .*\n)+)", text, re.MULTILINE)[1].splitlines()]
-    ran = run([sys.executable, "-c", programs[0]], tmp_path)
+def lines_of_the_readme(folder, url):
+    """Write the files of the README into a folder, as a reader does; returns the commands that it shows."""
+    for block in blocks(README):
+        if block.language in ("python", "yaml"):
+            name = block.text.splitlines()[0].removeprefix("# ")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(replaced(block.text, {"amqp://guest:guest@localhost/": url}))
+    (commands,) = [block.text for block in blocks(README) if "sell.py" in block.text and block.language == "shell"]
+    return [line.partition("#")[0].strip() for line in commands.splitlines()]
+
+
+def test_the_fifteen_lines_of_the_readme_ship_an_order(tmp_path, rabbitmq):
+    # Given
+    mode, worker, program = lines_of_the_readme(tmp_path, rabbitmq.url)
+    assert run(mode, tmp_path).returncode == 0
+    # When
+    with subprocess.Popen(
+        worker.split(), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        until(running.stdout, "every handler receives")
+        ran = run(program, tmp_path)
+        until(running.stdout, "shipping order 7")
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+    # Then
     assert ran.returncode == 0, ran.stdout
-    assert matches(shown, ran.stdout), ran.stdout
+    assert running.returncode == 0, out
 
 
-def test_the_evbus_commands_of_the_readme_work_with_its_credentials_file(tmp_path, rabbitmq, kafka):
-    # Given the file of the README, with the brokers of this run
-    (profiles,) = [block.text for block in blocks(README) if block.language == "yaml"]
-    addresses = {"amqp://user:password@rabbit.example.com/": rabbitmq.url, "kafka1.example.com:9092": kafka.bootstrap}
-    (tmp_path / "credentials.yml").write_text(replaced(profiles, addresses))
-    (tmp_path / "credentials.yml").chmod(0o600)
-    (tmp_path / "events.ndjson").write_text('{"routing_key": "orders.new", "body": {"id": 1}}\n')
-    # When every evbus command of the README is run
-    commands = [line for block in blocks(README) for line in block.text.splitlines() if line.startswith("evbus ")]
-    assert len(commands) == 3
-    for command in commands:
-        ran = run(command, tmp_path)
-        # Then each succeeds
-        assert ran.returncode == 0, f"{command}\n{ran.stdout}"
+def until(lines, text):
+    """Read lines until one contains the text."""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come: {seen}")
+
+
+def test_the_handler_of_the_readme_is_called_without_a_broker(tmp_path):
+    lines_of_the_readme(tmp_path, "")
+    (command,) = re.findall(r"`(evbus call-handler [^`]+)`", README.read_text(encoding="utf-8"))
+    ran = run(command, tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    assert "shipping order 7\n" in ran.stdout
+
+
+def test_the_readme_shows_no_more_than_fifteen_lines_of_code_and_credentials():
+    shown = [block.text for block in blocks(README) if block.language in ("python", "yaml")]
+    assert len([line for text in shown for line in text.splitlines() if line and not line.startswith("#")]) <= 15
+
+
+def test_the_package_index_needs_no_file_beside_the_readme_to_show_it():
+    text = README.read_text(encoding="utf-8")
+    assert "pip install evbus-like" in text
+    for target in re.findall(r'(?:src|srcset)="([^"]+)"', text):
+        assert (ROOT / target).is_file()
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=named)
 def test_every_make_target_named_on_a_page_exists(page):
-    targets = {target for block in blocks(page) for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE)}
+    targets = set(re.findall(r"(?:^|`)make (\w+)", page.read_text(encoding="utf-8"), re.MULTILINE))
     assert targets
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
@@ -93,15 +127,15 @@ def test_the_plans_of_the_scaling_page_are_those_that_the_command_prints(tmp_pat
     sessions = [
         step for block in blocks(DOCS / "scaling.md") if block.language == "console" for step in session(block.text)
     ]
-    assert len(sessions) == 4
+    assert len(sessions) == 2
     for command, expected in sessions:
         ran = run(command, tmp_path)
         assert ran.returncode == 0, ran.stdout
         assert matches(expected, "\n".join(line.rstrip() for line in ran.stdout.splitlines())), ran.stdout
 
 
-def test_the_test_shown_on_the_hub_page_passes(tmp_path):
-    (test,) = [block.text for block in blocks(DOCS / "reference/hub.md") if "async with running" in block.text]
+def test_the_test_of_code_that_only_puts_passes(tmp_path):
+    (test,) = [block.text for block in blocks(DOCS / "testing.md") if "async with running" in block.text]
     (tmp_path / "test_sale.py").write_text(test)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     ran = run([sys.executable, "-m", "pytest", "-q"], tmp_path)

@@ -1,4 +1,4 @@
-"""The page on plugins works as written: its files become a package, which is installed and tested."""
+"""The page on plugins works as written: the package that it shows, examples/evbus-pigeon, is installed and tested."""
 
 import dataclasses
 import inspect
@@ -10,11 +10,16 @@ import pytest
 
 from evbus_like import errors, plugin
 from evbus_like.testing.conformance import Features, SourceFeatures, SourceTarget, Target
-from tests.docs.blocks import DOCS, blocks, matches, run, session
+from tests.docs.blocks import DOCS, ROOT, blocks, matches, run, session
 
 PAGE = DOCS / "plugins.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-FILES = {block.caption: block.text for block in blocks(PAGE) if block.caption}
+PACKAGE = ROOT / "examples/evbus-pigeon"
+FILES = {
+    str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8")
+    for path in PACKAGE.rglob("*")
+    if path.suffix in (".py", ".toml", ".yml") and "build" not in path.parts
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def test_the_destination_of_the_page_passes_the_conformance_suite(project):
 def test_the_source_of_the_page_passes_the_conformance_suite(project):
     ran = run_in(project, "pytest tests/test_spool.py")
     assert ran.returncode == 0, ran.stdout
-    assert re.search(r"27 passed, 7 skipped", ran.stdout), ran.stdout
+    assert re.search(r"39 passed, 15 skipped", ran.stdout), ran.stdout
 
 
 PROGRAM = """
@@ -92,6 +97,11 @@ def test_mypy_accepts_the_plugins_of_the_page(project):
     assert ran.returncode == 0, ran.stdout
 
 
+def test_the_page_shows_every_file_of_the_package():
+    shown = re.findall(r"^```{literalinclude} \.\./examples/evbus-pigeon/(\S+)\n:caption: \1$", TEXT, re.MULTILINE)
+    assert sorted(shown) == sorted(FILES)
+
+
 def names(heading):
     """The names in backquotes in the first column of the table below a heading, without arguments."""
     part = re.search(rf"^###? {heading}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)[1]
@@ -129,7 +139,14 @@ def public(kind):
             "Functions of a source",
             members(
                 [
-                    *(plugin.EgressPlugin, plugin.Retries, plugin.Sends, plugin.Checks, plugin.Inspects),
+                    *(
+                        plugin.EgressPlugin,
+                        plugin.Retries,
+                        plugin.Sends,
+                        plugin.Checks,
+                        plugin.Inspects,
+                        plugin.LooksAtDeadLetters,
+                    ),
                     *(plugin.Opens, plugin.Closes, plugin.Validates),
                 ]
             ),
@@ -142,7 +159,7 @@ def test_a_table_of_the_page_is_complete(heading, expected):
 
 def test_the_page_names_the_attributes_of_events_and_subscriptions():
     event, subscription = names("What a destination gets"), names("What a source gets and returns")
-    assert event | {"receipt", "quiet", "seq", "copy", "size"} == public(plugin.Event) | {"profile"}
+    assert event | {"receipt", "quiet", "seq", "copy", "size", "packed"} == public(plugin.Event) | {"profile"}
     received = set(inspect.signature(plugin.ReceivedEvent).parameters)
     assert public(plugin.Subscription) - {"wants", "service", "name", "identifier"} <= subscription
     assert received - {"reply_to", "correlation_id"} <= subscription

@@ -8,10 +8,10 @@ import pytest
 
 from tests.docs.blocks import DOCS, ROOT
 from tests.docs.generated import PARTS, with_part
-from tests.mutations.listing import MUTANTS
+from tests.faults import table
 
 PAGE = (DOCS / "promises.md").read_text(encoding="utf-8")
-FAULTS = (DOCS / "reference/faults.md").read_text(encoding="utf-8")
+FAULTS = table.markdown()
 NAMED = re.compile(r"([\w/]+\.py)`?(?:::|<br>`)(test_\w+)")
 
 
@@ -60,7 +60,3 @@ def test_every_cell_of_the_comparison_has_a_source_or_says_that_none_was_found()
     assert [cell for cell in cells if not re.search(r"\]\[[\w-]+\]|\]\(#[\w-]+\)|not stated", cell)] == []
     used = set(re.findall(r"\]\[([\w-]+)\]", section))
     assert used == set(re.findall(r"^\[([\w-]+)\]: http", section, re.MULTILINE))
-
-
-def test_the_page_states_the_number_of_mutants():
-    assert f"There are {len(MUTANTS)} of them" in PAGE

@@ -15,6 +15,8 @@ ROOT = HERE.parent.parent
 INTEGRATION = "tests/integration"
 UNIT = "tests/unit"
 IN_MEMORY = "tests/in_memory"
+CONFORMANCE = "evbus_like/testing/conformance"
+MODEL = "tests/models/test_consumer_model.py"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ FAULTS = {
     ),
     4: Fault("A connection is reset in the middle of a frame."),
     5: Fault("The broker takes five seconds for a confirm."),
-    6: Fault("RabbitMQ raises its memory alarm and blocks publishers."),
+    6: Fault("RabbitMQ raises its memory or disk alarm and blocks publishers."),
     7: Fault(
         "An event is unroutable: no queue is bound for it.",
         (
@@ -198,6 +200,34 @@ FAULTS = {
             "durable_events_of_a_removed_profile_stay_on_disk_and_are_sent_when_it_is_back",
         )
         + _tests(f"{IN_MEMORY}/test_reload_profiles.py", "wrong_profiles_raise_what_start_raises_and_change_nothing"),
+    ),
+    35: Fault(
+        "What a handler needs is down.",
+        (
+            f"{CONFORMANCE}/deciding.py::test_a_breaker_stops_the_handler_in_an_outage_which_costs_no_attempt_and_no_event",
+        ),
+    ),
+    36: Fault(
+        "Workers, or the source, are killed while events wait for a later attempt, or a batch is handled; an event"
+        " spoils its batch.",
+        (
+            f"{CONFORMANCE}/deciding.py::test_an_event_that_waits_for_a_later_attempt_survives_a_kill_of_worker_and_source",
+            f"{CONFORMANCE}/batches.py::test_the_events_of_a_batch_whose_worker_is_killed_are_handled_by_another",
+            f"{CONFORMANCE}/batches.py::test_an_event_that_spoils_its_batch_is_found_and_the_others_are_handled",
+            f"{MODEL}::test_batches_lose_no_event_and_keep_the_order_of_keys_whatever_fails",
+        ),
+    ),
+    37: Fault(
+        "A handler is paused and all processes are killed; the disk is full, or the file is damaged.",
+        _tests(
+            "tests/processes/test_command_pause.py",
+            "a_handler_is_paused_in_all_processes_also_after_a_restart_until_it_is_resumed",
+        )
+        + _tests(
+            f"{IN_MEMORY}/test_pauses.py",
+            "a_disk_that_is_full_changes_nothing_and_is_named",
+            "a_file_that_cannot_be_read_keeps_what_is_paused_and_says_what_to_do",
+        ),
     ),
 }
 

@@ -1,26 +1,13 @@
 """Faults of RabbitMQ alone: alarms, returned messages, closed channels, revoked permissions."""
 
 import asyncio
-import contextlib
 
 import aio_pika
 import pytest
 
 from evbus_like.testing import eventually, running
 from tests.faults.sender import Sender
-from tests.integration.support import DEADLINE, channel, setting
-
-DEFAULT_WATERMARK = "0.6"  # the fraction of memory above which RabbitMQ raises its alarm by default
-
-
-@contextlib.asynccontextmanager
-async def alarm(rabbitmq):
-    """Raise the memory alarm of RabbitMQ."""
-    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.0001")
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", DEFAULT_WATERMARK)
+from tests.integration.support import DEADLINE, alarm, channel, setting
 
 
 @pytest.mark.fault(6)
@@ -64,9 +51,10 @@ async def test_a_connection_lost_during_an_alarm_is_noticed_long_before_the_alar
 
 
 @pytest.mark.fault(6)
-async def test_an_alarm_stops_deliveries_and_loses_no_event(rabbit_site, stream_through):
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def test_an_alarm_stops_deliveries_and_loses_no_event(rabbit_site, stream_through, kind):
     async def fault(hub):
-        async with alarm(rabbit_site.broker):
+        async with alarm(rabbit_site.broker, kind):
             await rabbit_site.until(hub, "retrying", "blocked")
             before = rabbit_site.delivered(hub)
             await eventually(lambda: rabbit_site.status(hub)["waiting"] > 1000)

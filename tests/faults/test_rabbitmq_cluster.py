@@ -1,12 +1,16 @@
 """A RabbitMQ cluster of three nodes, one of which fails under load; `make cluster` runs the long form."""
 
 import asyncio
+import json
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import aio_pika
 import pytest
 
-from evbus_like.testing import eventually
+from evbus_like.testing import eventually, running
 from tests.brokers.needs import in_ci, rabbitmq_missing
 from tests.brokers.rabbitmq_cluster import RabbitCluster
+from tests.brokers.rabbitmq_programs import wants_4
 from tests.faults.rabbitmq_cluster import Load, drain_connected, freeze_connected, kill_connected
 from tests.integration.receiving import RecordingHandler, handle, receiving
 from tests.integration.support import channel
@@ -62,6 +66,54 @@ async def test_a_handler_whose_queue_has_no_leader_says_so_and_others_of_its_pro
             await worker.until("open")
             await publish("alone", 2)
             await stuck.wait_for(1)
+
+
+async def test_a_shard_without_a_leader_is_named_and_the_others_go_on(cluster, fresh_name, caplog):
+    # Given a shard that only the first node has
+    first, second, third = cluster
+    shard, keys = f"evt-{fresh_name}-created--shipping.ship.shard.1", [f"key-{number}" for number in range(20)]
+    seen = RecordingHandler()
+    made = handle(seen, fresh_name, "created", shards=3)
+    profile = {"connection": {"url": second.url}, "quorum": True}
+    async with receiving(profile, made):
+        for node in (second, third):
+            leave = f'rabbit_quorum_queue:delete_member(<<"/">>, <<"{shard}">>, \'{node.node}\').'
+            await asyncio.to_thread(first.evaluate, leave)
+    # When that node is killed, and a worker starts on the second node
+    await asyncio.to_thread(first.kill)
+    async with (
+        AsyncExitStack() as stack,
+        receiving(profile, made) as worker,
+        running({"amqp": {"default": profile}}) as hub,
+    ):
+        # Then the log names the shard, and the other ones are read
+        (consumer,) = worker.group.consumers
+        await eventually(lambda: shard in caplog.text and getattr(consumer.feed, "shards", []) == [0, 2])
+        if wants_4():  # which holds up the channel for a minute, and so all events of a bus
+            await stack.enter_async_context(publishing_apart(second.url, fresh_name, keys))
+        else:
+            for key in keys:
+                hub.evbus.broker.dispatch_nowait(fresh_name, "created", key, key=key)
+        await eventually(lambda: len(seen.events) > 5)
+        # And this one, too, once the node is back
+        await asyncio.to_thread(first.start)
+        await eventually(lambda: {event.body for event in seen.events} == set(keys))
+        assert consumer.feed.shards == [0, 1, 2]
+
+
+@asynccontextmanager
+async def publishing_apart(url, service, keys):
+    """Publish an event of each key, on a channel of its own; what RabbitMQ takes only later comes later."""
+    connection = await aio_pika.connect(url)
+    for key in keys:
+        opened = await connection.channel(publisher_confirms=False)
+        exchange = await opened.get_exchange(f"{service}.events", ensure=False)
+        content = {"content_type": "application/json", "headers": {"evbus-key": key}, "delivery_mode": 2}
+        await exchange.publish(aio_pika.Message(json.dumps(key).encode(), **content), "created", mandatory=False)
+    yield
+    with suppress(Exception):  # channels that are held up
+        async with asyncio.timeout(5):
+            await connection.close()
 
 
 # In this order: the node that was killed need not be started again.

@@ -114,6 +114,19 @@ def test_an_event_that_there_is_not_is_said_with_the_nearest_one(app, names, tex
     assert text in str(caught.value)
 
 
+def test_a_misspelled_event_on_the_hub_names_the_nearest_one(app):
+    for _ in range(2):  # bind may be called again
+        with pytest.raises(AttributeError, match=r"hub.event.auth has no event 'user_creatd'; did you mean 'user_cre"):
+            app.event.auth.user_creatd  # noqa: B018
+        with pytest.raises(AttributeError, match=r"hub.event has no service .shopp.; did you mean .shop."):
+            app.event.shopp.sold  # noqa: B018
+        with pytest.raises(AttributeError, match="there is: moved, user_created"):
+            app.event.auth.zzz  # noqa: B018
+        assert not hasattr(app.event.auth, "user_creatd")
+        assert app.event.auth.user_created.name == "user_created"
+        app.evbus.events.bind()
+
+
 async def test_the_background_is_not_for_programs_with_a_loop(hub):
     with pytest.raises(LifecycleError, match="use `start` as a task"), hub.evbus.init.background():
         pass

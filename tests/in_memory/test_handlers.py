@@ -73,7 +73,7 @@ ONE = """
         ('@evbus.handler("orders", "placed")\ndef f(hub, event):\n    yield', "it is a generator"),
         ('@evbus.handler("orders", "placed")\nasync def f(hub, event):\n    yield', "it is a generator"),
         ('@evbus.handler("orders", "pla*")\nasync def f(hub, event): ...', "stand for whole words"),
-        ('@evbus.handler("orders", None)\nasync def f(hub, event): ...', "event types must be non-empty text"),
+        ('@evbus.handler("orders", None)\nasync def f(hub, event): ...', "event_type must be non-empty text"),
         ('@evbus.handler("", "a")\nasync def f(hub, event): ...', "source must be non-empty text"),
         (
             '@evbus.handler("orders", "a", attempts=1.5)\nasync def f(hub, event): ...',
@@ -247,7 +247,9 @@ async def test_a_function_that_is_not_async_runs_in_a_thread_and_may_put_in_both
     assert texts == [("nowait", receipt.id, receipt.id), ("put", receipt.id, receipt.id)]
 
 
-@pytest.mark.parametrize("error", ["StopIteration", "SystemExit(1)", "asyncio.CancelledError", "KeyError(1)"])
+@pytest.mark.parametrize(
+    "error", ["StopIteration", "GeneratorExit", "SystemExit(1)", "asyncio.CancelledError", "KeyError(1)"]
+)
 async def test_whatever_a_thread_raises_the_event_is_settled_and_the_next_handled(app, error):
     hub = app(
         shipping=f"""

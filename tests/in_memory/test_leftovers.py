@@ -1,11 +1,12 @@
 """Outboxes of workers: each has its own, and what those leave that do not exist any more is sent by another process."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from evbus_like.engine.outbox import Outbox
+from evbus_like.engine.outbox import Outbox, inspect
 from evbus_like.hub import leftovers, outbox, outbox_place
 from evbus_like.testing import eventually, new_hub, running
 from tests.unit.fakes import HANG
@@ -92,6 +93,22 @@ async def test_what_workers_left_that_do_not_exist_any_more_is_sent(path, superv
         await eventually(lambda: all(outbox.is_free(other) for other in others), timeout=HANG)
 
     assert [await waiting(other) for other in others] == [{}, {}]
+
+
+async def test_what_they_left_for_later_is_sent_when_it_is_due(path, as_worker):
+    other = outbox_place.of_worker(path, 3)
+    box = Outbox(other)
+    box.open()
+    due = time.time() + 1
+    for body, delay in ((1, -60), (2, 0), (3, 3600)):
+        await box.schedule(due + delay, [(make(body), ("internal:default",))])
+    await box.close()
+    hub = new_hub()
+    async with running(PROFILES, hub):
+        assert await received(hub, 2) == [1, 2]
+        assert time.time() >= due
+        await eventually(lambda: outbox.is_free(other), timeout=HANG)
+    assert inspect.summarize(other).scheduled == 1
 
 
 async def test_an_outbox_that_a_worker_has_open_is_left_alone(path, as_worker):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import logging.handlers
 
 import pytest
 
@@ -73,3 +74,19 @@ def test_a_record_that_cannot_be_formatted_raises_nothing(hub, logger, monkeypat
     logger.handler.handle(logging.LogRecord("a", 20, "f", 1, "%d", ("x",), None))
 
     assert hub.evbus.BUS.empty()
+
+
+async def test_the_wrapper_of_pop_evbus_is_a_queue_for_records(hub, start):
+    # Given a handler as applications of pop-evbus make it
+    hub.pop.sub.add(dyne_name="log")
+    handler = logging.handlers.QueueHandler(hub.log.queue.wrapper(profile="audit"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    await start({"internal": {"audit": {"routing_key": "log"}}})
+    # When it handles a record
+    handler.handle(logging.makeLogRecord({"name": "shop", "msg": "disk sda is full", "levelname": "ERROR"}))
+    queue = await hub.ingress.internal.get("log")
+    await until(queue.qsize)
+    # Then its message is an event
+    body = json.loads(queue.get_nowait())
+    assert "disk sda is full" in body["message"]
+    assert body["level"] == "ERROR"

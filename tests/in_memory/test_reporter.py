@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from evbus_like.engine.errors import PoisonEvent, SerializeError
+from evbus_like.engine.errors import PoisonEvent, SerializeError, TransientError
 from evbus_like.hub import reporter as reporter_module
 from tests.unit.fakes import HANG, until
 
@@ -88,7 +88,17 @@ async def raising_later(data):
     raise RuntimeError("callback broke")
 
 
-@pytest.mark.parametrize("callback", [raising, raising_later, cancelled_inside], ids=lambda f: f.__name__)
+def exiting(data):
+    raise SystemExit(3)
+
+
+def closing(data):
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize(
+    "callback", [raising, raising_later, cancelled_inside, exiting, closing], ids=lambda f: f.__name__
+)
 async def test_a_callback_that_fails_is_logged_and_is_called_for_the_next_failure(hub, start, caplog, callback):
     calls = []
 
@@ -181,3 +191,28 @@ async def test_failures_that_wait_for_a_slow_callback_are_bounded_and_the_missed
 
     assert hub.evbus.RUNTIME.reporter.missed >= 44
     assert "it missed" in caplog.text
+
+
+async def test_a_callback_that_puts_an_event_after_the_stop_is_no_error(hub, start, caplog, monkeypatch):
+    # Given a destination that is down, and a callback that puts what failed, as idem's does
+    calls = []
+
+    async def put_again(data):
+        calls.append(data)
+        await hub.evbus.broker.put(body={"failed": data["profile"]})
+
+    await start(error_callback_ref=install(hub, put_again), stop_grace=0.01)
+    destination = hub.evbus.RUNTIME.bus.lanes[0].destination
+
+    async def publish(events):
+        raise TransientError("down")
+
+    destination.publish, destination.publish_now = publish, lambda events: 0
+    for number in range(20):
+        await hub.evbus.broker.put(body=number)
+    # When the bus is stopped
+    await hub.evbus.init.stop(HANG)
+    await until(lambda: len(calls) == 20)
+    # Then the events are reported as lost, and the callback's as nothing
+    assert "Event failed to propagate" in caplog.text
+    assert "error callback" not in caplog.text

@@ -126,7 +126,7 @@ async def test_an_application_of_several_services_must_say_its_name(app):
         ),
         ("@evbus.on_response('w', 'm')\ndef f(hub): ...\n", "handler.front.f"),
         ("@evbus.on_response('w', 'm')\ndef f(hub, event):\n    yield\n", "it is a generator"),
-        ("@evbus.on_response('w', '')\ndef f(hub, event): ...\n", "handler.front.f"),
+        ("@evbus.on_response('w', '')\ndef f(hub, event): ...\n", "method must be non-empty text, not ''"),
         ("@evbus.on_error('w', 'm', attempts=0)\ndef f(hub, event): ...\n", "attempts"),
     ],
 )
@@ -188,5 +188,5 @@ async def test_a_notification_of_a_service_and_method_reaches_its_listeners(app)
 async def test_what_on_response_does_not_know_is_an_error_at_once(app):
     from evbus_like.handlers import on_response
 
-    with pytest.raises(HandlerError, match="no option delivery"):
+    with pytest.raises(HandlerError, match="a handler of answers has no option 'delivery'"):
         on_response("world", "hello", delivery="broadcast")

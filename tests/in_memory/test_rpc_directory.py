@@ -6,6 +6,7 @@ import pytest
 
 from evbus_like.engine.errors import HandlerError, UnknownService
 from evbus_like.engine.rpc.directory import Route, load
+from evbus_like.hub.application import binding, handlers, rpc_proxy
 from evbus_like.testing import eventually, running
 from tests.rpc import serving
 from tests.unit.fakes import HANG
@@ -126,6 +127,39 @@ async def test_notifications_go_by_the_profile_whose_exchange_the_entry_names(ap
         hub.evbus.rpc.register("world")
         await hub.rpc.world.hello.publish(a=2)
         await eventually(lambda: hub.SEEN == [{"a": 2}], HANG)
+
+
+LISTENER = "@evbus.handler('world', 'hello'{})\nasync def on_hello(hub, event):\n    hub.SEEN.append(event.body)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mark", "source"),
+    [
+        ("world: {notifications: world.news}", "", "amqp:far"),
+        ("'*': {notifications: world.news}", "", "amqp:far"),
+        ("world: {notifications: world.news}", ", profile='internal:default'", "internal:default"),
+        ("other: {notifications: world.news}", "", "internal:default"),
+    ],
+)
+async def test_a_subscriber_uses_the_profile_of_the_exchange_that_the_services_file_names(
+    app, tmp_path, text, mark, source
+):
+    far = {"connection": {"host": "127.0.0.1", "port": 1}, "exchange": "world.news"}
+    hub = app(handler__front=LISTENER.format(mark))
+    hub.OPT = {"evbus_like": {"services_file": write(tmp_path, text)}}
+    contexts = await hub.evbus.acct.profiles(acct_data={"internal": {"default": None}, "amqp": {"far": far}})
+    rpc_proxy.begin(hub)
+    handlers.load(hub)
+    ((_, found, _),), wrong = binding.bound(hub, contexts, handlers.found(hub))
+    assert (found.name, wrong) == (source, [])
+
+
+async def test_notifications_on_an_exchange_that_no_profile_names_stop_the_start_of_their_subscribers(app, tmp_path):
+    hub = app(handler__front=LISTENER.format(""))
+    hub.OPT = {"evbus_like": {"services_file": write(tmp_path, "world: {notifications: of-nobody}")}}
+    async with running(hub=hub):
+        with pytest.raises(HandlerError, match=r"handler.front.on_hello: .*'of-nobody', and no profile names it"):
+            await hub.evbus.handlers.start()
 
 
 def test_a_services_file_that_never_ends_or_is_a_pipe_without_a_writer_is_refused(tmp_path, monkeypatch):

@@ -27,6 +27,9 @@ WORLD = """
     async def exits(hub):
         raise SystemExit(3)
 
+    async def closes(hub):
+        raise GeneratorExit
+
     async def cancels_itself(hub):
         asyncio.current_task().cancel()
         return 1
@@ -193,6 +196,7 @@ async def test_the_second_answer_to_a_call_changes_nothing(app):
     ("method", "exc_type"),
     [
         ("exits", "SystemExit"),
+        ("closes", "GeneratorExit"),
         ("is_cancelled", "CancelledError"),
         ("stops", "RuntimeError"),
         ("odd", "Odd"),

@@ -35,6 +35,13 @@ SHOP = """
     async def slow(hub, event):
         await asyncio.sleep(60)
 
+    @evbus.handler("orders", "many", batch=3, linger=0.05, on_error=evbus.REJECT)
+    async def many(hub, events):
+        for event in events:
+            if event.body == "bad":
+                raise ValueError("bad")
+        await hub.evbus.broker.dispatch("shipping", "counted", len(events))
+
     def unmarked(hub, event):
         pass
 """
@@ -55,6 +62,22 @@ async def test_an_event_goes_through_the_handlers_whatever_their_profiles_are_ca
 
     assert event.body == {"id": 7}
     assert (told.routing_key, told.service, told.headers["causation-id"]) == ("shipped", "shipping", event.id)
+
+
+async def test_a_handler_of_batches_has_an_outcome_for_each_event_and_is_called_by_itself_with_one(shop):
+    async with handling(shop, only="shipping.many") as bus:
+        for body in ("one", "bad", "two"):
+            await bus.dispatch("orders", "many", body)
+        found = [await bus.outcome("shipping.many") for _ in range(3)]
+        called = await bus.call("shipping.many", "three")
+        with pytest.raises(ValueError, match="bad"):
+            await bus.call("shipping.many", "bad")
+    assert [(each.event.body, type(each.error), each.disposition.kind) for each in found] == [
+        ("one", type(None), "ack"),
+        ("bad", ValueError, "dead_letter"),
+        ("two", type(None), "ack"),
+    ]
+    assert [each.body for each in called.sent] == [1]
 
 
 async def test_what_was_put_is_listed_with_where_it_was_put_and_by_whom(shop):
@@ -122,6 +145,14 @@ async def test_a_handler_is_called_by_itself_with_what_a_broker_would_give_it(sh
         with pytest.raises(ValueError, match="no money"):
             await bus.call(shop.handler.shipping.refund, {"id": 1})
         assert (await bus.call("shipping.refund", {"id": 1}, attempt=2)).error is None
+
+
+async def test_a_handler_can_be_called_with_a_cloudevent(shop):
+    attributes = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "paid"}
+    async with handling(shop) as bus:
+        headers = {f"ce_{name}": value for name, value in attributes.items()}
+        outcome = await bus.call("shipping.told", {"id": 7}, headers=headers)
+    assert outcome.event.cloudevent == {**attributes, "datacontenttype": "application/json"}
 
 
 async def test_a_call_can_be_given_up(shop):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import launcher
+
 EVBUS = str(Path(sys.executable).with_name("evbus"))
 APPS = Path(__file__).with_name("apps")
 DEADLINE = 60
@@ -19,13 +21,18 @@ def write_credentials(folder, data):
     path.chmod(0o600)
 
 
+def environment(credentials=True):
+    """The environment of the command: that of the tests without settings of ours."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
+    return {**own, **({"ACCT_FILE": "acct.json"} if credentials else {}), "PYTHONUNBUFFERED": "1"}
+
+
 def start_evbus(folder, *arguments, credentials=True):
     """Start the command and give its process."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("ACCT_", "EVBUS_"))}
     return subprocess.Popen(
         [EVBUS, *arguments],
         cwd=folder,
-        env={**own, **({"ACCT_FILE": "acct.json"} if credentials else {}), "PYTHONUNBUFFERED": "1"},
+        env=environment(credentials),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -35,8 +42,9 @@ def start_evbus(folder, *arguments, credentials=True):
 
 async def evbus(folder, *arguments, credentials=True):
     """Run the command to its end; gives its exit code, its standard output and its standard error."""
-    process = start_evbus(folder, *arguments, credentials=credentials)
-    return await wait_for_end(process)
+    options = {"cwd": folder, "env": environment(credentials), "timeout": DEADLINE}
+    ran = await asyncio.to_thread(launcher.run, launcher.EVBUS, arguments, **options)
+    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
 async def wait_for_end(process):

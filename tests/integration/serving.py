@@ -10,6 +10,7 @@ import sys
 from contextlib import asynccontextmanager
 
 from evbus_like.testing import new_hub
+from tests import launcher
 from tests.integration.support import DEADLINE
 from tests.rpc import serving
 
@@ -28,8 +29,7 @@ async def serve(profiles):
 @asynccontextmanager
 async def server(folder, profiles):
     """Run such a process during the block; gives it once it serves."""
-    command = [sys.executable, "-m", "tests.integration.serving", str(folder), json.dumps(profiles)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    process = await launcher.start_reading("tests.integration.serving", [str(folder), json.dumps(profiles)])
     try:
         async with asyncio.timeout(DEADLINE):
             assert await process.stdout.readline() == b"ready\n"

@@ -10,6 +10,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from evbus_like.testing import eventually, running
 
+ALARMS = {  # the command, a value that raises the alarm, and the default
+    "memory": ("set_vm_memory_high_watermark", "0.0001", "0.6"),
+    "disk": ("set_disk_free_limit", "100000GB", "50MB"),
+}
 DEADLINE = 60.0  # seconds: only stops a hang
 QUICK = {"refused_cap": 0.2}  # a retry: block, so that a repaired destination is noticed soon
 
@@ -19,6 +23,17 @@ async def channel(url):
     """Give a plain aio-pika channel."""
     async with await aio_pika.connect(url) as connection:
         yield await connection.channel()
+
+
+@asynccontextmanager
+async def alarm(rabbitmq, kind="memory"):
+    """Raise the memory alarm of RabbitMQ, or that of the disk."""
+    command, raised, usual = ALARMS[kind]
+    await asyncio.to_thread(rabbitmq.ctl, command, raised)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, command, usual)
 
 
 @asynccontextmanager

@@ -4,10 +4,13 @@ import ssl
 from typing import Any
 
 import aio_pika
+import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.brokers.kafka import Kafka
+from tests.brokers.pgbouncer import PgBouncer
+from tests.brokers.postgres import PostgreSQL
 from tests.brokers.rabbitmq import RabbitMQ
 
 
@@ -82,3 +85,24 @@ async def test_a_record_over_kafka_with_tls_and_a_password_is_read_back(
         "sasl_plain_password": kafka.sasl_password,
     }
     assert await there_and_back(fresh_name, b"known", **settings) == b"known"
+
+
+def test_a_killed_postgres_keeps_what_was_committed(postgres: PostgreSQL) -> None:
+    name = postgres.database()
+    postgres.sql("create table t (n int); insert into t values (7)", name)
+    postgres.kill()
+    postgres.start()
+    assert postgres.sql("select n from t", name) == "7\n"
+
+
+def test_pgbouncer_gives_each_transaction_to_any_server_connection(postgres: PostgreSQL) -> None:
+    bouncer = PgBouncer(postgres, size=1)
+    try:
+        bouncer.start()
+        name = postgres.database()
+        with psycopg.connect(bouncer.url(name), autocommit=True) as one, psycopg.connect(bouncer.url(name)) as other:
+            pid = other.execute("select pg_backend_pid()").fetchone()
+            other.commit()
+            assert one.execute("select pg_backend_pid()").fetchone() == pid
+    finally:
+        bouncer.close()

@@ -1,6 +1,7 @@
 """The `evbus` command, run as a user runs it: what it prints, where, and how it exits."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -10,23 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests import launcher
 from tests.integration.support import channel, create_topic, queue, read, take
 
 EVBUS = [str(Path(sys.executable).with_name("evbus"))]
-WEBHOOKS = Path(__file__).parents[2] / "evbus_like" / "data" / "github-webhooks.ndjson"
+WEBHOOKS = Path(__file__).parents[2] / "evbus_like" / "data" / "github-webhooks.ndjson.gz"
 DEADLINE = 90
 
 
 async def evbus(*arguments, stdin=b"", **environment):
     """Run the command; gives its exit code, its standard output and its standard error."""
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [*EVBUS, *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=DEADLINE,
-        env={**os.environ, **environment},
-    )
+    options = {"stdin": stdin, "timeout": DEADLINE, "env": {**os.environ, **environment}}
+    ran = await asyncio.to_thread(launcher.run, launcher.EVBUS, arguments, **options)
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
@@ -37,6 +33,23 @@ async def test_the_demo_reads_all_329_webhooks_back():
     assert code == 0
     assert (result["events"], result["received"], result["equal"]) == (329, 329, 329)
     assert result["account"]["delivered"] == 329
+
+
+async def test_a_signal_ends_the_demo_in_order_while_its_broker_is_away(credentials):
+    path = credentials({"amqp": {"default": {"connection": {"url": "amqp://127.0.0.1:1/"}, "max_events": 100}}})
+    process = await asyncio.create_subprocess_exec(
+        *EVBUS, "demo", "--json", "--acct-file", path, "--timeout", str(DEADLINE),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE):
+        while b"cannot be reached, 100 events" not in await process.stderr.readline():
+            pass  # then its puts wait for room
+        process.send_signal(signal.SIGTERM)
+        out, err = await process.communicate()
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert json.loads(out)["account"]["delivered"] == 0
+    assert err.decode().splitlines()[-1] == "evbus demo: ended by SIGTERM: 0 delivered, 100 not"
 
 
 async def test_evbus_without_a_subcommand_shows_its_help():
@@ -138,8 +151,10 @@ async def test_check_reports_the_problem_of_each_profile_and_shows_no_secret(rab
     assert "hunter2" not in out + err
 
 
-async def test_pipe_sends_the_webhooks_to_both_brokers(rabbitmq, kafka, credentials, fresh_name):
-    sent = [json.loads(line)["body"] for line in WEBHOOKS.read_text().splitlines()]
+async def test_pipe_sends_the_webhooks_to_both_brokers(rabbitmq, kafka, credentials, fresh_name, tmp_path):
+    webhooks = tmp_path / "webhooks.ndjson"
+    webhooks.write_bytes(gzip.decompress(WEBHOOKS.read_bytes()))
+    sent = [json.loads(line)["body"] for line in webhooks.read_text().splitlines()]
     await create_topic(kafka.bootstrap, fresh_name)
     path = credentials(
         {
@@ -151,7 +166,7 @@ async def test_pipe_sends_the_webhooks_to_both_brokers(rabbitmq, kafka, credenti
     )
 
     async with queue(rabbitmq.url, fresh_name) as made:
-        code, out, _ = await evbus("pipe", "--json", str(WEBHOOKS), ACCT_FILE=path)
+        code, out, _ = await evbus("pipe", "--json", str(webhooks), ACCT_FILE=path)
         messages = await take(made, 329)
     records = await read(kafka.bootstrap, fresh_name, 329)
 

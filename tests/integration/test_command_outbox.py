@@ -17,12 +17,14 @@ import pytest
 
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox, inspect
+from tests import launcher
 from tests.unit.outboxes import append_one, pending_events
 
 EVBUS = [str(Path(sys.executable).with_name("evbus"))]
-JSONL = Path(__file__).parents[2] / "examples" / "06_own_ingress"  # a plugin that appends to a file
+JSONL = Path(__file__).parent / "apps" / "appends"  # a plugin that appends to a file
 DEADLINE = 60
 HERE = "jsonl:here"
+OURS = ("--at", "outbox")  # without the dead letters of handlers, which are at brokers
 
 
 def make(body=b"{}", **changes):
@@ -98,14 +100,8 @@ def environment(path, **more):
 
 async def evbus(path, *arguments, **more):
     """Run the command on an outbox; gives its exit code, its standard output and its standard error."""
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [*EVBUS, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=DEADLINE,
-        env=environment(path, **more),
-    )
+    options = {"timeout": DEADLINE, "env": environment(path, **more)}
+    ran = await asyncio.to_thread(launcher.run, launcher.EVBUS, [*map(str, arguments)], **options)
     assert b"Traceback" not in ran.stderr, ran.stderr.decode()
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
@@ -184,14 +180,14 @@ async def test_while_a_bus_runs_reading_commands_work_and_changing_ones_name_its
     try:
         _, document = await evbus_json(box, "outbox", "ls")
         _, text, _ = await evbus(box, "outbox", "ls")
-        listed, dead_letters = await evbus_json(box, "dead", "ls")
+        listed, dead_letters = await evbus_json(box, "dead", "ls", *OURS)
         shown, _, _ = await evbus(box, "dead", "show", 1)
         refused = [
             await evbus(box, "outbox", "flush", "--acct-file", acct),
             await evbus(box, "dead", "replay", 1),
             await evbus(box, "dead", "replay", 1, "--send", "--acct-file", acct),
             await evbus(box, "dead", "purge", 1),
-            await evbus(box, "dead", "purge", "--all", "--yes"),
+            await evbus(box, "dead", "purge", "--all", "--yes", *OURS),
         ]
     finally:
         await bus.close()
@@ -207,10 +203,15 @@ async def test_while_a_bus_runs_reading_commands_work_and_changing_ones_name_its
 
 
 async def test_a_missing_outbox_is_reported_in_one_sentence_and_not_created(box, acct):
-    for command in (["outbox", "ls"], ["dead", "ls"], ["outbox", "flush", "--acct-file", acct]):
+    nothing = f"there is no outbox at {box}, so there are no waiting events and no dead letters\n"
+    looked = f"no dead letters match the filters in what was looked at: outbox {box}\n"
+    for command, said in (
+        (["outbox", "ls"], nothing),
+        (["dead", "ls", *OURS], looked),
+        (["outbox", "flush", "--acct-file", acct], nothing),
+    ):
         code, text, err = await evbus(box, *command)
-        assert (code, err) == (0, "")
-        assert text == f"there is no outbox at {box}, so there are no waiting events and no dead letters\n"
+        assert (code, text, err) == (0, said, "")
         code, document = await evbus_json(box, *command)
         assert (code, document["exists"]) == (0, False)
     for command in (["show", 3], ["replay", 3], ["purge", 3, "--yes"]):
@@ -462,28 +463,28 @@ async def many_dead(path):
 async def test_the_filters_of_ls_and_purge_select_the_same_dead_letters(box, filters, expected):
     await many_dead(box)
 
-    code, document = await evbus_json(box, "dead", "ls", *filters)
-    purging, purged = await evbus_json(box, "dead", "purge", "--all", "--yes", *filters)
+    code, document = await evbus_json(box, "dead", "ls", *filters, *OURS)
+    purging, purged = await evbus_json(box, "dead", "purge", "--all", "--yes", *filters, *OURS)
 
     assert (code, purging) == (0, 0)
     assert [dead_letter["number"] for dead_letter in document["dead_letters"]] == expected
     assert document["more"] is ("--limit" in filters)
-    assert purged == {"purged": len(expected), "missing": []}
+    assert (purged["purged"], purged["missing"], purged["failed"]) == (len(expected), [], {})
     assert numbers(box) == [number for number in (1, 2, 3, 4, 5) if number not in expected]
 
 
 async def test_ls_escapes_control_characters_and_markup_in_its_table(box):
     await fill(box, dead=[(make(routing_key="\x1b[31mred", profile="[bold]x"), HERE, "line one\nline two")])
 
-    code, text, _ = await evbus(box, "dead", "ls")
-    empty, nothing, _ = await evbus(box, "dead", "ls", "--reason", "else")
+    code, text, _ = await evbus(box, "dead", "ls", "--each", *OURS)
+    empty, nothing, _ = await evbus(box, "dead", "ls", "--reason", "else", *OURS)
 
     assert (code, empty) == (0, 0)
     assert "\x1b" not in text
     assert "\\x1b[31mred" in text
     assert "[bold]x" in text
     assert "line one\\nline two" in text
-    assert "has no dead letters that match the filters" in nothing
+    assert "no dead letters match the filters" in nothing
 
 
 async def test_show_prints_everything(box):
@@ -561,6 +562,50 @@ async def test_a_missing_number_is_reported_in_one_sentence(box, number):
     assert document["kind"] == "NotFound"
 
 
+# ---- what waits: set aside, and deleted
+
+
+async def test_what_waits_for_a_destination_is_set_aside_and_replayed_elsewhere_or_deleted(box):
+    waiting = [(make(b"%d" % number), name) for number in range(3) for name in (HERE, "amqp:old", "amqp:older")]
+    await fill(box, waiting)
+
+    code, document = await evbus_json(box, "outbox", "set-aside", "amqp:old", "amqp:none")
+    refused, _, err = await evbus(box, "outbox", "discard", "amqp:older")
+    done, text, _ = await evbus(box, "outbox", "discard", "amqp:older", "--yes")
+    again, replayed = await evbus_json(box, "dead", "replay", "--all", "--destination", "amqp:old", "--to", HERE)
+
+    assert (code, document["done"], document["missing"]) == (1, {"amqp:old": 3}, ["amqp:none"])
+    assert (refused, "to delete 3 events for good (amqp:older 3), add --yes" in err) == (2, True)
+    assert (done, text) == (0, "3 events for amqp:older deleted\n")
+    assert (again, replayed["replayed"]) == (0, 3)
+    assert inspect.summarize(box).waiting == {HERE: 6}
+    assert pending(box) == [b"0", b"1", b"2"] * 2
+
+
+async def test_a_signal_ends_set_aside_after_a_part_and_the_rest_waits(box):
+    await fill(box)
+    filled = Outbox(box)
+    filled.open()
+    events = [(make(b"x"), (HERE,)) for _ in range(30_000)]
+    for at in range(0, len(events), 1000):
+        await filled.append(events[at : at + 1000])
+    await filled.close()
+    process = await asyncio.create_subprocess_exec(
+        *EVBUS, "outbox", "set-aside", HERE, "amqp:none", "--json",
+        env=environment(box), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE):
+        while not inspect.summarize(box).dead:  # noqa: ASYNC110 - another process works on the file
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = await process.communicate()
+
+    assert process.returncode in (1, 128 + signal.SIGTERM)  # 1 where it had ended by then
+    done, found = json.loads(out)["done"][HERE], inspect.summarize(box)
+    assert (found.dead, found.waiting.get(HERE, 0)) == (done, 30_000 - done)
+    assert (b"ended by SIGTERM; the others wait" in err) == (process.returncode != 1)
+
+
 # ---- dead replay
 
 
@@ -604,7 +649,7 @@ async def test_replay_with_filters_is_not_limited_to_one_page(box):
     dead_letters = [(make(routing_key=f"{'a' if number % 2 else 'b'}.{number}"), HERE, "no") for number in range(2500)]
     await fill(box, dead=dead_letters)
 
-    code, document = await evbus_json(box, "dead", "replay", "--all", "--routing-key", "a.*")
+    code, document = await evbus_json(box, "dead", "replay", "--all", "--routing-key", "a.*", *OURS)
 
     assert code == 0
     assert (document["replayed"], document["destinations"]) == (1250, {HERE: 1250})
@@ -621,7 +666,7 @@ async def test_replay_and_purge_process_existing_numbers_and_report_missing_ones
     assert (code, purging) == (1, 1)
     assert "replayed 1 dead letter:" in text
     assert "there is no dead letter 98, 99" in err
-    assert document == {"purged": 1, "missing": [97]}
+    assert (document["purged"], document["missing"]) == (1, [97])
     assert numbers(box) == [3, 4]
 
 
@@ -646,9 +691,9 @@ async def test_replay_and_purge_need_an_unambiguous_selection(box, what, which):
 async def test_purge_without_a_terminal_needs_yes_and_says_how_many_it_would_delete(box):
     await fill(box, dead=[(make(), HERE, "no"), (make(), "amqp:x", "no")])
 
-    code, _, err = await evbus(box, "dead", "purge", "--all")
+    code, _, err = await evbus(box, "dead", "purge", "--all", *OURS)
     kept = numbers(box)
-    done, text, _ = await evbus(box, "dead", "purge", "--all", "--yes")
+    done, text, _ = await evbus(box, "dead", "purge", "--all", "--yes", *OURS)
 
     assert (code, done) == (2, 0)
     assert f"2 dead letters for good (amqp:x 1, {HERE} 1)" in err
@@ -696,7 +741,10 @@ async def test_a_misspelled_action_gets_a_suggestion(box):
 
 
 async def test_a_group_without_an_action_shows_its_help(box):
-    for group, words in (("outbox", ("ls", "flush")), ("dead", ("ls", "show", "replay", "purge"))):
+    for group, words in (
+        ("outbox", ("ls", "flush", "set-aside", "discard")),
+        ("dead", ("ls", "show", "replay", "purge")),
+    ):
         code, _, err = await evbus(box, group)
         _, text, _ = await evbus(box, group, "--help")
         assert code == 2
@@ -722,7 +770,8 @@ async def test_numbers_and_options_may_come_in_any_order(box):
         (["ls", "--limit", "0"], "setting limit must be a whole number of dead letters from 1"),
         (["show"], "name one dead letter: `evbus dead show NUMBER`"),
         (["show", "1", "2"], "name one dead letter: `evbus dead show NUMBER`"),
-        (["show", "one"], "'one' is not the number of a dead letter"),
+        (["ls", "--destination", "a", "--handler", "b"], "--destination and --handler exclude each other"),
+        (["ls", "--at", "amqp:none"], "no credentials file"),
         (["show", "1", "--raw", "--json"], "--raw and --json exclude each other"),
     ],
 )
@@ -734,6 +783,50 @@ async def test_wrong_options_are_reported_in_one_sentence(box, arguments, text):
     assert code == 2
     assert text in err
     assert err.count("\n") == 1
+
+
+async def schedule(path, count):
+    """Create an outbox with events that are due in an hour, and give them."""
+    made = Outbox(path)
+    made.open()
+    events = [make(routing_key=f"orders.{n}") for n in range(count)]
+    for n, event in enumerate(events):
+        await made.schedule(time.time() + 3600 + n, [(event, (HERE,))])
+    await made.close()
+    return events
+
+
+async def test_events_that_are_sent_later_are_listed_and_cancelled(box):
+    first, second = await schedule(box, 2)
+
+    code, out, _ = await evbus(box, "outbox", "scheduled")
+    assert code == 0
+    assert "2 events to be sent later" in out
+    assert out.index(first.id) < out.index(second.id)
+    assert "UTC, in 59 min" in out
+    assert "orders.1" in out
+
+    code, out, _ = await evbus(box, "outbox", "ls")
+    assert re.search(r"later: +2 events, the first at .* in 59 min \(evbus outbox scheduled\)", out)
+
+    code, out, err = await evbus(box, "outbox", "cancel", first.id, "nobody")
+    assert (code, out) == (1, "1 event cancelled\n")
+    assert "no event nobody is to be sent later" in err
+
+    code, out, _ = await evbus(box, "outbox", "scheduled", "--json")
+    found = json.loads(out)
+    assert (code, found["scheduled"]) == (0, 1)
+    [event] = found["events"]
+    assert (event["id"], event["destinations"], event["profile"]) == (second.id, [HERE], "orders")
+    assert event["due"] > time.time() + 3000
+
+
+async def test_cancel_needs_an_id_and_finds_nothing_where_there_is_no_outbox(box):
+    code, _, err = await evbus(box, "outbox", "cancel")
+    assert (code, "name an event by its id" in err) == (2, True)
+
+    code, out, _ = await evbus(box, "outbox", "cancel", "x")
+    assert (code, out) == (1, "0 events cancelled\n")
 
 
 async def test_a_changing_command_repairs_a_damaged_index_and_says_so(box):

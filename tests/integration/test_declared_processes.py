@@ -2,12 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests import launcher
 from tests.declared_app import APP
 
 HUB = "from evbus_like.testing import new_hub\nhub = new_hub()\n"
@@ -190,10 +188,8 @@ except BusStopped as error:
 
 def evbus(path, *arguments):
     """Run the command with a folder on the path; gives its exit code, output and messages."""
-    command = [str(Path(sys.executable).with_name("evbus")), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(path)}
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    return ran.returncode, ran.stdout, ran.stderr
+    ran = launcher.run(launcher.EVBUS, arguments, timeout=60, env={**os.environ, "PYTHONPATH": str(path)})
+    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
 def test_the_command_lists_events_as_a_table_and_as_json(package):
@@ -242,3 +238,38 @@ def test_without_declarations_the_command_says_where_it_looked(tmp_path):
     assert code == 0
     assert "no events are declared" in out
     assert json.loads(evbus(tmp_path, "events", "--json")[1]) == []
+
+
+PAGE = {
+    **APP,
+    "handler/mail.py": """
+    import evbus_like.handlers as evbus
+
+    @evbus.handler("auth", "user_created")
+    async def greet(hub, event):
+        '''Greet <b>a user</b>.'''
+    """,
+    "service/world.py": "async def hello(hub, name: str, times: int = 1): ...\n",
+}
+
+
+def test_the_page_of_an_application_is_one_file_that_loads_and_runs_nothing(package):
+    code, page, err = evbus(package(PAGE), "schema", "--html", "--title", "Users & <more>")
+    assert (code, err) == (0, "")
+    assert page.startswith("<!doctype html>")
+    assert "<title>Users &amp; &lt;more&gt;</title>" in page
+    assert "default-src 'none'" in page
+    assert not any(tag in page for tag in ("<script", "<link", "<img", "<iframe", "src=", "url(", "@import"))
+    for name in ("send.auth.user_created", "receive.mail.greet.user_created", "serve.world.hello"):
+        assert f'<article id="{name}">' in page
+        assert f'href="#{name}"' in page
+    assert "Greet &lt;b&gt;a user&lt;/b&gt;." in page
+    assert "<td><code>username</code></td><td><code>string</code></td><td>required</td>" in page
+    assert "<td><code>times</code></td><td><code>integer</code></td><td>default 1</td>" in page
+
+
+def test_a_handler_that_cannot_be_used_is_named_by_the_document(package):
+    wrong = "import evbus_like.handlers as evbus\n@evbus.handler('a', 'b', attempts=0)\nasync def f(hub, event): ...\n"
+    code, out, err = evbus(package({**APP, "handler/mail.py": wrong}), "schema", "--asyncapi")
+    assert (code, out) == (2, "")
+    assert "handler.mail.f: attempts must be" in err

@@ -1,5 +1,6 @@
 """One event, several destinations: equal bodies, one serialization, and no destination blocks another."""
 
+import gzip
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from evbus_like.testing import eventually, running
 from tests.brokers.ports import free_port
 from tests.integration.support import create_topic, queue, read, status, take, until
 
-WEBHOOKS = Path(evbus_like.__file__).parent / "data" / "github-webhooks.ndjson"
+WEBHOOKS = Path(evbus_like.__file__).parent / "data" / "github-webhooks.ndjson.gz"
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ async def test_a_dead_destination_does_not_stop_the_others(rabbitmq, kafka, fres
 
 
 async def test_329_webhooks_reach_both_brokers_with_equal_bodies(rabbitmq, kafka, fresh_name):
-    events = [json.loads(line) for line in WEBHOOKS.read_text().splitlines()]
+    events = [json.loads(line) for line in gzip.decompress(WEBHOOKS.read_bytes()).splitlines()]
     exchange = {"exchange": fresh_name, "declare": {"type": "topic", "durable": False, "auto_delete": True}}
     profiles = {
         "amqp": {"default": {"connection": {"url": rabbitmq.url}, **exchange}},

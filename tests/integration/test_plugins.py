@@ -189,7 +189,7 @@ def test_without_pop_evbus_nothing_is_refused():
 def test_the_error_about_an_unknown_plugin_names_similar_ones_or_all(hub):
     with pytest.raises(ProfileError, match=r"unknown serializer 'msgpak'; did you mean 'msgpack'\?"):
         plugins.serializer(hub, "msgpak")
-    with pytest.raises(ProfileError, match="there is: json, msgpack, str, yaml"):
+    with pytest.raises(ProfileError, match="there is: json, msgpack, pop_json, str, yaml"):
         plugins.serializer(hub, "qqq")
     with pytest.raises(ProfileError, match="unknown match plugin 'init'"):
         plugins.matcher(hub, "init")

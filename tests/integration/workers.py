@@ -3,9 +3,9 @@
 import asyncio
 import json
 import signal
-import sys
 from collections import Counter
 
+from tests import launcher
 from tests.integration.support import DEADLINE
 
 
@@ -31,10 +31,7 @@ class Workers:
         """Start a worker and return once it receives."""
         self.files.append(self.folder / f"worker-{len(self.files)}.jsonl")
         plan = {**self.plan, "file": str(self.files[-1]), "handler": {**self.plan["handler"], **options}}
-        command = ["-m", "tests.integration.worker", json.dumps(plan)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
+        process = await launcher.start_reading("tests.integration.worker", [json.dumps(plan)])
         self.running.append(process)
         async with asyncio.timeout(DEADLINE):
             assert await process.stdout.readline() == b"ready\n"

@@ -13,9 +13,10 @@ from evbus_like.amqp.receiver import Receiver
 from evbus_like.engine.errors import ConnectionLost, PoisonEvent, TransientError, Unroutable
 from evbus_like.engine.receiving import settler
 from evbus_like.engine.receiving.disposition import DEAD_LETTER, Disposition
-from evbus_like.engine.receiving.handler import REQUEUE, RETRY
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
-from evbus_like.engine.receiving.settler import ConsumerStats, Settler
+from evbus_like.engine.receiving.rules import REQUEUE, RETRY
+from evbus_like.engine.receiving.settler import Settler
+from evbus_like.engine.receiving.stats import ConsumerStats
 from tests.unit.test_amqp_copies import SUBSCRIPTION, anything, received
 
 ACK = "ack"
@@ -51,7 +52,7 @@ class Broker:
         if self._trouble() == "busy":
             raise TROUBLES["busy"]
 
-    async def publish(self, _shared, _exchange, queue, form):
+    async def publish(self, _shared, _event, _exchange, queue, form):
         await asyncio.sleep(0)
         try:
             properties, _ = form(ROOM)
@@ -79,6 +80,9 @@ class Broker:
 
     async def retry(self, _feed, event, delay):
         await self.receiver.retry(Acking(self), event, delay)
+
+    def redacted(self, text):
+        return text
 
     async def dead(self, _feed, event, reason):
         await self.receiver.dead(Acking(self), event, reason)

@@ -1,8 +1,8 @@
 """Mutants of calls: timeouts, replies that nobody waits for, and errors of a call."""
 
-from tests.mutations.change import argument, drop, part
+from tests.mutations.change import argument, drop, never, part
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import AWAIT, CALL, COUNTING, DELETE, OR
+from tests.mutations.place import AWAIT, CALL, COUNTING, DELETE, IF, OR, RAISE
 
 IN_MEMORY = "tests/in_memory"
 
@@ -36,6 +36,13 @@ MUTANTS = (
         f"{IN_MEMORY}/test_rpc_calls.py::test_every_way_to_fail_is_an_error_of_its_own_and_comes_at_once",
     ),
     Mutant(
+        "an-alarm-runs-methods-again",
+        "An answer that RabbitMQ holds during an alarm is waited for, and its request is not given back.",
+        "SendBuffer._expire",
+        never(IF(2, of=3)),
+        "tests/unit/test_rpc_reply.py::test_a_message_that_the_source_holds_has_no_deadline_and_one_again_afterwards",
+    ),
+    Mutant(
         "answered-before-its-puts-are-safe",
         "A request is answered only when the events that its method put are delivered or stored.",
         "UserCodeInvoker._invoke_once",
@@ -46,7 +53,7 @@ MUTANTS = (
         "a-failing-middleware-lets-pass",
         "A failing middleware rejects the message.",
         "middleware._pass",
-        drop(CALL),
+        drop(RAISE(3, of=3)),
         f"{IN_MEMORY}/test_rpc_middleware.py::test_middleware_that_fails_is_an_answer_to_the_caller_and_no_dead_worker",
     ),
     Mutant(

@@ -13,7 +13,7 @@ from tests.mutations.change import (
     without_the_first,
 )
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import ASSIGNMENT, COMPREHENSION, COUNTING, EXCEPT, IF, KEYWORD, SUBSCRIPT, WITH
+from tests.mutations.place import ASSIGNMENT, COMPREHENSION, COUNTING, EXCEPT, IF, KEYWORD, RETURN, SUBSCRIPT, WITH
 
 UNIT = "tests/unit"
 
@@ -26,6 +26,20 @@ MUTANTS = (
         f"{UNIT}/test_worker.py::test_a_publish_that_hangs_is_cut_off_and_sent_again",
     ),
     Mutant(
+        "sent-after-its-expiry",
+        "An event that has expired is not sent.",
+        "expiry.expired",
+        value(RETURN, "False"),
+        f"{UNIT}/test_expiry.py::test_an_event_that_was_put_before_the_start_expires_too",
+    ),
+    Mutant(
+        "a-priority-that-is-not-sent",
+        "A destination without priorities refuses them at the put.",
+        "Router.check_headers",
+        never(IF(3, of=4)),
+        f"{UNIT}/test_expiry.py::test_a_destination_without_priorities_is_named_by_the_put",
+    ),
+    Mutant(
         "every-outcome-is-delivered",
         "An unconfirmed event is not counted as delivered.",
         "Worker._settle",
@@ -35,9 +49,23 @@ MUTANTS = (
     Mutant(
         "a-library-s-cancellation-ends-the-worker",
         "A client library that cancels its caller does not end the worker of a lane.",
-        "Worker._attempt",
-        part(EXCEPT, "type", "Exception"),
-        f"{UNIT}/test_worker.py::test_a_batch_that_fails_as_a_whole_is_sent_again_over_a_new_connection",
+        "foreign.ends",
+        value(RETURN(1, of=2), "True"),
+        f"{UNIT}/test_foreign.py::test_a_task_ends_by_its_own_cancellation_and_by_control_c_and_not_by_what_it_called",
+    ),
+    Mutant(
+        "sys-exit-in-a-plugin-ends-the-lane",
+        "Whatever a plugin raises, its lane goes on.",
+        "foreign.tamed",
+        always(IF),
+        f"{UNIT}/test_foreign.py::test_what_is_no_exception_or_has_no_text_becomes_one_that_has",
+    ),
+    Mutant(
+        "a-log-handler-ends-the-bus",
+        "A log handler of the application that raises costs its line, and no event.",
+        "SurvivingLogger.handle",
+        part(EXCEPT(2, of=2), "type", "OSError"),
+        f"{UNIT}/test_foreign.py::test_a_log_handler_that_raises_ends_no_lane_and_no_listener",
     ),
     Mutant(
         "resent-out-of-order",
@@ -99,15 +127,22 @@ MUTANTS = (
         "counted-twice",
         "Every accepted event is in the account exactly once.",
         "Lane.deliver",
-        repeat(COUNTING),
+        repeat(COUNTING(1, of=2)),
         f"{UNIT}/test_lane.py::test_every_event_is_in_the_account_exactly_once",
     ),
     Mutant(
         "no-match-is-silent",
         "An event that no profile matches is counted.",
-        "Admission._warn_unmatched",
+        "Admission._log_unmatched",
         drop(COUNTING),
-        f"{UNIT}/test_bus.py::test_no_match_is_counted_and_logged_once_a_name",
+        f"{UNIT}/test_bus.py::test_no_match_is_counted_and_one_line_says_so",
+    ),
+    Mutant(
+        "swapped-arguments-in-silence",
+        "A put whose arguments look swapped is warned of.",
+        "Swapped.look",
+        never(IF(3, of=3)),
+        f"{UNIT}/test_swapped.py::test_a_put_as_in_pop_evbus_is_warned_of_once_for_each_name",
     ),
     Mutant(
         "delivered-to-some-is-delivered",

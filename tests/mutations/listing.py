@@ -3,10 +3,18 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from tests.mutations import calls, lanes, outbox, receiving, wires
+from tests.mutations import calls, lanes, outbox, postgres, receiving, seen, wires
 from tests.mutations.mutant import Mutant
 
-MUTANTS = (*outbox.MUTANTS, *lanes.MUTANTS, *receiving.MUTANTS, *calls.MUTANTS, *wires.MUTANTS)
+MUTANTS = (
+    *outbox.MUTANTS,
+    *lanes.MUTANTS,
+    *receiving.MUTANTS,
+    *calls.MUTANTS,
+    *wires.MUTANTS,
+    *seen.MUTANTS,
+    *postgres.MUTANTS,
+)
 
 
 def chosen(patterns: Iterable[str]) -> list[Mutant]:

@@ -1,12 +1,33 @@
 """Mutants of the outbox: what is on the disk, when, and what a restart does with it."""
 
-from tests.mutations.change import always, drop, insert, operator, part, text, value
+from tests.mutations.change import always, argument, drop, insert, operator, part, text, value
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import AND, ASSIGNMENT, AWAIT, CALL, IF, OR, RETURN, TUPLE
+from tests.mutations.place import AND, ASSIGNMENT, AWAIT, CALL, CALLED, IF, OR, RETURN, TUPLE
 
 UNIT = "tests/unit"
 
 MUTANTS = (
+    Mutant(
+        "replayed-letters-sent-again",
+        "A running bus sends letters of its outbox that are replayed, and the next start does not send them again.",
+        "Bus.replayed",
+        drop(ASSIGNMENT(2, of=2)),
+        "tests/in_memory/test_letter_requests.py::test_a_running_bus_sends_replayed_letters_at_once_and_the_account_adds_up",
+    ),
+    Mutant(
+        "scheduled-too-early",
+        "An event that was put for later is sent when it is due, never before.",
+        "Scheduler._fire",
+        argument(CALLED(1, of=7), 1, "1e12"),
+        f"{UNIT}/test_later.py::test_an_event_is_sent_when_it_is_due_and_not_before",
+    ),
+    Mutant(
+        "cancelled-and-sent",
+        "An event that was cancelled is never sent.",
+        "engine.outbox.scheduled.cancel",
+        drop(CALL(1, of=1)),
+        f"{UNIT}/test_later.py::test_an_event_that_is_cancelled_is_never_sent_and_its_room_is_free_again",
+    ),
     Mutant(
         "no-fsync",
         "A commit is on the disk when it returns, not in a cache.",
@@ -41,7 +62,7 @@ MUTANTS = (
         "never-settled",
         "Delivered events are not sent again by the next start.",
         "Lane.deliver",
-        drop(CALL(3, of=4)),
+        drop(CALL(3, of=5)),
         f"{UNIT}/test_durable.py::test_what_was_delivered_is_not_sent_again",
     ),
     Mutant(
@@ -120,5 +141,12 @@ MUTANTS = (
         "recovery._had_log",
         value(RETURN(1, of=1), "False"),
         "tests/processes/test_outbox_wal.py::test_a_log_and_an_index_that_are_both_cut_or_zeroed_are_reported",
+    ),
+    Mutant(
+        "a-damaged-mark-is-believed",
+        "Damage to the mark of a delivered event makes no other event delivered.",
+        "_Salvage._read_marks",
+        always(IF(2, of=2)),
+        "tests/processes/test_outbox_recovery.py::test_a_mark_that_was_damaged_makes_no_event_delivered[bits = -1]",
     ),
 )

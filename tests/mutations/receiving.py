@@ -16,6 +16,7 @@ from tests.mutations.change import (
 )
 from tests.mutations.mutant import Mutant
 from tests.mutations.place import (
+    AND,
     ASSIGNMENT,
     AWAIT,
     CALL,
@@ -34,6 +35,7 @@ from tests.mutations.place import (
 UNIT = "tests/unit"
 IN_MEMORY = "tests/in_memory"
 CONSUMER = f"{UNIT}/test_consumer.py::test"
+INBOX = "tests/integration/test_inbox.py::test"
 HANDLERS = f"{IN_MEMORY}/test_handlers.py::test"
 
 MUTANTS = (
@@ -41,7 +43,7 @@ MUTANTS = (
         "acknowledged-before-the-handler",
         "An event is acknowledged after its handler.",
         "Consumer._call",
-        early(CALL(4, of=4), before=ASSIGNMENT(2, of=2)),
+        early(CALL(5, of=5), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_is_acknowledged_after_its_handler_and_not_before",
     ),
     Mutant(
@@ -50,6 +52,13 @@ MUTANTS = (
         "UserCodeInvoker._invoke_once",
         drop(AWAIT(2, of=3)),
         f"{HANDLERS}_an_event_is_settled_only_when_what_its_handler_put_is_delivered",
+    ),
+    Mutant(
+        "handled-after-its-expiry",
+        "An event that has expired is acknowledged without a call.",
+        "HandlerInvoker.call",
+        never(IF),
+        f"{UNIT}/test_expiry.py::test_an_event_that_has_expired_is_acknowledged_without_a_call_and_counted",
     ),
     Mutant(
         "poison-in-a-loop",
@@ -73,6 +82,120 @@ MUTANTS = (
         f"{CONSUMER}_a_failed_event_is_handled_again_as_often_as_was_said_and_then_goes_to_the_dead_letters",
     ),
     Mutant(
+        "later-attempts-left-out",
+        "After its quick attempts an event is retried after each of the later delays.",
+        "rules.Policy.most",
+        value(RETURN, "self.attempts"),
+        f"{UNIT}/test_rules.py::test_attempts_are_counted_in_one_place_first_the_quick_ones_then_the_later_ones",
+    ),
+    Mutant(
+        "rules-unread",
+        "The first rule that matches the exception says what becomes of the event.",
+        "HandlerOptions.policy",
+        always(CONDITIONAL(2, of=2)),
+        f"{UNIT}/test_rules.py::test_the_first_rule_that_matches_counts_and_what_it_does_not_say_is_the_handlers",
+    ),
+    Mutant(
+        "decisions-unheard",
+        "What a handler raises to say what becomes of its event goes before its on_error.",
+        "disposition.failed",
+        always(CONDITIONAL),
+        f"{UNIT}/test_rules.py::test_what_a_handler_raises_decides_whatever_on_error_says",
+    ),
+    Mutant(
+        "code-that-runs-after-a-kill",
+        "No except and no finally of a handler runs when the crash test has killed it.",
+        "crash_points.Run.alive",
+        never(IF),
+        f"{IN_MEMORY}/test_crashes.py::test_no_except_and_no_finally_of_the_application_runs_as_none_does_after_a_sigkill",
+    ),
+    Mutant(
+        "puts-that-outlast-a-kill",
+        "In the crash test, events that were only in memory are lost with the process.",
+        "crashes.CrashTest._watching_puts",
+        always(IF),
+        f"{IN_MEMORY}/test_crashes.py::test_events_that_were_only_in_memory_are_lost_with_the_process",
+    ),
+    Mutant(
+        "filter-unasked",
+        "What a handler's `where` does not want is acknowledged without a call.",
+        "HandlerInvoker._look",
+        never(IF(4, of=4)),
+        f"{UNIT}/test_where.py::test_a_filter_sees_headers_and_body_and_what_it_does_not_want_is_not_called",
+    ),
+    Mutant(
+        "spoilt-batch-not-halved",
+        "An event that spoils its batch is found, and the others are handled.",
+        "BatchInvoker._failed",
+        always(CONDITIONAL),
+        f"{UNIT}/test_batches.py::test_a_batch_that_fails_is_halved_until_the_events_that_spoil_it_are_found",
+    ),
+    Mutant(
+        "order-lost-in-a-batch",
+        "In a batch, events wait behind an earlier one of their key that is retried.",
+        "BatchInvoker._call_some",
+        never(IF(6, of=6)),
+        f"{UNIT}/test_batches.py::test_events_of_one_key_are_in_one_batch_in_their_order_and_wait_behind_one_that_is"
+        "_retried",
+    ),
+    Mutant(
+        "key-in-two-batches",
+        "Events of one key are not in two calls at once.",
+        "BatchQueue.done",
+        always(IF),
+        "tests/models/test_consumer_model.py::test_batches_lose_no_event_and_keep_the_order_of_keys_whatever_fails",
+    ),
+    Mutant(
+        "an-outage-costs-attempts",
+        "An event that fails while the breaker is open costs no attempt.",
+        "CircuitBreaker.is_free",
+        always(IF),
+        f"{UNIT}/test_breaker.py::test_an_outage_costs_no_attempt_and_makes_no_dead_letter",
+    ),
+    Mutant(
+        "all-events-try",
+        "While a breaker tries, one event at a time is handled.",
+        "CircuitBreaker.begin",
+        part(AND, "values", "True", at=2),
+        f"{UNIT}/test_breaker.py::test_while_it_tries_with_one_event_no_other_is_handled",
+    ),
+    Mutant(
+        "pause-forgotten-at-the-start",
+        "What an operator has paused is paused from the start on.",
+        "evbus.handlers.start",
+        drop(CALL(3, of=4)),
+        f"{IN_MEMORY}/test_pauses.py::test_what_is_paused_is_so_from_the_start_on_and_a_join_does_not_wait_for_it",
+    ),
+    Mutant(
+        "paused-destinations-send",
+        "Nothing is sent to a destination that an operator has paused.",
+        "Worker.deliver_now",
+        part(OR(1, of=2), "values", "False", at=2),
+        f"{IN_MEMORY}/test_pauses.py::test_a_paused_destination_gets_nothing_until_it_is_resumed_and_a_stop_does_not"
+        "_wait_for_it[memory]",
+    ),
+    Mutant(
+        "rate-of-each-process",
+        "All workers of a supervisor share the rate of a handler.",
+        "rates.shared_slot",
+        always(IF),
+        "tests/processes/test_shared_rates.py::test_all_workers_of_a_supervisor_share_the_rate_of_a_handler",
+    ),
+    Mutant(
+        "rate-of-a-profile-unread",
+        "A destination gets no more events than the rate of its profile says.",
+        "Pace.spend",
+        drop(ASSIGNMENT),
+        f"{UNIT}/test_lane_rates.py::test_a_destination_gets_no_more_events_than_the_rate_says_and_all_of_them_in_order",
+    ),
+    Mutant(
+        "flood-starves-others",
+        "A sender that floods does not starve the others.",
+        "FairShares.popleft",
+        never(IF),
+        f"{UNIT}/test_rates.py::test_shares_go_round_and_what_comes_back_is_next",
+    ),
+    Mutant(
         "requeue-drops",
         "REQUEUE requeues an event.",
         "Settler._settle_once",
@@ -90,7 +213,7 @@ MUTANTS = (
         "shutdown-acknowledges",
         "The event of a handler that shuts the worker down is not acknowledged.",
         "Consumer._settle",
-        early(AWAIT, before=CALL(1, of=3)),
+        early(AWAIT, before=CALL(1, of=4)),
         f"{CONSUMER}_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled",
     ),
     Mutant(
@@ -115,6 +238,34 @@ MUTANTS = (
         f"{UNIT}/test_amqp_receiver.py::test_an_event_is_acknowledged_only_when_its_copy_is_safe[retry]",
     ),
     Mutant(
+        "removed-before-the-replay-on-rabbitmq",
+        "On RabbitMQ a dead letter is removed only when its event is safe in the queue of its handler.",
+        "DeadLetterLook._move",
+        swap(AWAIT(1, of=2), AWAIT(2, of=2)),
+        "tests/integration/test_amqp_look.py::test_a_letter_stays_until_its_event_is_safe",
+    ),
+    Mutant(
+        "worn-letters-given-back-on-rabbitmq",
+        "A look at RabbitMQ's dead letters loses none, where a queue drops what is given back often.",
+        "amqp.look.DeadLetterLook._renew",
+        drop(AWAIT),
+        "tests/integration/test_amqp_look.py::test_a_quorum_queue_that_drops_what_is_given_back_often_keeps_all_letters",
+    ),
+    Mutant(
+        "replayed-for-every-handler-on-kafka",
+        "On Kafka a replayed record is an event for its own handler alone.",
+        "records.Reader.event",
+        never(IF(4, of=5)),
+        "tests/unit/test_kafka_reading.py::test_a_record_that_was_replayed_for_one_handler_is_an_event_for_no_other",
+    ),
+    Mutant(
+        "stop-before-the-last-event",
+        "An application's stop runs after its last event.",
+        "evbus.init.stop",
+        early(AWAIT(3, of=3), before=AWAIT(1, of=3)),
+        f"{IN_MEMORY}/test_lifespan.py::test_the_start_comes_before_the_first_event_and_the_stop_after_the_last",
+    ),
+    Mutant(
         "a-returned-copy-counts-on-rabbitmq",
         "On RabbitMQ a copy that was returned as unroutable does not count as confirmed.",
         "Copy.settle",
@@ -127,6 +278,24 @@ MUTANTS = (
         "amqp.feed.Feed.ack",
         always(CONDITIONAL),
         f"{UNIT}/test_amqp_feed.py::test_an_ack_never_covers_an_event_that_is_not_settled",
+    ),
+    Mutant(
+        "an-ack-overtakes-a-nack-on-rabbitmq",
+        "On RabbitMQ acks and nacks leave in the order in which events were settled.",
+        "amqp.feed.Feed.requeue",
+        value(
+            CALL(2, of=2),
+            "asyncio.get_running_loop().call_soon(self._write, [_settle(1, self._channel.number, 13, 60, NACK,"
+            " event.token.tag, REQUEUED, END)])",
+        ),
+        f"{UNIT}/test_amqp_feed.py::test_an_ack_never_overtakes_the_nack_of_an_event_below_it",
+    ),
+    Mutant(
+        "unsettled-events-are-silent",
+        "Events that a source does not settle are trouble in the stats.",
+        "Settler.settle",
+        drop(CALL(1, of=5)),
+        f"{CONSUMER}_events_that_cannot_be_settled_are_trouble_in_the_stats_and_one_line_of_the_log",
     ),
     Mutant(
         "dead-letter-after-the-commit-on-kafka",
@@ -153,7 +322,7 @@ MUTANTS = (
         "begins-what-is-another-worker-s",
         "No handler is called with an event that its source has taken back.",
         "Consumer._call",
-        never(IF(1, of=4)),
+        never(IF(1, of=5)),
         f"{UNIT}/test_taken_back.py::test_an_event_that_the_source_took_back_is_not_begun_and_makes_room",
     ),
     Mutant(
@@ -167,14 +336,14 @@ MUTANTS = (
         "settled-on-another-feed",
         "An event of a lost connection is not settled on the new connection.",
         "Settler.end",
-        drop(CALL(4, of=5)),
+        drop(CALL(4, of=6)),
         f"{CONSUMER}_an_event_of_a_lost_feed_is_not_settled_and_is_handled_again",
     ),
     Mutant(
         "dedup-without-the-event-s-end",
         "With dedup an event whose handling failed is handled when it is redelivered.",
         "Consumer._call",
-        early(IF(4, of=4), before=ASSIGNMENT(2, of=2)),
+        early(IF(5, of=5), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_that_failed_is_no_repeat_when_it_comes_again",
     ),
     Mutant(
@@ -200,6 +369,20 @@ MUTANTS = (
         "::test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_disk_fails_first",
     ),
     Mutant(
+        "inbox-of-nothing",
+        "With an inbox an event that has a mark is acknowledged without calling the handler.",
+        "postgres.inbox.Inbox.begin",
+        never(IF(2, of=2)),
+        f"{INBOX}_a_repeat_is_acknowledged_without_a_call",
+    ),
+    Mutant(
+        "inbox-before-the-commit",
+        "With an inbox the work of a handler is committed before its event is acknowledged.",
+        "InboxInvoker._call",
+        drop(AWAIT(4, of=4)),
+        f"{UNIT}/test_inbox.py::test_what_a_handler_does_is_committed_with_the_mark_before_the_event_is_acknowledged",
+    ),
+    Mutant(
         "a-broadcast-with-a-shared-queue",
         "Every instance has its own queue or consumer group for a broadcast.",
         "Subscription.queue",
@@ -218,15 +401,36 @@ MUTANTS = (
         "no-bound-on-what-is-received",
         "At most prefetch and one batch of events are received and unsettled.",
         "Consumer._receive",
-        never(IF(4, of=4)),
+        never(IF(5, of=5)),
         f"{CONSUMER}_no_more_events_are_received_than_prefetch_and_one_batch",
     ),
     Mutant(
         "events-of-one-key-at-once",
         "Events of one key are handled one after another.",
         "KeyedQueue.add",
-        never(IF(2, of=2)),
+        never(IF(2, of=3)),
         f"{UNIT}/test_keyed_queue.py::test_the_next_of_an_order_waits_for_the_one_before_and_others_do_not",
+    ),
+    Mutant(
+        "a-retry-lets-its-key-pass",
+        "An event with an order is retried in its place.",
+        "Consumer._settle",
+        operator(OR, "and"),
+        f"{CONSUMER}_events_of_one_order_are_handled_one_after_another_even_when_one_is_handled_again",
+    ),
+    Mutant(
+        "a-shard-moves-under-a-handler",
+        "On RabbitMQ a shard moves only when the handlers under way with its events are done.",
+        "ShardedFeed._until_idle",
+        never(WHILE),
+        f"{UNIT}/test_sharded_feed.py::test_a_shard_is_given_up_when_the_handlers_under_way_with_its_events_are_done",
+    ),
+    Mutant(
+        "a-worker-keeps-all-shards",
+        "On RabbitMQ no worker reads two shards more than another.",
+        "to_give",
+        inverted(IF),
+        f"{UNIT}/test_sharing.py::test_each_shard_has_one_worker_and_none_has_two_more_than_another",
     ),
     Mutant(
         "a-stop-cuts-handlers-off",
@@ -264,6 +468,13 @@ MUTANTS = (
         f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
     ),
     Mutant(
+        "mappings-in-contexts-show-their-data",
+        "Contexts print without their data.",
+        "Hidden.__setitem__",
+        never(CONDITIONAL),
+        f"{UNIT}/test_secrets.py::test_a_hidden_mapping_and_those_in_it_print_without_their_data_whatever_is_done_with_them",
+    ),
+    Mutant(
         "secrets-that-nobody-can-search",
         "A body that cannot be searched for sensitive parts is hidden whole.",
         "_Search.values",
@@ -285,6 +496,13 @@ MUTANTS = (
         f"{UNIT}/test_decoding.py::test_handlers_accept_all_shipped_formats_but_yaml",
     ),
     Mutant(
+        "any-attributes-are-a-cloudevent",
+        "An event that says it is a CloudEvent and is none becomes a dead letter.",
+        "cloudevents.checked",
+        never(IF(3, of=6)),
+        f"{UNIT}/test_cloudevents.py::test_a_wrong_attribute_makes_an_event_unreadable_in_either_mode",
+    ),
+    Mutant(
         "a-bomb-is-decompressed",
         "A compressed body does not grow beyond max_event_bytes.",
         "decoding.inflated",
@@ -296,6 +514,13 @@ MUTANTS = (
         "A body of more elements than max_body_elements is not decoded.",
         "json_serialize._check_elements",
         always(IF(1, of=3)),
+        f"{UNIT}/test_decoding.py::test_the_most_elements_are_a_setting",
+    ),
+    Mutant(
+        "elements-of-msgpack-without-end",
+        "A msgpack body of more elements than max_body_elements is not decoded.",
+        "msgpack_serialize.load",
+        never(IF),
         f"{UNIT}/test_decoding.py::test_the_most_elements_are_a_setting",
     ),
     Mutant(

@@ -20,7 +20,7 @@ from tests.mutations.mutant import ROOT, Mutant
 
 Verdict = Literal["noticed", "survived", "skipped", "error"]
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", "__pycache__", "*.egg-info", "_build", "build", "dist", ".hypothesis", ".*_cache"
+    ".coverage*", ".git", ".venv*", "__pycache__", "*.egg-info", "_build", "build", "dist", ".hypothesis", ".*_cache"
 )
 OUTPUT = 8000  # characters of the end of what a test printed
 GRACE = 30.0  # seconds that pytest has to take its brokers down after its time was up

@@ -2,7 +2,7 @@
 
 from tests.mutations.change import argument, drop, entry, never, value
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import CALL, COUNTING, IF, KEYWORD
+from tests.mutations.place import AWAIT, CALL, COUNTING, IF, KEYWORD, RAISE
 
 MUTANTS = (
     Mutant(
@@ -49,5 +49,34 @@ MUTANTS = (
         entry("acks", "1"),
         "tests/unit/test_kafka_connection.py::"
         "test_a_record_is_confirmed_by_all_replicas_unless_the_profile_says_otherwise",
+    ),
+    Mutant(
+        "bindings-are-not-looked-at-again",
+        "A handler whose exchange was deleted gets what is put later.",
+        "Bindings._check",
+        drop(AWAIT),
+        "tests/integration/test_amqp_source_faults.py::"
+        "test_a_handler_whose_exchange_is_deleted_gets_the_events_that_are_put_later[deleted]",
+    ),
+    Mutant(
+        "a-foreign-correlation-id-is-rewritten",
+        "An answer repeats the bytes of its request's correlation id.",
+        "Properties.correlation_id",
+        never(IF),
+        "tests/unit/test_amqp_messages.py::test_an_answer_repeats_the_bytes_of_its_requests_correlation_id",
+    ),
+    Mutant(
+        "headers-nested-without-end",
+        "Headers that are nested too deeply are left out, and cost no recursion.",
+        "codec._value",
+        drop(RAISE.holding("nested")),
+        "tests/unit/test_amqp_codec.py::test_the_depth_of_nested_tables_is_limited",
+    ),
+    Mutant(
+        "a-copy-for-each-attempt",
+        "A copy for a retry or a dead letter is sent once, however late its confirm is.",
+        "Republisher.send",
+        never(IF),
+        "tests/unit/test_amqp_receiver.py::test_a_copy_whose_confirm_is_late_or_held_up_by_an_alarm_is_sent_once",
     ),
 )

@@ -43,4 +43,4 @@ def test_the_fixtures_work_in_an_application_that_has_nothing_set_up(package, tm
         timeout=120,
     )
     assert "2 passed, 1 error" in ran.stdout, ran.stdout
-    assert "the marker is evbus(only=..., skip=...)" in ran.stdout
+    assert "the marker is evbus(only=..., skip=..., postgres=...)" in ran.stdout

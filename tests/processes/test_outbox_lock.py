@@ -29,7 +29,7 @@ HOLD = """
     asyncio.run(main())
 """
 FORK = """
-    import asyncio, gc, os, sys
+    import asyncio, gc, os, signal, sys
     from evbus_like.engine.outbox import Outbox, OutboxForked, OutboxLocked
     from tests.unit.outboxes import append_one, bodies, make
 
@@ -68,7 +68,7 @@ FORK = """
         os.read(0, 1)  # lives on after its parent, until the test is done
         os._exit(0)
     print("the parent is done", flush=True)
-    os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)  # at once
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from evbus_like.engine.outbox import NewerOutbox, Outbox, StorageError
 from evbus_like.engine.outbox import recovery as recovery_module
+from evbus_like.engine.outbox.inspect import summarize
 from evbus_like.engine.outbox.lock import lock_path
 from evbus_like.engine.outbox.schema import BEFORE, VERSION
 from tests.unit.outboxes import append_one, bodies, content, make, opened
@@ -227,13 +228,17 @@ async def test_a_mark_that_was_damaged_makes_no_event_delivered(path, filled, ch
     assert counts.pending == {"a": COUNT + 1, "b": COUNT // 4 + 1, "c": 1}
 
 
-async def test_a_file_of_the_version_before_is_used_as_it_is(path, filled):
+@pytest.mark.parametrize("version", BEFORE)
+async def test_a_file_of_a_version_before_is_used_as_it_is(path, filled, version):
     async with opened(path) as outbox:
         outbox.settle("b", [seq for seq, _ in (await outbox.page("b"))[:1]])
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("ALTER TABLE done DROP COLUMN sum")
-    connection.execute(f"PRAGMA user_version = {BEFORE}")
+    connection.execute("DROP TABLE scheduled")
+    if version == BEFORE[0]:
+        connection.execute("ALTER TABLE done DROP COLUMN sum")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
+    assert summarize(path).scheduled == 0
 
     recovered, page, counts = await open_and_use(path)
 

@@ -28,6 +28,7 @@ retries: plugin.Retries = egress_amqp
 sends: list[plugin.Sends] = [egress_amqp, egress_internal]
 checks: list[plugin.Checks] = [egress_amqp, egress_internal, egress_kafka]
 inspects: list[plugin.Inspects] = [egress_amqp, egress_kafka]
+looks: list[plugin.LooksAtDeadLetters] = [egress_amqp, egress_kafka]
 serializers: list[plugin.SerializePlugin] = [json_serialize, msgpack_serialize, str_serialize, yaml_serialize]
 matchers: list[plugin.CompilingMatchPlugin] = [exact, glob, regex]
 

@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like import handlers as marks
+from evbus_like.engine.receiving.batch_consumer import BatchConsumer
+from evbus_like.engine.receiving.batch_invoker import BatchInvoker
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.handler import Handler
+from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
@@ -30,7 +33,7 @@ class Source:
         self.retries = retries
         self.batch = batch
         self.queue: deque[ReceivedEvent] = deque()
-        self.given: dict[str, ReceivedEvent] = {}
+        self.given: dict[ReceivedEvent, None] = {}  # in their order
         self.most_given = 0
         self.settled: list[tuple[str, str]] = []
         self.reasons: dict[str, str] = {}
@@ -64,7 +67,7 @@ class Source:
         if self.broken is not None:
             raise self.broken
         events = [self.queue.popleft() for _ in range(min(self.batch, len(self.queue)))]
-        self.given.update({event.id: event for event in events})
+        self.given.update(dict.fromkeys(events))
         self.most_given = max(self.most_given, len(self.given))
         return events
 
@@ -85,6 +88,9 @@ class Source:
         self.queue.append(self._again(event, event.attempt + 1))
         self._change.set()
 
+    def redacted(self, text: str) -> str:
+        return text
+
     async def dead(self, feed: int, event: ReceivedEvent, reason: str) -> None:
         await self._step("dead")
         self._settle(feed, event, "dead")
@@ -92,7 +98,7 @@ class Source:
 
     async def unsubscribe(self, feed: int) -> None:
         await self._step("unsubscribe")
-        for event in reversed(list(self.given.values())):
+        for event in reversed(list(self.given)):
             self.queue.appendleft(self._again(event, event.attempt))
         self.given.clear()
 
@@ -101,7 +107,8 @@ class Source:
 
     def _settle(self, feed: int, event: ReceivedEvent, verb: str) -> None:
         assert feed == self.feed, f"{verb} of a feed that is gone"
-        assert self.given.pop(event.id, None) is event, f"{verb} of {event}, which is settled already"
+        assert event in self.given, f"{verb} of {event}, which is settled already"
+        del self.given[event]
         self.settled.append((verb, event.id))
 
     def _again(self, event: ReceivedEvent, attempt: int) -> ReceivedEvent:
@@ -157,7 +164,13 @@ class ObservedConsumer(Consumer):
         super().__init__(invoker, source, subscription, self.shutdowns.append)
 
 
-def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **options: Any) -> ObservedConsumer:
+class ObservedBatchConsumer(ObservedConsumer, BatchConsumer):
+    """The same for batches."""
+
+
+def made(
+    source: Any, call: Any, bus: Any = None, is_async: bool = True, decode: Any = None, **options: Any
+) -> ObservedConsumer:
     """A consumer of a function that takes an event."""
 
     def function(event: Any) -> None:
@@ -167,10 +180,10 @@ def made(source: Any, call: Any, bus: Any = None, is_async: bool = True, **optio
     (chosen,) = getattr(function, marks.MARK)
     assert not chosen.problem()
     handler = Handler("handler.shipping.ship", "shipping", "ship", call, is_async, chosen)
-    prefetch = chosen.prefetch or chosen.max_workers
-    subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=prefetch)
-    caller = HandlerInvoker(handler, lambda event: event.raw, bus, source.max_event_bytes)
-    return ObservedConsumer(caller, source, subscription)
+    subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=chosen.most_open)
+    kind: Any = InboxInvoker if chosen.inbox else BatchInvoker if chosen.batch else HandlerInvoker
+    caller = kind(handler, decode or (lambda event: event.raw), bus, source.max_event_bytes)
+    return (ObservedBatchConsumer if chosen.batch else ObservedConsumer)(caller, source, subscription)
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ def test_a_copy_differs_only_in_headers_persistence_expiration_and_user_id():
     headers = {**ALL["headers"], **{name: value for name, value in copy.headers.items() if "evbus-dead" in name}}
     expected = {**ALL, "headers": headers, "delivery_mode": 2, "expiration": None, "user_id": None}
     assert {name: getattr(again, name) for name in ALL} == expected
-    assert len(headers) == 7
+    assert len(headers) == 8
     assert body == b"body"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from evbus_like.amqp.encoder import Encoder, UnknownExchange
 from evbus_like.amqp.publisher import Batches
 from evbus_like.amqp.settings import PublishOptions
 from evbus_like.engine.event import SERVICE_HEADER, Event
+from evbus_like.engine.expiry import EXPIRES, PRIORITY
 from tests.unit.amqp import confirm_channel
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -223,3 +225,28 @@ async def test_an_unknown_exchange_leaves_the_channel_as_it_was():
     assert channel.confirms.sent == 6
     channel.confirms.method(b"\x00\x3c\x00\x50" + (6).to_bytes(8, "big") + b"\x01")
     assert await asyncio.gather(*sending) == [[None] * 3] * 2
+
+
+def test_an_expiry_and_a_priority_are_properties_and_the_moment_stays_a_header():
+    moment = round(time.time() * 1000) + 60_000
+    properties = first_header(
+        written(encoder(frame_size=1000), event(headers={EXPIRES: moment, PRIORITY: 7, "shop": "north"}))
+    ).properties
+    assert 0 < int(properties.expiration) <= 60_001  # both clocks are rounded
+    assert properties.priority == 7
+    assert properties.headers == {EXPIRES: moment, "shop": "north"}
+    assert (properties.delivery_mode, properties.message_type, properties.app_id) == (2, None, "app")
+
+
+@pytest.mark.parametrize(("headers", "expiration"), [({EXPIRES: 1}, "1"), ({EXPIRES: 2**52}, ""), ({PRIORITY: 0}, "")])
+def test_what_has_expired_expires_at_once_and_what_rabbitmq_cannot_hold_is_left_to_the_header(headers, expiration):
+    properties = first_header(written(encoder(frame_size=1000), event(headers=headers))).properties
+    assert (properties.expiration or "") == expiration
+    assert properties.headers.keys() == headers.keys() - {PRIORITY}
+
+
+@pytest.mark.parametrize("value", [-1, 256, True, "5", None])
+def test_a_priority_that_a_row_of_a_table_may_hold_and_is_none_is_left_out(value):
+    properties = first_header(written(encoder(frame_size=1000), event(headers={PRIORITY: value}))).properties
+    assert properties.priority is None
+    assert PRIORITY not in properties.headers

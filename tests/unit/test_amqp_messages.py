@@ -128,11 +128,14 @@ def test_when_rabbitmq_closes_a_channel_over_an_exchange_only_messages_for_it_ar
     assert isinstance(other.outcomes[0], DestinationRefused)
 
 
+OPEN = SimpleNamespace(check_blocked=lambda: None, is_blocked=lambda: False)
+
+
 class Connected(MessageSender):
     """A sender with a channel that keeps what is written."""
 
     def __init__(self):
-        super().__init__(None)
+        super().__init__(OPEN)
         self.channel, self.written = confirm_channel()
         self._channel = self
 
@@ -201,7 +204,7 @@ ANY_VALUE = st.one_of(
 async def test_whatever_a_message_holds_it_is_written_in_frames_that_fit_or_refused_alone(texts, headers, expires):
     exchange, key, id, correlation, reply_to, content_type = texts
     channel, written = confirm_channel()
-    sender = MessageSender(SimpleNamespace())
+    sender = MessageSender(OPEN)
     sender._channel = SimpleNamespace(get=lambda: asyncio.sleep(0, channel))
     odd = Recorded(exchange, key, b"x", id, correlation, reply_to, headers, content_type, False, expires)
     await sender.send([message("before"), odd, message("behind")])

@@ -1,17 +1,22 @@
 """amqp/receiver.py: an event leaves its queue only when its copy is safe."""
 
 import asyncio
+import struct
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from dict_tools.data import SafeNamespaceDict
 
 from evbus_like.amqp import failures, feed, topology
+from evbus_like.amqp.deliveries import Delivery
 from evbus_like.amqp.receiver import Receiver
+from evbus_like.amqp.redelivery import Republisher
 from evbus_like.egress import amqp as plugin
 from evbus_like.engine.errors import TransientError
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
+from tests.unit.amqp import confirm_channel
 
 
 class Feed:
@@ -96,3 +101,59 @@ def test_the_setting_quorum_is_for_profiles_that_do_not_have_the_option(profile,
 
     assert receiver._dead_letters._quorum is quorum
     assert bool(topology.queue_arguments(receiver._acct, Feed.subscription)) is quorum
+
+
+class Outgoing:
+    """A shared connection with one channel, which RabbitMQ may block."""
+
+    place = "here"
+
+    def __init__(self):
+        self.made, self.written = confirm_channel()
+        self.alarm = ""
+
+    def check_blocked(self):
+        if self.alarm:
+            raise TransientError(self.alarm)
+
+    @asynccontextmanager
+    async def channel(self, confirms=False):
+        yield self.made.channel
+
+
+async def sent(republisher, event):
+    """Send a copy with a deadline, as the settler does."""
+    async with asyncio.timeout(0.05):
+        await republisher.send(event, "", "q.dead", [lambda room: (b"\x00\x00", b"x")])
+
+
+async def test_a_copy_whose_confirm_is_late_or_held_up_by_an_alarm_is_sent_once():
+    # Given a copy that RabbitMQ has not confirmed in time
+    outgoing, event = Outgoing(), ReceivedEvent(b"x", token=Delivery(1, False, "", ""))
+    republisher = Republisher(outgoing)
+    with pytest.raises(TimeoutError):
+        await sent(republisher, event)
+    # When its alarm is on
+    outgoing.alarm = "low on memory"
+    for _ in range(3):
+        with pytest.raises(TransientError, match="low on memory"):
+            await sent(republisher, event)
+    # And RabbitMQ confirms the copy when it is over
+    outgoing.alarm = ""
+    (channel,) = [republisher._channel._channel]
+    channel.confirms.method(b"\x00\x3c\x00\x50" + struct.pack(">QB", 1, 0))
+    await sent(republisher, event)
+    # Then it was written once
+    assert len(outgoing.written) == 1
+
+
+async def test_a_copy_that_rabbitmq_did_not_take_is_sent_again_and_its_queue_named():
+    outgoing, event = Outgoing(), ReceivedEvent(b"x", token=Delivery(1, False, "", ""))
+    republisher = Republisher(outgoing)
+    for number in (1, 2):
+        sending = asyncio.create_task(sent(republisher, event))
+        await asyncio.sleep(0.01)
+        republisher._channel._channel.confirms.method(b"\x00\x3c\x00\x78" + struct.pack(">QB", number, 0))
+        with pytest.raises(TransientError, match=r"a queue for it is full.*'q\.dead'"):
+            await sending
+    assert len(outgoing.written) == 2

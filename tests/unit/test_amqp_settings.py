@@ -200,6 +200,10 @@ def test_a_host_that_is_named_twice_counts_once():
     assert len(targets({"connection": {"hosts": ["a", "a:5672", "b"]}})) == 2
 
 
+class Section(dict):
+    """A mapping of a library, as acct gives them."""
+
+
 WRONG_CLUSTERS = {
     "an empty list": ([], "empty list"),
     "no hosts": ({"hosts": []}, r"connection\.hosts must not be empty"),
@@ -210,8 +214,9 @@ WRONG_CLUSTERS = {
     "a mapping in the list": ([{"host": "a"}], "its entry 1 is no URL but a dict"),
     "nothing in the list": (["amqp://a", None], "its entry 2 is no URL but a NoneType"),
     "a host in the list": (["amqp://a", "b"], r"URL 2 of 2: connection\.url must begin with amqp://"),
-    "an impossible port": ({"hosts": ["a:70000"]}, r"port must be from 1 to 65535"),
-    "port 0": ({"hosts": ["a:0"]}, r"port must be"),
+    "an impossible port": ({"hosts": ["b", "a:70000"]}, r"^entry 2 of connection\.hosts: option port must be from 1"),
+    "port 0": ({"hosts": ["a:0"]}, r"^entry 1 of connection\.hosts: option port must be"),
+    "a mapping of hosts": ({"hosts": Section(a=5672)}, r"connection\.hosts must be of type .*, not dict$"),
     "a URL among hosts": ({"hosts": ["amqp://u:hunter2@a"]}, r"entry 1 of connection\.hosts is no host"),
     "an address without brackets": ({"hosts": ["::1"]}, r"is written \[::1\]"),
     "hosts and a URL": ({"hosts": ["a"], "url": "amqp://b"}, "hosts and also url"),

@@ -1,6 +1,7 @@
 """engine/bus.py: start, join, stop, and the account at the end."""
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -173,7 +174,8 @@ async def test_another_loop_can_stop_the_bus():
     assert account.delivered == 1
 
 
-async def test_no_match_is_counted_and_logged_once_a_name(caplog):
+async def test_no_match_is_counted_and_one_line_says_so(caplog):
+    caplog.set_level(logging.DEBUG)
     async with running(entry(name="internal:orders", matches=lambda profile: False)) as bus:
         for _ in range(5):
             receipt = await bus.putter.put(body=1, profile="order")
@@ -183,9 +185,24 @@ async def test_no_match_is_counted_and_logged_once_a_name(caplog):
     assert receipt.destinations == ()
     assert not receipt.matched
     assert (account.unmatched, account.put, account.accepted) == (6, 6, 0)
-    lines = [line for line in caplog.messages if "no profile matches" in line]
-    assert len(lines) == 2
-    assert "internal:orders" in lines[0]
+    # The first name is a warning, and each further one, once, is for those who look for it
+    first, second = [record for record in caplog.records if "no profile matches" in record.message]
+    assert (first.levelname, second.levelname) == ("WARNING", "DEBUG")
+    assert "'order'" in first.message
+    assert "internal:orders" in first.message
+    assert "'other'" in second.message
+    assert [record.levelname for record in caplog.records if "the bus is stopped" in record.message] == ["INFO"]
+
+
+async def test_without_any_profile_events_go_nowhere_without_a_warning(caplog):
+    caplog.set_level(logging.INFO)
+    async with running() as bus:
+        for name in ("idem-run", "idem-state", "idem-low"):
+            await bus.putter.put(body=1, profile=name)
+        await bus.stop()
+
+    assert [record.levelname for record in caplog.records if "no profile matches" in record.message] == ["INFO"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_names_that_matched_nothing_are_remembered_within_a_bound():

@@ -179,3 +179,10 @@ async def test_a_callback_that_is_missing_is_advice(rows):
 
     assert (code, found[1]["part"]) == (0, "error_callback_ref")
     assert "no function shop.errors.handle" in found[1]["advice"][0]
+
+
+async def test_an_http_port_that_others_could_read_without_a_token_is_named(rows):
+    code, found = await rows({"internal": {"default": None}}, http="0.0.0.0:9464")
+
+    assert (code, found[1]["part"]) == (1, "HTTP port")
+    assert "EVBUS_HTTP_TOKEN" in found[1]["problem"]

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from evbus_like.engine.errors import DestinationRefused
+from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving import consumer as consumers
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.handlers import ACK_AND_LOG, REJECT, REQUEUE, RETRY, SHUTDOWN
@@ -181,6 +181,10 @@ def leave(event):
     raise SystemExit(3)
 
 
+def close(event):
+    raise GeneratorExit
+
+
 def mute(event):
     raise Mute
 
@@ -194,7 +198,7 @@ def abort(event):
 
 
 @pytest.mark.parametrize(
-    "function", [cancel_myself, cancel_my_task, leave, mute, abort], ids=lambda each: each.__name__
+    "function", [cancel_myself, cancel_my_task, leave, close, mute, abort], ids=lambda each: each.__name__
 )
 async def test_a_handler_may_fail_in_any_way_and_the_next_event_is_handled(function):
     source = Source()
@@ -336,14 +340,51 @@ async def test_one_slow_event_does_not_keep_the_others_waiting():
         gate.set()
 
 
-async def test_events_of_one_order_are_handled_one_after_another_even_when_one_is_handled_again():
-    source = Source()
+@pytest.mark.parametrize("retries", [True, False], ids=["that could wait at the source", "here"])
+async def test_events_of_one_order_are_handled_one_after_another_even_when_one_is_handled_again(retries):
+    source = Source(retries)
     log = failing(1, 2)
     source.put("a1", "a2", order="a")
     source.put("b1", order="b")
     async with consuming(source, log, backoff=0.001):
         await until(lambda: len(log.done) == 3)
     assert [each for each in log.begun if each[0] == "a"] == ["a1"] * 3 + ["a2"] * 3
+
+
+async def test_events_that_cannot_be_settled_are_trouble_in_the_stats_and_one_line_of_the_log(caplog):
+    # Given a source whose queue of dead letters is full
+    source, full = Source(), asyncio.Event()
+
+    async def refuse():
+        if not full.is_set():
+            raise TransientError("the queue is full")
+
+    source.script["dead"] = deque([refuse] * 100)
+    log = failing(1)
+    source.put(1, 2, 3)
+    async with consuming(source, log, on_error=REJECT) as consumer:
+        # Then the stats say so, with the number of events that wait
+        await until(lambda: consumer.stats.trouble.startswith("3 events cannot be settled (dead-letter)"))
+        assert "the queue is full" in consumer.stats.trouble
+        await until(lambda: source.calls["dead"] > 6)
+        # And when it has room again, they say so, too
+        full.set()
+        await until(lambda: consumer.stats.dead == 3)
+        assert consumer.stats.trouble == ""
+        assert consumer.stats.state == "open"
+    assert caplog.text.count("did not dead-letter") == 1
+    assert caplog.text.count("settles events again") == 1
+
+
+async def test_a_feed_that_is_lost_ends_the_trouble_of_its_events():
+    source = Source()
+    source.script["dead"] = deque([TransientError("the queue is full")] * 100)
+    source.put(1)
+    async with consuming(source, failing(1), on_error=REJECT) as consumer:
+        await until(lambda: consumer.stats.trouble)
+        source.script["dead"] = deque()
+        source.lose()
+        await until(lambda: consumer.stats.dead == 1 and not consumer.stats.trouble)
 
 
 # ---- the source is lost

@@ -168,6 +168,17 @@ async def test_a_file_that_others_can_read_causes_a_warning(hub, write, caplog, 
     await hub.evbus.acct.profiles(acct_file=write("internal: {a: }", mode))
 
     assert ("CAN BE READ BY OTHERS" in caplog.text) is warned
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o640, False), (0o440, False), (0o660, True), (0o644, True)])
+async def test_a_file_that_root_gives_a_group_to_read_causes_none(hub, write, caplog, monkeypatch, mode, warned):
+    # Given the file as Kubernetes mounts a secret for a process that is not root
+    seen, path = os.fstat, write("internal: {a: }", mode)
+    monkeypatch.setattr("os.fstat", lambda file: os.stat_result([*seen(file)[:4], 0, *seen(file)[5:]]))
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    await hub.evbus.acct.profiles(acct_file=path)
+
+    assert ("CAN BE READ BY OTHERS" in caplog.text) is warned
     assert not warned or "chmod 600" in caplog.text
 
 

@@ -3,18 +3,20 @@
 import asyncio
 import os
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from evbus_like.engine.receiving import deaths
 from evbus_like.engine.receiving.deaths import Deaths
+from evbus_like.engine.receiving.disposition import DEAD_LETTER, DONE
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.kafka import feed
 from evbus_like.kafka.feed import Feed
 from evbus_like.kafka.offsets import Offsets, Partition
 from tests.unit.fakes import until
-from tests.unit.sources import Log, Source, consuming
+from tests.unit.sources import Log, Source, consuming, made
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +29,12 @@ def event(number=1):
     return ReceivedEvent(b"x", "placed", "orders", f"event-{number}", redelivered=True)
 
 
-async def dies(folder, *events):
+async def dies(folder, *events, ref="handler.ship"):
     """Let a worker end while it handles events; return what it was given about each."""
     worker, told = Deaths(folder), []
 
     async def handle(each):
-        async with worker.noted("handler.ship", each) as problem:
+        async with worker.noted(ref, each) as problem:
             told.append(problem)
             await asyncio.Event().wait()
 
@@ -75,6 +77,16 @@ async def test_an_event_whose_worker_ended_three_times_is_not_handled_again(tmp_
     assert await handles(tmp_path / "notes", event(), event(2)) == ["its worker ended 3 times while it was handled", ""]
     # A dead letter that is put back begins anew
     assert await handles(tmp_path / "notes", event()) == [""]
+
+
+async def test_an_event_whose_code_raises_keyboard_interrupt_has_ended_its_worker(tmp_path):
+    for _ in range(3):
+        worker = Deaths(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            async with worker.noted("handler.ship", event()):
+                raise KeyboardInterrupt  # ends the process
+        worker.close()
+    assert await handles(tmp_path, event(), event(2)) == ["its worker ended 3 times while it was handled", ""]
 
 
 async def test_events_that_are_handled_beside_the_guilty_one_are_not_counted_again(tmp_path):
@@ -152,6 +164,72 @@ async def test_the_first_events_of_a_feed_are_noted_and_later_ones_only_if_they_
         source.put("again", redelivered=True)
         await until(lambda: len(source.settled) == 5)
     assert noted == ["0", "1", "again"]
+
+
+def batches_with(folder):
+    """An invoker of batches that notes events in a folder, and the ids of the events of each call."""
+    calls = []
+
+    async def handle(events):
+        calls.append([each.id for each in events])
+
+    invoker = made(Source(), handle, batch=10).invoker
+    invoker.deaths = Deaths(folder)
+    return invoker, calls
+
+
+SHIP = "handler.shipping.ship"
+
+
+async def test_of_a_batch_an_event_that_ended_a_worker_is_called_alone_and_the_others_together(tmp_path):
+    events = [event(number) for number in range(5)]
+    await dies(tmp_path, events[2], ref=SHIP)
+    invoker, calls = batches_with(tmp_path)
+
+    assert await invoker.call_batch(events) == [DONE] * 5
+    assert calls == [["event-0", "event-1"], ["event-2"], ["event-3", "event-4"]]
+    calls.clear()
+    await invoker.call_batch(events)
+    assert [len(call) for call in calls] == [5], "it was handled in between: it is innocent"
+
+
+async def test_of_a_batch_an_event_that_ended_three_workers_is_given_up_and_the_others_are_handled(tmp_path):
+    for _ in range(3):
+        await dies(tmp_path, event(1), ref=SHIP)
+    invoker, calls = batches_with(tmp_path)
+
+    first, guilty, last = await invoker.call_batch([event(0), event(1), event(2)])
+    assert calls == [["event-0"], ["event-2"]]
+    assert (first, last) == (DONE, DONE)
+    assert guilty.kind == DEAD_LETTER
+    assert "its worker ended 3 times while it was handled" in guilty.reason
+
+
+async def test_a_batch_that_ends_its_worker_is_noted_with_all_its_events_that_may_be_repeats(tmp_path):
+    fresh = ReceivedEvent(b"x", "placed", "orders", "event-9")
+    invoker, _ = batches_with(tmp_path)
+    invoker.deaths = worker = Deaths(tmp_path)
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def handle(events):
+        begun.set()
+        await gate.wait()
+
+    invoker.handler = replace(invoker.handler, call=handle)
+    calling = asyncio.create_task(invoker.call_batch([event(1), fresh, event(2)]))
+    await begun.wait()
+    worker.close()  # as if it were killed now
+    gate.set()
+    await calling
+    found = Deaths(tmp_path)
+    assert [found.count(SHIP, each) for each in (event(1), fresh, event(2))] == [1, 0, 1]
+    found.close()
+
+
+async def test_one_event_for_a_handler_of_batches_is_a_batch_of_one(tmp_path):
+    invoker, calls = batches_with(tmp_path)
+    assert await invoker.call(event(1)) is DONE
+    assert calls == [["event-1"]]
 
 
 async def test_the_first_events_of_a_partition_of_kafka_are_noted_wherever_it_begins(monkeypatch):

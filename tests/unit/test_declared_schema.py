@@ -5,6 +5,7 @@ import re
 import pytest
 
 from evbus_like.engine.declared import asyncapi, schema
+from evbus_like.engine.declared.asyncapi import Received, Served
 from evbus_like.engine.declared.declaration import declare
 from tests.unit.test_declared import USER, Colour, Item, Point
 
@@ -70,6 +71,7 @@ DOCUMENTS = {
     "event": lambda: schema.schema(ORDER),
     "all": lambda: schema.document([USER, ORDER]),
     "asyncapi": lambda: asyncapi.document([USER, ORDER], "Shop", "1.2.3"),
+    "asyncapi of an application": lambda: whole(),
 }
 
 
@@ -121,6 +123,10 @@ OBJECTS = {
     | {"examples": list, "traits": list},
     "components": {"schemas": dict, "messages": dict, "channels": dict, "operations": dict},
     "amqp": {"is": str, "exchange": dict, "queue": dict, "bindingVersion": str},
+    "operation of amqp": {"ack": bool, "bindingVersion": str},
+    "operation of kafka": {"groupId": dict, "bindingVersion": str},
+    "reply": {"address": dict, "channel": dict, "messages": list},
+    "reply address": {"location!": str, "description": str},
     "exchange": {"name": str, "type": str, "durable": bool, "autoDelete": bool, "vhost": str},
     "kafka": {"topic": str, "partitions": int, "replicas": int, "topicConfiguration": dict, "bindingVersion": str},
 }
@@ -129,6 +135,7 @@ KEY = re.compile(r"[a-zA-Z0-9._-]+")
 
 def assert_object(made, kind):
     fields = {name.removesuffix("!"): each for name, each in OBJECTS[kind].items()}
+    made = {name: each for name, each in made.items() if not name.startswith("x-")}  # an extension
     assert set(made) <= set(fields), kind
     assert {name.removesuffix("!") for name in OBJECTS[kind] if name.endswith("!")} <= set(made), kind
     for name, value in made.items():
@@ -145,24 +152,55 @@ def assert_asyncapi(document):
     assert all(KEY.fullmatch(name) for group in groups for name in group)
     for channel in document["channels"].values():
         assert_object(channel, "channel")
-        assert_object(channel["bindings"]["amqp"], "amqp")
-        assert_object(channel["bindings"]["amqp"]["exchange"], "exchange")
-        assert_object(channel["bindings"]["kafka"], "kafka")
+        assert set(channel.get("bindings", {})) <= {"amqp", "kafka"}
+        for broker, binding in channel.get("bindings", {}).items():
+            assert_object(binding, broker)
+            if broker == "amqp":
+                assert_object(binding["exchange"], "exchange")
         assert all(list(message) == ["$ref"] for message in channel["messages"].values())
     for operation in document["operations"].values():
         assert_object(operation, "operation")
         assert operation["action"] in ("send", "receive")
-        channel = operation["channel"]["$ref"]
-        assert channel.startswith("#/channels/")
-        # "MUST be a subset of the messages defined in the channel", by references to the channel's own
-        assert all(message["$ref"].startswith(f"{channel}/messages/") for message in operation["messages"])
+        assert_messages_of_channel(operation)
+        for broker, binding in operation.get("bindings", {}).items():
+            assert_object(binding, f"operation of {broker}")
+        if "reply" in operation:
+            assert_object(operation["reply"], "reply")
+            assert_object(operation["reply"]["address"], "reply address")
+            assert_messages_of_channel(operation["reply"])
+            # "If address is specified, address of the channel MUST be null or not defined"
+            assert resolved(document, operation["reply"]["channel"]["$ref"])["address"] is None
     for message in document["components"]["messages"].values():
         assert_object(message, "message")
-        assert message["headers"]["type"] == "object"
+        assert message.get("headers", {"type": "object"})["type"] == "object"
+
+
+def assert_messages_of_channel(made):
+    """Fail where the messages of an operation or a reply are not referred to as those of its channel."""
+    channel = made["channel"]["$ref"]
+    assert channel.startswith("#/channels/")
+    # "MUST be a subset of the messages defined in the channel", by references to the channel's own
+    assert all(message["$ref"].startswith(f"{channel}/messages/") for message in made["messages"])
+
+
+async def hello(hub, name: str, item: Item, times: int = 1): ...
+
+
+GREET = Received(
+    "mail.greet", "auth", ("user_created", "user.*"), "evt-auth-mail.greet", "Greet a user.", {"user_created": USER}
+)
+HELLO = Served("world", "hello", "nameko-rpc", "Greet somebody.", declare("world", "hello", hello))
+LOOSE = Served("world", "loose", "nameko-rpc")
+
+
+def whole():
+    """The document of an application that sends, receives and serves."""
+    return asyncapi.document([USER, ORDER], "Shop", "1.2.3", [GREET], [HELLO, LOOSE])
 
 
 def test_the_asyncapi_document_keeps_the_rules_of_its_specification():
     assert_asyncapi(asyncapi.document([USER, ORDER], "Shop", "1.2.3"))
+    assert_asyncapi(whole())
 
 
 def test_an_asyncapi_channel_says_where_the_event_goes_on_both_brokers():
@@ -188,3 +226,58 @@ def test_services_whose_names_asyncapi_does_not_take_get_others_that_differ():
         "a/b.events/happened",
         "é.events/happened",
     ]
+
+
+def test_a_handler_receives_the_message_that_is_sent_and_says_its_queue_on_both_brokers():
+    made = whole()
+    operation = made["operations"]["receive.mail.greet.user_created"]
+    assert (operation["action"], operation["title"]) == ("receive", "mail.greet")
+    assert operation["description"] == "Greet a user."
+    assert operation["channel"] == made["operations"]["send.auth.user_created"]["channel"]
+    assert operation["x-queue"] == "evt-auth-mail.greet"
+    assert operation["bindings"]["kafka"]["groupId"]["enum"] == ["evt-auth-mail.greet"]
+    assert operation["bindings"]["amqp"]["ack"]
+
+
+def test_a_pattern_of_a_handler_is_a_channel_of_its_own_whose_events_may_be_anything():
+    made = whole()
+    channel = made["channels"]["auth.user._"]  # AsyncAPI allows no asterisk in a name
+    assert channel["address"] == "auth.events/user.*"
+    assert made["components"]["messages"]["auth.user._"]["payload"] == {}
+    assert made["operations"]["receive.mail.greet.user._"]["channel"] == {"$ref": "#/channels/auth.user._"}
+
+
+def test_handlers_of_one_name_and_type_are_operations_that_stay_apart():
+    again = Received("mail.greet", "auth", ("user_created",), "another")
+    made = asyncapi.document([], "Shop", "1", [GREET, again])
+    queues = {name: each["x-queue"] for name, each in made["operations"].items()}
+    assert queues["receive.mail.greet.user_created"] == "evt-auth-mail.greet"
+    assert queues["receive.mail.greet.user_created-2"] == "another"
+    assert "description" not in made["operations"]["receive.mail.greet.user_created-2"]
+
+
+def test_a_method_has_a_request_with_its_arguments_and_a_reply_to_the_address_that_the_request_names():
+    made = whole()
+    operation = made["operations"]["serve.world.hello"]
+    assert (operation["action"], operation["description"]) == ("receive", "Greet somebody.")
+    assert operation["reply"]["address"] == {"location": "$message.header#/reply_to"}
+    channel = resolved(made, operation["channel"]["$ref"])
+    assert channel["address"] == "nameko-rpc/world.hello"
+    request = resolved(made, "#/components/messages/world.hello.request")["payload"]
+    arguments = resolved(made, request["properties"]["kwargs"]["$ref"])
+    assert (list(arguments["properties"]), arguments["required"]) == (["name", "item", "times"], ["name", "item"])
+    answer = resolved(made, "#/components/messages/world.hello.reply")["payload"]
+    assert answer["required"] == ["result", "error"]
+
+
+def test_the_arguments_of_a_method_whose_hints_do_not_declare_them_may_be_anything():
+    made = whole()
+    request = resolved(made, "#/components/messages/world.loose.request")["payload"]
+    assert request["properties"]["kwargs"] == {"type": "object"}
+    assert "description" not in made["operations"]["serve.world.loose"]
+
+
+def test_a_declared_event_that_is_received_and_not_sent_has_its_schema_too():
+    made = asyncapi.document([], "Shop", "1", [GREET])
+    payload = resolved(made, made["components"]["messages"]["auth.user_created"]["payload"]["$ref"])
+    assert list(payload["properties"]) == ["username", "email", "plan"]

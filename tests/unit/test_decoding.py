@@ -52,7 +52,7 @@ def reason(hub: Any, raw: bytes, content_type: str = "", encoding: str = "", **o
             ' application/json ; Charset="UTF-8"',
         ),
         *("text/json", "application/x-json", "application/vnd.shop+json", "application/VND.shop+JSON;v=1", "json"),
-        *("application/cloudevents+json; charset=us-ascii", "text/vnd.x+json"),
+        *("application/vnd.shop+json; charset=us-ascii", "text/vnd.x+json"),
     ],
 )
 def test_json_is_known_by_every_name_that_it_has(hub: Any, content_type: str) -> None:

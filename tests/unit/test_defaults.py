@@ -2,6 +2,7 @@
 
 import pytest
 
+from evbus_like.engine.errors import SettingError
 from evbus_like.hub.profiles import settings
 
 
@@ -50,3 +51,10 @@ def test_settings_of_pop_evbus_apps_are_read_too(hub):
     hub.OPT = {"evbus": {"error_callback_ref": "app.errors"}}
 
     assert settings.config(hub, "error_callback_ref") == "app.errors"
+
+
+def test_a_wrong_setting_of_a_pop_evbus_app_is_named_with_its_section(hub):
+    hub.OPT = {"evbus": {"stop_grace": "soon"}}
+
+    with pytest.raises(SettingError, match=r"setting stop_grace must .*\(hub\.OPT\.evbus\.stop_grace\)"):
+        settings.config(hub, "stop_grace")

@@ -12,6 +12,7 @@ from evbus_like.engine.errors import QueueFull
 from evbus_like.engine.event import Event
 from evbus_like.engine.outbox import Outbox
 from evbus_like.engine.queue import Intake, size_of
+from evbus_like.engine.sending.serializer import Serializer
 from tests.unit.fakes import HANG, Destination, entry, running, until
 
 MIB = 1024 * 1024
@@ -134,7 +135,8 @@ async def test_what_waits_for_a_slow_lane_is_bounded_in_bytes_and_stops_no_other
         await bus.putter.put("key", "last", "quick", confirm="delivered")
         lane = entries[0].lane
         assert most <= MIB + 2 * 20_000
-        assert lane.bytes <= 2 * MIB + 4 * 20_000
+        # A thread may fill the queue again before the loop has handed over what it took.
+        assert lane.bytes <= (3 if threads else 2) * MIB + 4 * 20_000
         assert quick.received[-1] == b'"last"'
         if mode.startswith("drop"):
             assert lane.bytes <= MIB + 20_004
@@ -151,3 +153,28 @@ async def test_a_large_event_makes_room_for_itself_by_dropping_as_many_old_ones_
         assert made.lane.bytes <= 1000 + 702
         await bus.putter.put("key", "z")
         assert made.lane.bytes < 1000
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+async def test_a_body_that_is_measured_is_serialized_once_and_by_the_serializer_of_its_profile(reloaded):
+    dumped, destination = [], Destination()
+
+    def serializer(name):
+        def dump(body):
+            dumped.append(name)
+            return f"{name} {body['n']} {'x' * 20_000}".encode()
+
+        return Serializer(name, f"application/{name}", dump)
+
+    async with running(entry(destination, serializer=serializer("one"))) as bus:
+        bus.bus.intake.max_bytes = MIB
+        await bus.putter.put("key", {"n": 0})
+        for number in range(40):
+            bus.putter.put_nowait("key", {"n": number})
+        assert dumped.count("one") > 30
+        if reloaded:
+            bus.bus.admission.set_routes([entry(destination, serializer=serializer("two"))])
+        await until(lambda: not bus.bus.intake.items)
+
+    assert dumped.count("two") == (40 if reloaded else 0)
+    assert reloaded or dumped.count("one") == 41

@@ -26,19 +26,18 @@ FLOWS = st.builds(
     cores=st.integers(1, 4096),
     speed=st.floats(0.01, 100),
 )
-COUNTS = ("machines", "per_handler", "nodes", "connections", "channels", "waiting_bytes")
-
-
-def needs(flow, broker):
-    made = model.plan(flow, broker)
-    return {limit.name: limit.needed for limit in made.limits} | {name: getattr(made, name) for name in COUNTS[:5]}
+COUNTS = ("machines", "per_handler", "nodes", "connections", "channels")
 
 
 @BROKERS
 @given(flow=FLOWS, more=st.floats(1, 100))
 def test_more_events_never_need_less(broker, flow, more):
-    few, many = needs(flow, broker), needs(replace(flow, rate=flow.rate * more), broker)
-    assert all(many[name] >= few[name] for name in few)
+    few, many = model.plan(flow, broker), model.plan(replace(flow, rate=flow.rate * more), broker)
+    limits = {limit.name: limit.needed for limit in many.limits}
+    assert all(limits[limit.name] >= limit.needed for limit in few.limits)
+    # several clusters have fewer connections than one, where each process has one to each node of its cluster
+    if few.clusters == many.clusters or not broker.every_node:
+        assert all(getattr(many, name) >= getattr(few, name) for name in COUNTS)
 
 
 @BROKERS
@@ -50,6 +49,20 @@ def test_whatever_is_asked_there_is_enough_of_everything_and_the_first_limit_com
     assert all(limit.needed * limit.one_takes * costs.FILLED >= limit.asked * 0.999 for limit in made.limits)
     assert [limit.times for limit in made.first] == sorted((limit.times for limit in made.limits), reverse=True)
     assert json.loads(json.dumps(model.as_data(made)))["limits"][0]["limit"] == made.first[0].name
+
+
+@BROKERS
+@given(flow=FLOWS)
+def test_no_node_has_more_connections_than_it_takes_and_no_cluster_too_few_nodes(broker, flow):
+    made = model.plan(flow, broker)
+    assert made.connections <= made.nodes * costs.CONNECTIONS * costs.FILLED * 1.001
+    assert made.nodes >= costs.REPLICAS * (made.clusters if broker.every_node else 1)
+
+
+def test_without_handlers_there_is_no_queue_and_no_limit_of_one():
+    made = model.plan(model.Flow(rate=1e6, size=100, handlers=0), costs.RABBITMQ)
+    assert made.per_handler == made.handling.needed == 0
+    assert "a queue" not in {limit.name for limit in made.limits}
 
 
 @BROKERS
@@ -81,6 +94,16 @@ async def test_the_command_gives_both_plans_as_one_document(capsys, monkeypatch)
     assert found["amqp"]["queues_of_each_handler"] == 1
     assert found["kafka"]["partitions_of_each_topic"] == 1
     assert found["kafka"]["problem"] is None
+
+
+async def test_a_flow_without_handlers_is_printed_without_their_queues_and_costs(capsys, monkeypatch):
+    monkeypatch.setattr(output, "results", lambda: sys.stdout)
+    assert await plan.run(hub_with(rate=0.001, bytes=1, handlers=0, json=False)) == 0
+    found = capsys.readouterr().out
+    assert "of 1 byte to" in found
+    assert "for each handler" not in found
+    assert "CPU of a handler" not in found
+    assert "less than 1 % of one" in found
 
 
 async def test_events_that_no_broker_takes_have_no_plan(capsys, monkeypatch):

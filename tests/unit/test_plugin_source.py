@@ -148,3 +148,23 @@ async def test_no_error_shows_a_secret(plugin, source):
         await source.subscribe(WANTED)
     assert "s3cret-word" not in str(found.value)
     assert found.value.__context__ is None
+
+
+class Mute(Exception):
+    """An exception whose text cannot be had."""
+
+    def __str__(self):
+        raise SystemExit(5)
+
+
+@pytest.mark.parametrize("verb", ["open", "close", "subscribe", "receive", "ack", "dead", "unsubscribe"])
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), Mute()], ids=lambda each: type(each).__name__)
+async def test_what_a_plugin_raises_is_an_exception_with_a_text(plugin, source, verb, error):
+    plugin.fail[verb] = error
+    calls = {"receive": (object(),), "ack": (object(), []), "dead": (object(), object(), "x")}
+
+    async def subscribed_and_not():
+        await source.unsubscribe(await source.subscribe(WANTED))
+
+    with pytest.raises(Exception, match=type(error).__name__):
+        await (getattr(source, verb)(*calls[verb]) if verb in calls else subscribed_and_not())

@@ -1,20 +1,31 @@
 """processes/count.py and the setting processes: which numbers of workers there may be."""
 
+import math
 import os
 
 import pytest
 
+from evbus_like import workers
 from evbus_like.engine.errors import SettingError
+from evbus_like.engine.suggest import shown
 from evbus_like.hub.profiles import settings
 from evbus_like.processes import count
 
-WRONG = [0, -1, "0", "-1", "+-1", "two", "", "1.5", 1.5, 257, "257", "9" * 5000, True, None, "²", "1_0", [4]]
+WRONG = [0, -1, "0", "-1", "+-1", "two", "", "1.5", 1.5, 257, "257", "9" * 5000, True, None, "²", "1_0", [4], 10**5000]
 
 
-@pytest.mark.parametrize("wanted", WRONG)
+@pytest.mark.parametrize("wanted", WRONG, ids=shown)
 def test_a_number_that_cannot_be_is_refused_and_the_message_names_the_bounds(wanted):
     with pytest.raises(SettingError, match="must be a whole number from 1 to 256, or auto, not") as caught:
         count.count(wanted)
+
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("wrong", ["10s", "", -1, math.nan, math.inf, None, True, [1], 10**5000], ids=shown)
+def test_a_wrong_stop_timeout_of_a_program_of_several_processes_is_named(wrong):
+    with pytest.raises(SettingError, match=r"^stop_timeout must be a number of seconds") as caught:
+        workers.run(lambda: None, processes=None, stop_timeout=wrong)
 
     assert len(str(caught.value)) < 300
 

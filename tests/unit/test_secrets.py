@@ -1,5 +1,7 @@
 """hub/secrets.py: no secret of a profile survives in any text that leaves the bus."""
 
+import copy
+import pickle
 from urllib.parse import quote
 
 import pytest
@@ -96,3 +98,18 @@ def test_a_circle_of_causes_ends():
     one.__context__, two.__context__ = two, one
 
     assert not secrets.leaks(one, frozenset({"hunter2"}))
+
+
+def test_a_hidden_mapping_and_those_in_it_print_without_their_data_whatever_is_done_with_them():
+    made = secrets.Hidden({"acct": {"connection": {"password": "hunter2"}}}, profile="p")
+    made.later = {"password": "hunter2"}
+    made.update(more={"password": "hunter2"})
+    parts = [made, made.acct, made.acct.connection, made.later, made.more]
+    parts += [copy.copy(made).acct, copy.deepcopy(made).acct.connection, pickle.loads(pickle.dumps(made)).acct]
+    parts += [made.pop("acct")]
+
+    assert made == {"profile": "p", "later": {"password": "hunter2"}, "more": {"password": "hunter2"}}
+    assert made.pop("acct", None) is None
+    for part in parts:
+        assert isinstance(part, dict)
+        assert "hunter2" not in f"{part!r} {part}"

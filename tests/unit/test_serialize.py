@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from evbus_like.engine import values
 from evbus_like.engine.errors import SerializeError
-from evbus_like.serialize import json_serialize, msgpack_serialize, str_serialize, yaml_serialize
+from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.hub import decoding
+from evbus_like.serialize import (
+    json_serialize,
+    msgpack_serialize,
+    pop_json_serialize,
+    str_serialize,
+    yaml_serialize,
+)
 from tests.unit.fakes import same
 
 FORMATS = {"json": (json_serialize, False), "msgpack": (msgpack_serialize, True), "yaml": (yaml_serialize, True)}
@@ -313,3 +321,40 @@ def test_hub_serialize_uses_the_plugin_that_is_set(hub):
 
     assert hub.serialize.init.dump({"a": 1}) == b"a: 1\n"
     assert hub.serialize.init.load(b"a: 1\n") == {"a": 1}
+
+
+class Opaque:
+    def __repr__(self):
+        return "<opaque>"
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=5) | st.timedeltas()
+    | st.datetimes() | st.decimals() | st.uuids() | st.frozensets(st.integers()) | st.just(range(3))
+    | st.builds(Opaque),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(ANYTHING)
+def test_pop_json_writes_every_body_as_pop_serial_does(body):
+    from pop_serial.serial import json_serial
+
+    assert pop_json_serialize.dump(None, body) == json_serial.dump(None, body)
+
+
+def test_pop_json_writes_sets_sorted_or_where_pop_serial_fails_as_they_are():
+    assert pop_json_serialize.dump(None, {3, 1, 2}) == b"[1, 2, 3]"
+    assert sorted(pop_json_serialize.dump(None, {1, "a"}).decode()) == sorted('[1, "a"]')
+
+
+async def test_events_of_pop_json_say_that_they_are_json_and_are_read_by_the_plugin_json(hub, start):
+    hub.evbus.SERIAL_PLUGIN = "pop_json"
+    await start()
+    queue = await hub.ingress.internal.get("k")
+    await hub.evbus.broker.put("k", {"took": datetime.timedelta(seconds=1), "sum": math.nan})
+
+    assert await queue.get() == b'{"took": "datetime.timedelta(seconds=1)", "sum": NaN}'
+    assert "pop_json" not in decoding.formats(hub)
+    assert decoding.decoder(hub)(ReceivedEvent(b"[1]", content_type="application/json")) == [1]

@@ -20,3 +20,10 @@ def test_whatever_arrives_is_shown(capsys, timestamp, body):
     line, pretty = capsys.readouterr().out.splitlines()[:2]
     assert json.loads(line)["headers"]["trace"] == ["1", {"base64": "/w=="}, None]
     assert "e-1" in pretty
+
+
+def test_a_cloudevent_is_shown_with_its_attributes(capsys):
+    event = ReceivedEvent(b"", "created", "orders", "e-1")
+    event.cloudevent = {"id": "e-1", "vip": True, "raw": b"\xff"}
+    arrivals.Lines()(event)
+    assert json.loads(capsys.readouterr().out)["cloudevent"] == {"id": "e-1", "vip": True, "raw": {"base64": "/w=="}}

@@ -4,9 +4,10 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from evbus_like.engine.receiving.consumer import Consumer
-from evbus_like.engine.receiving.handler import REQUEUE, Handler, HandlerOptions
+from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rules import REQUEUE
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.testing import eventually
 
@@ -31,6 +32,9 @@ class Belt:
 
     async def requeue(self, feed, event):
         self.requeued.append(event.id)
+
+    def redacted(self, text):
+        return text
 
     async def dead(self, feed, event, reason):
         raise AssertionError(reason)

@@ -18,9 +18,25 @@ WRONG = {
     "float": [math.nan, math.inf, -math.inf, -5, 10**400, 10**5000, 1e300, True, "10s", "", None, [1], {}, b"1", LONG],
     "str": [7, 10**5000, 1.5, True, False, ["json"], [LONG], {"a": 1}, {}, b"x", None],
     "str | Sequence[str]": [7, 10**5000, True, None, [1], [""], [None], "", b"x", [LONG, 7]],
+    "Sequence[Rule]": ["x", LONG, 7, 10**5000, None, [1], [ValueError], int, {1: 2}],
+    "Sequence[float]": ["x", LONG, -7, 10**5000, 10**400, None, True, [0], [math.nan], [1, "2"], int, [LONG]],
+    "Callable[[Any, Any], Any]": [7, "x", LONG, [], int, lambda: True, lambda a: a, lambda a, b, c: a, LONG, 10**5000],
+    "Breaker": [
+        7,
+        True,
+        "x",
+        LONG,
+        [],
+        int,
+        {},
+        handlers.Breaker(failures=LONG),  # type: ignore[arg-type]
+        handlers.Breaker(only=[LONG]),  # type: ignore[arg-type]
+        10**5000,
+    ],
     "type[BaseException] | Sequence[type[BaseException]]": ["x", LONG, 7, 10**5000, None, [1], int, [int], [LONG]],
 }
 MARKS = {"handler": handlers.handler, "method": handlers.method}
+OF_ANSWERS = ("on_response", "on_error")
 CHOICES = ("delivery", "on_error")  # any other text is wrong, too
 
 
@@ -32,7 +48,10 @@ def cases():
                 continue  # what `since` means is for the source to say
             kind = parameter.annotation.removesuffix(" | None")
             values = [each for each in WRONG[kind] if each is not None or kind == parameter.annotation]
-            yield mark, name, [*values, LONG, "", "yes"] if name in CHOICES else values
+            values = [*values, LONG, "", "yes"] if name in CHOICES else values
+            yield mark, name, values
+            if mark == "handler" and name in handlers.OF_ANSWERS:
+                yield from ((each, name, values) for each in OF_ANSWERS)
 
 
 def problem(mark, name, value, hub):
@@ -45,6 +64,9 @@ def problem(mark, name, value, hub):
         if mark == "handler":
             made = handlers.handler("shop", "sold", **{name: value})(function)
             return getattr(made, handlers.MARK)[0].problem()
+        if mark in OF_ANSWERS:
+            made = getattr(handlers, mark)("shop", "sell", **{name: value})(function)
+            return getattr(made, handlers.ANSWERS)[0][1].problem()
         made = handlers.method(**{name: value})(function)
     except errors.HandlerError as error:
         return str(error)
@@ -62,6 +84,40 @@ def test_a_wrong_value_of_an_option_of_a_mark_is_named_in_a_short_message(mark, 
         text = problem(mark, name, value, hub)
         assert name in text, f"{type(value).__name__} was accepted, or is not named: {text[:200]}"
         assert len(text) < 300, text[:100]
+
+
+PLACES = {
+    "source": lambda value: handlers.handler(value, "sold"),
+    "event_type": lambda value: handlers.handler("shop", value),
+    "on_response service": lambda value: handlers.on_response(value, "sell"),
+    "on_response method": lambda value: handlers.on_response("shop", value),
+    "on_error service": lambda value: handlers.on_error(value, "sell"),
+    "on_error method": lambda value: handlers.on_error("shop", value),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_wrong_source_event_type_service_or_method_is_named_in_a_short_message(place):
+    async def function(hub, event): ...
+
+    for value in (7, 10**5000, True, None, b"x", "", " ", [""], [None], [7], {}, []):
+        try:
+            made = PLACES[place](value)(function)
+            marks = getattr(made, handlers.MARK, None) or [each for _, each in getattr(made, handlers.ANSWERS)]
+            text = marks[-1].problem()
+        except errors.HandlerError as error:
+            text = str(error)
+        named = place.split()[-1]
+        assert named in text, f"{type(value).__name__} {str(value)[:20]} was accepted, or is not named: {text[:200]}"
+        assert len(text) < 300, text[:100]
+
+
+@pytest.mark.parametrize("mark", OF_ANSWERS)
+def test_an_option_that_a_handler_of_answers_does_not_have_is_named(mark):
+    for name in ("delivery", "retries", "x" * 5000):
+        with pytest.raises(errors.HandlerError, match=name[:20]) as caught:
+            getattr(handlers, mark)("shop", "sell", **{name: 1})
+        assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
@@ -85,3 +141,19 @@ def test_a_member_of_an_enum_stands_for_its_value_in_every_option():
 
     texts = (options.source, *options.event_types, options.name, options.profile, *options.sensitive)
     assert [f"{text}" for text in texts] == ["shop", "shop", "other", "shop", "shop", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_priority": 0}, "max_priority must not be 0"),
+        ({"max_priority": 256}, "max_priority must be a whole number from 0 to 255, not 256"),
+        ({"max_priority": True}, "max_priority must be a whole number from 0 to 255, not True"),
+        ({"max_priority": 5, "shards": 2}, "max_priority= changes the order of events, and shards= keeps it"),
+    ],
+)
+def test_a_wrong_priority_is_named(options, message):
+    @handlers.handler("orders", "placed", **options)
+    def function(hub, event): ...
+
+    assert message in getattr(function, handlers.MARK)[0].problem()

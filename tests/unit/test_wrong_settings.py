@@ -11,6 +11,7 @@ from evbus_like.amqp import settings as amqp_settings
 from evbus_like.cli import config_file
 from evbus_like.engine import options
 from evbus_like.engine.receiving import handler
+from evbus_like.hub import monitoring
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.kafka import connection as kafka_connection
 from evbus_like.testing import new_hub
@@ -55,6 +56,8 @@ def wrong_values(name):
         empty = [None, ""] if "words" in settings.SPECS[name] else [None]  # for "not set"
         return [each for each in WRONG_NUMBERS if default is not None or each not in empty]
     if name in TEXTS:
+        if "or_number" in settings.SPECS[name]:
+            return WRONG_TEXTS[1:]
         return WRONG_TEXTS if default is None else [*WRONG_TEXTS, "", "  ", None]
     return ["yes", 1, None, {}] if isinstance(default, bool) else ["a.b", 7, [1], [None], {"a": 1}, None]
 
@@ -106,6 +109,15 @@ def test_a_value_of_the_environment_is_reported_as_such(hub, monkeypatch):
         "setting stop_timeout must be a number of seconds from 0 to 31536000, not '10s'"
         " (environment variable EVBUS_STOP_TIMEOUT)"
     )
+
+
+def test_a_wrong_http_port_is_reported_with_the_place_that_it_came_from(hub, monkeypatch):
+    monkeypatch.setenv("EVBUS_HTTP", "99999")
+    hub.OPT = {"evbus_like": {"http": "99999"}}
+    with pytest.raises(errors.SettingError, match=r"not '99999' \(environment variable EVBUS_HTTP\)$"):
+        monitoring.access(hub, None, None, None)
+    with pytest.raises(errors.SettingError, match=r"not 'a:b'$"):
+        monitoring.access(hub, "a:b", None, None)
 
 
 def test_the_values_of_sensitive_settings_and_the_passwords_of_urls_are_not_shown(hub):
