@@ -16,7 +16,7 @@ from tests.interop import venv as interop
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-CHART = HERE.parent / "docs" / "performance.svg"
+CHARTS = HERE.parent / "docs" / "pictures"
 
 
 def main() -> int:
@@ -45,10 +45,11 @@ def main() -> int:
     if not asked.only:
         facts = {**results.facts(asked.quick), "seconds": seconds, "groups": found}
         name = "quick" if asked.quick else "latest"
-        chart_file = RESULTS / "quick.svg" if asked.quick else CHART
         write(RESULTS / f"{name}.json", json.dumps(facts, indent=1))
         write(RESULTS / f"{name}.txt", text)
-        write(chart_file, chart.draw(found))
+        for theme in chart.PALETTES:
+            folder, stem = (RESULTS, "quick") if asked.quick else (CHARTS, "performance")
+            write(folder / f"{stem}-{theme}.svg", chart.draw(found, theme))
     return 0
 
 

@@ -15,20 +15,22 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.brokers.fleet import Fleet
 from tests.brokers.kafka import Kafka
 from tests.brokers.outside import OutsideKafka, OutsideRabbitMQ
+from tests.brokers.postgres import PostgreSQL
 from tests.brokers.rabbitmq import RabbitMQ
 
 PARTITIONS = 2
 
 
 class Brokers:
-    """A RabbitMQ and a Kafka, started for the benchmark or, as the tests' environment variables say, running elsewhere.
+    """A RabbitMQ, a Kafka and a PostgreSQL, started for the benchmark.
 
-    Use it in a `with`. Queues are durable and classic, topics have two partitions and one copy.
+    The first two may run elsewhere, as the tests' environment variables say. Use it in a `with`. Queues are durable and
+    classic, topics have two partitions and one copy.
     """
 
     def __init__(self, wanted: set[str]) -> None:
         self.wanted = wanted
-        self.amqp_url = self.bootstrap = ""
+        self.amqp_url = self.bootstrap = self.postgres_url = ""
         self._fleet = Fleet(wanted)
 
     def __enter__(self) -> Brokers:
@@ -41,6 +43,10 @@ class Brokers:
                 kafka = self._fleet.get("kafka")
                 assert isinstance(kafka, Kafka | OutsideKafka)
                 self.bootstrap = kafka.bootstrap
+            if "postgres" in self.wanted:
+                postgres = self._fleet.get("postgres")
+                assert isinstance(postgres, PostgreSQL)
+                self.postgres_url = postgres.url()
         except BaseException:
             self._fleet.close()
             raise

@@ -29,31 +29,40 @@ PANELS = {
 }
 OURS = {"put_nowait", "put_nowait, full call", "await put", "one profile"}
 LIMITS = {"bare loop", "wire limit"}
-WIDTH, LEFT, RIGHT, BAR, GAP = 800, 250, 90, 20, 8
-STYLE = """
-  text { font: 13px sans-serif; fill: #1f2933 }
-  .title { font-weight: bold; font-size: 15px }
-  .note { font-size: 12px; fill: #616e7c }
-  .ours { fill: #2f6fde } .limit { fill: #9aa5b1 } .peer { fill: #cbd2d9 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e4e7eb } .note { fill: #9aa5b1 } .limit { fill: #7b8794 } .peer { fill: #52606d }
-  }
-"""
+WIDTH, LEFT, RIGHT, BAR, GAP = 640, 220, 70, 20, 8
+PALETTES = {
+    "light": {"text": "#1f2933", "note": "#616e7c", "ours": "#2f6fde", "limit": "#9aa5b1", "peer": "#cbd2d9"},
+    "dark": {"text": "#e4e7eb", "note": "#9aa5b1", "ours": "#6ea8fe", "limit": "#7b8794", "peer": "#52606d"},
+}
+NOTES = (
+    "Events per second, small bodies; medians of one run; each panel has its own scale.",
+    "Blue: evbus_like. Darker grey: the limit. Lighter grey: peers.",
+)
 
 
-def draw(results: Iterable[dict[str, Any]]) -> str:
-    """Give the SVG text."""
+def draw(results: Iterable[dict[str, Any]], theme: str) -> str:
+    """Give the SVG text, for a light or a dark background."""
+    colours = PALETTES[theme]
     parts: list[str] = []
     y = 10
     for group in results:
         if group["name"] in PANELS:
             title, names = PANELS[group["name"]]
             y = _panel(parts, y, title, [leg for name in names for leg in group["legs"] if leg["name"] == name])
-    parts.append(f'<text class="note" x="10" y="{y + 10}">events per second, small bodies; blue: evbus_like,')
-    parts.append("dark grey: the limit, light grey: peers; medians of one run, each panel with its own scale</text>")
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 24}" role="img">'
+    parts += [
+        f'<text class="note" x="10" y="{y + 10 + 18 * number}">{note}</text>' for number, note in enumerate(NOTES)
+    ]
+    style = "\n".join(
+        [
+            f"  text {{ font: 13px sans-serif; fill: {colours['text']} }}",
+            "  .title { font-weight: bold; font-size: 15px }",
+            f"  .note {{ font-size: 12px; fill: {colours['note']} }}",
+            *(f"  .{kind} {{ fill: {colours[kind]} }}" for kind in ("ours", "limit", "peer")),
+        ]
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 42}" role="img">'
     return "\n".join(
-        [head, "<title>evbus_like beside its peers</title>", f"<style>{STYLE}</style>", *parts, "</svg>\n"]
+        [head, "<title>evbus_like beside its peers</title>", f"<style>\n{style}\n</style>", *parts, "</svg>\n"]
     )
 
 

@@ -258,6 +258,37 @@ DURABLE = Group(
     full_rounds=7,
 )
 
+BY_PSYCOPG, BY_ASYNCPG, RELAY, TO_RABBITMQ = "put, psycopg", "put, asyncpg", "relay", "relay to RabbitMQ"
+INBOX, BY_HAND = "handler with an inbox", "handler with a mark by hand"
+LOOP, HELD, FLOW, PUTS = "select and delete", "relay, a snapshot is held", "relay, ten chunks", "put to RabbitMQ"
+POSTGRES = Group(
+    "PostgreSQL",
+    (
+        Leg(BY_PSYCOPG, "postgres_put", 1_000, 5_000, options={"library": "psycopg"}),
+        Leg(BY_ASYNCPG, "postgres_put", 1_000, 5_000, options={"library": "asyncpg"}),
+        Leg(LOOP, "postgres_bare", 100_000, 400_000),
+        Leg(RELAY, "postgres_relay", 100_000, 400_000),
+        Leg(HELD, "postgres_relay", 100_000, 400_000, options={"held": True}),
+        Leg(PUTS, "deliver_ours", 25_000, 60_000, queues=1),
+        Leg(TO_RABBITMQ, "postgres_relay", 25_000, 60_000, queues=1),
+        Leg(FLOW, "postgres_relay", 500_000, 10_000_000, options={"chunk": 50_000}),
+        Leg(INBOX, "postgres_inbox", 2_000, 10_000, options={"way": "inbox"}),
+        Leg(BY_HAND, "postgres_inbox", 2_000, 10_000, options={"way": "by hand"}),
+    ),
+    (
+        Row("put within a transaction, of an INSERT's time, psycopg", BY_PSYCOPG, (), "ratio", at_most=1.3),
+        Row("put within a transaction, of an INSERT's time, asyncpg", BY_ASYNCPG, (), "ratio", at_most=1.3),
+        Row("relay to memory / a loop that selects and deletes", RELAY, (LOOP,), at_least=0.5),
+        Row("relay while a snapshot is held / relay", HELD, (RELAY,), at_least=0.5),
+        Row("relay to RabbitMQ / put to RabbitMQ", TO_RABBITMQ, (PUTS,), at_least=0.8),
+        Row("a handler with an inbox / with a mark written by hand", INBOX, (BY_HAND,), at_least=0.7),
+        Row("megabytes of the table after all events, 50,000 at a time", FLOW, (), "megabytes", at_most=100),
+    ),
+    quick_rounds=1,
+    full_rounds=3,
+    brokers=("rabbitmq", "postgres"),
+)
+
 FEW, MANY, MANY_HIT = "10 profiles", "10,000 profiles", "10,000 profiles, 100 hit"
 PROFILES = Group(
     "profiles",
@@ -290,6 +321,29 @@ START = Group(
     full_rounds=15,
 )
 
+WATCHED = {"plain": {}, "port": {"port": True}, "scraped": {"scraped": True}, "telemetry": {"telemetry": True}}
+BEING_SEEN = {
+    "the HTTP port is open": ("port", 0.97),
+    "/metrics is read every second": ("scraped", 0.97),
+    "OpenTelemetry without an SDK": ("telemetry", 0.99),
+}
+METRICS = Group(
+    "metrics",
+    (
+        *(Leg(f"memory, {how}", "memory_ours", 200_000, 1_500_000, options=BOUND | o) for how, o in WATCHED.items()),
+        *(Leg(f"RabbitMQ, {how}", "deliver_ours", 25_000, 150_000, queues=1, options=o) for how, o in WATCHED.items()),
+        *(Leg(f"a handler, {how}", "receive_ours", 8_000, 40_000, options=o) for how, o in WATCHED.items()),
+    ),
+    tuple(
+        Row(f"{place}: {title} / not", f"{place}, {how}", (f"{place}, plain",), at_least=least)
+        for place in ("memory", "RabbitMQ", "a handler")
+        for title, (how, least) in BEING_SEEN.items()
+    ),
+    quick_rounds=2,
+    full_rounds=5,
+    brokers=("rabbitmq",),
+)
+
 BOUNDS = Group(
     "memory",
     (Leg("slow lane", "memory_bounds", 200_000, 1_000_000),),
@@ -316,7 +370,9 @@ GROUPS = (
     PROCESSES,
     CALLS,
     DURABLE,
+    POSTGRES,
     PROFILES,
     START,
+    METRICS,
     BOUNDS,
 )

@@ -13,8 +13,8 @@ from benchmarks.brokers import Brokers
 from benchmarks.model import Group, Leg, figure
 
 HERE = Path(__file__).parent
-WEBHOOKS = HERE.parent / "evbus_like" / "data" / "github-webhooks.ndjson"
-LEG_SECONDS = 300  # after which a leg is taken for hung
+WEBHOOKS = HERE.parent / "evbus_like" / "data" / "github-webhooks.ndjson.gz"
+LEG_SECONDS = 900  # after which a leg is taken for hung
 
 Run = dict[str, Any]
 
@@ -55,6 +55,7 @@ class Runner:
             "topics": topics,
             "amqp_url": self.brokers.amqp_url,
             "bootstrap": self.brokers.bootstrap,
+            "postgres_url": self.brokers.postgres_url,
             "webhooks": str(WEBHOOKS),
             **leg.options,
         }

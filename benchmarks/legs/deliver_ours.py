@@ -20,7 +20,7 @@ async def main() -> None:
         "kafka": [{"default": profile} for profile in _kafka(asked, topics)],
     }
     wide = len(queues) + len(topics)
-    async with running(profiles) as hub:
+    async with running(profiles, asked) as hub:
         await put_all(hub, bodies(asked, WARM_UP))
         await delivered(hub, wide * WARM_UP)
         stream = bodies(asked, count)

@@ -7,6 +7,7 @@ argument and prints one JSON object: `events` that were timed, `sent` in all (wi
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import sys
@@ -28,7 +29,7 @@ def bodies(asked: dict[str, Any], count: int) -> Iterator[Any]:
     """Yield `count` bodies of the kind asked for: the small one, or real webhooks over and over."""
     if asked.get("body", "small") == "small":
         return ({"message": "event content", "n": i} for i in range(count))
-    lines = Path(asked["webhooks"]).read_text(encoding="utf-8").splitlines()
+    lines = gzip.decompress(Path(asked["webhooks"]).read_bytes()).splitlines()
     return islice(cycle([json.loads(line)["body"] for line in lines]), count)
 
 

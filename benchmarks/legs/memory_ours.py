@@ -87,7 +87,7 @@ async def main() -> None:
     burst = asked.get("burst", BURST)
     default = {"outbox": "always"} if asked.get("durable") else None
     profiles = {"default": default} | ({"beside": {"outbox": "always"}} if asked.get("beside") else {})
-    async with outbox(), running({"internal": profiles}) as hub, AsyncExitStack() as stack:
+    async with outbox(), running({"internal": profiles}, asked) as hub, AsyncExitStack() as stack:
         if asked.get("beside"):
             await stack.enter_async_context(putting(hub))
         queue = await hub.ingress.internal.get("bench")

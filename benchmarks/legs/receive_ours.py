@@ -30,7 +30,7 @@ async def main() -> None:
     else:
         await fill.queue(asked["amqp_url"], QUEUE, bodies(asked, count), EXCHANGE)
         profiles = {"amqp": {"default": {"connection": {"url": asked["amqp_url"]}}}}
-    async with running(profiles) as hub:
+    async with running(profiles, asked) as hub:
         hub.pop.sub.add(dyne_name="handler")
         counter = hub.handler.counter.expect(count)
         clock = Clock()
