@@ -4,15 +4,15 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 # Test processes side by side, each with brokers of its own: more than there are cores, for most tests wait. A file's
 # functions, or a class, stay in one process.
-WORKERS ?= 4
+WORKERS ?= 6
 SPREAD := --dist loadscope --no-loadscope-reorder
 
-WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/processes
+WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/processes tests/deploy tests/page
 
 # The tests start hundreds of Python processes: compiled files are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test unit brokers4 soak cluster check docs bench clean
+.PHONY: help run test unit brokers4 soak cluster check docs man bench release clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,11 +28,11 @@ $(VENV)/.run: $(VENV)/bin/python requirements/base.txt pyproject.toml
 	$(PY) -m pip install --quiet --editable . --config-settings editable_mode=compat
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run requirements/test.txt
+$(VENV)/.test: $(VENV)/.run requirements/test.txt requirements/docs.txt
 	$(PY) -m pip install --quiet -r requirements/test.txt
 	@touch $@
 
-$(VENV)/.check: $(VENV)/.test requirements/check.txt requirements/docs.txt
+$(VENV)/.check: $(VENV)/.test requirements/check.txt
 	$(PY) -m pip install --quiet -r requirements/check.txt
 	@touch $@
 
@@ -68,6 +68,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.kafka_stress
 	@$(PY) -m tests.faults.kafka_poison
 	@$(PY) -m tests.faults.kafka_fuzz
+	@$(PY) -m tests.faults.postgres_kills
 
 cluster: $(VENV)/.test   ## clusters of three nodes, which are killed, frozen and restarted under load (ARGS="--rounds 1": once)
 	@$(PY) -m tests.brokers install
@@ -84,9 +85,19 @@ check: $(VENV)/.check    ## lint, types, docs
 docs: $(VENV)/.check     ## the documentation, in docs/_build
 	$(PY) -m sphinx -W --keep-going -q -c . docs docs/_build
 
+man: $(VENV)/.test       ## the man page of the command, build/man/evbus.1
+	@$(PY) -m tools.man
+
 bench: $(VENV)/.test     ## the bus beside its peers and its limits (ARGS=--quick: within three minutes)
 	@$(PY) -m tests.brokers install
 	@$(PY) -m benchmarks $(ARGS)
+
+$(VENV)/.release: $(VENV)/.test requirements/release.txt
+	$(PY) -m pip install --quiet -r requirements/release.txt
+	@touch $@
+
+release: $(VENV)/.release ## build wheel and sdist, check them, try them on 3.11 to 3.13 (ARGS="--url https://host/owner/name")
+	@$(PY) -m tools.release $(ARGS)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.imports import Import, circles, floors, imports, modules
 
 PACKAGE = "evbus_like"
-BACKENDS = ("memory", "amqp", "kafka")
+BACKENDS = ("memory", "amqp", "kafka", "postgres")
 PUBLIC = ("errors", "plugin", "handlers", "workers", "testing", "testing.conformance")
 FACE = [f"{PACKAGE}.{name}" for name in PUBLIC]
 CLI_USERS = [f"{PACKAGE}.{name}" for name in ("cli", "scripts", "__main__")]
@@ -84,8 +84,8 @@ def engine(house: House) -> Iterator[str]:
 
 
 def backends(house: House) -> Iterator[str]:
-    """A backend, and the supervisor of processes, import only the engine, tls and themselves."""
-    for name in (*BACKENDS, "tls", "processes"):
+    """A backend, the supervisor of processes and the monitor import only the engine, tls and themselves."""
+    for name in (*BACKENDS, "tls", "processes", "monitor"):
         inside = f"{PACKAGE}.{name}"
 
         def is_wrong(module: str, to: str, inside: str = inside) -> bool:

@@ -1,0 +1,114 @@
+"""A Sphinx extension: the directive `api` makes the reference of a module from its docstrings, which are Markdown.
+
+`{api} evbus_like.evbus.broker` with `:as: hub.evbus.broker` shows the functions as they are called on the hub, without
+their parameter `hub`. A module with `__all__` is shown with the functions, classes and constants that it names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import safe_getattr, stringify_signature
+
+CODE = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
+LITERAL = re.compile(r"^( *)(.*)::\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
+
+
+def markdown(docstring: str) -> str:
+    """Return a docstring as Markdown: blocks of code in the syntax of reStructuredText become fenced ones."""
+
+    def fenced(match: re.Match[str], language: str, before: str = "") -> str:
+        code = inspect.cleandoc(match[3])
+        return f"{before}{match[1]}```{language}\n{code}\n{match[1]}```\n\n"
+
+    text = CODE.sub(lambda match: fenced(match, match[2]), inspect.cleandoc(docstring) + "\n")
+    return LITERAL.sub(lambda match: fenced(match, "python", f"{match[1]}{match[2]}:\n\n"), text)
+
+
+def signature(function: Any, *, without: str = "") -> str:
+    """Return the signature of a function, without one parameter."""
+    found = inspect.signature(function)
+    kept = [each for name, each in found.parameters.items() if name not in (without, "self", "cls")]
+    return stringify_signature(found.replace(parameters=kept), unqualified_typehints=True, short_literals=True)
+
+
+def described(kind: str, name: str, doc: str | None, body: list[str], *options: str) -> list[str]:
+    """Return a directive of Sphinx's Python domain, in Markdown."""
+    fence = "`" * (8 if kind in ("class", "exception") else 6)
+    text = markdown(doc or "").splitlines()
+    return [f"{fence}{{py:{kind}}} {name}", *options, "", *text, "", *body, fence, ""]
+
+
+def functions(module: ModuleType, shown: str) -> Iterator[str]:
+    """Yield the functions of a module on the hub."""
+    for name, function in vars(module).items():
+        ours = inspect.isfunction(function) and function.__module__ == module.__name__
+        if ours and not name.startswith("_") and name != "cli":
+            options = [":async:"] if inspect.iscoroutinefunction(function) else []
+            yield from described(
+                "function", f"{shown}.{name}{signature(function, without='hub')}", function.__doc__, [], *options
+            )
+
+
+def members(kind: type, name: str) -> Iterator[str]:
+    """Yield the public methods and properties of a class that say what they are for."""
+    for member, value in vars(kind).items():
+        if member.startswith("_"):
+            continue
+        if inspect.isfunction(value) and value.__doc__:
+            options = [":async:"] if inspect.iscoroutinefunction(value) else []
+            yield from described("method", f"{name}.{member}{signature(value)}", value.__doc__, [], *options)
+        elif isinstance(value, property) and value.__doc__:
+            yield from described("property", f"{name}.{member}", value.__doc__, [])
+
+
+def public(module: ModuleType, shown: str, without: list[str]) -> Iterator[str]:
+    """Yield what `__all__` of a module names."""
+    for name in sorted(set(module.__all__) - set(without), key=str.lower):
+        value = safe_getattr(module, name)
+        full = f"{shown}.{name}"
+        if inspect.isclass(value):
+            error = issubclass(value, BaseException)
+            doc = value.__doc__ if value.__doc__ and not value.__doc__.startswith(f"{name}(") else ""
+            yield from described("exception" if error else "class", full, doc, list(members(value, full)))
+        elif inspect.isbuiltin(value):  # such as `current`, bound to C for speed; the page says what it is
+            yield from described("function", f"{full}()", None, [])
+        elif inspect.isroutine(value):
+            options = [":async:"] if inspect.iscoroutinefunction(value) else []
+            yield from described("function", f"{full}{signature(value)}", value.__doc__, [], *options)
+        else:
+            yield from described("data", full, None, [], f":value: {value!r}")
+
+
+class Api(SphinxDirective):
+    """The directive `api`."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"as": directives.unchanged, "without": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the Markdown that is made from the module."""
+        module = import_module(self.arguments[0])
+        shown = self.options.get("as")
+        without = self.options.get("without", "").split()  # names that another module shows
+        lines = list(functions(module, shown) if shown else public(module, module.__name__, without))
+        node = nodes.container()
+        self.state.nested_parse(StringList(lines, source=module.__name__), self.content_offset, node)
+        made: list[nodes.Node] = node.children
+        return made
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directive."""
+    app.add_directive("api", Api)
+    return {"parallel_read_safe": True}
