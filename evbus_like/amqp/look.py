@@ -8,6 +8,7 @@ replaced by a copy at the end of the queue, which is confirmed before the letter
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
@@ -28,6 +29,7 @@ from evbus_like.engine.receiving.subscription import Subscription
 PAGE = 100  # letters that RabbitMQ delivers ahead
 STALL = 5.0  # seconds without a delivery after which the rest is somewhere else
 WORN = 3  # times that a letter is given back, before it is replaced by a copy
+GONE = 2.0  # seconds that a quorum queue may still count the consumer of a look that has ended
 MOST = 100_000  # letters that one look takes and gives back: RabbitMQ keeps account of each
 
 
@@ -190,7 +192,7 @@ async def begin(
     """Begin to look; returns None if there is no such queue, so that nothing was given up. Raises a DeliveryError."""
     dead = subscription.dead
     try:
-        count, readers = await _state(connection, dead)
+        count, readers = await _without_readers(connection, dead)
     except aiormq.ChannelNotFoundEntity:
         return None
     except Exception as error:
@@ -207,6 +209,14 @@ async def begin(
             return made
     except Exception as error:
         raise failures.declaring(error, connection.place, "a channel", "Look again") from error
+
+
+async def _without_readers(connection: SharedConnection, queue: str) -> tuple[int, int]:
+    """Return the state of a queue as soon as it has no consumer, or after some seconds."""
+    deadline = time.monotonic() + GONE
+    while (state := await _state(connection, queue))[1] and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    return state
 
 
 async def _state(connection: SharedConnection, queue: str) -> tuple[int, int]:
