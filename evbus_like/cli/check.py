@@ -12,7 +12,7 @@ from evbus_like.engine.errors import EvbusError
 from evbus_like.engine.outbox.inspect import summarize
 from evbus_like.engine.rpc import directory
 from evbus_like.hub import monitoring, outbox, postgres
-from evbus_like.hub.profiles import credentials, plan
+from evbus_like.hub.profiles import credentials, plan, variables
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.secrets import redact
@@ -44,6 +44,7 @@ async def run(hub: Any) -> int:
     planned = plan.plan(hub, given)
     timeout, gate = float(settings.timeout), asyncio.Semaphore(AT_ONCE)
     rows = [Row("profile", str(each), "", "no ingress plugin takes this provider") for each in _not_taken(data, given)]
+    rows += [Row("environment", problem=text) for text in variables.unread(os.environ)]
     rows += await _databases(hub, given, timeout)
     rows += [*_services(settings.services_file, planned), *_outbox(hub, planned), *_callback(hub), *_http(hub)]
     found, wrong = receivers.found(hub, given, settings.only, settings.skip)

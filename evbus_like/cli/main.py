@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from evbus_like.cli import console, logs, output, shown
 from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
-from evbus_like.hub.profiles import settings
+from evbus_like.hub.profiles import settings, variables
 from evbus_like.hub.secrets import redact
 
 log = logging.getLogger("evbus_like.cli")
@@ -50,7 +49,6 @@ COMMANDS = (
     *("outbox", "dead", "db"),
 )
 UNUSABLE = 2  # exit code if nothing was started: wrong options, settings, credentials or profiles
-PREFIX = "EVBUS_"
 PIP = "pip._internal.operations.freeze"  # the part that pop-config imports
 
 
@@ -83,7 +81,8 @@ def _run(hub: Any) -> int:
     hub.evbus.RUNTIME.settings_file = parser.settings_file
     settings.check(hub, conf.CONFIG)
     logs.set_up(hub, console.stderr)
-    _warn_of_variables()
+    for text in variables.unread(os.environ) if hub.SUBPARSER != "check" else ():
+        log.warning("%s", text)
     if hub.SUBPARSER is None:
         print(hub.args.parser.help())
         return UNUSABLE
@@ -119,17 +118,6 @@ def _no_pip() -> Iterator[None]:
         yield
     finally:
         del sys.modules[PIP]
-
-
-def _warn_of_variables() -> None:
-    """Warn of environment variables that look like ours and are read by nobody."""
-    known = {spec["os"].removeprefix(PREFIX) for spec in settings.SPECS.values() if "os" in spec}
-    for variable in sorted(os.environ):
-        name = variable.removeprefix(PREFIX)
-        if variable == name or name in known or name.startswith(("SERVICE_HOST", "SERVICE_PORT")):  # Kubernetes
-            continue
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
-            log.warning("no setting is read from %s; did you mean %s%s?", variable, PREFIX, near[0])
 
 
 def _name() -> str:

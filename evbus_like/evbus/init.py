@@ -22,7 +22,7 @@ from evbus_like.hub import (
     traced,
 )
 from evbus_like.hub.application import events, lifespan, middleware, rpc_proxy
-from evbus_like.hub.profiles import plan, settings
+from evbus_like.hub.profiles import plan, settings, variables
 
 if TYPE_CHECKING:  # a start stays short
     from evbus_like.engine.sending.reload import Reloaded
@@ -58,6 +58,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
         raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
     try:
         settings.check(hub)
+        variables.warn(hub)
         now.events.must_be_sound()
         middleware.begin(hub)
         now.lifespan = lifespan.load(hub)

@@ -112,7 +112,14 @@ def test_a_wrong_log_level_is_an_error_and_a_misspelled_variable_a_warning(folde
     code, _, err = shell(folder, '"$EVBUS" check --log-level loud')
     assert (code, "the log level must be one of trace, debug" in err) == (2, True)
 
-    assert "did you mean EVBUS_STOP_TIMEOUT?" in shell(folder, '"$EVBUS" check', EVBUS_STOPTIMEOUT="3")[2]
+    assert "did you mean EVBUS_STOP_TIMEOUT" in shell(folder, '"$EVBUS" demo', EVBUS_STOPTIMEOUT="3")[2]
+
+
+def test_a_check_finds_a_misspelled_variable(folder):
+    code, out, _ = shell(folder, '"$EVBUS" check --json', EVBUS_OUTBOX_PATH="o.sqlite")
+
+    (row,) = [each for each in json.loads(out) if each["part"] == "environment"]
+    assert (code, row["problem"]) == (1, "no setting is read from EVBUS_OUTBOX_PATH; did you mean EVBUS_OUTBOX?")
 
 
 # ---- streams
