@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from evbus_like.cli import application, common, console, file, receivers, shown
 from evbus_like.engine.errors import EvbusError
 from evbus_like.engine.outbox.inspect import summarize
-from evbus_like.engine.rpc import directory
 from evbus_like.hub import monitoring, outbox, postgres
+from evbus_like.hub.application import rpc_clients
 from evbus_like.hub.profiles import credentials, plan, variables
 from evbus_like.hub.profiles.destination import probe
 from evbus_like.hub.profiles.sources import Sources
@@ -46,7 +46,7 @@ async def run(hub: Any) -> int:
     rows = [Row("profile", str(each), "", "no ingress plugin takes this provider") for each in _not_taken(data, given)]
     rows += [Row("environment", problem=text) for text in variables.unread(os.environ)]
     rows += await _databases(hub, given, timeout)
-    rows += [*_services(settings.services_file, planned), *_outbox(hub, planned), *_callback(hub), *_http(hub)]
+    rows += [*_services(hub, planned), *_outbox(hub, planned), *_callback(hub), *_http(hub)]
     found, wrong = receivers.found(hub, given, settings.only, settings.skip)
     rows += [Row(part, problem=text) for part, text in wrong]
     with console.Progress("check") as progress:
@@ -85,11 +85,12 @@ def _sources(hub: Any, given: Any, known: set[str]) -> Iterator[Row]:
             yield Row("profile", name, name.partition(":")[0], problem)
 
 
-def _services(path: str | None, planned: Sequence[plan.Planned]) -> Iterator[Row]:
+def _services(hub: Any, planned: Sequence[plan.Planned]) -> Iterator[Row]:
     """Yield a row for each profile that the services file names and that does not exist; raises HandlerError."""
     known = {name for item in planned for name in (item.profile, item.name)}
-    for name, to in (directory.load(path) if path else {}).items():
+    for name, to in (rpc_clients.services_file(hub) or {}).items():
         if to.profile and to.profile not in known:
+            path = hub.OPT.evbus_like.services_file
             yield Row("services file", to.profile, problem=f"unknown; the service {name} in {path} needs it")
 
 
@@ -100,11 +101,13 @@ def _outbox(hub: Any, planned: Sequence[plan.Planned]) -> Iterator[Row]:
         return
     try:
         path = file.path(hub)
-        if file.there(path):
-            with file.reading(path):
-                summarize(path)
+        with outbox.named(hub):
+            if file.there(path):
+                with file.reading(path):
+                    summarize(path)
         folder = next(each for each in path.parents if each.exists())
-        problem = "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written; {path} would be in it"
+        problem = f"{folder} cannot be written; {path} would be in it{outbox.origin(hub)}"
+        problem = "" if os.access(folder, os.W_OK | os.X_OK) else problem
     except EvbusError as error:
         problem = str(error)
     yield Row("outbox", problem=problem)

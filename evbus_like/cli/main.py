@@ -18,6 +18,7 @@ from evbus_like.cli import console, logs, output, shown
 from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
+from evbus_like.hub import outbox
 from evbus_like.hub.profiles import settings, variables
 from evbus_like.hub.secrets import redact
 
@@ -87,7 +88,8 @@ def _run(hub: Any) -> int:
         print(hub.args.parser.help())
         return UNUSABLE
     command = import_module(f"evbus_like.cli.{hub.SUBPARSER.replace('-', '_')}")
-    return int(asyncio.run(command.run(hub)))
+    with outbox.named(hub):
+        return int(asyncio.run(command.run(hub)))
 
 
 def parser() -> Parser:

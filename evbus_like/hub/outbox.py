@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evbus_like.engine.errors import OutboxLocked, SettingError
+from evbus_like.engine.errors import OutboxLocked, SettingError, StorageError
 from evbus_like.engine.given_files import expanded
 from evbus_like.engine.sending.router import Entry
 from evbus_like.hub import outbox_place
@@ -32,7 +32,26 @@ def configured(hub: Hub) -> Path | None:
     try:
         return expanded(str(given)) if given else None
     except RuntimeError:
-        raise SettingError(f"setting outbox_path: {given} begins with a home folder that does not exist") from None
+        said = f"setting outbox_path: {given} begins with a home folder that does not exist{origin(hub)}"
+        raise SettingError(said) from None
+
+
+def origin(hub: Hub) -> str:
+    """Return where the path came from, in brackets, empty for the default path."""
+    if settings.config(hub, "outbox_path"):
+        return f" ({settings.origin(hub, 'outbox_path')})"
+    return " (environment variable EVBUS_OUTBOX)" if os.environ.get("EVBUS_OUTBOX") else ""
+
+
+@contextmanager
+def named(hub: Hub) -> Iterator[None]:
+    """Add where its path came from to an error of the outbox."""
+    try:
+        yield
+    except (StorageError, OutboxLocked) as error:
+        if (where := origin(hub)) not in str(error):
+            error.args = (f"{error}{where}",)
+        raise
 
 
 def wanted(entries: Sequence[Entry]) -> bool:
@@ -51,7 +70,8 @@ async def opened(hub: Hub, entries: Sequence[Entry], needed: bool = False) -> Ou
         await asyncio.to_thread(_report_earlier, hub)
         path = outbox_place.default_path(hub)
     most = int(settings.config(hub, "outbox_max_bytes", 1024**3))
-    box, recovered = await asyncio.to_thread(_open_alone if THIS is None else _open_free, path, most)
+    with named(hub):
+        box, recovered = await asyncio.to_thread(_open_alone if THIS is None else _open_free, path, most)
     if recovered is not None:
         log.error("%s", recovered)
     counts = box.counts()
@@ -98,7 +118,6 @@ def is_free(path: Path) -> bool:
 
 def _report_earlier(hub: Hub) -> None:
     """Log what waits in other outboxes that may be of this application and that no process has open."""
-    from evbus_like.engine.outbox import StorageError
     from evbus_like.engine.outbox.inspect import summarize
 
     for path in outbox_place.earlier(hub):

@@ -276,6 +276,7 @@ async def test_a_file_that_is_not_an_outbox_is_reported_as_such(box, tmp_path):
     assert foreign[0] == folder[0] == endless[0] == 2
     assert "is an SQLite database of another program" in foreign[2]
     assert "is a folder" in folder[2]
+    assert all("(command-line option --outbox-path or --outbox)" in each[2] for each in (foreign, folder, endless))
     assert "cannot be read" in endless[2]
 
 

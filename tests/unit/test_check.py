@@ -83,7 +83,7 @@ async def test_a_profile_that_a_services_file_names_must_exist(checked, tmp_path
 
     assert (code, problems["defalt"]) == (1, f"unknown; the service shop in {file} needs it")
     file.write_text("shop: 7")
-    with pytest.raises(HandlerError, match="services file"):
+    with pytest.raises(HandlerError, match=r"services file .*\(hub.OPT.evbus_like.services_file\)"):
         await checked({"internal": {"default": None}}, services_file=str(file))
 
 

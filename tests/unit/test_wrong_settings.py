@@ -58,6 +58,8 @@ def wrong_values(name):
     if name in TEXTS:
         if "or_number" in settings.SPECS[name]:
             return WRONG_TEXTS[1:]
+        if "longest" in settings.SPECS[name]:
+            return [*WRONG_TEXTS, "n" * (settings.SPECS[name]["longest"] + 1), "ä" * 101]
         return WRONG_TEXTS if default is None else [*WRONG_TEXTS, "", "  ", None]
     return ["yes", 1, None, {}] if isinstance(default, bool) else ["a.b", 7, [1], [None], {"a": 1}, None]
 
@@ -118,6 +120,17 @@ def test_a_wrong_http_port_is_reported_with_the_place_that_it_came_from(hub, mon
         monitoring.access(hub, None, None, None)
     with pytest.raises(errors.SettingError, match=r"not 'a:b'$"):
         monitoring.access(hub, "a:b", None, None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "loaded"),
+    [("EVBUS_OUTBOX", ["outbox_path"]), ("EVBUS_OUTBOX", []), ("EVBUS_SERVICES_FILE", ["services_file"])],
+)
+async def test_an_error_about_a_file_says_which_variable_names_it(hub, monkeypatch, tmp_path, variable, loaded):
+    monkeypatch.setenv(variable, str(tmp_path))
+    hub.OPT = {"evbus_like": dict.fromkeys(loaded, str(tmp_path))}
+    with pytest.raises(errors.EvbusError, match=rf"is a folder.*\(environment variable {variable}\)"):
+        await hub.evbus.init.start({"internal": {"default": {"outbox": "always"}}})
 
 
 def test_the_values_of_sensitive_settings_and_the_passwords_of_urls_are_not_shown(hub):

@@ -80,8 +80,7 @@ class RpcClients:
 
     def begin(self) -> None:
         """Read the settings and the services file for a bus that starts; raises HandlerError."""
-        path = str(settings.config(self._hub, "services_file", "") or "")
-        self._from_file = directory.load(path) if path else None
+        self._from_file = services_file(self._hub)
         self._clients, self._found, self._sources, self._closed = {}, {}, None, False
         self._dump = plugins.serializer(self._hub, "json").dump
         self._source_name = str(settings.config(self._hub, "service_name", "") or "app")
@@ -298,6 +297,15 @@ class RpcClients:
             }
             for client in self._clients.values()
         }
+
+
+def services_file(hub: Hub) -> dict[str, Route] | None:
+    """Read the services file, None without one; raises HandlerError, which says what named the file."""
+    path = str(settings.config(hub, "services_file", "") or "")
+    try:
+        return directory.load(path) if path else None
+    except HandlerError as error:
+        raise HandlerError(f"{error} ({settings.origin(hub, 'services_file')})") from None
 
 
 def _of_exchange(exchange: str, service: str, contexts: Mapping[str, Any] | None) -> tuple[str, str]:
