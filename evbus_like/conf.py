@@ -3,7 +3,7 @@
 YEAR = 31_536_000  # seconds
 
 # "range" is ours, not pop's: the least and the largest value, and the unit. So is "or_number": text that may be a
-# whole number without quotes in a settings file.
+# whole number without quotes in a settings file. And "longest", the most bytes of a text.
 CONFIG = {
     "config": {
         "default": None,
@@ -185,6 +185,7 @@ CONFIG = {
     "service_name": {
         "os": "EVBUS_SERVICE_NAME",
         "default": None,
+        "longest": 200,  # RabbitMQ takes 255 for the name of a queue
         "help": "The name of this application as a caller: a part of the names of its queues of answers (default: app)",
     },
     "timeout": {

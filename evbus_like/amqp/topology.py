@@ -22,6 +22,7 @@ from evbus_like.engine.receiving.subscription import Subscription
 
 LONGEST_RETRY_SUFFIX = len(".retry.2000000000")
 LONGEST_SHARDS_SUFFIX = len(".workers.") + 32  # of the queue for a worker's announcements
+SHORTER = "fewer or shorter event types, or a shorter name="
 MOST_PREFETCH = 65535
 MOST_DELIVERIES = 1_000_000_000  # instead of 20, after which RabbitMQ 4 drops an event
 MISSING_FOR = 15.0  # seconds until a missing exchange is looked up again
@@ -126,9 +127,10 @@ def check(acct: Mapping[str, Any], subscription: Subscription, profile: str) -> 
     size = len(subscription.queue.encode())
     others, what = (LONGEST_SHARDS_SUFFIX, "shards") if subscription.shards else (LONGEST_RETRY_SUFFIX, "retries")
     if size + others > LONGEST_NAME:
+        shorter = "give the service a shorter name" if subscription.of_calls else SHORTER
         raise HandlerError(
             f"the queue's name {subscription.queue[:60]!r}... is {size} bytes long, and RabbitMQ takes {LONGEST_NAME},"
-            f" of which {others} are for queues of {what}: fewer or shorter event types, or a shorter name="
+            f" of which {others} are for queues of {what}: {shorter}"
         )
     for text in (exchange_of(acct, subscription), *subscription.event_types):
         if len(text.encode()) > LONGEST_NAME:

@@ -128,8 +128,7 @@ def _consumer(
         since=since,
         identifier=uuid.uuid4().hex,
     )
-    if "check" in source.plugin._funcs:
-        source.plugin._funcs["check"](source.ctx, asked)
+    source.check(asked)
     handler = Handler(f"evbus {NAME}", "evbus", NAME, view.take, True, options)
     return Consumer(
         HandlerInvoker(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, asked, group.shut_down

@@ -20,7 +20,8 @@ def __virtual__(hub: Any) -> bool | tuple[bool, str]:
 
 def check(hub: Any, ctx: plugin.Context, subscription: plugin.Subscription) -> None:
     """Refuse a profile whose events all go to one queue; raises HandlerError."""
-    if key := ctx.acct.get("routing_key"):
+    key = ctx.acct.get("routing_key")
+    if key and not subscription.of_calls:
         raise errors.HandlerError(
             f"all events of profile internal:{ctx.profile} go to its queue {key!r}, whatever their service: use"
             f" another profile, or read the queue with `await hub.ingress.internal.get({key!r})`"

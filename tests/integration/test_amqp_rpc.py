@@ -114,6 +114,22 @@ async def test_every_way_to_fail_is_an_error_of_its_own(world, profiles, fresh_n
         assert not client(hub)._pending
 
 
+NOWHERE = {"amqp": {"default": {"connection": {"url": "amqp://nowhere.invalid"}}}}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "source"),
+    [
+        ("service__world", "async def hello(hub): ..."),
+        ("handler__shop", "@evbus.on_response('world', 'hello')\nasync def got(hub, event): ..."),
+    ],
+)
+async def test_a_service_whose_queue_s_name_is_too_long_is_refused_at_the_start(app, plugin, source):
+    async with running(NOWHERE, app(**{plugin: f"SERVICE = {'w' * 250!r}\n{source}"}), 0.1) as hub:
+        with pytest.raises(HandlerError, match=r"bytes long, and RabbitMQ takes 255.* shorter name"):
+            await (hub.evbus.rpc if plugin == "service__world" else hub.evbus.handlers).start()
+
+
 @pytest.fixture
 def wired(rabbitmq):
     """Profiles, where one way is as good as the other."""

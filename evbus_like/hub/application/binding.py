@@ -19,7 +19,6 @@ from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import decoding, rates
 from evbus_like.hub.application import durable_dedup, inboxes, rpc_proxy
 from evbus_like.hub.application.handlers import check_later, identifier, refuse
-from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.source import PluginSource
 from evbus_like.hub.profiles.sources import Sources
 from evbus_like.hub.runtime import Hub
@@ -120,5 +119,4 @@ def _check(source: PluginSource, subscription: Subscription) -> None:
         )
     if subscription.max_priority and not source.priorities:
         raise HandlerError(f"max_priority= is for RabbitMQ, and {source.name} has no priorities: leave it out")
-    if "check" in source.plugin._funcs:
-        contract.called(source.plugin, "check", source.ctx, subscription)
+    source.check(subscription)

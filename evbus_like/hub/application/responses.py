@@ -148,6 +148,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
         decode = decoding.of_source(hub, source, otherwise=decoding.JSON)
         taker = ResponseInvoker(service, takers[way], decode)
         asked = responses(service, way[1], prefetch=taker.options.max_workers)
+        source.check(asked)
         made.append(Consumer(taker, source, asked, group.shut_down))
     return made
 

@@ -160,7 +160,9 @@ def consumer_of(
         service, methods, _decoder(hub, source, accept, methods), bus, replies, workers, limit, middleware
     )
     invoker.deaths = hub.evbus.RUNTIME.deaths
-    consumer = Consumer(invoker, source, requests(service, exchange, workers), group.shut_down)
+    asked = requests(service, exchange, workers)
+    source.check(asked)
+    consumer = Consumer(invoker, source, asked, group.shut_down)
     replies.connect(consumer.send, source.name)
     return consumer
 

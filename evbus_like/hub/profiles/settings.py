@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 from evbus_like import conf
@@ -129,6 +130,8 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
         return f"must be text, not {_said(spec, value)}; put it in quotes", value
     if not value.strip():
         return "must not be empty", value
+    if len(value.encode(errors="replace")) > spec.get("longest", inf):
+        return f"must be text of at most {spec['longest']} bytes, not {_said(spec, value)}", value
     return ("must not contain a NUL character" if "\0" in value else ""), value
 
 

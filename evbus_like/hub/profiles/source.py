@@ -15,6 +15,7 @@ from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.source import Inspection
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.hub import plugins, secrets
+from evbus_like.hub.profiles import contract
 from evbus_like.hub.profiles.destination import copied
 from evbus_like.hub.runtime import Hub
 
@@ -54,6 +55,11 @@ class PluginSource:
     def same(self, other: PluginSource) -> bool:
         """Return whether the other has the same plugin and the same data."""
         return (self.plugin, self.data) == (other.plugin, other.data)
+
+    def check(self, subscription: Subscription) -> None:
+        """Refuse a subscription that the source cannot have, without connecting; raises HandlerError."""
+        if "check" in self._call_of:
+            contract.called(self.plugin, "check", self.ctx, subscription)
 
     async def subscribe(self, subscription: Subscription) -> Any:
         """Start to receive, over a connection that all handlers of the profile share."""
