@@ -346,11 +346,15 @@ METRICS = Group(
 
 BOUNDS = Group(
     "memory",
-    (Leg("slow lane", "memory_bounds", 200_000, 1_000_000),),
+    (
+        Leg("slow lane", "memory_bounds", 200_000, 1_000_000),
+        Leg("slow lane, webhooks", "memory_bounds", 12_000, 60_000, options=WEBHOOKS | {"delay": 0.1}),
+    ),
     (
         Row("most events queued, of the bounds", "slow lane", (), "filled", at_most=1.05),
         Row("growth once full", "slow lane", (), "growth", at_most=0.05),
         Row("bytes for a queued small event", "slow lane", (), "per_event", at_most=1024),
+        Row("webhooks: MiB of the process above max_bytes", "slow lane, webhooks", (), "over", at_most=32),
     ),
     quick_rounds=1,
     full_rounds=3,

@@ -20,6 +20,7 @@ from evbus_like.engine.suggest import shown
 from evbus_like.engine.waiting import LOOP_GRACE, run_in_loop, wrong_timeout
 
 Confirm = Literal["queued", "accepted", "delivered"]
+BULK = 3  # a body that is not serialized yet takes about three times its bytes
 PUTS_IN_A_ROW = 100  # accepted puts that never wait, before the lanes' tasks run
 
 
@@ -72,11 +73,13 @@ class Putter:
                 bus.admission.check_headers(profile, headers, size)
         route = bus.admission.router.cache.get(profile)
         if route is not None:
+            before = bus.intake.bytes  # of the events that are put and in no lane yet; 0 while they are few
             for lane in route.lanes:
-                if lane.puts_wait:
+                if lane.puts_wait or (before and lane.blocks and lane.bytes + BULK * before >= lane.options.max_bytes):
+                    also = f" and {before} before it" if before else ""
                     raise QueueFull(
-                        f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait; {lane.trouble});"
-                        " use `await put(...)`, which waits for room"
+                        f"{lane.name} is full ({len(lane.queue)} events, {lane.bytes} bytes wait{also};"
+                        f" {lane.trouble}); use `await put(...)`, which waits for room"
                     )
             if not route.direct and bus.outbox is not None and bus.admission.commits.full_for(route.lanes):
                 raise QueueFull(

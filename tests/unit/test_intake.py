@@ -142,6 +142,24 @@ async def test_what_waits_for_a_slow_lane_is_bounded_in_bytes_and_stops_no_other
             assert lane.bytes <= MIB + 20_004
 
 
+async def test_what_is_put_before_a_slow_lane_takes_of_its_room_already_and_of_no_other_lanes_room():
+    slow, quick = Destination(["hang"]), Destination()
+    made = entry(slow, "slow", lambda name: name == "slow", max_bytes=MIB)
+    async with running(made, entry(quick, "quick", lambda name: name == "quick"), timeout=0.1) as bus:
+        bus.bus.intake.max_bytes = MIB
+        await bus.putter.put("key", {"text": "x" * (MIB * 3 // 4)}, "slow")
+        for number in range(20):
+            with suppress(QueueFull):
+                while True:
+                    bus.putter.put_nowait("key", {"text": "x" * 20_000}, "slow")
+            await bus.putter.put("key", number, "quick", confirm="delivered")
+
+        assert MIB <= made.lane.bytes <= MIB + 20_011
+        with pytest.raises(QueueFull, match="slow is full"):
+            bus.putter.put_nowait("key", {}, "slow")
+    assert quick.received[-1] == b"19"
+
+
 async def test_a_large_event_makes_room_for_itself_by_dropping_as_many_old_ones_as_it_needs():
     slow = Destination(["hang"])
     made = entry(slow, "slow", max_bytes=1000, when_full="drop_old", batch_events=1)
