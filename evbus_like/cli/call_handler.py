@@ -14,6 +14,7 @@ from evbus_like.engine import suggest
 from evbus_like.engine.errors import HandlerError, HandlerFailed
 from evbus_like.engine.receiving import failure_log
 from evbus_like.engine.receiving.disposition import EXPIRED, described, is_unhandled
+from evbus_like.engine.values import exact_float
 from evbus_like.hub import call_handler, recorder
 from evbus_like.hub.application import handlers
 
@@ -71,7 +72,7 @@ async def _body(settings: Any) -> Any:
         except OSError as error:
             raise UsageError(f"{where} cannot be read: {error.strerror or error}") from None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=exact_float)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not valid JSON: {error}; quote text: --body '\"text\"'") from None
 

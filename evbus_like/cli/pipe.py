@@ -15,6 +15,7 @@ from evbus_like.cli import common, console, lines, shown
 from evbus_like.engine import suggest
 from evbus_like.engine.account import Account
 from evbus_like.engine.errors import PutError, PutTimeout, SerializeError
+from evbus_like.engine.values import exact_float
 
 KEYS = {"routing_key", "body", "profile", "headers", "key"}
 LATEST = 1_000_000  # lines of which the place is remembered for each destination, more than a lane holds by default
@@ -116,7 +117,7 @@ def parse(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise ValueError(f"the line is longer than {lines.MAX_LINE} bytes")
     try:
-        event = json.loads(line, parse_constant=_no_constant)
+        event = json.loads(line, parse_constant=_no_constant, parse_float=exact_float)
     except UnicodeDecodeError:
         raise ValueError("the line is not UTF-8 text") from None
     except json.JSONDecodeError as error:

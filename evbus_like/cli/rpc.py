@@ -20,6 +20,7 @@ from evbus_like.engine.errors import (
     RpcTimeout,
     UnknownService,
 )
+from evbus_like.engine.values import exact_float
 from evbus_like.hub.application import rpc_proxy
 from evbus_like.hub.profiles.settings import config
 from evbus_like.hub.profiles.sources import Sources
@@ -101,7 +102,7 @@ def arguments(texts: Sequence[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_json)
+        return json.loads(text, parse_constant=_no_json, parse_float=exact_float)
     except (ValueError, RecursionError):
         return text
 

@@ -80,6 +80,14 @@ def in_order(value: set[Any] | frozenset[Any]) -> list[Any]:
         return list(value)
 
 
+def exact_float(text: str) -> float:
+    """Return the float of a decimal number; raises ValueError if it would become an infinity, or 0 without being 0."""
+    value = float(text)
+    if not math.isfinite(value) or (not value and set(text.lower().partition("e")[0]) & set("123456789")):
+        raise ValueError("a float beyond the range of 64 bits; the sender should write it as text")
+    return value
+
+
 def plain(value: Any, native: bool, path: str = "body", depth: int = 0) -> Any:
     """Rebuild a body from None, bool, int, float, str, bytes, list and dict alone; raises SerializeError with the path.
 

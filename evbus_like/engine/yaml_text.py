@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import datetime
 import functools
-import math
 import re
 from collections.abc import Callable, Hashable
 from typing import Any, NoReturn
 
-from evbus_like.engine.values import MAX_DEPTH, MAX_INT, MIN_INT
+from evbus_like.engine.values import MAX_DEPTH, MAX_INT, MIN_INT, exact_float
 
 MAX_ELEMENTS = 100_000  # keys and values, those of aliases counted each time
 MOST_DIGITS = 80  # of a number: an int of 64 bits has 65 in base 2
@@ -247,10 +246,10 @@ def _float(text: str) -> float:
     plain = text.replace("_", "").lower()
     if INFINITE.fullmatch(text):
         return float(plain.replace(".", "", 1))
-    value = float(plain)
-    if not math.isfinite(value):
-        raise _Refused("a float beyond the range of 64 bits")
-    return value
+    try:
+        return exact_float(plain)
+    except ValueError as error:
+        raise _Refused(str(error)) from None
 
 
 def _time(text: str) -> datetime.date:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from evbus_like import plugin
+from evbus_like.engine import values
 from evbus_like.hub import decoding
 
 __virtualname__ = "json"
@@ -21,7 +22,10 @@ LONG = 19  # digits of the shortest int beyond 64 bits
 ZEROS = b"0" * LONG
 LEAST_ELEMENTS = decoding.LEAST_ELEMENTS
 STRING = re.compile(rb'"[^"]*+(?:"|\Z)')  # where no quote is escaped
-LONG_INT = re.compile(STRING.pattern + rb"|(?<![\w.+-])(-?[0-9]{19,})(?![0-9.eE])")
+LONG_INT = rb"-?[0-9]{19,}(?![0-9.eE])"
+TINY = rb"-?[0-9]+(?:\.[0-9]+)?[eE]-[0-9]{3,}|-?0\.0{18}[0-9]+(?:[eE][+-]?[0-9]+)?"  # what may become 0
+NUMBER = re.compile(STRING.pattern + rb"|(?<![\w.+-])(?:(" + LONG_INT + rb")|(" + TINY + rb"))")
+EXPONENT = re.compile(rb"-(?<=[eE]-)[0-9]{3}")  # it begins with a literal, and so is found fast
 
 
 def dump(hub: Any, data: Any) -> bytes:
@@ -41,15 +45,15 @@ def dump(hub: Any, data: Any) -> bytes:
 
 
 def load(hub: Any, data: bytes) -> Any:
-    """Return the body that was serialized; raises ValueError, also for ints beyond 64 bits and too many elements."""
+    """Return the body that was serialized; raises ValueError, for numbers beyond 64 bits and too many elements."""
     if len(data) <= SMALL:
-        if ZEROS in data.translate(DIGITS):
-            _check_ints(data)
-    elif len(data) > LEAST_ELEMENTS:
-        _check_elements(data, decoding.max_elements(hub))
-        _check_long_ints(data)
+        unsure = ZEROS in data.translate(DIGITS)
     else:
-        _check_long_ints(data)
+        if len(data) > LEAST_ELEMENTS:
+            _check_elements(data, decoding.max_elements(hub))
+        unsure = _has_long_number(data)
+    if unsure or (b"-" in data and EXPONENT.search(data)):
+        _check_numbers(data)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -84,20 +88,19 @@ def _without_escapes(data: bytes) -> bytes:
     return data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
 
 
-def _check_long_ints(data: bytes) -> None:
-    """Raise ValueError for an int beyond 64 bits in a body that is not small.
+def _has_long_number(data: bytes) -> bool:
+    """Return whether 19 digits follow each other in a body that is not small.
 
-    A sample of every ninth byte has two digits in a row where there are 19: for 10 KB, 2 microseconds instead of 9.
+    A sample of every ninth byte has two digits in a row then: for 10 KB, 2 microseconds instead of 9.
     """
-    if b"00" in data[::9].translate(DIGITS) and ZEROS in data.translate(DIGITS):
-        _check_ints(data)
+    return b"00" in data[::9].translate(DIGITS) and ZEROS in data.translate(DIGITS)
 
 
-def _check_ints(data: bytes) -> None:
-    """Raise ValueError for an int beyond 64 bits: orjson would change its value to the nearest float."""
-    for found in LONG_INT.finditer(_without_escapes(data)):
-        number = found.group(1)
-        if number is None:  # a string
-            continue
-        if len(number) > LONG + 2 or not plugin.MIN_INT <= int(number) <= plugin.MAX_INT:
+def _check_numbers(data: bytes) -> None:
+    """Raise ValueError for a number that orjson would change: a long int to the nearest float, a tiny float to 0."""
+    for found in NUMBER.finditer(_without_escapes(data)):
+        number, tiny = found.groups()  # both are None for a string
+        if number and (len(number) > LONG + 2 or not plugin.MIN_INT <= int(number) <= plugin.MAX_INT):
             raise ValueError("an int beyond 64 bits; the sender should write it as text")
+        if tiny:
+            values.exact_float(tiny.decode())

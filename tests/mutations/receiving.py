@@ -526,9 +526,16 @@ MUTANTS = (
     Mutant(
         "a-number-that-changes",
         "A JSON int beyond 64 bits is refused, and does not become a float.",
-        "json_serialize._check_ints",
-        never(IF(2, of=2)),
+        "json_serialize._check_numbers",
+        never(IF(1, of=2)),
         f"{UNIT}/test_decoding.py::test_an_int_beyond_64_bits_is_refused_and_never_becomes_a_float",
+    ),
+    Mutant(
+        "a-number-that-becomes-0",
+        "A JSON number that is too small for a float is refused, and does not become 0.",
+        "json_serialize._check_numbers",
+        never(IF(2, of=2)),
+        f"{UNIT}/test_decoding.py::test_a_float_beyond_64_bits_is_refused_and_becomes_neither_0_nor_infinity",
     ),
     Mutant(
         "a-duplicate-listener-is-let-in",

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import gzip
+import json
 import random
 import tracemalloc
 import zlib
@@ -205,6 +206,28 @@ def test_an_int_beyond_64_bits_is_refused_and_never_becomes_a_float(hub: Any, nu
     for text in (f"{number}", f'{{"a": [1, {number}]}}', f'["{"x" * 5000}\\"", {number}]'):
         assert "an int beyond 64 bits" in reason(hub, text.encode(), "application/json")
         assert "an int beyond 64 bits" in reason(hub, text.encode(), "application/yaml", accept=ALL)
+
+
+TINY = [
+    "1E-400",
+    "-1e-0400",
+    "1.5e-999999999999999999999",
+    "2e-324",
+    f"0.{'0' * 400}1",
+    f"-0.{'0' * 300}12e-25",
+    "1e400",
+]
+
+
+@pytest.mark.parametrize("number", TINY)
+def test_a_float_beyond_64_bits_is_refused_and_becomes_neither_0_nor_infinity(hub: Any, number: str) -> None:
+    for text in (number, f'{{"a-b": [1, {number}]}}', f'["{"x-1" * 5000}\\"", {number}]'):
+        assert reason(hub, text.encode(), "application/json")
+
+
+@pytest.mark.parametrize("text", ["0e-400", "-0.000E-999", "0.0", f"0.{'0' * 400}", "5e-324", "3e-324", '"1e-400"'])
+def test_a_small_number_that_a_float_has_and_text_are_read(hub: Any, text: str) -> None:
+    assert decoded(hub, f"[{text}]".encode(), "application/json") == json.loads(f"[{text}]")
 
 
 def test_other_long_numbers_keep_their_value(hub: Any) -> None:

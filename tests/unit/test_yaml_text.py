@@ -34,6 +34,8 @@ REFUSED = {
     "9" * 50: "an int beyond 64 bits",
     "-9223372036854775809": "an int beyond 64 bits",
     "1.0e+999": "a float beyond the range of 64 bits",
+    "-1.0e-400": "a float beyond the range of 64 bits",
+    f"0.{'0' * 400}1": "a float beyond the range of 64 bits",
     "2001-13-45": "no valid number or time",
     "!!int SECRET": "no valid int",
     "!!python/object/apply:os.system [SECRET]": "a tag is refused",
