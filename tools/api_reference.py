@@ -2,6 +2,8 @@
 
 `{api} evbus_like.evbus.broker` with `:as: hub.evbus.broker` shows the functions as they are called on the hub, without
 their parameter `hub`. A module with `__all__` is shown with the functions, classes and constants that it names.
+
+The directive `contract` shows the docstring of a module.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ CODE = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:\1    .*\n|\n)+)", re.MU
 LITERAL = re.compile(r"^( *)(.*)::\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
 
 
-def markdown(docstring: str) -> str:
+def markdown(docstring: str, literal: str = "python") -> str:
     """Return a docstring as Markdown: blocks of code in the syntax of reStructuredText become fenced ones."""
 
     def fenced(match: re.Match[str], language: str, before: str = "") -> str:
@@ -32,7 +34,7 @@ def markdown(docstring: str) -> str:
         return f"{before}{match[1]}```{language}\n{code}\n{match[1]}```\n\n"
 
     text = CODE.sub(lambda match: fenced(match, match[2]), inspect.cleandoc(docstring) + "\n")
-    return LITERAL.sub(lambda match: fenced(match, "python", f"{match[1]}{match[2]}:\n\n"), text)
+    return LITERAL.sub(lambda match: fenced(match, literal, f"{match[1]}{match[2]}:\n\n"), text)
 
 
 def signature(function: Any, *, without: str = "") -> str:
@@ -108,7 +110,27 @@ class Api(SphinxDirective):
         return made
 
 
+class Contract(SphinxDirective):
+    """The directive `contract`: the docstring of a module, without its first paragraph and its last one."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the docstring."""
+        shown = contract(self.arguments[0]).split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
+        node = nodes.container()
+        self.state.nested_parse(StringList(shown.splitlines(), source=self.arguments[0]), self.content_offset, node)
+        made: list[nodes.Node] = node.children
+        return made
+
+
+def contract(module: str) -> str:
+    """Return a contract as Markdown."""
+    return markdown(import_module(module).__doc__ or "", "text").strip()
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("api", Api)
+    app.add_directive("contract", Contract)
     return {"parallel_read_safe": True}

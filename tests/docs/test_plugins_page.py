@@ -11,10 +11,12 @@ import pytest
 from evbus_like import errors, plugin
 from evbus_like.testing.conformance import Features, SourceFeatures, SourceTarget, Target
 from tests.docs.blocks import DOCS, ROOT, blocks, matches, run, session
+from tools import api_reference
 
 PAGE = DOCS / "plugins.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 PACKAGE = ROOT / "examples/evbus-pigeon"
+CONTRACTS = {kind: api_reference.contract(f"evbus_like.{kind}.contracts.init") for kind in ("ingress", "egress")}
 FILES = {
     str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8")
     for path in PACKAGE.rglob("*")
@@ -110,6 +112,11 @@ def names(heading):
     return {name.removeprefix("ctx.") for name in found}
 
 
+def functions(plugin_kind):
+    """The functions that a contract lists."""
+    return set(re.findall(r"^(?:async )?def (\w+)\(hub", CONTRACTS[plugin_kind], re.MULTILINE))
+
+
 def members(protocols):
     return {name for each in protocols for name in vars(each) if not name.startswith("_")}
 
@@ -125,9 +132,17 @@ def public(kind):
         ("`SourceFeatures`", {field.name for field in dataclasses.fields(SourceFeatures)}),
         ("`Target`", public(Target)),
         ("`SourceTarget`", public(SourceTarget)),
-        ("`ctx`", {"acct", "profile", "blocked", "ask"}),
+    ],
+)
+def test_a_table_of_the_page_is_complete(heading, expected):
+    assert names(heading) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
         (
-            "Functions of a destination",
+            "ingress",
             members(
                 [
                     *(plugin.IngressPlugin, plugin.BatchIngressPlugin, plugin.PublishesNow, plugin.Pings),
@@ -136,7 +151,7 @@ def public(kind):
             ),
         ),
         (
-            "Functions of a source",
+            "egress",
             members(
                 [
                     *(
@@ -153,16 +168,22 @@ def public(kind):
         ),
     ],
 )
-def test_a_table_of_the_page_is_complete(heading, expected):
-    assert names(heading) == expected
+def test_a_contract_on_the_page_lists_every_function(kind, expected):
+    assert f"```{{contract}} evbus_like.{kind}.contracts.init\n```" in TEXT
+    assert functions(kind) == expected
 
 
-def test_the_page_names_the_attributes_of_events_and_subscriptions():
-    event, subscription = names("What a destination gets"), names("What a source gets and returns")
-    assert event | {"receipt", "quiet", "seq", "copy", "size", "packed"} == public(plugin.Event) | {"profile"}
+def test_the_contract_of_a_destination_names_what_ctx_has():
+    assert set(re.findall(r"\bctx\.(\w+)", CONTRACTS["ingress"])) == {"acct", "profile", "blocked", "ask"}
+
+
+def test_the_contracts_name_the_attributes_of_events_and_subscriptions():
+    event = set(re.findall(r"^(\w+)  ", CONTRACTS["ingress"].partition("It has:")[2], re.MULTILINE))
+    assert public(plugin.Event) - {"receipt", "quiet", "seq", "copy", "size", "packed"} | {"profile"} <= event
+    words = set(re.findall(r"\w+", CONTRACTS["egress"]))
     received = set(inspect.signature(plugin.ReceivedEvent).parameters)
-    assert public(plugin.Subscription) - {"wants", "service", "name", "identifier"} <= subscription
-    assert received - {"reply_to", "correlation_id"} <= subscription
+    assert public(plugin.Subscription) - {"wants", "service", "name", "identifier"} <= words
+    assert received - {"reply_to", "correlation_id"} <= words
 
 
 def test_every_public_name_of_the_page_exists():

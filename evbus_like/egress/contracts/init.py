@@ -25,6 +25,7 @@ the profile share it. Keep a connection on it under any other name.
                           is all that pools and singletons need
     exchange              where the service's events come from, unless the profile names another place
     dead                  the name of the queue or topic for dead letters
+    delivery              "service_pool", "singleton" or "broadcast"
     reliable              keep events while nobody receives; auto_delete, exclusive: remove the queue with its reader
     prefetch              how many events may be received and unsettled
     shards                a number, or 0; needs SHARDS

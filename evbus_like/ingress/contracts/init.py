@@ -20,12 +20,14 @@ Constants, all optional but ACCT::
     REQUIRES = ["pigeonlib"]                   # libraries that a profile needs; the start names those missing
     LANE = {"batch_events": 100}               # defaults of the lane: fields of `plugin.LaneOptions`
 
-`max_event_bytes`, `max_header_bytes` and `reserved_headers` of LANE say what the destination does not take; `put` then
-refuses it.
+`max_event_bytes`, `max_header_bytes`, `reserved_headers` and `takes_priority` of LANE say what the destination takes;
+`put` refuses the rest. The options of a profile override `limits`, which overrides LANE.
 
-With OPTIONS, an unknown option in a profile is an error at the start. Without it, every option is allowed.
+With OPTIONS, which need not name the options of every profile, an unknown one is an error at the start. Without it,
+every option is allowed. `bool` is not an `int` here.
 
-Functions. One of the first two is required. Those with `async` may also be plain functions that never block::
+Functions. One of the first two is required. Those with `async` may also be plain functions that never block; run
+blocking work by `await asyncio.to_thread(...)`, which a cancelled publish does not stop::
 
     async def publish(hub, ctx, routing_key, body)  # deliver one event
     async def publish_batch(hub, ctx, events)  # deliver many; used instead of publish where both exist
@@ -36,11 +38,20 @@ Functions. One of the first two is required. Those with `async` may also be plai
     async def ping(hub, ctx)                   # `evbus check` calls it after open; return if the destination answers:
                                                # None, or a list of advice for the operator
     def validate(hub, ctx)                     # check the profile without connecting; raise ProfileError
-    def limits(hub, ctx)                       # return LANE, computed from the profile
+    def limits(hub, ctx)                       # return LANE, computed from the profile:
+                                               # {"max_event_bytes": ctx.acct.get("largest", 1000)}
 
-An event is a `plugin.Event`. It has id (str), routing_key (str), body (bytes), content_type (str), headers (a dict, or
-None), key (str, bytes or None), timestamp (seconds since 1970) and profile. Header names are text of 1 to 128 bytes;
-values are str, int of 64 bits, float, bool, bytes, None or a list of str. Lanes share events: do not change them.
+An event is a `plugin.Event`. Lanes share events: do not change them. It has::
+
+    id             unique, and the same in every attempt: send it, so that receivers can recognize repeats
+    routing_key    text of at most 255 bytes, perhaps empty
+    body           bytes, as the profile's serializer made them, at most max_event_bytes, perhaps none
+    content_type   of the serializer: application/json, application/msgpack, application/yaml, text/plain
+    headers        a dict, or None. Names are text of 1 to 128 bytes; values are str, int of 64 bits, float, bool,
+                   bytes, None or a list of str. A destination that only has text gets str(value)
+    key            str, bytes or None, for destinations with partitions or ordering keys
+    timestamp      when the bus accepted it, in seconds since 1970
+    profile        the `profile=` of the put
 
 An event of a service has the header `plugin.SERVICE_HEADER` ("evbus-service"). `plugin.service_of(event)` returns the
 service, or None, and `plugin.events_of(service)` the name of its exchange or topic. Deliver it there, with the routing
@@ -81,8 +92,16 @@ Errors. The class decides what the lane does:
     ProfileError          from validate and limits only: the profile is wrong, and the bus does not start
 
 Any other TimeoutError counts as UnknownOutcome, a ConnectionError of a publish as ConnectionLost, any other OSError as
-TransientError. After any other exception each event is tried three times, then dead-lettered. Say in the message what a
-person can do. The bus removes the profile's secrets from every error.
+TransientError. After any other exception the batch is sent in smaller parts, until the event that fails is alone: it is
+tried three times, then dead-lettered. Say in the message what a person can do. The bus removes the profile's secrets
+from every error.
+
+One event that ends the connection. Some destinations close the connection for an event that they cannot take, and do
+not say which. Raise BatchRejected with their words, or return it as the outcome of each event without an answer. An
+event that is refused twice alone is dead-lettered. With `BatchRejected("541 internal error", certain=False)` the words
+may be about the destination itself: the event is then given up only after another one was delivered in between, or
+after six tries if none waits. Raise ConnectionLost if there are no words: an event that alone ends the connection five
+times, and once more after a later one was delivered, is given up.
 
 Blocked. A destination may be connected but accept nothing for now (RabbitMQ's memory alarm). Call `ctx.blocked(reason)`
 when that begins, also during a publish, and `ctx.blocked(None)` when it ends, in the event loop of open and publish.
