@@ -25,8 +25,8 @@ CONFIG = {
     "acct_renderers": {
         "os": "EVBUS_ACCT_RENDERERS",
         "default": None,
-        "help": "Further renderers that the first line of a credentials file may name, such as jinja; they can run code"
-        " as this user (default: only yaml and json)",
+        "help": "Further renderers that the first line of a credentials file may name, such as jinja, with spaces between."
+        " They can run code as this user: only for files that nobody else can write (default: only yaml and json)",
     },
     "serial_plugin": {
         "os": "EVBUS_SERIAL_PLUGIN",
@@ -54,7 +54,7 @@ CONFIG = {
         "os": "EVBUS_MAX_QUEUED_BYTES",
         "default": 32 * 1024 * 1024,
         "type": int,
-        "help": "The largest size of the events in the intake queue, in bytes; one event more may be in it",
+        "help": "The most bytes of events in the intake queue, and one event more; then put waits and put_nowait raises",
         "range": (4096, 2**53, "bytes"),
     },
     "outbox_path": {
@@ -80,7 +80,7 @@ CONFIG = {
     "log_bodies": {
         "os": "EVBUS_LOG_BODIES",
         "default": False,
-        "help": "Show the body of an event, or of a request, in the log of a handler or a method that fails",
+        "help": "Show the body in the log of a handler or a method that fails, except what it marks as sensitive",
     },
     "log_format": {
         "os": "EVBUS_LOG_FORMAT",
@@ -104,7 +104,7 @@ CONFIG = {
         "os": "EVBUS_PUT_TIMEOUT",
         "default": 30.0,
         "type": float,
-        "help": "Seconds that a put waits for room before it raises",
+        "help": "Seconds that a put waits for room, acceptance or delivery before it raises",
         "range": (0, YEAR, "seconds"),
     },
     "stop_timeout": {
@@ -118,7 +118,8 @@ CONFIG = {
         "os": "EVBUS_STOP_GRACE",
         "default": 2.0,
         "type": float,
-        "help": "Seconds of a stop that a destination which is down has to come back; no more than stop_timeout",
+        "help": "Seconds of a stop that a destination which is down has to come back (5 from the start of the bus, if"
+        " it has not failed yet); then its events stay in the outbox, or are lost from memory and reported",
         "range": (0, YEAR, "seconds"),
     },
     "watch_credentials": {

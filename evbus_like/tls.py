@@ -11,14 +11,14 @@ from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.options import problems
 
 OPTIONS = {
-    "ca_file": (str, "a file with the certificates of trusted authorities; by default the system's"),
+    "ca_file": (str, "the certificates of the authorities to trust, a PEM file (default: the system's)"),
     "ca_path": (str, "a folder of such certificates"),
     "ca_data": (str, "such certificates as PEM text"),
-    "cert_file": ((str, type(None)), "the client's certificate, as PEM"),
-    "key_file": ((str, type(None)), "the client's private key, as PEM; by default it is in cert_file"),
+    "cert_file": ((str, type(None)), "the client's certificate, a PEM file"),
+    "key_file": ((str, type(None)), "the client's private key, a PEM file (default: cert_file)"),
     "password": ((str, type(None)), "the password of the private key"),
-    "check_hostname": (bool, "false: accept a certificate of another host name (insecure)"),
-    "verify": (bool, "false: accept any certificate (insecure; for tests)"),
+    "check_hostname": (bool, "false: accept a certificate of another host name; insecure (default: true)"),
+    "verify": (bool, "false: accept any certificate; insecure, for trying things out (default: true)"),
 }
 
 

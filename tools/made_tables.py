@@ -1,9 +1,13 @@
-"""A Sphinx extension for tables that are made from code: `metrics`, `status-schema` and `faults`."""
+"""A Sphinx extension for tables that are made from code.
+
+These are `metrics`, `status-schema`, `faults`, `settings`, and `options NAME`: a plugin, or a block of options.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -11,9 +15,27 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from evbus_like import conf, tls
+from evbus_like.amqp import settings as amqp
+from evbus_like.engine import options
+from evbus_like.kafka import connection as kafka
 from evbus_like.monitor import metrics
 from evbus_like.monitor import schema as status_schema
+from evbus_like.postgres import database
 from tests.faults import table
+
+# The blocks of options of the page on profiles, with what their names begin with.
+BLOCKS: Mapping[str, tuple[str, options.Spec]] = {
+    "common": ("", options.COMMON),
+    "retry": ("retry.", options.RETRY),
+    "amqp-connection": ("connection.", amqp.CONNECTION),
+    "declare": ("declare.", amqp.DECLARE),
+    "kafka-connection": ("connection.", kafka.CONNECTION),
+    "postgres": ("", database.OPTIONS),
+    "tls": ("ssl.", tls.OPTIONS),
+}
+PLUGINS = ("internal", "amqp", "kafka")
+WORDS = {str: "text", int: "number", float: "number", bool: "true, false", list: "list", Mapping: "mapping"}
 
 
 def schema() -> str:
@@ -27,6 +49,71 @@ def metrics_table() -> str:
     return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows, ""])
 
 
+def options_table(name: str) -> str:
+    """Return the table of the options of a block, or of a plugin's profiles."""
+    prefix, specs = BLOCKS[name] if name in BLOCKS else ("", of_plugin(name))
+    rows = [f"| `{prefix}{option}` | {words(kinds)} | {safe(text)} |" for option, (kinds, text) in specs.items()]
+    return "\n".join(["| option | type | meaning |", "|---|---|---|", *rows, ""])
+
+
+def of_plugin(name: str) -> dict[str, tuple[Any, str]]:
+    """Return the options of a provider: those of its destination and of its source."""
+    found: dict[str, tuple[Any, str]] = {}
+    for folder in ("ingress", "egress"):
+        found.update(getattr(import_module(f"evbus_like.{folder}.{name}"), "OPTIONS", {}))
+    return found
+
+
+def words(kinds: Any) -> str:
+    """Return the types of an option as words."""
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    return " or ".join(dict.fromkeys(WORDS[kind] for kind in kinds if kind in WORDS)) or "object"
+
+
+def settings_table() -> str:
+    """Return the table of all settings that an environment variable can set."""
+    rows = [
+        f"| `{name}` | `{spec['os']}` | {shown(spec['default'])} | {safe(spec['help'])}{bounds(spec)} |"
+        for name, spec in conf.CONFIG.items()
+        if "os" in spec
+    ]
+    return "\n".join(["| setting | environment | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def shown(default: Any) -> str:
+    """Return a default as text; nothing if there is none."""
+    if default in (None, []):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default).lower()
+
+
+def bounds(spec: Mapping[str, Any]) -> str:
+    """Return the least and the largest value of a setting."""
+    if "range" not in spec:
+        return ""
+    least, largest, unit = spec["range"]
+    return f"; {least:,} to {largest:,} {unit}"
+
+
+def safe(text: str) -> str:
+    """Return the help of an option, safe in a table."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
+class Options(SphinxDirective):
+    """The directive `options`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the table."""
+        node = nodes.container()
+        lines = options_table(self.arguments[0]).splitlines()
+        self.state.nested_parse(StringList(lines, source="options"), self.content_offset, node)
+        made: list[nodes.Node] = node.children
+        return made
+
+
 class Made(SphinxDirective):
     """A directive whose content a function makes."""
 
@@ -34,6 +121,7 @@ class Made(SphinxDirective):
         "metrics": metrics_table,
         "status-schema": schema,
         "faults": table.markdown,
+        "settings": settings_table,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -49,4 +137,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     for name in Made.makers:
         app.add_directive(name, Made)
+    app.add_directive("options", Options)
     return {"parallel_read_safe": True}

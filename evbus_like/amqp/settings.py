@@ -20,25 +20,28 @@ from evbus_like.engine.suggest import shown
 NUMBER = (int, float)
 CONNECT_TIMEOUT = 10.0  # seconds
 CONNECTION = {
-    "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS"),
-    "host": (str, "the broker's host name, localhost by default"),
+    "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS; instead of the next five"),
+    "host": (str, "the broker's host name (default: localhost)"),
     "hosts": ((str, list, tuple), "the nodes of a cluster, host or host:port; instead of host"),
-    "port": (int, "the broker's port, 5672 by default, 5671 with TLS"),
-    "login": (str, "the user, guest by default"),
-    "password": (str, "the user's password"),
-    "virtualhost": (str, "the virtual host, / by default"),
-    "ssl": (bool, "true: connect by TLS"),
-    "ssl_options": (Mapping, "cafile, capath, cadata, certfile, keyfile, no_verify_ssl, as aio-pika names them"),
-    "heartbeat": (NUMBER, "seconds between heartbeats, 60 by default, 10 if there are several hosts"),
-    "timeout": ((*NUMBER, type(None)), "seconds that connecting may take, 10 by default"),
+    "port": (int, "the broker's port (default: 5672, with TLS 5671)"),
+    "login": (str, "the user (default: guest)"),
+    "password": (str, "the user's password (default: guest)"),
+    "virtualhost": (str, "the virtual host (default: /)"),
+    "ssl": (bool, "true: connect by TLS (default: false)"),
+    "ssl_options": (
+        Mapping,
+        "cafile, capath, cadata, certfile, keyfile, no_verify_ssl: aio-pika's names, for profiles of evbus-pika",
+    ),
+    "heartbeat": (NUMBER, "seconds between signs of life (default: 60; 10 with several hosts)"),
+    "timeout": ((*NUMBER, type(None)), "seconds that connecting may take (default: the profile's timeout)"),
     "client_properties": (Mapping, "what the broker shows of this client"),
     "name": (str, "the connection's name in the broker's listings"),
 }
 DECLARE = {
-    "type": (str, "topic, direct, fanout, headers or what a plugin of the broker brings; topic by default"),
-    "durable": (bool, "the exchange survives a restart of the broker; true by default"),
-    "auto_delete": (bool, "the exchange is deleted with its last binding"),
-    "internal": (bool, "only other exchanges may publish to it"),
+    "type": (str, "topic, direct, fanout, headers, or a type that a plugin of the broker brings (default: topic)"),
+    "durable": (bool, "the exchange survives a restart of the broker (default: true)"),
+    "auto_delete": (bool, "the exchange is deleted with its last binding (default: false)"),
+    "internal": (bool, "only other exchanges may publish to it (default: false)"),
     "arguments": (Mapping, "further arguments, such as alternate-exchange"),
 }
 HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")

@@ -24,12 +24,13 @@ PRIORITIES = True
 OPTIONS = {
     "quorum": (
         bool,
-        "true: declare reliable queues and those of dead letters as quorum queues, which are replicated (default: the"
+        "true: declare the queues of reliable handlers, and those of dead letters, as quorum queues (default: the"
         " setting quorum)",
     ),
     "dead_letter_exchange": (
         str,
-        "the exchange for dead letters, with the handler's queue as routing key; without it, the queue {queue}.dead",
+        "the exchange for the dead letters of handlers, with the queue's name as routing key (default: the queue"
+        " {queue}.dead)",
     ),
     "rpc_exchange": (str, "the exchange of calls, as nameko's setting of that name (default: nameko-rpc)"),
 }

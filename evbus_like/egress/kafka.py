@@ -21,7 +21,7 @@ REWINDS = True
 OPTIONS = {
     "session_timeout": (
         (int, float),
-        "handlers: seconds of silence after which a worker's partitions go to others; 10 by default",
+        "handlers: seconds of silence after which a worker's partitions go to others (default: 10)",
     ),
     "group_instance_id": (
         (str, type(None)),

@@ -19,37 +19,66 @@ Spec = Mapping[str, tuple[Any, str]]
 NUMBER = (int, float)
 
 COMMON: Spec = {
-    "serializer": (str, "how bodies become bytes: json, msgpack, yaml, str or a plugin's name"),
+    "serializer": (
+        str,
+        "how bodies become bytes: json, msgpack, yaml, str or a plugin's name (default: the setting serial_plugin)",
+    ),
     "accept": (
         (str, list, tuple),
-        "the serializers whose formats are decoded, of what handlers, services and callers receive (default: for"
-        " handlers all but yaml, else json)",
+        "the formats that are decoded of what is received from this profile, unless a handler or service has its"
+        " own accept (default: for handlers all that ship but yaml, for services and answers of calls json)",
     ),
     "default_format": (str, "the serializer that is assumed for received bodies without a content type"),
-    "outbox": (str, "always: an event is stored on disk before it is accepted; never is the default"),
+    "outbox": (
+        str,
+        "always: an event is on the disk before put returns, and survives a crash; or never (default: never)",
+    ),
     "when_full": (
         str,
-        "what happens to events when the lane is full: block (put waits, put_nowait raises), drop_new, drop_old, spill",
+        "what becomes of events while the lane is full: block (put waits, put_nowait raises), drop_new or"
+        " drop_old (the new event, or the oldest that is not being sent, is dropped and counted), spill (the event"
+        " waits on the disk) (default: block)",
     ),
-    "dead_letter": (str, "the profile that gets the dead letters, instead of the outbox"),
-    "expires": (NUMBER, "seconds after its put in which an event is wanted, if its put has no expires="),
-    "priority": (int, "RabbitMQ: the priority of an event, if its put has no priority="),
-    "rate": (str, "how many events are sent in a time, at most, such as 50/s or 1000/min"),
-    "max_events": (int, "how many events may wait for this destination"),
-    "max_bytes": (int, "how many bytes of bodies may wait for this destination"),
-    "max_event_bytes": (int, "the largest body that is accepted, in bytes"),
-    "max_header_bytes": (int, "the most bytes that the headers of one event may have together"),
-    "batch_events": (int, "how many events are sent at once, at most"),
-    "batch_bytes": (int, "how many bytes of bodies are sent at once, at most"),
-    "timeout": ((*NUMBER, type(None)), "seconds that connecting, or sending one batch, may take"),
-    "retry": (Mapping, "how often and how fast to try again"),
+    "dead_letter": (str, "the event profile that gets the dead letters of this one, instead of the outbox"),
+    "expires": (NUMBER, "events expire so many seconds after their put, unless it has an expires= (default: never)"),
+    "priority": (int, "RabbitMQ: the priority of events whose put has no priority=, 0 to 255"),
+    "rate": (str, "the most events that are sent in a time: 50/s, 1000/min, 10/h (default: no limit)"),
+    "max_events": (int, "how many events may wait in the lane (default: 100000)"),
+    "max_bytes": (int, "how many bytes of bodies may wait in the lane (default: 67108864, 64 MiB)"),
+    "max_event_bytes": (
+        int,
+        "the largest serialized body; put raises EventTooLarge beyond it, and what a handler receives goes to the"
+        " dead letters (default: the plugin's, else max_bytes; for handlers 16 MiB)",
+    ),
+    "max_header_bytes": (
+        int,
+        "the most bytes of all headers of one event: of each its name, its value and 6 more; put raises BadEvent"
+        " beyond it (default: the plugin's, else no limit)",
+    ),
+    "batch_events": (int, "how many events are sent at once, at most (default: 1000; Kafka: 4000)"),
+    "batch_bytes": (
+        int,
+        "how many bytes of bodies are sent at once, at most; a larger event is sent alone (default: 4194304, 4 MiB)",
+    ),
+    "timeout": ((*NUMBER, type(None)), "seconds that connecting, or sending one batch, may take (default: 30)"),
+    "retry": (Mapping, "how fast and how often to try again"),
 }
 RETRY: Spec = {
-    "first": (NUMBER, "the first backoff is drawn between 0 and this many seconds; each further one doubles it"),
-    "max": (NUMBER, "the longest backoff, in seconds"),
-    "refused_cap": (NUMBER, "the longest backoff after a refusal, in seconds"),
-    "attempts": ((int, type(None)), "give an event up after this many attempts; without it, never"),
-    "deadline": ((*NUMBER, type(None)), "give an event up so many seconds after its first failure; without it, never"),
+    "first": (
+        NUMBER,
+        "seconds: the first wait is random, up to this; the limit doubles with each further one (default: 0.1)",
+    ),
+    "max": (NUMBER, "seconds: the longest wait (default: 5)"),
+    "refused_cap": (
+        NUMBER,
+        "seconds: the longest wait after a refusal, such as a wrong password or a missing exchange (default: 30)",
+    ),
+    "attempts": (
+        (int, type(None)),
+        "give an event up after so many tries; tries to connect count, so an absent broker costs events (default:"
+        " try for ever)",
+    ),
+    "deadline": ((*NUMBER, type(None)), "give an event up so many seconds after its first failure (default: never)"),
 }
 
 

@@ -25,32 +25,41 @@ REQUIRES = ["aio_pika"]
 OPTIONS = {
     "connection": (
         (str, list, tuple, Mapping),
-        "the broker: a URL, a list of URLs for a cluster, or url, host, hosts, port, login, password, virtualhost, ...",
+        "the broker: a URL, a list of URLs for a cluster, or a mapping: url, host, hosts, port, login, password,"
+        " virtualhost, ... (default: guest on localhost)",
     ),
     "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
-    "exchange": (str, "the exchange's name; default, or nothing, is the default exchange"),
+    "exchange": (str, "the exchange (default: AMQP's default exchange, where the routing key is the queue's name)"),
     "declare": (
         Mapping,
-        "declare the exchange at the start: type (topic), durable (true), auto_delete, internal, arguments",
+        "declare the exchange when connecting: type, durable, auto_delete, internal, arguments (default: it must"
+        " exist)",
     ),
     "declare_events": (
         bool,
-        "false: the exchange for the events of a service must exist; true by default: declared before the first one",
+        "false: the exchange for the events of a service must exist (default: true, it is declared before the"
+        " first one)",
     ),
-    "routing_key": ((str, type(None)), "the routing key of all events of the profile; without it, the event's"),
+    "routing_key": ((str, type(None)), "the routing key of all events of the profile (default: the event's)"),
     "mandatory": (
         bool,
-        "false: an event that no queue wants vanishes, as if delivered; true by default, false for events of services",
+        "false: an event that no queue wants vanishes, and counts as delivered (default: true; for events of"
+        " services false)",
     ),
-    "persistent": (bool, "false: events need not survive a restart of the broker; true by default"),
-    "app_id": (str, "what messages say of their sender; nothing by default"),
-    "id_header": (str, "the name of a header that holds the event's id too, as message_id always does"),
+    "persistent": (bool, "false: messages need not survive a restart of the broker (default: true)"),
+    "app_id": (str, "what messages say of their sender"),
+    "id_header": (str, "the name of a header that holds the event's id too, for readers that look there"),
     "format": (str, "cloudevents (or cloudevents-binary), cloudevents-structured: events are sent as CloudEvents 1.0"),
     "cloudevents_prefix": (
         str,
-        "of the headers that hold the attributes of a CloudEvent: cloudEvents_ by default, cloudEvents: or ce-",
+        "of the headers with the attributes of a CloudEvent in binary mode: cloudEvents: or ce- (default:"
+        " cloudEvents_)",
     ),
-    "batched": (bool, "false: publish one by one through aio-pika's public interface; slower, for trouble-shooting"),
+    "batched": (
+        bool,
+        "false: publish one by one through aio-pika's public interface, much slower, for trouble-shooting"
+        " (default: true)",
+    ),
 }
 ATTRIBUTES = 2048  # bytes of the attributes that every CloudEvent has
 NO_ASKING = 2**53  # bytes of a body: puts ask about events with headers alone

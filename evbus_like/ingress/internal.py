@@ -21,8 +21,11 @@ from evbus_like.memory.queues import Exchange, Mailbox
 
 ACCT = ["internal"]
 OPTIONS = {
-    "routing_key": ((str, type(None)), "the queue's name, for all events of the profile"),
-    "queue_events": (int, "how many events one queue holds"),
+    "routing_key": (
+        (str, type(None)),
+        "the queue's name, for all events of the profile (default: the event's routing key)",
+    ),
+    "queue_events": (int, "how many events one queue holds; while it is full, its lane waits (default: 100000)"),
 }
 SERVICE_HEADER = plugin.SERVICE_HEADER
 FULL_WAIT = 10.0  # seconds to wait for room in a full queue before the batch fails

@@ -21,14 +21,25 @@ from evbus_like.hub.profiles import settings
 ACCT = ["kafka"]
 REQUIRES = ["aiokafka"]
 OPTIONS = {
-    "connection": (Mapping, "bootstrap_servers, security_protocol, sasl_mechanism, acks, compression_type, ..."),
+    "connection": (
+        Mapping,
+        "the cluster: bootstrap_servers, security_protocol, sasl_mechanism, acks, ... (default: localhost:9092)",
+    ),
     "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
-    "topics": ((str, list, tuple, type(None)), "the topic, or topics, of all events of the profile"),
-    "key": ((str, bytes, type(None)), "the record key of all events; else the event's key, else its routing key"),
-    "partition": ((int, type(None)), "the partition of all events; else the record key decides"),
-    "tombstones": (bool, "true: an event whose body is None becomes a record without a value, which deletes its key"),
+    "topics": (
+        (str, list, tuple, type(None)),
+        "the topic, or topics, of all events of the profile; each gets every event (default: the routing key;"
+        " {service}.events for events of a service)",
+    ),
+    "key": ((str, bytes, type(None)), "the record key of all events (default: the event's key, else its routing key)"),
+    "partition": ((int, type(None)), "the partition of all events (default: the record key decides)"),
+    "tombstones": (
+        bool,
+        "true: an event whose body is None becomes a record without a value, which deletes its key in a compacted"
+        " topic, and needs a key (default: false, None is JSON's null)",
+    ),
     "format": (str, "cloudevents (or cloudevents-binary), cloudevents-structured: events are sent as CloudEvents 1.0"),
-    "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS"),
+    "allow_plaintext_password": (bool, "true: send a SASL PLAIN password without TLS (default: false)"),
 }
 LANE = {"batch_events": 4000}  # about four record batches of small events
 OVERHEAD = 4096  # bytes left for the record's key and headers

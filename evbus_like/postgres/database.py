@@ -11,14 +11,28 @@ from evbus_like.postgres import ddl
 
 PROVIDER = "postgres"
 OPTIONS: options.Spec = {
-    "connection": (str, "how to connect: a URL, postgresql://USER:PASSWORD@HOST/DATABASE, or libpq's key=value pairs"),
-    "schema": (str, "the schema of the tables"),
-    "relay": (bool, "whether this process delivers events from the table; false where others do"),
-    "listen": (bool, "listen for NOTIFY instead of polling; see `evbus db schema --notify`"),
-    "lease": (options.NUMBER, "seconds after which the parts of a process that has died are taken over"),
-    "max_event_bytes": (int, "the largest body that is stored, in bytes"),
-    "inbox_keep": (options.NUMBER, "seconds that the marks of handled events are kept"),
-    "timeout": (options.NUMBER, "seconds that connecting, or a statement, may take"),
+    "connection": (
+        str,
+        "a URL, postgresql://USER:PASSWORD@HOST/DATABASE, or libpq's key=value pairs; sslmode=verify-full"
+        " verifies the server",
+    ),
+    "schema": (str, "the schema of the tables (default: public)"),
+    "relay": (bool, "whether this process delivers events from the table; false: others do (default: true)"),
+    "listen": (
+        bool,
+        "true: wait for NOTIFY instead of polling; needs the trigger of `evbus db schema --notify` and a direct"
+        " connection (default: false)",
+    ),
+    "lease": (
+        options.NUMBER,
+        "seconds after which the parts of a process that has died are taken over, 1 to 3600 (default: 5)",
+    ),
+    "max_event_bytes": (int, "the largest body that is stored (default: 16777216, 16 MiB)"),
+    "inbox_keep": (
+        options.NUMBER,
+        "seconds that the marks of events that handlers with inbox= have handled are kept (default: 604800, 7 days)",
+    ),
+    "timeout": (options.NUMBER, "seconds that connecting, or a statement of the relay, may take (default: 10)"),
 }
 LEASES = (1.0, 3600.0)
 KEPT = (1.0, 10 * 366 * 86400.0)

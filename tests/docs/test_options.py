@@ -15,7 +15,7 @@ from evbus_like.postgres import database as postgres_database
 from evbus_like.testing import new_hub
 from evbus_like.testing.conformance import Features
 from tests.docs.blocks import DOCS, ROOT
-from tools import api_reference, command_reference
+from tools import api_reference, command_reference, made_tables
 
 CONTRACT = ROOT / "evbus_like/ingress/contracts/init.py"
 
@@ -47,42 +47,49 @@ def plugins():
 
 PROFILES = page("reference/profiles.md")
 BLOCKS = {
-    "common": (PROFILES, "Every profile", "", options.COMMON),
-    "retry": (PROFILES, "Every profile", "retry.", options.RETRY),
-    "amqp connection": (PROFILES, "amqp", "connection.", amqp_settings.CONNECTION),
-    "amqp declare": (PROFILES, "amqp", "declare.", amqp_settings.DECLARE),
-    "kafka connection": (PROFILES, "kafka", "connection.", kafka_connect.CONNECTION),
-    "postgres": (PROFILES, "postgres", "", postgres_database.OPTIONS),
-    "tls": (PROFILES, "TLS", "ssl.", tls.OPTIONS),
+    "common": ("Every profile", "", options.COMMON),
+    "retry": ("Every profile", "retry.", options.RETRY),
+    "amqp-connection": ("amqp", "connection.", amqp_settings.CONNECTION),
+    "declare": ("amqp", "declare.", amqp_settings.DECLARE),
+    "kafka-connection": ("kafka", "connection.", kafka_connect.CONNECTION),
+    "postgres": ("postgres", "", postgres_database.OPTIONS),
+    "tls": ("TLS", "ssl.", tls.OPTIONS),
 }
+
+
+def made(name, heading):
+    """The table of options that the page shows below a heading."""
+    assert f"```{{options}} {name}\n```\n" in section(PROFILES, heading)
+    return made_tables.options_table(name)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_page_documents_exactly_the_options_of_a_block(name):
-    text, heading, prefix, specs = BLOCKS[name]
-    documented = rows(section(text, heading), prefix)
-    if not prefix:
-        documented = {option for option in documented if "." not in option}
-    assert documented == set(specs)
+    heading, prefix, specs = BLOCKS[name]
+    assert rows(made(name, heading), prefix) == set(specs)
 
 
 def test_the_page_documents_exactly_the_options_of_every_plugin():
     for plugin, specs in plugins().items():
-        documented = {option for option in rows(section(PROFILES, plugin)) if "." not in option}
-        assert documented == set(specs), plugin
+        assert rows(made(plugin, plugin)) == set(specs), plugin
 
 
 def test_the_documented_defaults_of_common_options_are_those_of_the_engine():
     lane = destination.LaneOptions()
-    text = section(PROFILES, "Every profile")
     for name in ("max_events", "max_bytes", "batch_events", "batch_bytes", "timeout"):
-        assert re.search(rf"\| `{name}` \| \w+ \| {int(getattr(lane, name))}\b", text), name
+        assert re.search(rf"\(default: {int(getattr(lane, name))}\b", options.COMMON[name][1]), name
     for option, name in (("first", "retry_base"), ("max", "retry_cap"), ("refused_cap", "refused_cap")):
-        assert f"| `retry.{option}` | seconds | {getattr(lane, name):g} |" in text
+        assert options.RETRY[option][1].endswith(f"(default: {getattr(lane, name):g})")
+
+
+def settings():
+    """The table of settings that the page on the configuration shows."""
+    assert "```{settings}\n```\n" in page("reference/configuration.md")
+    return made_tables.settings_table()
 
 
 def test_every_setting_is_documented_with_its_environment_variable():
-    text = page("reference/configuration.md")
+    text = settings()
     of_the_command = {name for name in conf.CLI_CONFIG if "os" not in conf.CONFIG.get(name, {})}  # in its reference
     assert set(conf.CONFIG) - of_the_command <= rows(text)
     for name, spec in conf.CONFIG.items():
@@ -91,7 +98,7 @@ def test_every_setting_is_documented_with_its_environment_variable():
 
 
 def test_every_setting_shows_its_default():
-    text = page("reference/configuration.md")
+    text = settings()
     for name, spec in conf.CONFIG.items():
         default = spec["default"]
         if "os" in spec and default not in (None, [], False):
