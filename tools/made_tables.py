@@ -1,12 +1,12 @@
 """A Sphinx extension for tables that are made from code.
 
-These are `metrics`, `status-schema`, `faults`, `settings`, and `options NAME`: a plugin, or a block of options.
+These are `metrics`, `status-schema`, `faults`, `settings`, `errors`, and `options NAME`: of a plugin, or a block.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from evbus_like import conf, tls
 from evbus_like.amqp import settings as amqp
-from evbus_like.engine import options
+from evbus_like.engine import errors, options
 from evbus_like.kafka import connection as kafka
 from evbus_like.monitor import metrics
 from evbus_like.monitor import schema as status_schema
@@ -100,6 +100,19 @@ def safe(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
 
 
+def error_tree() -> str:
+    """Return the classes of errors as a tree."""
+
+    def below(kind: type, indent: str) -> Iterator[str]:
+        children = [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
+        for child in children:
+            last = child is children[-1]
+            yield f"{indent}{'└──' if last else '├──'} {child.__name__}"
+            yield from below(child, indent + ("    " if last else "│   "))
+
+    return "\n".join(["```text", "EvbusError", *below(errors.EvbusError, ""), "```", ""])
+
+
 class Options(SphinxDirective):
     """The directive `options`."""
 
@@ -122,6 +135,7 @@ class Made(SphinxDirective):
         "status-schema": schema,
         "faults": table.markdown,
         "settings": settings_table,
+        "errors": error_tree,
     }
 
     def run(self) -> list[nodes.Node]:
