@@ -89,6 +89,8 @@ def shown(default: Any) -> str:
 
 def bounds(spec: Mapping[str, Any]) -> str:
     """Return the least and the largest value of a setting."""
+    if "longest" in spec:
+        return f"; at most {spec['longest']} bytes"
     if "range" not in spec:
         return ""
     least, largest, unit = spec["range"]
