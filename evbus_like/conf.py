@@ -25,8 +25,8 @@ CONFIG = {
     "acct_renderers": {
         "os": "EVBUS_ACCT_RENDERERS",
         "default": None,
-        "help": "Further renderers that the first line of a credentials file may name, such as jinja, with spaces between."
-        " They can run code as this user: only for files that nobody else can write (default: only yaml and json)",
+        "help": "Further renderers that the first line of a credentials file may name, such as jinja, with spaces"
+        " between. They run code as this user: only for files that nobody else can write (default: yaml and json)",
     },
     "serial_plugin": {
         "os": "EVBUS_SERIAL_PLUGIN",
@@ -54,7 +54,7 @@ CONFIG = {
         "os": "EVBUS_MAX_QUEUED_BYTES",
         "default": 32 * 1024 * 1024,
         "type": int,
-        "help": "The most bytes of events in the intake queue, and one event more; then put waits and put_nowait raises",
+        "help": "The most bytes of events in the intake queue, and one event more; beyond it put waits",
         "range": (4096, 2**53, "bytes"),
     },
     "outbox_path": {

@@ -72,9 +72,10 @@ def words(kinds: Any) -> str:
 
 def settings_table() -> str:
     """Return the table of all settings that an environment variable can set."""
+    specs: Mapping[str, Any] = conf.CONFIG
     rows = [
         f"| `{name}` | `{spec['os']}` | {shown(spec['default'])} | {safe(spec['help'])}{bounds(spec)} |"
-        for name, spec in conf.CONFIG.items()
+        for name, spec in specs.items()
         if "os" in spec
     ]
     return "\n".join(["| setting | environment | default | meaning |", "|---|---|---|---|", *rows, ""])
@@ -105,7 +106,7 @@ def safe(text: str) -> str:
 def error_tree() -> str:
     """Return the classes of errors as a tree."""
 
-    def below(kind: type, indent: str) -> Iterator[str]:
+    def below(kind: type[Exception], indent: str) -> Iterator[str]:
         children = [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
         for child in children:
             last = child is children[-1]
