@@ -88,16 +88,18 @@ class GroupMembership(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Called by aiokafka with each generation of the group: makes sure that every partition has an offset."""
         try:
             async with asyncio.timeout(self._feed.settings.timeout):
-                await self._commit_missing_offsets()
+                begins = await self._commit_missing_offsets()
         except kafka.CommitFailedError:
             return  # the next rebalance has begun
         except Exception as error:
             self._feed.fail(error)
             return
+        for place in begins.keys() & self._feed.kafka.assignment():
+            self._feed.kafka.seek(place, begins[place])  # aiokafka would look for the committed offset again, and wait
         self._ready.set()
 
-    async def _commit_missing_offsets(self) -> None:
-        """Commit where to begin, for all partitions of the topics that have no offset.
+    async def _commit_missing_offsets(self) -> dict[Any, int]:
+        """Commit where to begin, for all partitions of the topics that have no offset; gives where those begin.
 
         The ends are looked up before the second look at the committed offsets. So a member that finds nothing committed
         has seen the end before any feed counted as open, and skips nothing that was published later.
@@ -106,7 +108,7 @@ class GroupMembership(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         known = await self._coordinator.fetch_committed_offsets(places)
         missing = [place for place in places if place not in known]
         if not missing:
-            return
+            return {}
         # A partition or topic that was added after the group began is read from its beginning.
         begun = feed.state.late_topics | {place.topic for place in known}
         late = [place for place in missing if place.topic in begun]
@@ -114,7 +116,9 @@ class GroupMembership(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         begins = await since.offsets(feed.kafka, late, since.EARLIEST)
         begins |= await since.offsets(feed.kafka, new, feed.subscription.since)
         known = await self._coordinator.fetch_committed_offsets(missing)
-        await self._send({place: begins[place] for place in missing if place not in known})
+        begins = {place: begins[place] for place in missing if place not in known}
+        await self._send(begins)
+        return begins | {place: found.offset for place, found in known.items()}
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Called by aiokafka before a rebalance: waits for running handlers, commits, and forgets the rest."""

@@ -8,6 +8,7 @@ import aiokafka
 import pytest
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka
+from aiokafka.structs import OffsetAndMetadata
 
 from evbus_like.engine.errors import DestinationRefused, TransientError
 from evbus_like.engine.receiving.subscription import Subscription
@@ -30,7 +31,7 @@ class Coordinator:
     async def fetch_committed_offsets(self, places):
         self.log.append("committed?")
         await asyncio.sleep(0)
-        return {place: self.committed[place] for place in places if place in self.committed}
+        return {place: OffsetAndMetadata(self.committed[place], "") for place in places if place in self.committed}
 
     async def commit_offsets(self, assignment, offsets):
         self.log.append("commit")
@@ -187,6 +188,32 @@ async def test_what_another_member_commits_meanwhile_is_left_as_it_is(feed):
     feed.kafka.end_offsets = end_offsets
     await feed._assignment.on_partitions_assigned({P})
     assert coordinator.committed == {P: 10, Q: 20}
+
+
+@pytest.mark.parametrize("others", [{}, {P: 10, Q: 20}], ids=["by itself", "by another member"])
+async def test_a_member_reads_at_once_where_its_new_group_begins_and_leaves_the_partitions_of_others(feed, others):
+    """aiokafka has found no offset meanwhile, and would look for it again, a while later."""
+    lookup(feed, {P: 10, Q: 20})
+    look_up = feed.kafka.end_offsets
+
+    async def end_offsets(places):
+        feed.kafka._coordinator.committed |= others
+        return await look_up(places)
+
+    feed.kafka.end_offsets = end_offsets
+    begun = {}
+    feed.kafka.assignment, feed.kafka.seek = lambda: {P}, begun.__setitem__
+    await feed._assignment.on_partitions_assigned({P})
+    assert begun == {P: 10}
+    feed.check()
+
+
+async def test_a_group_that_has_an_offset_is_read_from_there(feed):
+    lookup(feed, {P: 10, Q: 20})
+    feed.kafka._coordinator.committed = {P: 4, Q: 5}
+    feed.kafka.assignment, feed.kafka.seek = lambda: {P}, None
+    await feed._assignment.on_partitions_assigned({P})
+    feed.check()
 
 
 async def test_a_partition_that_a_topic_got_later_is_begun_at_its_beginning(feed):
