@@ -1,6 +1,17 @@
 #!/usr/bin/env python3
-"""For pop's tools, which run setup.py; the package is described in pyproject.toml."""
+"""For pop's tools, which run setup.py, and the part in C; the rest of the package is described in pyproject.toml."""
 
-from setuptools import setup
+from setuptools import Extension, setup
 
-setup()
+setup(
+    ext_modules=[
+        Extension(
+            "evbus_like.speedups._built",
+            ["evbus_like/speedups/built.c"],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,  # one build for Python 3.11 and all later ones
+            optional=True,  # without a compiler the package is installed all the same
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -17,6 +17,7 @@ from tools.imports import Import, circles, floors, imports, modules
 
 PACKAGE = "evbus_like"
 BACKENDS = ("memory", "amqp", "kafka", "postgres")
+SPEEDUPS = f"{PACKAGE}.speedups"
 PUBLIC = ("errors", "plugin", "handlers", "workers", "testing", "testing.conformance")
 FACE = [f"{PACKAGE}.{name}" for name in PUBLIC]
 CLI_USERS = [f"{PACKAGE}.{name}" for name in ("cli", "scripts", "__main__")]
@@ -76,22 +77,27 @@ def circle(house: House) -> Iterator[str]:
 
 
 def engine(house: House) -> Iterator[str]:
-    """The engine imports nothing else of the package."""
+    """The engine imports nothing else of the package, but for speedups, which import nothing of it."""
     inside = f"{PACKAGE}.engine"
     yield from house.wrong(
-        lambda module, to: within(module, inside) and not within(to, inside), "engine/ imports nothing outside engine/"
+        lambda module, to: within(module, inside) and not within(to, inside, SPEEDUPS),
+        "engine/ imports nothing outside engine/ and speedups/",
+    )
+    yield from house.wrong(
+        lambda module, to: within(module, SPEEDUPS) and not within(to, SPEEDUPS),
+        "speedups/ imports nothing of the package",
     )
 
 
 def backends(house: House) -> Iterator[str]:
-    """A backend, the supervisor of processes and the monitor import only the engine, tls and themselves."""
+    """A backend, the supervisor of processes and the monitor import only the engine, tls, speedups and themselves."""
     for name in (*BACKENDS, "tls", "processes", "monitor"):
         inside = f"{PACKAGE}.{name}"
 
         def is_wrong(module: str, to: str, inside: str = inside) -> bool:
-            return within(module, inside) and not within(to, f"{PACKAGE}.engine", f"{PACKAGE}.tls", inside)
+            return within(module, inside) and not within(to, f"{PACKAGE}.engine", f"{PACKAGE}.tls", SPEEDUPS, inside)
 
-        yield from house.wrong(is_wrong, f"{name} imports only engine/, tls and itself")
+        yield from house.wrong(is_wrong, f"{name} imports only engine/, tls, speedups/ and itself")
 
 
 def command(house: House) -> Iterator[str]:

@@ -24,7 +24,9 @@ LARGEST = 1_500_000  # bytes of the wheel
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?!\w+:|#)[^)\s]+)\)")
 PICTURE = re.compile(r"<picture>.*?</picture>\n*", re.DOTALL)
 SOURCE = re.compile(r'(?P<name>src|srcset)="(?P<target>(?!\w+:)[^"]+)"')
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "_build", "__pycache__", ".*_cache")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "_build", "__pycache__", ".*_cache"
+)
 
 
 def for_index(readme: str, url: str | None, version: str) -> str:
