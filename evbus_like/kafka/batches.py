@@ -45,16 +45,16 @@ class PartitionBatches:
     def _next(self) -> None:
         batch = Batch(self.topic, self.partition, internals.create_batch(self._producer, self._size))
         self.batches.append(batch)
-        self._append = batch.builder.append
+        self._append = internals.appender(batch.builder)
         self._note = batch.positions.append
 
     def add(self, position: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Append one event's record (timestamp in milliseconds) to the last batch, or to a new one."""
         if self._most is not None and len(self.batches[-1].positions) >= self._most:
             self._next()
-        if self._append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+        if self._append(timestamp, key, value, headers) is None:
             self._next()
-            self._append(timestamp=timestamp, key=key, value=value, headers=headers)  # an empty batch takes any record
+            self._append(timestamp, key, value, headers)  # an empty batch takes any record
         self._note(position)
 
 

@@ -22,6 +22,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from evbus_like import speedups
 from evbus_like.engine.errors import DestinationRefused
 from evbus_like.kafka import codes
 
@@ -356,9 +357,58 @@ def ask_for_reasons(producer: Any) -> dict[Any, Exception]:
 
 def create_batch(producer: Any, size: int | None) -> Any:
     """Make a batch of at most `size` bytes before compression, but for a first record that is larger."""
+    if speedups.RecordBatch is not None and type(producer) is aiokafka.AIOKafkaProducer and not compresses(producer):
+        usual = producer._message_accumulator._batch_size
+        return QuickBuilder(usual if size is None else min(size, usual))
     if size is None or size >= producer._message_accumulator._batch_size:
         return producer.create_batch()
     return BatchBuilder(size, producer._message_accumulator._compression_type)
+
+
+class QuickBuilder:
+    """Does what aiokafka's BatchBuilder does without compression and transactions, in C: for a fifth of the time.
+
+    `append_record` takes a timestamp in milliseconds, a key, a value and a list of headers, and returns None if the
+    batch is full.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._records = speedups.RecordBatch(size)
+        self.append_record = self._records.append
+        self.record_count = self._records.count
+        self._state = (-1, -1, 0)
+        self._closed = False
+        self._built: bytearray | None = None
+
+    def size(self) -> int:
+        """Return the bytes so far."""
+        return int(self._records.size())
+
+    def close(self) -> None:
+        """Take no more records."""
+        self._closed = True
+
+    def closed(self) -> bool:
+        """Whether it takes no more records."""
+        return self._closed
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._state = (producer_id, producer_epoch, base_sequence)
+
+    def _build(self) -> bytearray:
+        self.close()
+        if self._built is None:
+            self._built = self._records.build(*self._state)
+        return self._built
+
+
+def appender(builder: Any) -> Any:
+    """Return the function that appends a record to a batch: `QuickBuilder.append_record`, or its like."""
+    if type(builder) is QuickBuilder:
+        return builder.append_record
+    return lambda timestamp, key, value, headers: builder.append(
+        timestamp=timestamp, key=key, value=value, headers=headers
+    )
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:

@@ -78,6 +78,7 @@ class Planner:
         plans: dict[Any, Plan] = {}
         names: tuple[Any, ...]
         value: bytes | None
+        record, accepted, timestamp = self.record, 0.0, 0
         for position, event in enumerate(events) if not taken else _others(events, taken):
             if event.headers:
                 names = (event.routing_key, event.key, event.headers.get(SERVICE_HEADER))
@@ -89,14 +90,17 @@ class Planner:
             if plan.problem is not None:
                 outcomes[position] = plan.problem
                 continue
-            headers, value = self.record(event)
+            headers, value = record(event)
             if tombstones and (event.content_type, value) in tombstones:
                 value = None
                 if plan.key is None:
                     outcomes[position] = PoisonEvent(NO_KEY)
                     continue
+            if event.timestamp != accepted:  # events that were admitted together have the same
+                accepted = event.timestamp
+                timestamp = int(accepted * 1000)
             for batches in plan.batches:
-                batches.add(position, int(event.timestamp * 1000), plan.key, value, headers)
+                batches.add(position, timestamp, plan.key, value, headers)
         for stack in layout.batches.values():
             self._drop_too_large(producer, stack, outcomes)
         return layout

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evbus_like import speedups
 from evbus_like.engine import values
+from evbus_like.kafka.internals import QuickBuilder, appender
 
 ROOT = Path(__file__).parents[2]
 BOTH = pytest.mark.parametrize("finite", [speedups.TWINS["finite"], values.finite], ids=["Python", "fastest"])
@@ -101,3 +103,67 @@ def test_both_find_the_same_bodies_finite(body):
 def test_no_infinity_passes_in_a_value_or_a_key(finite, number):
     for body in (number, [number], {"a": (1, [number])}, {number: 1}):
         assert not finite(body)
+
+
+# ---- record batches of Kafka; the twin is aiokafka's builder
+
+quick = pytest.mark.skipif(speedups.RecordBatch is None, reason="record batches are not built in C here")
+field = st.none() | st.binary(max_size=300) | st.sampled_from((63, 64, 8191, 8192)).map(bytes)
+headers = st.lists(st.tuples(st.text(st.characters(codec="utf-8"), max_size=70), field), max_size=5)
+records = st.lists(st.tuples(st.integers(0, 2**61), field, field, headers), max_size=12)
+states = st.tuples(st.integers(-1, 2**63 - 1), st.integers(-1, 2**15 - 1), st.integers(0, 2**31 - 1))
+
+
+@quick
+@given(records, st.sampled_from((1, 100, 1000, 20_000)), states)
+def test_a_record_batch_has_the_bytes_of_aiokafka_s_and_is_full_with_the_same_record(records, limit, state):
+    ours, theirs = QuickBuilder(limit), BatchBuilder(limit, 0)
+    for record in records:
+        took = [append(*record) is not None for append in (appender(ours), appender(theirs))]
+        assert took[0] == took[1]
+        assert (ours.size(), ours.record_count()) == (theirs.size(), theirs.record_count())
+        if not took[0]:
+            break
+    for each in (ours, theirs):
+        each._set_producer_state(*state)
+    assert bytes(ours._build()) == bytes(theirs._build())
+    assert ours.size() == theirs.size()
+
+
+@quick
+@pytest.mark.parametrize(
+    "record",
+    [
+        (1.5, b"k", b"v", []),
+        (None, b"k", b"v", []),
+        (2**63, b"k", b"v", []),
+        (1, "k", b"v", []),
+        (1, b"k", bytearray(b"v"), []),
+        (1, b"k", b"v", ()),
+        (1, b"k", b"v", [("a", "text")]),
+        (1, b"k", b"v", [(b"a", b"v")]),
+        (1, b"k", b"v", [("a",)]),
+        (1, b"k", b"v", ["ab"]),
+        (1, b"k", b"v", [("\ud800", b"v")]),
+        (1, b"k", b"v"),
+    ],
+)
+def test_what_is_no_record_is_an_error_and_leaves_the_batch_as_it_was(record):
+    batch = QuickBuilder(1000)
+    batch.append_record(1, b"k", b"v", [])
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        batch.append_record(*record)
+    other = BatchBuilder(1000, 0)
+    other.append(timestamp=1, key=b"k", value=b"v", headers=[])
+    assert bytes(batch._build()) == bytes(other._build())
+
+
+@quick
+def test_a_batch_that_was_built_takes_no_record_and_keeps_its_bytes():
+    batch = QuickBuilder(1000)
+    batch.append_record(1, b"k", b"v", [])
+    assert not batch.closed()
+    assert batch._build() is batch._build()
+    assert batch.closed()
+    with pytest.raises(ValueError, match="built already"):
+        batch.append_record(1, b"k", b"v", [])
