@@ -314,7 +314,7 @@ START = Group(
         Leg("pop-evbus start", "start_pop_evbus", 0, 0, POP_ALONE),
     ),
     (
-        Row("sub.add and start, in-memory profile / pop-evbus", "start", ("pop-evbus start",), "seconds", at_most=1.5),
+        Row("sub.add and start, in-memory profile / pop-evbus", "start", ("pop-evbus start",), "seconds", at_most=1.2),
         Row("client libraries imported", "start", (), "heavy", at_most=0),
     ),
     quick_rounds=5,

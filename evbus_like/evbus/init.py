@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # a start stays short
 def __init__(hub: runtime.Hub) -> None:
     """Add the other dynes to the hub and make the bus; from here on, events may be put."""
     conflict.refuse()
-    for dyne in ("log", "acct", "ingress", "egress", "serialize", "match", "event"):
+    plugins.add_later(hub, "acct")
+    for dyne in ("log", "ingress", "egress", "serialize", "match", "event"):
         plugins.add(hub, dyne)
     hub.evbus.SERIAL_PLUGIN = settings.Default("json")
     hub.evbus.STARTED = False

@@ -7,9 +7,13 @@ is returned half executed by the second look-up. So failures are recorded at the
 from __future__ import annotations
 
 import functools
+import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from pop.hub import Sub
 
 from evbus_like.engine.errors import HandlerError, ProfileError
 from evbus_like.engine.sending.serializer import Serializer
@@ -19,8 +23,50 @@ from evbus_like.hub.runtime import Hub
 
 def add(hub: Any, dyne: str) -> None:
     """Put a dyne on the hub; raises HandlerError for a plugin that ends the program while it is imported."""
-    try:
+    with _no_exit(dyne):
         hub.pop.sub.add(dyne_name=dyne)
+
+
+def add_later(hub: Any, dyne: str) -> None:
+    """Put a dyne on the hub whose plugins are imported at its first use."""
+    if dyne not in hub._subs:
+        hub._cache_reset()
+        hub._subs[dyne] = _LaterSub(hub, dyne, dyne_name=dyne, omit_class=True, mod_basename="pop.sub")
+
+
+def is_imported(sub: Any) -> bool:
+    """Whether the plugins of a sub that was added for later are imported."""
+    return not isinstance(sub, _LaterSub)
+
+
+def has_subdir(sub: Any, name: str) -> bool:
+    """Whether a sub has plugins in a folder of this name, without importing them."""
+    return name in sub._subs or any(os.path.isdir(os.path.join(path, name)) for path in sub._dirs)
+
+
+class _LaterSub(Sub):  # type: ignore[misc]
+    """A sub that does at the first look-up what pop does when it is added; then it is an ordinary one.
+
+    Importing acct and all that it brings takes as long as the rest of a start.
+    """
+
+    def __getattr__(self, item: str) -> Any:
+        if item.startswith("_"):
+            return self.__getattribute__(item)
+        self._load_all()
+        return getattr(self, item)
+
+    def _load_all(self) -> None:
+        self.__class__ = Sub
+        with _no_exit(self._subname):
+            self._sub_init()
+            self._load_all()
+
+
+@contextmanager
+def _no_exit(dyne: str) -> Iterator[None]:
+    try:
+        yield
     except SystemExit as end:
         *_, place = [
             f"{frame.filename}, line {frame.lineno}"

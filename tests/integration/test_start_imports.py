@@ -9,6 +9,8 @@ LATER = (
     "aio_pika",
     "aiokafka",
     "aiormq",
+    "cryptography",
+    "jinja2",
     "msgspec",
     "regex",
     "evbus_like.hub.application.binding",
@@ -54,6 +56,10 @@ def test_handlers_and_services_import_what_they_need(imported):
         "evbus_like.engine.receiving.consumer",
     }
     assert needed <= imported("await hub.evbus.handlers.start(); await hub.evbus.rpc.start()")
+
+
+def test_acct_and_what_it_brings_is_on_the_hub_from_its_first_use_on(imported):
+    assert imported("assert hub.acct.DEFAULT and hub.crypto.fernet and hub.rend.yaml") == {"cryptography", "jinja2"}
 
 
 def test_a_command_does_without_pip(run_python):

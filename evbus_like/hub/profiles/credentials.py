@@ -17,6 +17,7 @@ from evbus_like.engine.errors import CredentialsError
 from evbus_like.engine.failure import chain
 from evbus_like.engine.suggest import did_you_mean
 from evbus_like.engine.yaml_text import YamlError, load_yaml
+from evbus_like.hub import plugins
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import Hidden
@@ -25,7 +26,8 @@ log = logging.getLogger("evbus_like.credentials")
 
 RENDERERS = ("yaml", "json")  # those that run nothing
 MAX_BYTES = 4 * 1024 * 1024
-NOT_PROVIDERS = ("acct-backends", "backend_key", "default")  # acct's own keys, and the settings of its files
+BACKENDS = ("acct-backends", "backend_key")
+NOT_PROVIDERS = (*BACKENDS, "default")  # acct's own keys, and the settings of its files
 FERNET = b"gAAAAA"  # how every Fernet token begins: version 0x80 and a timestamp (https://github.com/fernet/spec)
 
 
@@ -49,15 +51,17 @@ async def read(
     _ignore_deprecations()
     try:
         if key:
+            hub.acct.init  # noqa: B018 - it brings hub.crypto
             data = await hub.crypto.init.decrypt(plugin=crypto_plugin, data=content, key=key)
         else:
             data = await _rendered(hub, path, content, render_pipe)
         if isinstance(data, Mapping):
             data = Hidden(data)
-            unlocked = await hub.acct.backend.init.unlock(
-                profiles=data, allowed_backend_profiles=allowed_backend_profiles, hard_fail=hard_fail
-            )
-            update(data, unlocked)
+            if plugins.is_imported(hub.acct) or not data.keys().isdisjoint(BACKENDS):
+                unlocked = await hub.acct.backend.init.unlock(
+                    profiles=data, allowed_backend_profiles=allowed_backend_profiles, hard_fail=hard_fail
+                )
+                update(data, unlocked)
     except CredentialsError:
         raise
     except YamlError as error:
@@ -141,6 +145,7 @@ async def _rendered(hub: Hub, path: str, content: bytes, pipe: str) -> Any:
         return load_yaml(content, f"credentials file {path}", octal=False)
     if wanted == ["json"]:
         return json.loads(rest if first.startswith(b"#!") else content)
+    hub.acct.init  # noqa: B018 - it brings hub.rend
     return await hub.rend.init.parse_bytes({"fn": path, "ln": 0, "bytes": content.replace(b"\r", b"")}, pipe=pipe)
 
 
@@ -208,7 +213,7 @@ def _names(value: Any) -> list[Any]:
 
 async def _processed(hub: Hub, provider: str, profile: Hidden) -> Hidden:
     """Process one profile with the acct plugins of its provider, if the application has any."""
-    if provider not in hub.acct._subs:
+    if not plugins.has_subdir(hub.acct, provider):
         return profile
     _ignore_deprecations()
     given = {provider: profile}
@@ -221,7 +226,7 @@ async def _processed(hub: Hub, provider: str, profile: Hidden) -> Hidden:
 def _unknown(hub: Hub, provider: str, takers: set[str]) -> None:
     """Log that no plugin handles a provider, unless another part of the application uses it."""
     hint = did_you_mean(provider, takers)
-    if provider in hub.acct._subs or provider in hub._subs:
+    if plugins.has_subdir(hub.acct, provider) or provider in hub._subs:
         log.debug("provider %r belongs to another part of the application", provider)
     else:
         log.warning("no ingress plugin takes the provider %r, so its profiles get no events; %s", provider, hint)
