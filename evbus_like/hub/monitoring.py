@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +80,13 @@ class Monitor:
         """Open the HTTP port, and return its URL; raises SettingError and LifecycleError."""
         if self._port is not None:
             raise LifecycleError("the HTTP port is open already; await hub.evbus.http.stop() first")
-        try:
-            from evbus_like.monitor.server import Port
-        except ModuleNotFoundError as error:
-            raise SettingError(
-                f"the HTTP port needs {error.name}, which is not installed: pip install 'evbus-like[http]'"
-            ) from None
+        for library in ("h11", "prometheus_client"):
+            if find_spec(library) is None:
+                raise SettingError(
+                    f"the HTTP port needs {library}, which is not installed: pip install 'evbus-like[http]'"
+                )
+        from evbus_like.monitor.server import Port  # it imports h11
+
         self._port = Port(access, self.status, self.interface)  # before the first await: a second start is refused
         try:
             url = await self._port.start()

@@ -12,7 +12,7 @@ import pytest
 
 from evbus_like.engine.errors import LifecycleError, SettingError
 from evbus_like.hub import monitoring
-from evbus_like.monitor import document, folder, server, stream
+from evbus_like.monitor import connection, document, folder, stream
 from evbus_like.monitor.ask import by_socket
 from evbus_like.testing import eventually
 from tests.unit.fakes import HANG
@@ -154,16 +154,16 @@ async def test_a_port_in_use_and_a_second_start_are_refused_in_words(hub, port):
         await port("no-such-host.invalid:1", open_to_all=True)
 
 
-async def test_without_aiohttp_it_says_what_to_install(monkeypatch, port):
-    monkeypatch.delitem(sys.modules, "evbus_like.monitor.server", raising=False)
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
+@pytest.mark.parametrize("library", ["h11", "prometheus_client"])
+async def test_without_its_libraries_it_says_what_to_install(monkeypatch, port, library):
+    monkeypatch.setitem(sys.modules, library, None)
 
     with pytest.raises(SettingError, match=r"pip install 'evbus-like\[http\]'"):
         await port()
 
 
 async def test_a_client_that_sends_no_whole_request_is_cut_off(monkeypatch, port):
-    monkeypatch.setattr(server, "WITHIN", 0.2)
+    monkeypatch.setattr(connection, "WITHIN", 0.2)
     url = await port()
     async with asyncio.timeout(HANG):
         for sent in (b"", b"GET /live HTTP/1.1\r\nHost: loc"):
@@ -185,13 +185,55 @@ async def test_a_request_that_is_too_long_or_no_http_is_refused_and_does_not_fil
     assert not caplog.records
 
 
+async def test_a_request_that_comes_in_pieces_is_answered_once_it_is_whole(port):
+    url = await port()
+    async with asyncio.timeout(HANG):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for piece in (b"GET /li", b"ve?now=1 HTTP/1.1\r\nHost: local", b"host\r\n", b"\r\n"):
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nalive\n")
+
+
+async def test_one_connection_is_for_one_request_and_a_body_is_not_read(port):
+    url = await port()
+    following = ("Host: localhost", "", "GET /live HTTP/1.1", "Host: localhost")
+    assert (await ask(url, "/live", *following))[::2] == (200, "alive\n")
+    assert (await ask(url, "/live", "Content-Length: 4", "", "body", method="PUT"))[0] == 405
+
+
+async def test_a_client_of_http_1_0_gets_the_stream_without_chunks(hub, start, port):
+    await start()
+    url = await port()
+    async with asyncio.timeout(HANG):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        assert await reader.readexactly(len(stream.BEGIN)) == stream.BEGIN
+        await document_of(reader)
+        writer.close()
+
+
+async def test_an_answer_that_fails_is_500_and_says_so_in_the_log(hub, port, monkeypatch, caplog):
+    url = await port()
+    monkeypatch.setattr(hub.evbus.RUNTIME.monitor, "process", lambda: 1 / 0)
+    assert (await ask(url, "/status"))[0] == 500
+    assert "could not answer /status" in caplog.text
+    assert (await ask(url, "/live"))[0] == 200
+
+
 async def test_more_connections_than_it_takes_are_refused_and_others_go_on(monkeypatch, port):
-    monkeypatch.setattr(server, "MOST", 3)
+    monkeypatch.setattr(connection, "MOST", 3)
     url = await port()
     async with asyncio.timeout(HANG):
         held = [await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])) for _ in range(3)]
         await asyncio.sleep(0.05)
-        assert (await ask(url, "/live"))[::2] == (503, server.FULL)
+        assert (await ask(url, "/live"))[::2] == (503, connection.FULL)
         held.pop()[1].close()
         while (await ask(url, "/live"))[0] != 200:  # noqa: ASYNC110 (each look is a request)
             await asyncio.sleep(0.01)
