@@ -113,6 +113,10 @@ def _print(name: str, account: Account) -> None:
     if account.waiting:
         print(f"the oldest waits since {shown.age(time.time() - account.oldest_age)}", file=out)
         console.table("Waiting", ("profile", "events"), account.by_profile.items())
+    if account.scheduled:
+        first = shown.moment(account.first_due or 0.0)
+        later = f"{shown.many(account.scheduled, 'event')} to be sent later, the first at {first}"
+        print(f"{later} (evbus outbox scheduled)", file=out)
     if account.dead:
         print(f"{account.dead} dead letters are in the table evbus_dead", file=out)
     if account.relays:

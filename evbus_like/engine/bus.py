@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
@@ -56,6 +56,8 @@ class Bus:
         self.workers: dict[Lane, Worker] = {}  # also for lanes whose profile was removed
         self.outbox: Outbox | None = None
         self.tables: Tables | None = None  # of the application's databases
+        # Cancels an event that another process of the application is to send later.
+        self.cancel_elsewhere: Callable[[str], Awaitable[bool]] = _nowhere
         self.scheduler: Scheduler | None = None  # of the outbox, once it has held an event that is sent later
         self.admission = Admission((), report, self.deliver_due)
         self.stop_grace = STOP_GRACE  # seconds that a stop gives a lane whose destination is down
@@ -361,3 +363,7 @@ def _close_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_close_in_child)
+
+
+async def _nowhere(event_id: str) -> bool:
+    return False

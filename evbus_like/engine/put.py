@@ -203,9 +203,9 @@ class Putter:
         given = (event_type, body, profile, headers, key, confirm, timeout, within)
         return await self.put(*given, expires=expires, priority=priority, delay=delay, at=at)
 
-    async def cancel(self, schedule_id: str) -> bool:
+    async def cancel(self, schedule_id: str, within: Any = None) -> bool:
         """Delete an event that was put with `delay` or `at` and is not due yet; False if there is none of this id."""
-        return await cancel(self.bus, schedule_id)
+        return await cancel(self.bus, schedule_id, within, self.timeout)
 
     def dispatch_nowait(
         self,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Coroutine
 from datetime import datetime
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, LifecycleError, OutboxFull, PutError, PutTimeout
 from evbus_like.engine.event import Event
-from evbus_like.engine.receipt import ScheduledReceipt
+from evbus_like.engine.put_within import put_within, tables_of
+from evbus_like.engine.receipt import Receipt, ScheduledReceipt
 from evbus_like.engine.suggest import shown
 from evbus_like.engine.waiting import LOOP_GRACE, run_in_loop
+
+T = TypeVar("T")
 
 MOST = 10 * 365 * 86400  # seconds from now: an event that is due in a hundred years is a mistake in a unit
 
@@ -35,25 +39,17 @@ def due_time(delay: Any, at: Any) -> float:
     return due
 
 
-async def put_later(bus: Bus, event: Event, due: float, confirm: str, within: Any, timeout: float) -> ScheduledReceipt:
+async def put_later(bus: Bus, event: Event, due: float, confirm: str, within: Any, timeout: float) -> Receipt:
     """Store an event until it is due; raises what `put` raises, and LifecycleError without an outbox."""
     if confirm != "accepted":
         raise BadEvent(f"an event with delay or at is stored until it is due: confirm={shown(confirm)} cannot be had")
     if within is not None:
-        raise BadEvent("within cannot be combined with delay or at yet: the outbox of this process holds such events")
+        return await put_within(bus, event, within, confirm, timeout, due)
     if bus.state == "new":
         raise LifecycleError(
             "put with delay or at needs a started bus, whose outbox holds the event: await hub.evbus.init.join()"
         )
-    if asyncio.get_running_loop() is bus.loop:
-        return await _put_later(bus, event, due, timeout)
-    return await run_in_loop(
-        _put_later(bus, event, due, timeout),
-        bus.loop,
-        timeout + LOOP_GRACE,
-        blocked=PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?"),
-        closed=BusStopped("the event loop of the listener is closed; start the bus again"),
-    )
+    return await _in_listener(bus, _put_later(bus, event, due, timeout), timeout)
 
 
 async def _put_later(bus: Bus, event: Event, due: float, timeout: float) -> ScheduledReceipt:
@@ -61,7 +57,8 @@ async def _put_later(bus: Bus, event: Event, due: float, timeout: float) -> Sche
     if bus.outbox is None:
         raise LifecycleError(
             "put with delay or at needs an outbox, which holds the event until it is due: give a profile"
-            " `outbox: always`, or name a file with the setting outbox_path (EVBUS_OUTBOX)"
+            " `outbox: always`, name a file with the setting outbox_path (EVBUS_OUTBOX), or put it `within` a"
+            " transaction of a PostgreSQL"
         )
     forms = bus.admission.forms(event)
     names = tuple(name for _, its in forms for name in its)
@@ -94,10 +91,30 @@ async def _store(bus: Bus, due: float, forms: Any) -> None:
     raise bus.refusal(forms[0][0].profile)
 
 
-async def cancel(bus: Bus, schedule_id: Any) -> bool:
+async def cancel(bus: Bus, schedule_id: Any, within: Any, timeout: float) -> bool:
     """Delete an event that is not due yet; False if there is none of this id, or not any more."""
     if not isinstance(schedule_id, str):
         raise BadEvent(f"schedule_id must be that of a receipt, a string, not {shown(schedule_id)}")
+    if within is not None:
+        return await tables_of(bus).cancel(schedule_id, within, timeout)
     if bus.forked or bus.state != "running":
-        raise LifecycleError("cancel needs a running bus, whose outbox holds the event: await hub.evbus.init.join()")
-    return bus.outbox is not None and await bus.outbox.cancel(schedule_id)
+        raise LifecycleError("cancel needs a running bus, which knows the outbox: await hub.evbus.init.join()")
+    if bus.outbox is not None and await bus.outbox.cancel(schedule_id):
+        return True
+    if await bus.cancel_elsewhere(schedule_id):
+        return True
+    tables = bus.tables
+    return tables is not None and await _in_listener(bus, tables.cancel_now(schedule_id), timeout)
+
+
+async def _in_listener(bus: Bus, made: Coroutine[Any, Any, T], timeout: float) -> T:
+    """Run a coroutine in the event loop of the listener."""
+    if asyncio.get_running_loop() is bus.loop:
+        return await made
+    return await run_in_loop(
+        made,
+        bus.loop,
+        timeout + LOOP_GRACE,
+        blocked=PutTimeout(f"the listener's event loop did not answer for {timeout:g} s; is it blocked?"),
+        closed=BusStopped("the event loop of the listener is closed; start the bus again"),
+    )

@@ -151,7 +151,7 @@ class StoredReceipt(Receipt):
 
 
 class ScheduledReceipt(Receipt):
-    """The receipt of an event that the outbox holds until it is due. `destinations` are those that match now."""
+    """The receipt of an event that is held until it is due. `destinations` are those that match now."""
 
     __slots__ = ("due", "schedule_id")
 
@@ -162,3 +162,10 @@ class ScheduledReceipt(Receipt):
 
     def __repr__(self) -> str:
         return f"<Receipt {self.id} due={self.due} destinations={self.destinations}>"
+
+
+class StoredForLater(ScheduledReceipt):
+    """The receipt of an event that was put `within` a transaction, with `delay` or `at`."""
+
+    __slots__ = ()
+    stored = True

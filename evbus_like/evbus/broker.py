@@ -52,8 +52,9 @@ async def put(
     `expires`: seconds from now on after which nobody wants the event: it is neither sent nor handled any more, and is
     counted. `priority`, from 0 to 255, is for RabbitMQ alone: of a queue with priorities, the larger ones come first.
 
-    With `delay`, in seconds, or `at`, a datetime with a time zone, the event is stored in the outbox and sent when it
-    is due, never before; the receipt's `schedule_id` is for `cancel`. `expires` counts from then on.
+    With `delay`, in seconds, or `at`, a datetime with a time zone, the event is stored in the outbox, or `within` your
+    transaction, and sent when it is due, never before; the receipt's `schedule_id` is for `cancel`. `expires` counts
+    from then on.
 
     Raises BadEvent, SerializeError (with the place in the body), EventTooLarge, PutTimeout, NotDelivered, BusStopped;
     with `within`, `delay` or `at` StorageError, and LifecycleError where nothing can store the event.
@@ -63,13 +64,15 @@ async def put(
     return await putter.put(*given, expires=expires, priority=priority, delay=delay, at=at)
 
 
-async def cancel(hub: runtime.Hub, schedule_id: str) -> bool:
+async def cancel(hub: runtime.Hub, schedule_id: str, within: Any = None) -> bool:
     """Delete an event that was put with `delay` or `at`, by the `schedule_id` of its receipt, before it is due.
 
-    Return False if this process's outbox holds none of this id: it was sent, or cancelled, before. Works from any
-    thread and any event loop. Raises LifecycleError unless the bus runs, and StorageError.
+    Return False if none of this id waits in this process's outbox or in a PostgreSQL of the profiles: it was sent, or
+    cancelled, before. With `within`, a connection as for `put`, an event in that database is deleted if your
+    transaction commits. Works from any thread and any event loop. Raises LifecycleError unless the bus runs, and
+    StorageError.
     """
-    return await hub.evbus.RUNTIME.putter.cancel(schedule_id)
+    return await hub.evbus.RUNTIME.putter.cancel(schedule_id, within)
 
 
 def put_nowait(

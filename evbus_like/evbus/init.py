@@ -1,6 +1,7 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
 
         monitoring.of(hub).export()
     sending_leftovers, answering = leftovers.watch(hub, box), letter_requests.watch(hub)
+    now.bus.cancel_elsewhere = functools.partial(outbox.cancel_elsewhere, hub)
     relaying = postgres.begin(hub, databases)
     following = pauses.watch(hub)
     try:

@@ -106,6 +106,19 @@ def _open_free(path: Path, most: int) -> tuple[Outbox, Recovered | None]:
     return _open_alone(outbox_place.of_worker(path, MOST_OUTBOXES), most)
 
 
+async def cancel_elsewhere(hub: Hub, event_id: str) -> bool:
+    """Cancel an event that another process of this application, on this machine, is to send later."""
+    box = hub.evbus.RUNTIME.bus.outbox
+    if box is None:
+        return False
+    from evbus_like.engine.outbox import elsewhere
+
+    for path in outbox_place.of_workers(configured(hub) or outbox_place.default_path(hub)):
+        if path != box.path and await elsewhere.cancel(path, event_id):
+            return True
+    return False
+
+
 def is_free(path: Path) -> bool:
     """Whether no process has an outbox open, as far as that can be known; to open it says more."""
     from evbus_like.engine.outbox.lock import holder

@@ -113,7 +113,7 @@ class Relays:
 
         from evbus_like.postgres.relay import Relay
         from evbus_like.postgres.store import Store
-        from evbus_like.postgres.table import Table, identify
+        from evbus_like.postgres.table import Cancels, Table, identify
 
         bus, self.databases = hub.evbus.RUNTIME.bus, databases
         self._relays: dict[str, Relay] = {
@@ -124,7 +124,8 @@ class Relays:
         self._listening: list[asyncio.Task[None]] = []
         self._soon = {name: relay.soon for name, relay in self._relays.items()}
         serializer = plugins.serializer(hub, settings.serializer_name(hub))
-        bus.tables = Store(databases, identify, self._stored, serializer)
+        self._cancels = [Cancels(each) for each in databases]
+        bus.tables = Store(databases, identify, self._stored, self._cancels, serializer)
         self._starting = asyncio.create_task(self._start(hub), name="evbus_like relays")
 
     async def _start(self, hub: Hub) -> None:
@@ -137,9 +138,9 @@ class Relays:
                 made = listen(relay.database, partial(relay.soon, True))
                 self._listening.append(asyncio.create_task(made, name=f"evbus_like listen {relay.database.label}"))
 
-    def _stored(self, database: Database, committed: bool) -> None:
+    def _stored(self, database: Database, committed: bool, later: bool) -> None:
         if (soon := self._soon.get(database.name)) is not None:
-            soon(committed)
+            soon(committed, later)
 
     def stop_reading(self) -> None:
         """Take no more events from the tables."""
@@ -150,7 +151,10 @@ class Relays:
         """Delete what was delivered, and disconnect."""
         self._starting.cancel()
         await asyncio.gather(
-            self._starting, *(relay.close() for relay in self._relays.values()), return_exceptions=True
+            self._starting,
+            *(relay.close() for relay in self._relays.values()),
+            *(cancels.close() for cancels in self._cancels),
+            return_exceptions=True,
         )
 
     def status(self) -> dict[str, Any]:

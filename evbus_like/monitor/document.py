@@ -62,6 +62,7 @@ class Relay(TypedDict):
     parts: int
     waiting: int
     oldest_age: float
+    scheduled: int
     unmatched: int
     in_lanes: int
     delivered: int

@@ -198,7 +198,8 @@ POSTGRES = {
     "parts": ("gauge", "parts", "Parts of the table that this process relays."),
     "waiting": ("gauge", "waiting_events", "Events in these parts that are not delivered, as of the last ten seconds."),
     "oldest_age": ("gauge", "oldest_event_age_seconds", "Age of the oldest of these, since it was put."),
-    "unmatched": ("gauge", "unmatched_events", "Those of them that no profile of this process matches."),
+    "scheduled": ("gauge", "scheduled_events", "Events in these parts that are not due yet, as of the same moment."),
+    "unmatched": ("gauge", "unmatched_events", "Waiting events that no profile of this process matches."),
     "delivered": ("counter", "events_delivered", "Events from the table that all their destinations have confirmed."),
     "dead": ("counter", "events_dead_lettered", "Events from the table that a destination gave up."),
 }

@@ -1,9 +1,10 @@
 """The tables in the application's database, as SQL that the application's own migrations run.
 
 `evbus_outbox` holds one row for each event that waits: rows are inserted by the application's transactions and deleted
-once delivered, never updated. `evbus_dead` keeps those that a destination gave up for good. `evbus_part` holds, for
-each part of the outbox, who relays it (the lease), the id below which no row can appear any more, and the counts of the
-account. `evbus_relay` names the processes that relay. `evbus_inbox` holds a mark for each event that a handler with
+once delivered, never updated. `evbus_dead` keeps those that a destination gave up for good, and `evbus_scheduled`
+those that are not due yet: the relay moves them into `evbus_outbox` when they are. `evbus_part` holds, for each part of
+the outbox, who relays it (the lease), the id below which no row can appear any more, and the counts of the account.
+`evbus_relay` names the processes that relay. `evbus_inbox` holds a mark for each event that a handler with
 `inbox=` has handled. `evbus_schema` says which version the tables have, and holds an id made with them, by which a
 connection of another database is recognised.
 
@@ -106,6 +107,32 @@ CREATE TABLE {schema}.evbus_inbox (
     autovacuum_vacuum_cost_delay = 0
 );
 CREATE INDEX evbus_inbox_handled_at ON {schema}.evbus_inbox (handled_at);
+""",
+    ),
+    Version(
+        3,
+        "events that are sent later",
+        """\
+CREATE TABLE {schema}.evbus_scheduled (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    due          timestamptz NOT NULL,
+    part         smallint NOT NULL,
+    event_id     text NOT NULL,
+    profile      text NOT NULL,
+    service      text,
+    routing_key  text NOT NULL,
+    key          bytea,
+    headers      json,
+    content_type text NOT NULL,
+    body         bytea NOT NULL,
+    put_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 10000,
+    autovacuum_vacuum_cost_delay = 0
+);
+CREATE INDEX evbus_scheduled_due ON {schema}.evbus_scheduled (part, due, id);
+CREATE INDEX evbus_scheduled_event_id ON {schema}.evbus_scheduled (event_id);
 """,
     ),
 )

@@ -11,17 +11,19 @@ import psycopg
 from evbus_like.engine.errors import StorageError
 from evbus_like.postgres import ddl
 from evbus_like.postgres.database import Database
+from evbus_like.postgres.table import TABLES as NAMES
 from evbus_like.postgres.table import said
 
 LEAST_SERVER = 130000
 # What the user of the relay's connection does with each table; an application needs the first two of the outbox alone.
 RIGHTS = {
     "evbus_schema": ("SELECT",),
-    "evbus_outbox": ("SELECT", "DELETE"),
+    "evbus_outbox": ("SELECT", "INSERT", "DELETE"),
     "evbus_dead": ("SELECT", "INSERT"),
     "evbus_part": ("SELECT", "UPDATE"),
     "evbus_relay": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "evbus_inbox": ("SELECT", "INSERT", "DELETE"),
+    "evbus_scheduled": ("SELECT", "UPDATE", "DELETE"),  # UPDATE is for its locks
 }
 TABLES = """SELECT c.relname, c.oid::bigint, coalesce(c.reloptions, '{}'::text[]),
         (SELECT array_agg(a.attname::text) FROM pg_attribute a
@@ -134,8 +136,9 @@ def _outbox(conn: psycopg.Connection[Any], table: Any) -> Iterator[str]:
 class Account:
     """The account of one database, by SQL: stored = delivered + dead_lettered + waiting.
 
-    `oldest_age` is in seconds; `by_profile` counts what waits; `relays` maps a process that relays to its parts, and
-    `unowned` counts parts that nobody relays now. `bytes` are those of the table with its index.
+    `oldest_age` is in seconds; `scheduled` events are to be sent later, the first at `first_due`. `by_profile` counts
+    what waits; `relays` maps a process that relays to its parts, and `unowned` counts parts that nobody relays now.
+    `bytes` are those of the table with its index.
     """
 
     database: str
@@ -151,6 +154,8 @@ class Account:
     unowned: int
     dead: int
     bytes: int
+    scheduled: int
+    first_due: float | None
 
 
 def account(database: Database) -> Account:
@@ -167,7 +172,7 @@ def account(database: Database) -> Account:
 
 def _account(conn: psycopg.Connection[Any], database: Database) -> Account:
     def rows(sql: str) -> list[tuple[Any, ...]]:
-        names = {name: database.table(f"evbus_{name}") for name in ("outbox", "part", "schema", "dead")}
+        names = {name: database.table(f"evbus_{name}") for name in NAMES}
         return conn.execute(sql.format(**names)).fetchall()
 
     name, version = rows("SELECT current_database(), version FROM {schema}")[0]
@@ -179,6 +184,7 @@ def _account(conn: psycopg.Connection[Any], database: Database) -> Account:
     (parts,) = rows("SELECT count(*) FROM {part}")[0]
     (kept,) = rows("SELECT count(*) FROM {dead}")[0]
     (size,) = rows("SELECT pg_total_relation_size('{outbox}')")[0]
+    scheduled, first_due = rows("SELECT count(*), date_part('epoch', min(due)) FROM {scheduled}")[0]
     waiting = sum(by_profile.values())
     return Account(
         name,
@@ -194,4 +200,19 @@ def _account(conn: psycopg.Connection[Any], database: Database) -> Account:
         parts - sum(relays.values()),
         kept,
         size,
+        scheduled,
+        first_due,
     )
+
+
+def scheduled(database: Database, limit: int) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many events are to be sent later, and those that are due next; raises StorageError."""
+    table = database.table("evbus_scheduled")
+    columns = "event_id AS id, date_part('epoch', due) AS due, routing_key, profile, octet_length(body) AS bytes"
+    with connect(database) as conn:
+        try:
+            (count,) = conn.execute(f"SELECT count(*) FROM {table}").fetchall()[0]
+            cursor = psycopg.Cursor(conn, row_factory=psycopg.rows.dict_row)
+            return count, cursor.execute(f"SELECT {columns} FROM {table} ORDER BY due LIMIT %s", [limit]).fetchall()
+        except psycopg.Error as error:
+            raise StorageError(f"{database.label}: {said(error)}; `evbus db check` says more") from None

@@ -36,6 +36,8 @@ MOST_KNOWN = 200_000  # rows that were read and are not deleted
 MOST_IN_LANES = 10_000
 COUNT_EVERY = 10.0  # seconds between two counts of what waits, for the metrics
 DELETE_AFTER = 0.02  # seconds that a few settled rows wait for more
+FIRE_AGAIN = 1.0  # seconds after a failure to send what is due
+NEVER = float("inf")
 RETRY = (0.1, 5.0)  # seconds before the first, and the longest, wait for a new connection
 GIVE_UP_AFTER = 2.0  # seconds that a part which another relay should have waits for its events in lanes
 STOP = 5.0
@@ -52,6 +54,8 @@ class Rows(Protocol):
     async def lease(self, owner: str, give_up: Sequence[int], floors: Mapping[int, int]) -> dict[int, int]: ...
     async def release(self, owner: str) -> None: ...
     async def count(self, parts: Iterable[int]) -> tuple[int, float]: ...
+    async def count_later(self, parts: Iterable[int]) -> int: ...
+    async def fire(self, parts: Iterable[int]) -> tuple[int, float]: ...
     async def read(self, lasts: Mapping[int, int]) -> list[Row]: ...
     async def late(self, floors: Mapping[int, int], lasts: Mapping[int, int], most: int) -> Late: ...
     async def fetch(self, keys: Sequence[Key]) -> list[Row]: ...
@@ -72,17 +76,18 @@ class Relay:
         self.progress = Progress()
         self.hand_over = HandOver(bus, database.label, convert)
         self.state = "starting"
-        self.trouble = ""
-        self.delivered = self.dead_lettered = self.waiting = 0
+        self.trouble = self._fire_trouble = ""
+        self.delivered = self.dead_lettered = self.waiting = self.scheduled = 0
         self.oldest_age = 0.0
         self._task: asyncio.Task[None] | None = None
         self._stopping = self._ending = False
         self._wake: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lease_due = self._lease_ends = self._late_due = self._count_due = self._deleted = 0.0
+        self._lease_due = self._lease_ends = self._late_due = self._fire_due = self._count_due = self._deleted = 0.0
         self._leaving: set[int] = set()  # parts that another relay should have
         self._leaving_since = 0.0
         self._poll = POLL[0]
+        self._count_later = False  # whether it is time to count what is not due yet
         self._whole = True  # whether the latest look found all late rows
         self._quiet = False  # whether nothing can be committed late behind the read before the latest one
         self._reading: asyncio.Task[list[Row]] | None = None
@@ -119,9 +124,14 @@ class Relay:
         self.state = "closed"
         await self._table.close()
 
-    def soon(self, now: bool) -> None:
-        """Look for rows soon, from any thread: an event was stored; `now` if its transaction was committed too."""
+    def soon(self, now: bool, later: bool = False) -> None:
+        """Look for rows soon, from any thread: an event was stored; `now` if its transaction was committed too.
+
+        `later` is whether it is to be sent later.
+        """
         long = self._poll > POLL[0]
+        if later:
+            self._fire_due = 0.0
         self._poll = POLL[0]
         if (now or long) and self._loop is not None and self._wake is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
@@ -133,6 +143,7 @@ class Relay:
             "parts": len(self.progress.lasts),
             "waiting": self.waiting,
             "oldest_age": self.oldest_age,
+            "scheduled": self.scheduled,
             "unmatched": self.hand_over.unmatched,
             "in_lanes": self.hand_over.in_lanes,
             "delivered": self.delivered,
@@ -180,6 +191,8 @@ class Relay:
             moved = await self._delete_some(now)
             if not self._stopping and now < self._lease_ends:
                 moved += await self._again()
+                if now >= self._fire_due:
+                    moved += await self._fire(loop)
                 if self._may_read():
                     moved += await self._read(loop)
                 if now >= self._late_due:
@@ -188,11 +201,13 @@ class Relay:
                 self._poll = POLL[0]
                 await asyncio.sleep(0)  # the lanes and their puts have a turn
             else:
-                await self._pause()
+                await self._pause(loop)
 
-    async def _pause(self) -> None:
+    async def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._wake is not None
         pause = min(self._poll, LATE_EVERY if self.progress.lasts else self._poll)
+        if self.progress.lasts and not self._stopping:
+            pause = min(pause, max(0.0, self._fire_due - loop.time()))
         if self.hand_over.in_lanes or self.hand_over.settled or self.hand_over.held:
             pause = min(pause, DELETE_AFTER)
         with suppress(TimeoutError):
@@ -219,6 +234,7 @@ class Relay:
         if now >= self._count_due:
             begun = asyncio.get_running_loop().time()
             self.waiting, self.oldest_age = await self._table.count(mine)
+            self._count_later = True
             self._count_due = now + max(COUNT_EVERY, 50 * (asyncio.get_running_loop().time() - begun))
 
     def _surplus(self, now: float) -> list[int]:
@@ -231,6 +247,36 @@ class Relay:
         if any(self.progress.known_of(part) for part in extra) and now - self._leaving_since < GIVE_UP_AFTER:
             return []
         return extra
+
+    async def _fire(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Send what is due, and return how many events that is."""
+        begun, parts = loop.time(), self._lasts()
+        self._fire_due = begun + LATE_EVERY  # `soon` may set an earlier time while the database works
+        try:
+            fired, left = await self._table.fire(parts) if parts else (0, NEVER)
+            if self._count_later:
+                self.scheduled = await self._table.count_later(self.progress.lasts)
+                self._count_later = False
+        except self._failures as error:
+            if isinstance(error, OSError):  # also a TimeoutError
+                raise
+            self._cannot_fire(error)  # a full disk, missing rights: other events are delivered meanwhile
+            return 0
+        if self._fire_trouble:
+            self._fire_trouble = self.trouble = ""
+        if fired:
+            self._fire_due = 0.0  # there may be more
+        elif self._fire_due:
+            wait = max(LATE_EVERY, LATE_SHARE * (loop.time() - begun))
+            self._fire_due = loop.time() + (min(wait, left) if left > 0 else wait)  # else a transaction has it locked
+        return fired
+
+    def _cannot_fire(self, error: Exception) -> None:
+        text = f"events that are due wait in the table evbus_scheduled: {' '.join(str(error).split())}"
+        if text != self._fire_trouble:
+            self._fire_trouble = self.trouble = text
+            log.warning("%s: %s", self.database.label, text)
+        self._fire_due = asyncio.get_running_loop().time() + FIRE_AGAIN
 
     def _lasts(self) -> dict[int, int]:
         return {part: last for part, last in self.progress.lasts.items() if part not in self._leaving}

@@ -30,6 +30,23 @@ STATEMENTS = {
     "gone": "DELETE FROM {relay} WHERE owner = %s",
     "count": """SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(put_at)), 0)::float8
         FROM {outbox} WHERE part = ANY(%s::smallint[])""",
+    "count_later": "SELECT count(*) FROM {scheduled} WHERE part = ANY(%s::smallint[])",
+    # By the time of the statement: that of the clock may change during it, and no index could be used.
+    "first_due": """SELECT date_part('epoch', min(s.due) - statement_timestamp())
+        FROM unnest(%s::smallint[]) AS p(part) CROSS JOIN LATERAL
+        (SELECT due FROM {scheduled} WHERE part = p.part ORDER BY due LIMIT 1) s""",
+    # Those that a transaction is about to cancel are locked, and are left.
+    "fire": """WITH due AS (SELECT s.id FROM unnest(%s::smallint[]) AS p(part) CROSS JOIN LATERAL
+         (SELECT id, sum(size) OVER (ORDER BY due, id) - size AS before FROM
+          (SELECT id, due, octet_length(body) AS size FROM {scheduled}
+           WHERE part = p.part AND due <= statement_timestamp() ORDER BY due, id LIMIT %s FOR UPDATE SKIP LOCKED) s) s
+         WHERE s.before < %s),
+        gone AS (DELETE FROM {scheduled} s USING due d WHERE s.id = d.id RETURNING s.*),
+        sent AS (INSERT INTO {outbox} (part, event_id, profile, service, routing_key, key, headers, content_type, body)
+            SELECT part, event_id, profile, service, routing_key, key, headers, content_type, body
+            FROM gone ORDER BY due, id RETURNING 1)
+        SELECT count(*) FROM sent""",
+    "cancel": "DELETE FROM {scheduled} WHERE event_id = %s RETURNING 1",
     # The statistics of a queue say little: it was empty, or had a million rows, when they were made.
     "plan": """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
         set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),

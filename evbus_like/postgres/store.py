@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from time import time
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from evbus_like.engine.errors import BadEvent, EventTooLarge, PutTimeout, StorageError
@@ -23,62 +24,122 @@ from evbus_like.postgres.database import Database
 
 LOOK = """
 SELECT current_database(), current_setting('transaction_read_only') = 'on', n.oid IS NOT NULL,
-       has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(o.oid, 'INSERT'), has_table_privilege(s.oid, 'SELECT')
+       has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(o.oid, 'INSERT'), has_table_privilege(s.oid, 'SELECT'),
+       has_table_privilege(l.oid, 'INSERT'),
+       has_table_privilege(l.oid, 'SELECT') AND has_table_privilege(l.oid, 'DELETE')
 FROM (SELECT) one
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %s
 LEFT JOIN pg_catalog.pg_class o ON o.relnamespace = n.oid AND o.relname = 'evbus_outbox'
 LEFT JOIN pg_catalog.pg_class s ON s.relnamespace = n.oid AND s.relname = 'evbus_schema'
+LEFT JOIN pg_catalog.pg_class l ON l.relnamespace = n.oid AND l.relname = 'evbus_scheduled'
 """
 MADE_BY = "`evbus db schema` prints the SQL that makes the tables"
+
+
+class Cancels(Protocol):
+    """Deletes events of one database that are not due yet."""
+
+    async def cancel(self, event_id: str) -> bool: ...
+
+
 Step = tuple[str, Sequence[Any]]  # a statement and its values
 
 
 class Place:
-    """Where the events of one connection go."""
+    """Where the events of one connection go; `lacking` are the rights that it has not, on events to be sent later."""
 
-    def __init__(self, database: Database, parts: int) -> None:
+    def __init__(self, database: Database, parts: int, lacking: Sequence[str] = ()) -> None:
         self.database = database
         self.parts = parts
+        self._lacking = lacking
         # As text first: an application may have told its driver to encode what it gives for json.
         marks = ", ".join(["%s::text::json" if name == "headers" else "%s" for name in rows.COLUMNS])
-        self.insert = f"INSERT INTO {database.table('evbus_outbox')} ({', '.join(rows.COLUMNS)}) VALUES ({marks})"
+        columns = ", ".join(rows.COLUMNS)
+        later = self._later = database.table("evbus_scheduled")
+        self._insert = f"INSERT INTO {database.table('evbus_outbox')} ({columns}) VALUES ({marks})"
+        # By the database's clock, the only one by which it is looked whether an event is due.
+        due = "clock_timestamp() + make_interval(secs => %s)"
+        self._insert_later = f"INSERT INTO {later} ({columns}, due) VALUES ({marks}, {due})"
+        self._delete = f"DELETE FROM {later} WHERE event_id = %s RETURNING 1"
+
+    def storing(self, event: Event, due: float | None) -> Step:
+        """Return the statement that stores an event, until it is due; raises EventTooLarge, BadEvent, StorageError."""
+        if len(event.body) > self.database.max_event_bytes:
+            raise EventTooLarge(
+                f"the body is {len(event.body)} bytes, and {self.database.label} stores at most"
+                f" {self.database.max_event_bytes}: send less, or a reference to it, or raise its max_event_bytes"
+            )
+        values = rows.values(event, self.parts)
+        if due is None:
+            return self._insert, values
+        self._need("INSERT")
+        return self._insert_later, (*values, max(0.0, due - time()))
+
+    def cancelling(self, event_id: str) -> Step:
+        """Return the statement that deletes an event which is not due yet; raises StorageError."""
+        self._need("SELECT, DELETE")
+        return self._delete, (event_id,)
+
+    def _need(self, rights: str) -> None:
+        if rights in self._lacking:
+            raise StorageError(f"the connection's user has no rights: GRANT {rights} ON {self._later}")
 
 
 class Store:
     """Stores events in the transactions of the application, for the databases of the profiles.
 
     `identify` reads which database a profile has, if that was not known at the start; `soon` tells the relay that an
-    event was stored, and `now` that its transaction was committed.
+    event was stored, whether its transaction was committed, and whether it is to be sent later.
     """
 
     def __init__(
         self,
         databases: Sequence[Database],
         identify: Callable[[Database], Coroutine[Any, Any, None]],
-        soon: Callable[[Database, bool], None],
+        soon: Callable[[Database, bool, bool], None],
+        cancels: Sequence[Cancels],
         serializer: Serializer,
     ) -> None:
         self.serializer = serializer
+        self._cancels = cancels
         self._databases = databases
         self._identify = identify
         self._soon = soon
         self._places: WeakKeyDictionary[Any, Place] = WeakKeyDictionary()
 
-    async def store(self, event: Event, within: Any, timeout: float) -> None:
+    async def store(self, event: Event, within: Any, timeout: float, due: float | None = None) -> None:
         """Store a serialized event; raises BadEvent, EventTooLarge, StorageError, PutTimeout, and the driver's errors.
 
-        `timeout` bounds the statements of an asynchronous connection.
+        `timeout` bounds the statements of an asynchronous connection. `due` is when the event is to be sent, in seconds
+        since 1970.
         """
         conn, adapter = self._usable(within)
+        place, _ = await self._run(conn, adapter, lambda place: place.storing(event, due), timeout)
+        self._stored(conn, adapter, place, due is not None)
+
+    async def cancel(self, event_id: str, within: Any, timeout: float) -> bool:
+        """Delete an event that is not due yet, with the caller's transaction; raises what `store` raises."""
+        conn, adapter = self._usable(within)
+        _, found = await self._run(conn, adapter, lambda place: place.cancelling(event_id), timeout)
+        return bool(found)
+
+    async def cancel_now(self, event_id: str) -> bool:
+        """Delete an event that is not due yet from the first database that has it; raises StorageError."""
+        for each in self._cancels:
+            if await each.cancel(event_id):
+                return True
+        return False
+
+    async def _run(
+        self, conn: Any, adapter: Adapter, step: Callable[[Place], Step], timeout: float
+    ) -> tuple[Place, Rows]:
         try:
             async with asyncio.timeout(timeout) if adapter.waits else _Forever():
                 place = self._places.get(adapter.anchor(conn))
                 if place is None:
                     place = await self._find_waiting(conn, adapter)
-                self._must_fit(event, place)
-                made = adapter.run(conn, place.insert, rows.values(event, place.parts))
-                if adapter.waits:
-                    await made
+                made = adapter.run(conn, *step(place))
+                return place, await made if adapter.waits else made
         except TimeoutError as error:
             raise PutTimeout(
                 f"the database did not answer for {timeout:g} s, so whether the event is stored with your transaction"
@@ -86,7 +147,6 @@ class Store:
             ) from error
         except Exception as error:
             raise explained(error) from error
-        self._stored(conn, adapter, place)
 
     def store_now(self, event: Event, within: Any) -> None:
         """Store a serialized event through a blocking connection; raises what `store` raises."""
@@ -95,11 +155,10 @@ class Store:
             raise BadEvent(f"{_named(within)} is asynchronous: `await put(..., within=...)`, not put_nowait")
         try:
             place = self._places.get(adapter.anchor(conn)) or self._find(conn, adapter)
-            self._must_fit(event, place)
-            adapter.run(conn, place.insert, rows.values(event, place.parts))
+            adapter.run(conn, *place.storing(event, None))
         except Exception as error:
             raise explained(error) from error
-        self._stored(conn, adapter, place)
+        self._stored(conn, adapter, place, False)
 
     def _usable(self, within: Any) -> tuple[Any, Adapter]:
         conn, adapter = adapted(within)
@@ -107,18 +166,11 @@ class Store:
             raise BadEvent(f"{_named(within)} {problem}")
         return conn, adapter
 
-    def _must_fit(self, event: Event, place: Place) -> None:
-        if len(event.body) > place.database.max_event_bytes:
-            raise EventTooLarge(
-                f"the body is {len(event.body)} bytes, and {place.database.label} stores at most"
-                f" {place.database.max_event_bytes}: send less, or a reference to it, or raise its max_event_bytes"
-            )
-
-    def _stored(self, conn: Any, adapter: Adapter, place: Place) -> None:
+    def _stored(self, conn: Any, adapter: Adapter, place: Place, later: bool) -> None:
         database = place.database
-        told = adapter.after_commit(conn, lambda: self._soon(database, True))
+        told = adapter.after_commit(conn, lambda: self._soon(database, True, later))
         if not told:
-            self._soon(database, False)
+            self._soon(database, False, later)
 
     # ---- the first put on a connection
 
@@ -156,14 +208,16 @@ class Look:
 
     def __init__(self, databases: Sequence[Database]) -> None:
         self._databases = databases
-        self._seen: dict[str, tuple[tuple[str, str], int]] = {}  # by profile, the identity and the number of parts
+        # By profile, the identity, the number of parts, and the rights that are lacking for events to be sent later.
+        self._seen: dict[str, tuple[tuple[str, str], int, list[str]]] = {}
         self._wrong: list[str] = []
 
     def steps(self) -> Generator[Step, Rows, None]:
         """Yield statements; send their rows."""
         for database in self._databases:
             found = yield LOOK, [database.schema]
-            if problem := _missing(database, found[0]):
+            *facts, may_schedule, may_cancel = found[0]
+            if problem := _missing(database, facts):
                 self._wrong.append(f"{database.label}: {problem}")
                 continue
             read = yield f"SELECT version, parts, id::text FROM {database.table('evbus_schema')}", []
@@ -171,7 +225,8 @@ class Look:
             if version != ddl.LATEST:
                 self._wrong.append(f"{database.label}: {ddl.other_version(version)}")
             else:
-                self._seen[database.name] = ((found[0][0], made), parts)
+                rights = {"INSERT": may_schedule, "SELECT, DELETE": may_cancel}
+                self._seen[database.name] = ((facts[0], made), parts, [each for each, has in rights.items() if not has])
 
     def unidentified(self) -> list[Database]:
         """Return the databases of which must be read which they are."""
@@ -181,9 +236,9 @@ class Look:
         """Return where events go; raises StorageError if that is nowhere, or not clear."""
         matching = []
         for database in self._databases:
-            identity, parts = self._seen.get(database.name, (None, 0))
+            identity, parts, lacking = self._seen.get(database.name, (None, 0, []))
             if identity is not None and identity == database.identity:
-                matching.append(Place(database, parts))
+                matching.append(Place(database, parts, lacking))
             elif identity is not None and database.identity is not None:
                 other = "" if identity[0] != database.identity[0] else " of another server"
                 self._wrong.append(

@@ -29,6 +29,7 @@ SEPARATOR = "\x1f"  # between event ids
 MANY = 100  # rows, from which on it is worth trying to delete all from the first to the last
 MOST_OTHERS = 10  # times as many rows that may be between them
 MOST_SKIPPED = 64  # deletes before that is tried again, after it has found other rows
+TABLES = ("outbox", "part", "relay", "schema", "dead", "scheduled")
 OLD_RELAYS = 60.0  # seconds after which a relay that has gone is forgotten
 
 
@@ -90,7 +91,7 @@ class Table:
         self._reads, self._deletes = Line(database), Line(database)
         self._large = False  # whether large bodies are expected
         self._skip = self._skipped = 0  # deletes that do not try a range: of the next ones, and the last time
-        named = {name: database.table(f"evbus_{name}") for name in ("outbox", "part", "relay", "schema", "dead")}
+        named = {name: database.table(f"evbus_{name}") for name in TABLES}
         self._sql = _statements(named)
 
     async def open(self, deletes: bool = True) -> None:
@@ -137,6 +138,26 @@ class Table:
         """Return how many rows wait in some parts, and the age of the oldest in seconds."""
         waiting, oldest = (await self._planned("count", [_array(parts)]))[0]
         return waiting, oldest
+
+    async def count_later(self, parts: Iterable[int]) -> int:
+        """Return how many events of some parts are not due yet."""
+        count: int = (await self._planned("count_later", [_array(parts)]))[0][0]
+        return count
+
+    async def fire(self, parts: Iterable[int]) -> tuple[int, float]:
+        """Make events of some parts waiting ones that are due, and return how many.
+
+        The second number is the seconds until the first of the others is due: not above 0 if there may be more now.
+        """
+        asked = _array(parts)
+        async with self._reads.transaction() as execute:
+            await execute(self._sql["plan"])
+            left = (await execute(self._sql["first_due"], [asked]))[0][0]
+            if left is None or left > 0:
+                return 0, float("inf") if left is None else left
+            most = max(LEAST_BYTES, MOST_BYTES // (asked.count(",") + 1))
+            fired: int = (await execute(self._sql["fire"], [asked, BATCH, most]))[0][0]
+            return fired, 0.0
 
     async def read(self, lasts: Mapping[int, int]) -> list[Row]:
         """Read the next rows of each part, behind the last id of each: at most 1,000 of a part, in the order of ids."""
@@ -213,6 +234,37 @@ class Table:
         async with self._reads.transaction() as execute:
             await execute(self._sql["plan"])
             return await execute(self._sql[name], values)
+
+
+class Cancels:
+    """Deletes events that are not due yet, on a connection that is made when it is first needed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._line = Line(database)
+        self._sql = STATEMENTS["cancel"].format(scheduled=database.table("evbus_scheduled"))
+
+    async def cancel(self, event_id: str) -> bool:
+        """Delete an event by its id, and return whether there was one; raises StorageError."""
+        try:
+            try:
+                return await self._delete(event_id)
+            except (psycopg.OperationalError, StorageError):  # the connection is lost, or not made yet
+                await self._line.open()
+                return await self._delete(event_id)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise StorageError(
+                f"{self._database.label}: {said(error)}; so it is not known whether the event {event_id[:100]!r} is"
+                " cancelled: cancel it again"
+            ) from None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._line.close()
+
+    async def _delete(self, event_id: str) -> bool:
+        async with self._line.transaction() as execute:
+            return bool(await execute(self._sql, [event_id]))
 
 
 async def identify(database: Database) -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.faults.postgres_app DATABASE_URL AMQP_URL QUEUE WRITERS
 
-With no writers it only relays. A transaction that is to be rolled back notes its event's id in the table `undone` by
-one of its own, before.
+With no writers it only relays. Some events are put for later, and some of these cancelled. A transaction that is to be
+rolled back notes its event's id in the table `undone` by one of its own, before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ async def write(hub: Any, url: str) -> None:
 async def _one(hub: Any, conn: Any) -> None:
     key = f"k{random.randrange(40)}"
     await conn.execute("insert into work (key) values (%s)", [key])
-    receipt = await hub.evbus.broker.put("work", {"key": key}, within=conn, key=key)
+    later = {"delay": random.choice([0, 0.3, 2])} if random.random() < 0.3 else {}
+    receipt = await hub.evbus.broker.put("work", {"key": key}, within=conn, key=key, **later)
+    if later and random.random() < 0.2:
+        await hub.evbus.broker.cancel(receipt.schedule_id, within=conn)
+        await conn.execute("insert into cancelled values (%s)", [receipt.id])
     await conn.execute("update work set event_id = %s where id = currval('work_id_seq')", [receipt.id])
     await asyncio.sleep(random.choice([0, 0, 0, 0.002, 0.05]))
     if random.random() < 0.2:

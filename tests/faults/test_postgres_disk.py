@@ -88,6 +88,8 @@ async def test_while_the_disk_of_the_database_is_full_puts_raise_and_what_was_co
     async with running(profiles) as hub, await psycopg.AsyncConnection.connect(postgres.url(shop)) as conn:
         received = hub.ingress.internal.mailbox("all").items
         stored.append(await put(hub, conn))
+        later = (await hub.evbus.broker.put("x", {"data": os.urandom(LARGE).hex()}, within=conn, delay=1)).id
+        await conn.commit()
 
         # When there is no room any more, put raises, and nothing is stored
         filler = fill(disk)
@@ -99,5 +101,6 @@ async def test_while_the_disk_of_the_database_is_full_puts_raise_and_what_was_co
         filler.unlink()
         stored += [await put(hub, conn) for _ in range(5)]
         await eventually(lambda: {*stored} <= {event.id for event in received}, DEADLINE)
+        stored.append(later)
         await eventually(lambda: postgres.sql(state, shop) == f"0|{len(stored)}|0\n", DEADLINE)
         assert {event.id for event in received} == {*stored}

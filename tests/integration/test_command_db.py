@@ -80,7 +80,7 @@ async def test_check_names_rights_that_are_missing(tmp_path: Path, postgres: Pos
         write_credentials(tmp_path, {"postgres": {"shop": {"connection": postgres.url(shop, "reader")}}})
         code, out, _ = await evbus(tmp_path, "db", "check")
         assert code == 1
-        assert 'GRANT DELETE ON "public".evbus_outbox' in out
+        assert 'GRANT INSERT, DELETE ON "public".evbus_outbox' in out
         assert 'GRANT INSERT, UPDATE, DELETE ON "public".evbus_relay' in out
     finally:
         postgres.sql("drop owned by reader; drop role reader", shop)
@@ -160,3 +160,25 @@ async def test_with_listen_an_event_comes_without_a_poll(
 def test_psql_reports_what_is_wrong(postgres: PostgreSQL) -> None:
     with pytest.raises(BrokerError, match="syntax"):
         postgres.sql("selec 1")
+
+
+async def test_events_of_a_database_that_are_sent_later_are_listed_and_cancelled(
+    hub: Any, start: Started, tmp_path: Path, postgres: PostgreSQL, shop: str
+) -> None:
+    postgres.sql(ddl.statements(), shop)
+    await start(credentials(tmp_path, postgres, shop))
+    async with await psycopg.AsyncConnection.connect(postgres.url(shop)) as conn:
+        first, second = [await hub.evbus.broker.put("x", 1, within=conn, delay=3600 + more) for more in (0, 1)]
+    code, out, _ = await evbus(tmp_path, "outbox", "scheduled", "--json")
+    found = json.loads(out)
+    assert (code, found["scheduled"]) == (0, 2)
+    assert [(each["id"], each["place"]) for each in found["events"]] == [
+        (first.id, "postgres:shop"),
+        (second.id, "postgres:shop"),
+    ]
+    assert abs(found["events"][0]["due"] - first.due) < 60
+    assert "2 events to be sent later, the first at" in (await evbus(tmp_path, "db", "status"))[1]
+    code, out, err = await evbus(tmp_path, "outbox", "cancel", first.id, "nobody")
+    assert (code, out) == (1, "1 event cancelled\n")
+    assert "no event nobody is to be sent later in postgres:shop" in err
+    assert postgres.sql("select event_id from evbus_scheduled", shop) == f"{second.id}\n"

@@ -35,25 +35,37 @@ class Server:
         self.next_id = self.next_xid = 1
         self.owners, self.floors = dict.fromkeys(range(PARTS)), dict.fromkeys(range(PARTS), 0)
         self.deleted = Counter()
+        self.scheduled, self.due = [], set()  # rows that are to be sent later, and the names of those that are due
 
-    def insert(self, transaction, key):
+    def insert(self, transaction, key, later=False):
         if transaction not in self.open:
             self.open[transaction] = (self.next_xid, [])
             self.next_xid += 1
-        part = key % PARTS
-        body = b"%d" % key
-        row = (part, self.next_id, f"e{self.next_id}", "p", None, "r", None, None, "t", body, 0.0)
-        self.next_id += 1
+        row = self.row(key % PARTS, f"e{self.next_id}", b"later" if later else b"%d" % key)
         self.open[transaction][1].append(row)
 
+    def row(self, part, name, body):
+        self.next_id += 1
+        return (part, self.next_id - 1, name, "p", None, "r", None, None, "t", body, 0.0)
+
     def locked(self):
-        return {row[BODY] for _, rows in self.open.values() for row in rows}
+        return {row[BODY] for _, rows in self.open.values() for row in rows} - {b"later"}
 
     def end(self, transaction, commit):
         _, rows = self.open.pop(transaction)
         if commit:
-            self.rows.update({row[:2]: row for row in rows})
+            self.rows.update({row[:2]: row for row in rows if row[BODY] != b"later"})
+            self.scheduled += [row for row in rows if row[BODY] == b"later"]
         return rows if commit else []
+
+    def fire(self, parts):
+        """Give rows that are due ids of their own, as a transaction does that nobody has seen in part."""
+        fired = [row for row in self.scheduled if row[2] in self.due and row[0] in parts]
+        self.scheduled = [row for row in self.scheduled if row not in fired]
+        for row in fired:
+            made = self.row(row[0], row[2], row[BODY])
+            self.rows[made[:2]] = made
+        return len(fired)
 
 
 class Table:
@@ -89,6 +101,15 @@ class Table:
     async def count(self, parts):
         return len(self.server.rows), 0.0
 
+    async def count_later(self, parts):
+        return len(self.server.scheduled)
+
+    async def fire(self, parts):
+        self._broken("before")
+        fired = self.server.fire([*parts])
+        self._broken("after")
+        return fired, 0.0 if fired else float("inf")
+
     async def read(self, lasts):
         self._broken("before")
         found = []
@@ -104,7 +125,7 @@ class Table:
         keys = []
         for part, last in lasts.items():
             ids = sorted(id_ for of, id_ in self.server.rows if of == part and floors.get(part, 0) < id_ <= last)
-            keys += [(part, id_, f"e{id_}") for id_ in ids[:most]]
+            keys += [self.server.rows[part, id_][:3] for id_ in ids[:most]]
         return Late(min(running, default=self.server.next_xid), self.server.next_xid, keys)
 
     async def fetch(self, keys):
@@ -114,8 +135,8 @@ class Table:
     async def delete(self, delivered, dead, others):
         self._broken("before")
         for part, id_ in [(part, id_) for part, (ids, _) in delivered.items() for id_ in ids]:
-            if self.server.rows.pop((part, id_), None) is not None:
-                self.server.deleted[f"e{id_}"] += 1
+            if (row := self.server.rows.pop((part, id_), None)) is not None:
+                self.server.deleted[row[2]] += 1
         self._broken("after")
 
 
@@ -184,6 +205,18 @@ class RelayMachine(RuleBasedStateMachine):
             return  # it would wait for the lock
         self.server.insert(transaction, key)
 
+    @rule(transaction=st.integers(0, 1), key=st.integers(0, KEYS - 1))
+    def insert_for_later(self, transaction, key):
+        self.server.insert(transaction, key, later=True)
+
+    @rule(parts=st.sets(st.integers(0, PARTS - 1)))
+    def time_passes(self, parts):
+        self.server.due |= {row[2] for row in self.server.scheduled if row[0] in parts}
+
+    @rule()
+    def fire(self):
+        self.step(self.relay._fire(self.loop()))
+
     @rule(transaction=st.integers(0, 1), commit=st.sampled_from([True, True, False]))
     def end(self, transaction, commit):
         if transaction in self.server.open:
@@ -235,6 +268,11 @@ class RelayMachine(RuleBasedStateMachine):
         if self.relay is not None:
             assert self.server.deleted.keys() <= {event.id for event in self.received}
 
+    @invariant()
+    def nothing_comes_before_it_is_due(self):
+        if self.relay is not None:
+            assert {event.id for event in self.received if event.body == b"later"} <= self.server.due
+
     def teardown(self):
         if self.relay is None:
             return
@@ -249,9 +287,11 @@ class RelayMachine(RuleBasedStateMachine):
         for transaction in list(self.server.open):
             self.committed += self.server.end(transaction, True)
         self.lane.full, self.table.breaks = False, None
+        self.time_passes({*range(PARTS)})
         for _ in range(100):
             self.now += 0.3
             self.step(self.relay._again())
+            self.step(self.relay._fire(self.loop()))
             self.step(self.relay._read(self.loop()))
             self.step(self.relay._late(self.loop()))
             self.lane.settle(1000)

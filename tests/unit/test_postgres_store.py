@@ -1,6 +1,7 @@
 """postgres/store.py: what a put within a transaction asks of the database, and what it says where nothing is stored."""
 
 import asyncio
+from time import time
 
 import pytest
 
@@ -19,8 +20,18 @@ SEEN = ("shop", False, True, True, True, True)  # what a connection sees: all is
 class Connection:
     """A connection of an application. It answers what the tests say, and notes the statements."""
 
-    def __init__(self, seen=SEEN, version=(ddl.LATEST, 8, "made-once"), error=None, trouble="", commits=False):
-        self.seen, self.version, self.error, self.trouble, self.commits = seen, version, error, trouble, commits
+    def __init__(
+        self,
+        seen=SEEN,
+        version=(ddl.LATEST, 8, "made-once"),
+        error=None,
+        trouble="",
+        commits=False,
+        may_schedule=True,
+        may_cancel=True,
+    ):
+        self.seen = *seen, may_schedule, may_cancel
+        self.version, self.error, self.trouble, self.commits = version, error, trouble, commits
         self.ran = []
         self.waiting = None  # what is called after the commit
 
@@ -75,7 +86,7 @@ class Stored(Store):
     def __init__(self, *databases, identities=()):
         self.told = []
         self.identities = dict(identities)
-        super().__init__(databases, self.identified, lambda *said: self.told.append(said), JSON)
+        super().__init__(databases, self.identified, lambda *said: self.told.append(said), (), JSON)
 
     async def identified(self, database):
         database.identity = self.identities[database.name]
@@ -110,7 +121,9 @@ async def test_the_first_put_of_a_connection_looks_and_each_one_is_an_insert(way
     await way(box, conn, second)
     assert [ran[0] for ran in conn.ran] == ["SELECT", "SELECT", "INSERT", "INSERT"]
     assert [ran[2] for ran in conn.ran[2:]] == [first.id, second.id]
-    assert box.told == [(box._databases[0], False)] * 2, "the relay looks soon: it is not known when there is a commit"
+    assert box.told == [(box._databases[0], False, False)] * 2, (
+        "the relay looks soon: it is not known when there is a commit"
+    )
 
 
 @WAYS
@@ -119,7 +132,7 @@ async def test_where_the_library_can_say_it_the_relay_hears_of_the_commit(way, k
     await way(box, conn)
     assert box.told == []
     conn.waiting()
-    assert box.told == [(box._databases[0], True)]
+    assert box.told == [(box._databases[0], True, False)]
 
 
 @WAYS
@@ -132,7 +145,7 @@ async def test_which_of_the_profiles_a_connection_belongs_to_is_found_also_if_th
     conn = kind()
     await way(box, conn)
     assert conn.ran[-1][0] == "INSERT"
-    assert [each.name for each, _ in box.told] == ["shop"]
+    assert [each.name for each, *_ in box.told] == ["shop"]
 
 
 NOWHERE = {
@@ -158,6 +171,29 @@ async def test_a_connection_that_does_not_lead_to_the_tables_is_refused_with_wha
     assert str(found.value).startswith("the event is not stored: postgres:shop")
     assert why in str(found.value)
     assert (box.told, "INSERT" in [ran[0] for ran in conn.ran]) == ([], False)
+
+
+@pytest.mark.parametrize("kind", [Connection, Waiting])
+async def test_an_event_to_be_sent_later_is_an_insert_by_the_clock_of_the_database_and_a_cancel_a_delete(kind):
+    box, conn = Stored(database()), kind()
+    later = event()
+    await box.store(later, conn, 5.0, time() + 60)
+    await box.cancel(later.id, conn, 5.0)
+    assert [ran[0] for ran in conn.ran] == ["SELECT", "SELECT", "INSERT", "DELETE"]
+    assert conn.ran[2][2] == later.id
+    assert 59 < conn.ran[2][-1] <= 60
+    assert conn.ran[3][1:] == (later.id,)
+    assert box.told == [(box._databases[0], False, True)]
+
+
+async def test_a_user_without_rights_on_events_to_be_sent_later_hears_of_it_before_the_transaction_is_spoiled():
+    box, conn = Stored(database()), Connection(may_schedule=False, may_cancel=False)
+    await box.store(event(), conn, 5.0)
+    with pytest.raises(StorageError, match=r'GRANT INSERT ON "public"\.evbus_scheduled'):
+        await box.store(event(), conn, 5.0, time() + 60)
+    with pytest.raises(StorageError, match=r'GRANT SELECT, DELETE ON "public"\.evbus_scheduled'):
+        await box.cancel("id", conn, 5.0)
+    assert [ran[0] for ran in conn.ran] == ["SELECT", "SELECT", "INSERT"]
 
 
 async def test_two_profiles_of_one_database_are_named():

@@ -43,6 +43,14 @@ def scheduled(path: str | os.PathLike[str], limit: int = 100) -> list[ScheduledE
         return read_scheduled(connection, limit) if connection.execute(HAS_SCHEDULED).fetchone() else []
 
 
+def holds(path: str | os.PathLike[str], event_id: str) -> bool:
+    """Say whether an event of this id is to be sent later."""
+    with _reading(path) as (connection, _):
+        if not connection.execute(HAS_SCHEDULED).fetchone():
+            return False
+        return connection.execute("SELECT 1 FROM scheduled WHERE id = ? LIMIT 1", (event_id,)).fetchone() is not None
+
+
 @contextmanager
 def _reading(path: str | os.PathLike[str]) -> Iterator[tuple[sqlite3.Connection, Path]]:
     real = resolve(path)
