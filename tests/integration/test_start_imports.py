@@ -58,8 +58,12 @@ def test_handlers_and_services_import_what_they_need(imported):
     assert needed <= imported("await hub.evbus.handlers.start(); await hub.evbus.rpc.start()")
 
 
-def test_acct_and_what_it_brings_is_on_the_hub_from_its_first_use_on(imported):
-    assert imported("assert hub.acct.DEFAULT and hub.crypto.fernet and hub.rend.yaml") == {"cryptography", "jinja2"}
+@pytest.mark.parametrize(
+    ("used", "brings"),
+    [("acct.DEFAULT", set()), ("crypto.fernet", {"cryptography"}), ("rend.yaml", {"jinja2"}), ("output.json", set())],
+)
+def test_acct_and_what_it_brings_is_on_the_hub_and_imported_at_its_first_use(imported, used, brings):
+    assert brings <= imported(f"hub.pop.sub.add(dyne_name='acct'); assert hub.{used}")
 
 
 def test_a_command_does_without_pip(run_python):

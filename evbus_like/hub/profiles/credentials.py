@@ -51,7 +51,6 @@ async def read(
     _ignore_deprecations()
     try:
         if key:
-            hub.acct.init  # noqa: B018 - it brings hub.crypto
             data = await hub.crypto.init.decrypt(plugin=crypto_plugin, data=content, key=key)
         else:
             data = await _rendered(hub, path, content, render_pipe)
@@ -145,7 +144,6 @@ async def _rendered(hub: Hub, path: str, content: bytes, pipe: str) -> Any:
         return load_yaml(content, f"credentials file {path}", octal=False)
     if wanted == ["json"]:
         return json.loads(rest if first.startswith(b"#!") else content)
-    hub.acct.init  # noqa: B018 - it brings hub.rend
     return await hub.rend.init.parse_bytes({"fn": path, "ln": 0, "bytes": content.replace(b"\r", b"")}, pipe=pipe)
 
 
