@@ -84,6 +84,18 @@ class Bucket:
         before = self._slot.change(lambda used: max(used, now) + count * self._interval)
         return max(0.0, before - now - self._tolerance)
 
+    def lacks(self, count: int = 1) -> bool:
+        """Whether so many places must be asked for, by `refill`, before they are reserved."""
+        return False
+
+    def at_hand(self, count: int) -> int:
+        """Return how many of so many places can be reserved now."""
+        return count
+
+    async def refill(self, wanted: int = 1, least: int = 1) -> bool:
+        """Ask for places; returns whether the rate made that wait."""
+        return False
+
     def give_back(self, count: int = 1) -> None:
         """Let others have the places of events that did not come."""
         self._slot.change(lambda used: used - count * self._interval)

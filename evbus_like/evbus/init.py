@@ -18,6 +18,7 @@ from evbus_like.hub import (
     pauses,
     plugins,
     postgres,
+    rates,
     reporter,
     runtime,
     traced,
@@ -66,8 +67,9 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
         middleware.begin(hub)
         now.lifespan = lifespan.load(hub)
         rpc_proxy.begin(hub)
-        entries = plan.entries(hub, contexts, now.reporter)
         databases = postgres.of_contexts(hub, contexts)
+        rates.begin(hub, databases)
+        entries = plan.entries(hub, contexts, now.reporter)
         now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
         now.bus.intake.max_bytes = int(settings.config(hub, "max_queued_bytes", now.bus.intake.max_bytes))
         now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
@@ -100,6 +102,7 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     finally:
         hub.evbus.STARTED = False
         await postgres.end(hub, relaying)
+        await rates.end(hub)
         await lifespan.stop(hub, 5.0)  # unless `stop` has done so
         await pauses.end(following)
         await letter_requests.end(answering)
@@ -191,7 +194,10 @@ def status(hub: runtime.Hub) -> dict[str, Any]:
     memory, `behind` those in the outbox that come after them. `oldest_age` is in seconds.
     """
     now = hub.evbus.RUNTIME
-    return now.bus.status() | {"postgres": now.databases.status() if now.databases is not None else {}}
+    return now.bus.status() | {
+        "postgres": now.databases.status() if now.databases is not None else {},
+        "rates": now.rates.status() if now.rates is not None else None,
+    }
 
 
 def cli(hub: runtime.Hub) -> None:

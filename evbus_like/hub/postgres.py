@@ -96,7 +96,7 @@ def must_not_change(hub: Hub, contexts: Contexts) -> None:
     fresh = of_contexts(hub, contexts)
     relays = hub.evbus.RUNTIME.databases
     running = relays.databases if isinstance(relays, Relays) else ()
-    options = ("name", "connection", "schema", "relay", "listen", "lease", "max_event_bytes", "timeout")
+    options = ("name", "connection", "schema", "relay", "listen", "lease", "max_event_bytes", "rates", "timeout")
 
     def given(databases: Sequence[Database]) -> list[tuple[Any, ...]]:
         return sorted(tuple(getattr(each, option) for option in options) for each in databases)

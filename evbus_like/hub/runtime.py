@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a program that only puts events does not import these
     from evbus_like.engine.receiving.deaths import Deaths
     from evbus_like.engine.receiving.group import Group
     from evbus_like.engine.rpc.client import Client
+    from evbus_like.engine.shared_rate import Grant
 
 Contexts = Mapping[str, Any]  # {provider: {profile: data}} or {provider: [{profile: data}, ...]}, and match_plugin
 
@@ -69,6 +70,19 @@ class Databases(Protocol):
         """Return the state of each relay as plain data."""
 
 
+class Rates(Protocol):
+    """The database through which machines share rates; hub/rates.py makes it."""
+
+    async def take(self, name: str, seconds: float) -> Grant | None:
+        """Take places for so many seconds of a rate; None while the database does not answer."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+    def status(self) -> dict[str, Any]:
+        """Return where rates are shared, by how many runs, and what is wrong, as plain data."""
+
+
 class Monitor(Protocol):
     """What shows the bus; hub/monitoring.py makes it."""
 
@@ -106,6 +120,7 @@ class Runtime:
     services: Group | None = None
     rpc_clients: RpcClients | None = None
 
+    rates: Rates | None = None  # which machines share through a database, if there is one
     databases: Databases | None = None  # of profiles of the provider postgres, while the bus runs
     connects: dict[str, Callable[[], Any]] = field(default_factory=dict)  # the application's, by postgres profile
     monitor: Monitor | None = None  # shows the bus, once something has asked for that

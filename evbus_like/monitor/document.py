@@ -70,6 +70,14 @@ class Relay(TypedDict):
     trouble: str
 
 
+class Rates(TypedDict):
+    """The database through which machines share rates; `runs` have used them in the last minute."""
+
+    database: str
+    runs: int
+    trouble: str
+
+
 class Bus(TypedDict):
     """The bus; `queued` events are in the intake queue, `postgres` are the databases of the application."""
 
@@ -79,6 +87,7 @@ class Bus(TypedDict):
     rejected: int
     outbox: Outbox | None
     postgres: dict[str, Relay]
+    rates: Rates | None
     destinations: dict[str, Destination]
 
 

@@ -32,6 +32,7 @@ OPTIONS: options.Spec = {
         options.NUMBER,
         "seconds that the marks of events that handlers with inbox= have handled are kept (default: 604800, 7 days)",
     ),
+    "rates": (bool, "whether the rates of handlers and profiles are shared with other machines here"),
     "timeout": (options.NUMBER, "seconds that connecting, or a statement of the relay, may take (default: 10)"),
 }
 LEASES = (1.0, 3600.0)
@@ -51,6 +52,7 @@ class Database:
     lease: float = 5.0
     max_event_bytes: int = 16 * 1024 * 1024
     inbox_keep: float = 7 * 86400.0
+    rates: bool = True
     timeout: float = 10.0
     identity: tuple[str, str] | None = None
 

@@ -4,9 +4,9 @@
 once delivered, never updated. `evbus_dead` keeps those that a destination gave up for good, and `evbus_scheduled`
 those that are not due yet: the relay moves them into `evbus_outbox` when they are. `evbus_part` holds, for each part of
 the outbox, who relays it (the lease), the id below which no row can appear any more, and the counts of the account.
-`evbus_relay` names the processes that relay. `evbus_inbox` holds a mark for each event that a handler with
-`inbox=` has handled. `evbus_schema` says which version the tables have, and holds an id made with them, by which a
-connection of another database is recognised.
+`evbus_relay` names the processes that relay, `evbus_rate` holds until when each rate is used up. `evbus_inbox` holds a
+mark for each event that a handler with `inbox=` has handled. `evbus_schema` says which version the tables have, and
+holds an id made with them, by which a connection of another database is recognised.
 
 Each version is the statements that lead to it from the one before. Nothing here is run by itself: `evbus db schema`
 prints them.
@@ -133,6 +133,18 @@ CREATE TABLE {schema}.evbus_scheduled (
 );
 CREATE INDEX evbus_scheduled_due ON {schema}.evbus_scheduled (part, due, id);
 CREATE INDEX evbus_scheduled_event_id ON {schema}.evbus_scheduled (event_id);
+""",
+    ),
+    Version(
+        4,
+        "rates",
+        """\
+CREATE TABLE {schema}.evbus_rate (
+    name text PRIMARY KEY,
+    used double precision NOT NULL DEFAULT 0,
+    span double precision NOT NULL DEFAULT 0,
+    runs jsonb NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 """,
     ),
 )

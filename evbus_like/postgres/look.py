@@ -23,6 +23,7 @@ RIGHTS = {
     "evbus_part": ("SELECT", "UPDATE"),
     "evbus_relay": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "evbus_inbox": ("SELECT", "INSERT", "DELETE"),
+    "evbus_rate": ("SELECT", "INSERT", "UPDATE"),
     "evbus_scheduled": ("SELECT", "UPDATE", "DELETE"),  # UPDATE is for its locks
 }
 TABLES = """SELECT c.relname, c.oid::bigint, coalesce(c.reloptions, '{}'::text[]),

@@ -28,6 +28,11 @@ class RatedQueue(KeyedQueue):
         async with self._turn:
             while True:
                 event = await super().next()
+                if self.bucket.lacks():
+                    self._ready.appendleft(event)  # the feed may end meanwhile, and takes it back
+                    if await self.bucket.refill(len(self._ready)):
+                        self.on_wait()
+                    continue
                 if not (delay := self.bucket.reserve()):
                     return event
                 self._ready.appendleft(event)  # the feed may end meanwhile, and takes it back
@@ -39,6 +44,8 @@ class RatedQueue(KeyedQueue):
 
     async def pay(self, count: int) -> None:
         """Wait until so many events more may come, that are taken with the first."""
+        if count and self.bucket.lacks(count):
+            await self.bucket.refill(count, count)
         if count and (delay := self.bucket.reserve(count)):
             self.on_wait()
             await self._wait(delay, count)

@@ -25,6 +25,7 @@ from evbus_like.engine.sending.overflow import Overflow
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
     from evbus_like.engine.rate import Slot
+    from evbus_like.engine.shared_rate import SharedLimit
 
 NO_LIMIT = 2**63
 DAMAGED = "it was damaged on the disk"
@@ -68,7 +69,8 @@ class Lane:
         self.being_stored = 0  # those of them that are stored for this lane
         self.behind = 0
         self.paused = ""  # why it sends nothing for now, because an operator says so
-        self.slot: Slot | None = None  # where it is noted until when its rate is used up; None: in this process
+        # Where it is noted until when its rate is used up; None: in this process.
+        self.slot: Slot | SharedLimit | None = None
         self.limited = 0  # batches that waited because of the rate
         self.last_seq = 0  # the number of the newest stored event that was added to the queue
         self.may_be_stored = False  # whether any of its events may be stored

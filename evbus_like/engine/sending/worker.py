@@ -364,8 +364,14 @@ class Worker:
             return True
         if self._reconnected is not None:
             return False
-        if delay := pace.ask(min(len(lane.queue), self._options.batch_events)):
+        wanted = min(len(lane.queue), self._options.batch_events)
+        waited = await pace.refill(wanted, self._retry_now)
+        if waited is None:
+            return False
+        delay = pace.ask(wanted)
+        if waited or delay:
             lane.limited += 1
+        if delay:
             await pace.wait(delay, self._retry_now)
         return bool(pace.allowed)
 

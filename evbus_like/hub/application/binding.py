@@ -16,6 +16,7 @@ from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.invoker import HandlerInvoker
 from evbus_like.engine.receiving.subscription import Subscription
+from evbus_like.engine.shared_rate import bucket
 from evbus_like.hub import decoding, rates
 from evbus_like.hub.application import durable_dedup, inboxes, rpc_proxy
 from evbus_like.hub.application.handlers import check_later, identifier, refuse
@@ -42,7 +43,7 @@ async def consumers(
     for caller, source, asked in found:
         window = await durable_dedup.window(box, asked.queue, caller.options)
         kind = BatchConsumer if isinstance(caller, BatchInvoker) else Consumer
-        made.append(kind(caller, source, asked, group.shut_down, window, _bucket(caller.handler)))
+        made.append(kind(caller, source, asked, group.shut_down, window, _bucket(hub, caller.handler)))
     refuse(await inboxes.open_for(group, made))
     return made
 
@@ -100,13 +101,13 @@ def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
     )
 
 
-def _bucket(handler: Handler) -> Bucket | None:
-    """Return what holds a handler to its rate, in all workers of one supervisor; None if it has no rate."""
+def _bucket(hub: Hub, handler: Handler) -> Bucket | None:
+    """Return what holds a handler to its rate, in all processes that share it; None if it has no rate."""
     options = handler.options
     if options.rate is None:
         return None
     name = f"handler {handler.service}.{handler.name} {options.source} {options.profile} {options.event_types}"
-    return Bucket(options.rate_parsed, rates.shared_slot(name))
+    return bucket(options.rate_parsed, rates.limit(hub, name))
 
 
 def _check(source: PluginSource, subscription: Subscription) -> None:

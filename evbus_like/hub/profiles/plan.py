@@ -201,6 +201,6 @@ def entries(hub: Hub, contexts: Mapping[str, Any] | None, report: Report) -> lis
         lane = Lane(item.name, item.destination, item.options, report)
         lane.paused = pauses.why(paused, item.name)
         if item.options.rate is not None:
-            lane.slot = rates.shared_slot(f"profile {item.name}")
+            lane.slot = rates.limit(hub, f"profile {item.name}")
         made.append(Entry(item.matches, lane, serializers[item.serializer]))
     return made
