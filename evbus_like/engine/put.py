@@ -90,8 +90,10 @@ class Putter:
             event = Event(routing_key, body, profile, headers, key, quiet_context())
         else:  # put by a handler, which succeeds only when the event is stored or delivered
             event = Event(routing_key, body, profile, under_way.onto(headers), key, quiet_context())
-            event.receipt = Receipt(event.id)
-            under_way.expect(event.receipt)
+            event.receipt = receipt = Receipt(event.id)
+            self.bus.intake.put_nowait(event)
+            under_way.expect(receipt)  # not if the queue was full: then the handler knows that the event is lost
+            return event.id
         self.bus.intake.put_nowait(event)
         return event.id
 
@@ -167,13 +169,17 @@ class Putter:
         if intake.items:  # earlier events come first
             bus.admit_queued()
         if under_way is not None:
-            receipt = await self._wait(event, confirm, deadline, timeout, follow=True)
-            under_way.expect(receipt)
-            return receipt
+            receipt = Receipt(event.id)
+            try:
+                return await self._wait(event, receipt, confirm, deadline, timeout)
+            finally:  # also if it was accepted, and the handler waits no longer for its delivery
+                if receipt.destinations is not None:
+                    under_way.expect(receipt)
         commits = bus.admission.commits
         delayed = commits.waiting and commits.delays(route.lanes)
         if intake.items or confirm == "delivered" or not route.direct or delayed:
-            return await self._wait(event, confirm, deadline, timeout)
+            receipt = Receipt(event.id, follow=confirm == "delivered")
+            return await self._wait(event, receipt, confirm, deadline, timeout)
         names = bus.admit(event)
         self._in_a_row += 1
         if self._in_a_row >= PUTS_IN_A_ROW:
@@ -224,10 +230,10 @@ class Putter:
         headers = service_headers(service, event_type, headers)
         return self.put_nowait(event_type, body, profile, headers, key, within, expires=expires, priority=priority)
 
-    async def _wait(self, event: Event, confirm: str, deadline: float, timeout: float, follow: bool = False) -> Receipt:
+    async def _wait(self, event: Event, receipt: Receipt, confirm: str, deadline: float, timeout: float) -> Receipt:
         """Put an event that must wait, for the outbox, for earlier events, or for what `confirm` asks."""
         bus = self.bus
-        receipt = event.receipt = Receipt(event.id, follow=follow or confirm == "delivered")
+        event.receipt = receipt
         if bus.intake.items:
             await self._put_in_order(event, receipt, deadline, timeout)
         else:
@@ -257,6 +263,8 @@ class Putter:
         """Queue the event without waiting for the listener."""
         if confirm == "delivered":
             raise BadEvent('confirm="delivered" needs a running bus: await hub.evbus.init.join() after starting it')
+        under_way = current()
+        receipt = event.receipt = None if under_way is None else Receipt(event.id)
         try:
             self.bus.intake.put_nowait(event)
         except QueueFull as full:
@@ -267,6 +275,8 @@ class Putter:
                 raise PutTimeout(
                     f"{full} and had no room for {timeout:g} s; is hub.evbus.init.start running?"
                 ) from None
+        if under_way is not None and receipt is not None:
+            under_way.expect(receipt)
         return Receipt(event.id)
 
     async def _wait_for_room(self, profile: str, deadline: float, timeout: float) -> Route:

@@ -398,20 +398,39 @@ async def test_an_event_is_settled_only_when_what_its_handler_put_is_delivered(a
         await eventually(lambda: next(iter(hub.evbus.handlers.status().values()))["handled"] == 1, HANG)
 
 
-@pytest.mark.parametrize("how", ["loop.run_in_executor(None, put)", "asyncio.to_thread(put)"])
-async def test_what_a_handler_puts_from_threads_of_the_loop_is_waited_for_too(app, how):
+IN_A_LOOP_OF_ITS_OWN = "asyncio.to_thread(lambda: asyncio.run(broker.put(*second, confirm='queued')))"
+GIVEN_UP = "asyncio.wait_for(broker.put(*second, confirm='delivered'), 0.1)"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "loop.run_in_executor(None, put)",
+        "asyncio.to_thread(put)",
+        "broker.put(*second, confirm='queued')",
+        IN_A_LOOP_OF_ITS_OWN,
+        "broker.put(*second, confirm='delivered', timeout=0.1)",
+        GIVEN_UP,
+    ],
+)
+async def test_what_a_handler_puts_in_any_way_is_waited_for_too(app, how):
     hub = app(
         shipping=f"""
         import asyncio
+        import contextlib
+        from evbus_like import errors
 
         @evbus.handler("orders", "placed")
         async def ship(hub, event):
             loop = asyncio.get_running_loop()
 
-            def put():
-                hub.evbus.broker.put_nowait("full", b"second", profile="small")
+            broker, second = hub.evbus.broker, ("full", b"second", "small")
 
-            await {how}
+            def put():
+                broker.put_nowait(*second)
+
+            with contextlib.suppress(TimeoutError, errors.NotDelivered):
+                await {how}
             hub.SEEN.append(event.id)
         """
     )
@@ -427,6 +446,27 @@ async def test_what_a_handler_puts_from_threads_of_the_loop_is_waited_for_too(ap
         (facts,) = hub.evbus.handlers.status().values()
         assert facts["handled"] == 0
         await queue.get()
+        await eventually(lambda: next(iter(hub.evbus.handlers.status().values()))["handled"] == 1, HANG)
+
+
+async def test_a_put_that_found_the_intake_queue_full_is_not_waited_for(app):
+    hub = app(
+        shipping="""
+        import contextlib
+        from evbus_like import errors
+
+        @evbus.handler("orders", "placed")
+        async def ship(hub, event):
+            for number in range(100):  # no await: the listener takes nothing meanwhile
+                with contextlib.suppress(errors.QueueFull):
+                    hub.evbus.broker.put_nowait("shipped", number)
+            hub.SEEN.append(event.id)
+        """
+    )
+    hub.OPT = {"evbus_like": {"max_queued": 10}}
+    async with running(hub=hub):
+        await begin(hub)
+        await put(hub, "placed")
         await eventually(lambda: next(iter(hub.evbus.handlers.status().values()))["handled"] == 1, HANG)
 
 
