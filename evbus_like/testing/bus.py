@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from time import time
 from typing import Any, TypeVar
 
 from evbus_like.engine.errors import HandlerError, NotSeen
@@ -58,6 +59,19 @@ class Bus:
         """Put an event of a service, as that service does; `more` goes to `dispatch`."""
         receipt: Receipt = await self.hub.evbus.broker.dispatch(service, event_type, body, profile, **more)
         return receipt
+
+    async def pass_time(self, seconds: float) -> int:
+        """Send at once what was put with `delay` or `at` and is due within so many seconds, and return how many events.
+
+        Such events wait in the outbox: name its file with EVBUS_OUTBOX before the bus starts.
+        """
+        bus, count, moment = self.hub.evbus.RUNTIME.bus, 0, time() + seconds
+        if bus.outbox is None:  # then nothing can have been put for later
+            return 0
+        scheduler = bus.begin_scheduler()
+        while some := await scheduler.send_until(moment):
+            count += some
+        return count
 
     async def call(
         self,

@@ -107,6 +107,12 @@ IN_MEMORY = {
         "  before the await at ...handler/billing.py:21: await hub.BANK.charge(order, key=event.id)",
         "...",
     ],
+    "reminder/run.py": [
+        "order 7 is paid, its reminder cancelled: True",
+        "29 minutes: 0 events are due",
+        "order 8 is not paid: a reminder is sent",
+        "30 minutes: 1 event was due",
+    ],
     "lifespan/run.py": [
         "the database is open",
         "noted order 1",

@@ -193,3 +193,17 @@ async def test_the_end_leaves_no_task(shop):
         await bus.dispatch("orders", "order_placed", {"id": 7})
     assert asyncio.all_tasks() == before
     assert not shop.evbus.STARTED
+
+
+async def test_a_test_need_not_wait_for_what_was_put_for_later(shop, monkeypatch, tmp_path):
+    async with handling(shop) as bus:
+        assert await bus.pass_time(3600) == 0, "nothing can have been put for later without an outbox"
+    monkeypatch.setenv("EVBUS_OUTBOX", str(tmp_path / "outbox.sqlite"))
+    async with handling(shop) as bus:
+        for number, minutes in enumerate((10, 20, 90)):
+            await shop.evbus.broker.dispatch("orders", "order_placed", {"id": number}, delay=60 * minutes)
+        assert await bus.pass_time(599) == 0
+        assert await bus.pass_time(3600) == 2
+        handled = [(await bus.handled("shipping.ship")).body["id"] for _ in range(2)]
+        assert handled == [0, 1]
+        assert await bus.pass_time(3600) == 0

@@ -87,13 +87,17 @@ class Scheduler:
     async def _fire(self) -> None:
         """Send what is due, and learn when the next event is."""
         self._next = NEVER  # `expect` may set an earlier time while the outbox works
-        due = await self._outbox.read_due(time(), AT_ONCE)
-        if due:
-            fired = await self._outbox.fire([(each, self._forms(each)) for each in due])
-            self._send(fired)
+        await self.send_until(time())
         first = await self._outbox.first_due()
         if first is not None:
             self._next = min(self._next, first)
+
+    async def send_until(self, moment: float) -> int:
+        """Send some of what is due until a moment, and return how many events; 0 if none is left."""
+        due = await self._outbox.read_due(moment, AT_ONCE)
+        if due:
+            self._send(await self._outbox.fire([(each, self._forms(each)) for each in due]))
+        return len(due)
 
     def _forms(self, due: ScheduledEvent) -> list[Form]:
         """Give the forms for the destinations that match now; where none does, for those that matched at the put."""

@@ -1,0 +1,1 @@
+DYNE = {"handler": ["handler"]}
