@@ -51,7 +51,7 @@ class SharedRates:
         rate = database.table("evbus_rate")
         self._make, self._take = MAKE.format(rate=rate), TAKE.format(rate=rate)
         self._connecting: asyncio.Task[None] | None = None
-        self._is_open = False
+        self._is_open = self._closed = False
 
     async def take(self, name: str, seconds: float) -> Grant | None:
         """Take places for so many seconds of a rate; None while the database does not answer."""
@@ -97,7 +97,7 @@ class SharedRates:
         if not self.trouble:
             log.warning("%s: %s", self.database.label, text)
         self.trouble, self._is_open = text, False
-        if self._connecting is None or self._connecting.done():
+        if not self._closed and (self._connecting is None or self._connecting.done()):
             self._connecting = asyncio.create_task(self._reconnect(), name="evbus_like rates")
 
     async def _reconnect(self) -> None:
@@ -109,6 +109,7 @@ class SharedRates:
 
     async def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError):
