@@ -26,6 +26,8 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = f"evbus_like {release}"
 html_copy_source = False
+html_static_path = ["docs/_static"]
+html_css_files = ["tables.css"]
 html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#8a3ffc", "color-brand-content": "#6929c4"},
