@@ -85,7 +85,7 @@ class Bus:
 
     def require_not_running(self) -> None:
         """Raise LifecycleError if a listener runs already."""
-        self._require_not_forked()
+        self.require_not_forked()
         if self.state in ("running", "stopping"):
             raise LifecycleError(
                 f"start was called while the bus is {self.state}; a hub has one listener: await stop() before start()"
@@ -93,11 +93,12 @@ class Bus:
 
     def require_running(self, what: str) -> None:
         """Raise LifecycleError unless the bus runs in this event loop."""
-        self._require_not_forked()
+        self.require_not_forked()
         if self.state != "running" or self.loop is not asyncio.get_running_loop():
             raise LifecycleError(f"{what} needs the bus, running in the same event loop: await hub.evbus.init.join()")
 
-    def _require_not_forked(self) -> None:
+    def require_not_forked(self) -> None:
+        """Raise LifecycleError in a process that was forked from the one that runs the bus."""
         if self.forked:
             raise self.refusal("")
 
@@ -191,7 +192,7 @@ class Bus:
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until the listener runs; raises what `start` raised, or TimeoutError."""
-        self._require_not_forked()
+        self.require_not_forked()
         seen = self._failed_starts - (self._start_error is not None and not self._error_raised)
         await asyncio.sleep(0)  # let a start task that was just created begin
         async with asyncio.timeout(timeout):
@@ -207,7 +208,7 @@ class Bus:
         It takes about `timeout` seconds at most; a lane whose destination is down has only `stop_grace`. Events not
         delivered by then are the account's `remaining`.
         """
-        self._require_not_forked()
+        self.require_not_forked()
         if self.loop is None:
             if self.intake.items:
                 log.warning("stop before start: %d events stay queued until a start", self.intake.qsize())

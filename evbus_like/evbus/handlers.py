@@ -88,8 +88,7 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
     made = hub.evbus.RUNTIME.handlers
     if made is None:
         return
-    if hub.evbus.RUNTIME.bus.forked:
-        raise hub.evbus.RUNTIME.bus.refusal("")
+    hub.evbus.RUNTIME.bus.require_not_forked()
     await made.stop(timeout)
     if hub.evbus.RUNTIME.handlers is made:  # only now: a second stop waits, too
         hub.evbus.RUNTIME.handlers = None

@@ -128,6 +128,7 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> Account:
     stop_grace (2) to come back; the error callback gets each event that is lost then. In the account,
     accepted = delivered + spilled + dead_lettered + dropped + expired + remaining.
     """
+    hub.evbus.RUNTIME.bus.require_not_forked()  # before anything is closed: it is the parent's
     timeout = settings.stop_timeout(hub, timeout)
     begun = time.monotonic()
     await asyncio.gather(hub.evbus.handlers.stop(timeout), hub.evbus.rpc.stop(timeout))

@@ -57,6 +57,7 @@ async def stop(hub: runtime.Hub, timeout: float | None = None) -> None:
     made = hub.evbus.RUNTIME.services
     if made is None:
         return
+    hub.evbus.RUNTIME.bus.require_not_forked()
     await made.stop(timeout)
     if hub.evbus.RUNTIME.services is made:  # only now: a second stop waits, too
         hub.evbus.RUNTIME.services = None

@@ -21,6 +21,10 @@ async def main():
             hub.evbus.broker.put_nowait("k", 1)
         except Exception as error:
             print(type(error).__name__, error, flush=True)
+        try:
+            await hub.evbus.init.stop()
+        except Exception as error:
+            print(type(error).__name__, error, flush=True)
         other = pop.hub.Hub()
         other.pop.sub.add(dyne_name="evbus")
         other.evbus.broker.put_nowait("k", 1)
@@ -38,8 +42,9 @@ asyncio.run(main())
 
 def test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on():
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
-    first, second, third = ran.stdout.splitlines()
+    first, stop, second, third = ran.stdout.splitlines()
     assert first.startswith("LifecycleError this process was forked")
+    assert stop == first
     assert second == "a hub of its own: 1"
     assert third == "parent: 1"
 
