@@ -11,9 +11,10 @@ from evbus_like.amqp import settings as amqp_settings
 from evbus_like.cli import config_file
 from evbus_like.engine import options
 from evbus_like.engine.receiving import handler
-from evbus_like.hub import monitoring
+from evbus_like.hub import monitoring, postgres
 from evbus_like.hub.profiles import plan, settings
 from evbus_like.kafka import connection as kafka_connection
+from evbus_like.postgres import database
 from evbus_like.testing import new_hub
 
 SECRET = "hunter2"
@@ -221,6 +222,18 @@ def test_a_wrong_value_of_an_option_is_a_problem_of_the_profile_that_names_it(on
             assert re.search(rf"\b{path[-1]}\b", str(caught.value)), (path, value, str(caught.value))
             tried += 1
     assert tried > 100
+
+
+@pytest.mark.parametrize("name", database.OPTIONS)
+def test_a_wrong_value_of_an_option_of_a_database_is_named(one_hub, name):
+    of_one = name in ("lease", "inbox_keep")  # whose ranges begin at 1
+    for value in WRONG_OPTIONS:
+        if is_right(database.OPTIONS[name][0], name, value) or (of_one and value == 1 and value is not True):
+            continue
+        profile = {"connection": "postgresql://host/name", name: value}
+        with pytest.raises(errors.ProfileError) as caught:
+            postgres.of_contexts(one_hub, {"postgres": {"default": profile}})
+        assert re.search(rf"\b{name}\b", str(caught.value)), (name, value, str(caught.value))
 
 
 def test_every_number_among_the_options_has_a_range():
