@@ -128,9 +128,10 @@ def table(status: Status) -> None:
             )
 
 
-DESTINATIONS = ("destination", "state", "waiting", "sending", "delivered", "retried", "dropped", "dead", "oldest")
+OUTCOMES = ("delivered", "retried", "dropped", "expired", "dead")
+DESTINATIONS = ("destination", "state", "waiting", "sending", *OUTCOMES, "oldest")
 STORES = ("outbox table", "state", "parts", "waiting", "sending", "delivered", "dead", "oldest")
-HANDLERS = ("handler", "state", "lag", "running", "received", "handled", "failed", "retried", "dead")
+HANDLERS = ("handler", "state", "lag", "running", "received", "handled", "expired", "failed", "retried", "dead")
 
 
 def _destination(item: tuple[str, Any]) -> tuple[object, ...]:
@@ -141,6 +142,7 @@ def _destination(item: tuple[str, Any]) -> tuple[object, ...]:
         row["state"],
         *counts,
         sum(row["dropped"].values()),
+        row["expired"],
         row["dead"],
         shown.age(time.time() - row["oldest_age"]),
     )
@@ -154,6 +156,6 @@ def _store(item: tuple[str, Any]) -> tuple[object, ...]:
 
 def _handler(item: tuple[str, Any]) -> tuple[object, ...]:
     name, row = item
-    counts = (row[key] for key in ("busy", "received", "handled", "failed"))
+    counts = (row[key] for key in ("busy", "received", "handled", "expired", "failed"))
     lag = "-" if row["lag"] is None else row["lag"]
     return (name, row["state"], lag, *counts, row["retried"] + row["requeued"], row["dead"])

@@ -3,12 +3,15 @@
 import asyncio
 import re
 import subprocess
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from evbus_like.cli import status
+from evbus_like.hub import monitoring
 from evbus_like.monitor import document, exposition, metrics
-from evbus_like.testing import eventually
+from evbus_like.testing import eventually, new_hub, running
 from tests.brokers.needs import in_ci, promtool, promtool_missing
 from tests.in_memory.test_http import GONE, ask
 from tests.unit.fakes import HANG
@@ -19,6 +22,7 @@ async def ship(hub, event):
     if event.body == "bad":
         raise ValueError("no")
 """
+HERE = "internal:default"
 SERVICE = "async def hello(hub, name): return name\n"
 
 
@@ -136,3 +140,18 @@ async def test_two_rows_with_the_same_labels_are_one_sample(loaded):
 
     assert found("evbus_handler_events_handled_total", "shipping.ship", "internal:default") == 4
     assert found("evbus_handler_running_seconds_count", "shipping.ship", "internal:default") == 6
+
+
+async def test_the_metrics_and_evbus_status_count_events_that_nobody_wants_any_more(capsys):
+    hub = new_hub()
+    async with running({"internal": {"default": None}}, hub):
+        hub.evbus.broker.put_nowait(body=1, expires=0.001)
+        time.sleep(0.01)  # noqa: ASYNC251 (the bus comes too late)
+        await eventually(lambda: hub.evbus.init.account().expired, HANG)
+        seen = await monitoring.of(hub).status()
+
+    assert samples(exposition.exposed(seen, "")[0].decode())("evbus_destination_events_expired_total", HERE) == 1
+    status.table(seen)
+    printed = capsys.readouterr().out.splitlines()
+    head, row = (re.split("[┃│]", line) for line in printed if "expired" in line or HERE in line)
+    assert row[[cell.strip() for cell in head].index("expired")].strip() == "1"

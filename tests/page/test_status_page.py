@@ -110,7 +110,7 @@ async def test_workers_are_merged_by_name_and_each_is_in_a_list(load, page):
     two |= {"worker": 2, "pid": 2}
     lanes = [each["bus"]["destinations"]["pier:north"] for each in (one, two)]
     for lane, state, delivered in zip(lanes, ("open", "retrying"), (1000, 234), strict=True):
-        lane.update(state=state, delivered=delivered)
+        lane.update(state=state, delivered=delivered, expired=3 * delivered)
     message = f"event: status\ndata: {json.dumps({**status, 'processes': [one, two]})}\n\n"
     await page.route("**/events", lambda route: route.fulfill(body=message, content_type="text/event-stream"))
     await page.goto(f"{load.url}/")
@@ -118,6 +118,7 @@ async def test_workers_are_merged_by_name_and_each_is_in_a_list(load, page):
     north = page.locator("#destinations tbody tr").filter(has_text="pier:north")
     await expect(north).to_contain_text("1 open, 1 retrying")
     await expect(north).to_contain_text("1,234")
+    await expect(north).to_contain_text("3,702")  # expired
     await north.locator("summary").click()
     await expect(north.get_by_role("listitem").nth(1)).to_contain_text("worker 2: retrying")
 
