@@ -30,7 +30,7 @@ from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.jobs import Job
 from evbus_like.engine.outbox.lock import Lock, refuse_if_open_here
 from evbus_like.engine.outbox.presence import Presence
-from evbus_like.engine.outbox.record import pack
+from evbus_like.engine.outbox.record import pack, size
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
 from evbus_like.engine.outbox.row import pack as pack_row
@@ -144,6 +144,13 @@ class Outbox:
         packed = [_packed(event, destinations) for event, destinations in items]
         self.usage.reserve(size_of(packed))
         return packed
+
+    def pack_one(self, event: Event, destinations: tuple[str, ...]) -> PackedEvent:
+        """Do what `pack` does for one event whose destinations are known to be right."""
+        self._open_writer()
+        record = pack(event)
+        self.usage.reserve(size(record))
+        return record, destinations
 
     def release(self, packed: Sequence[PackedEvent]) -> None:
         """Give back the room of packed events that are not written after all."""

@@ -160,7 +160,9 @@ class Admission:
         If it must be stored first, its receipt tells when the lanes have it. OutboxFull leaves the event unchanged.
         """
         route = self.route(event.profile)
-        if not route.quick or (self.commits.waiting and self.commits.delays(route.lanes)):
+        if route.stores is not None and route.stores.outbox is not None:
+            self._store(event, route, route.stores)
+        elif not route.quick or (self.commits.waiting and self.commits.delays(route.lanes)):
             self._admit_slowly(event, route)
         else:
             assert route.sole is not None
@@ -178,6 +180,27 @@ class Admission:
             for lane in route.lanes:
                 lane.extend((event,), len(event.body))
         return route.names
+
+    def _store(self, event: Event, route: Route, lane: Lane) -> None:
+        """Admit an event of one lane, which must be stored first."""
+        raw, receipt = event.body, event.receipt
+        self.taken += 1
+        try:
+            event.body = _packed(route, event)
+            event.content_type = route.sole.content_type  # type: ignore[union-attr]
+            event.timestamp = time()
+            event.receipt = receipt and receipt.for_delivery()
+            self.commits.store(event, lane, route.names, partial(self._stored, event, receipt, route))
+        except OutboxFull:
+            # The put waits for room and tries again.
+            self.taken -= 1
+            event.body, event.receipt = raw, receipt
+            raise
+        except PutError:
+            self.rejected += 1
+            raise
+        if receipt is not None:
+            receipt.irrevocable = True
 
     def _admit_slowly(self, event: Event, route: Route) -> None:
         """Admit an event with several forms or no destination, or that must be stored or wait for a stored one."""

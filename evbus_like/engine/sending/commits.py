@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
 
 from evbus_like.engine.errors import OutboxFull, PutError
 from evbus_like.engine.event import Event
@@ -34,6 +36,7 @@ class PendingCommit:
     """The forms of one event and their records; no records if it only waits for earlier events."""
 
     __slots__ = ("bytes", "done", "records", "routed")
+    lane = None  # not of one
 
     def __init__(
         self, routed: Sequence[RoutedEvent], records: list[Any], done: Callable[[PutError | None], None]
@@ -41,6 +44,19 @@ class PendingCommit:
         self.routed = routed
         self.records = records
         self.bytes = sum([len(record) for record, _ in records]) if records else 0
+        self.done = done
+
+
+class StoredEvent:
+    """An event of one lane that stores it, as most are: a commit hands over all that follow each other at once."""
+
+    __slots__ = ("bytes", "done", "event", "lane", "records")
+
+    def __init__(self, event: Event, lane: Lane, record: Any, done: Callable[[PutError | None], None]) -> None:
+        self.event = event
+        self.lane = lane
+        self.records = [record]
+        self.bytes = len(record[0])
         self.done = done
 
 
@@ -57,7 +73,7 @@ class Commits:
     def __init__(self, outbox: Outbox | None, deliver: Callable[[], None]) -> None:
         self.outbox = outbox
         self._deliver = deliver  # called after lanes have got events
-        self.waiting: deque[PendingCommit] = deque()  # public, because reading it costs less than a call
+        self.waiting: deque[PendingCommit | StoredEvent] = deque()  # public, because reading it costs less than a call
         self._bytes = 0  # of the records that wait
         self._under_way = 0  # how many of the oldest the outbox is writing
         self._latest = 1  # how many it wrote last
@@ -92,6 +108,20 @@ class Commits:
         for each in routed:
             for lane in each.lanes:
                 lane.expect(lane in each.stored)
+        self.waiting.append(waiting)
+        self._bytes += waiting.bytes
+        self._begin()
+        return None
+
+    def store(self, event: Event, lane: Lane, names: tuple[str, ...], done: Callable[[PutError | None], None]) -> None:
+        """Do what `add` does for an event of one lane that stores it; `names` is the lane's name alone."""
+        assert self.outbox is not None
+        try:
+            record = self.outbox.pack_one(event, names)
+        except PutError:  # its lane may drop it
+            return self.add([RoutedEvent(event, (lane,))], done)
+        lane.expect(stored=True)
+        waiting = StoredEvent(event, lane, record, done)
         self.waiting.append(waiting)
         self._bytes += waiting.bytes
         self._begin()
@@ -155,15 +185,20 @@ class Commits:
         while self.waiting and not self.waiting[0].records:  # these only waited for earlier ones
             done.append(self.waiting.popleft())
         self._under_way = 0
-        for waiting in done:
-            self._bytes -= waiting.bytes
-            for each in waiting.routed:
-                for lane in each.lanes:
-                    lane.arrived(lane in each.stored)
-            if error is None or not waiting.records:
-                _hand_over(waiting, numbers)
-            else:
-                waiting.done(error if isinstance(error, PutError) else PutError(str(error)))
+        self._bytes -= sum([waiting.bytes for waiting in done])
+        failed = error if error is None or isinstance(error, PutError) else PutError(str(error))
+        for lane, run in groupby(done, attrgetter("lane")):
+            if lane is not None:
+                _hand_over_run(lane, cast("list[StoredEvent]", list(run)), numbers, failed)
+                continue
+            for waiting in cast("Iterator[PendingCommit]", run):
+                for each in waiting.routed:
+                    for lane in each.lanes:
+                        lane.arrived(lane in each.stored)
+                if failed is None or not waiting.records:
+                    _hand_over(waiting, numbers)
+                else:
+                    waiting.done(failed)
         self._deliver()
         if self.waiting:
             self._begin()
@@ -181,6 +216,18 @@ def _hand_over(waiting: PendingCommit, numbers: Iterator[int]) -> None:
             else:
                 lane.accept(memory, stored=False)
     waiting.done(None)
+
+
+def _hand_over_run(lane: Lane, run: Sequence[StoredEvent], numbers: Iterator[int], error: PutError | None) -> None:
+    """Hand over events that follow each other and are stored for the same lane alone."""
+    lane.arrived(stored=True, count=len(run))
+    if error is None:
+        events = [waiting.event for waiting in run]
+        for event in events:
+            event.seq = next(numbers)
+        lane.accept_stored(events)
+    for waiting in run:
+        waiting.done(error)
 
 
 def _drop(routed: Sequence[RoutedEvent], error: PutError) -> None:

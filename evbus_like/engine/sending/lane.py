@@ -181,10 +181,10 @@ class Lane:
         self.uncommitted += 1
         self.being_stored += stored
 
-    def arrived(self, stored: bool) -> None:
-        """Count off an event that `expect` counted: its commit is done, or failed."""
-        self.uncommitted -= 1
-        self.being_stored -= stored
+    def arrived(self, stored: bool, count: int = 1) -> None:
+        """Count off events that `expect` counted: their commit is done, or failed."""
+        self.uncommitted -= count
+        self.being_stored -= count * stored
 
     def must_store(self) -> bool:
         """Whether the next event must be stored in the outbox."""
@@ -214,6 +214,17 @@ class Lane:
                 while self.full and self._drop_old():  # several small ones may have to make room for a large one
                     pass
             self.extend((event,), len(event.body))
+
+    def accept_stored(self, events: Sequence[Event]) -> None:
+        """Add events that are stored for this lane; those that a durable lane has room for cost as much as one."""
+        size = sum([len(event.body) for event in events])
+        room = len(self.queue) + len(events) <= self._max_events and self.bytes + size <= self._max_bytes
+        if room and self.options.durable and not self.behind and self.state != "closed":
+            self.last_seq = events[-1].seq
+            self.extend(events, size)
+        else:
+            for event in events:
+                self.accept(event, stored=True)
 
     def replayed(self, event: Event) -> None:
         """Add an event of the outbox that was a dead letter; no order with new events is promised."""

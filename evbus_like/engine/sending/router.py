@@ -43,6 +43,7 @@ class Route:
         "names",
         "quick",
         "sole",
+        "stores",
         "swapped",
         "watched",
     )
@@ -60,6 +61,9 @@ class Route:
         self.gives_options = any(own != (None, None) for _, own in grouped)
         self.groups = tuple((serializer, tuple(lanes)) for serializer, lanes in grouped.values())
         self.sole = self.groups[0][0] if len(self.groups) == 1 else None  # the only serializer, if there is one only
+        # The only lane, if it stores all its events:
+        alone = self.lanes[0] if len(self.lanes) == 1 and not self.gives_options else None
+        self.stores = alone if alone is not None and alone.options.durable else None
         # Whether several events can be added at once:
         self.quick = self.sole is not None and self.direct and not self.gives_options
         self.swapped = Swapped([entry.matches for entry in others]) if others else None
