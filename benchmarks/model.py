@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -12,11 +12,14 @@ from benchmarks.venvs import OURS
 
 @dataclass(frozen=True)
 class Leg:
-    """One thing that is measured: a script of legs/, in its environment, with so many events in each form."""
+    """One thing that is measured: a script of legs/, in its environment, with so many events in each form.
+
+    `quick` is None for a leg of full runs alone: its rows have no target, or none that a short run could tell.
+    """
 
     name: str
     script: str
-    quick: int
+    quick: int | None
     full: int
     venv: str = OURS
     queues: int = 0
@@ -86,7 +89,14 @@ class Group:
 
     def without(self, venv: str) -> Group:
         """Give the group without the legs of an environment that cannot be had, and without their rows."""
-        legs = tuple(each for each in self.legs if each.venv != venv)
+        return self._only(lambda leg: leg.venv != venv)
+
+    def for_quick(self) -> Group:
+        """Give the group without the legs of full runs alone, and without their rows."""
+        return self._only(lambda leg: leg.quick is not None)
+
+    def _only(self, wanted: Callable[[Leg], bool]) -> Group:
+        legs = tuple(each for each in self.legs if wanted(each))
         there = {each.name for each in legs}
         return replace(self, legs=legs, rows=tuple(each for each in self.rows if {each.leg, *each.peers} <= there))
 

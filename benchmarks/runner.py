@@ -50,7 +50,7 @@ class Runner:
         queues = [f"bench.{self._number}.{n}" for n in range(leg.queues)]
         topics = [f"bench-{self._number}-{n}" for n in range(leg.topics)]
         asked = {
-            "events": leg.quick if self.quick else leg.full,
+            "events": leg.quick if self.quick and leg.quick is not None else leg.full,
             "queues": queues,
             "topics": topics,
             "amqp_url": self.brokers.amqp_url,
