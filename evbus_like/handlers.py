@@ -156,9 +156,9 @@ def handler(
       `prefetch` is by default max_workers * batch.
     - `breaker`, such as Breaker(failures=0.5, window=60, pause=30), stops the handler while too many calls fail, and
       tries with one event whether what it depends on is up again.
-    - `rate`, such as "50/s" or "1000/min": at most so many events, in all processes of one `evbus run`. `rate_by` names
-      a header, or a part of the body such as "customer.id": each of its values gets a fair share. Then `prefetch`,
-      among which they are shared out, is by default 1000.
+    - `rate`, such as "50/s" or "1000/min": at most so many events, in all processes of one `evbus run`, or of all
+      machines that share a PostgreSQL. `rate_by` names a header, or a part of the body such as "customer.id": each of
+      its values gets a fair share. Then `prefetch`, among which they are shared out, is by default 1000.
     - `timeout`: seconds that one call may take, None for no limit. An async function is cancelled; a thread goes on.
     - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
     - `dedup`: how many event ids to remember; an event that was handled before is acknowledged without a call.

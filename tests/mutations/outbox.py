@@ -18,7 +18,7 @@ MUTANTS = (
         "scheduled-too-early",
         "An event that was put for later is sent when it is due, never before.",
         "Scheduler._fire",
-        argument(CALLED(1, of=7), 1, "1e12"),
+        argument(CALLED(1, of=4), 1, "1e12"),
         f"{UNIT}/test_later.py::test_an_event_is_sent_when_it_is_due_and_not_before",
     ),
     Mutant(
