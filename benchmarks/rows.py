@@ -106,7 +106,7 @@ KAFKA = Group(
     (
         Row("one profile / aiokafka", "one profile", ("aiokafka send",), at_least=1.5),
         Row("one profile / confluent-kafka", "one profile", ("confluent-kafka produce",), at_least=0.8),
-        Row("one profile / confluent-kafka, linger 0", "one profile", ("confluent-kafka, linger 0",), at_least=0.8),
+        Row("one profile / confluent-kafka, linger 0", "one profile", ("confluent-kafka, linger 0",), at_least=1.0),
     ),
     quick_rounds=2,
     full_rounds=7,
@@ -121,7 +121,7 @@ KAFKA_WEBHOOKS = Group(
         Leg("confluent-kafka produce", "kafka_confluent", 4_000, 12_000, "peers", topics=1, options=WEBHOOKS),
     ),
     (
-        Row("one profile / aiokafka", "one profile", ("aiokafka send",)),
+        Row("one profile / aiokafka", "one profile", ("aiokafka send",), at_least=1.05),
         Row("one profile / confluent-kafka", "one profile", ("confluent-kafka produce",), at_least=0.8),
     ),
     quick_rounds=2,
@@ -184,8 +184,14 @@ RECEIVING_KAFKA = Group(
     (
         Leg("a handler", "receive_ours", 20_000, 60_000, topics=1),
         Leg("aiokafka's loop", "receive_aiokafka", 20_000, 60_000, "peers", topics=1),
+        Leg("FastStream", "receive_kafka_faststream", None, 15_000, "peers", topics=1),
+        Leg("confluent-kafka's loop", "receive_kafka_confluent", 20_000, 60_000, "peers", topics=1),
     ),
-    (Row("a handler / aiokafka's consumer loop", "a handler", ("aiokafka's loop",)),),
+    (
+        Row("a handler / aiokafka's consumer loop", "a handler", ("aiokafka's loop",), at_least=0.7),
+        Row("a handler / FastStream", "a handler", ("FastStream",), at_least=3),
+        Row("a handler / confluent-kafka's consumer loop", "a handler", ("confluent-kafka's loop",), at_least=0.4),
+    ),
     quick_rounds=2,
     full_rounds=7,
     brokers=("kafka",),

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceRequest_v8
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evbus_like import speedups
 from evbus_like.engine import values
-from evbus_like.kafka.internals import QuickBuilder, appender
+from evbus_like.kafka.internals import FlatProduceRequest, QuickBuilder, appender
 
 ROOT = Path(__file__).parents[2]
 BOTH = pytest.mark.parametrize("finite", [speedups.TWINS["finite"], values.finite], ids=["Python", "fastest"])
@@ -156,6 +157,13 @@ def test_what_is_no_record_is_an_error_and_leaves_the_batch_as_it_was(record):
     other = BatchBuilder(1000, 0)
     other.append(timestamp=1, key=b"k", value=b"v", headers=[])
     assert bytes(batch._build()) == bytes(other._build())
+
+
+@pytest.mark.parametrize("topics", [[], [("a", [(0, b"records")]), ("bé", [(1, bytearray(9)), (2, b"")])]])
+@pytest.mark.parametrize("transaction", [None, "id"])
+def test_a_request_has_the_bytes_of_aiokafka_s(topics, transaction):
+    given = transaction, -1, 20_000, topics
+    assert FlatProduceRequest(*given).encode() == ProduceRequest_v8(*given).encode()
 
 
 @quick
