@@ -14,13 +14,14 @@ class Partition:
     the partition gets a new object, so that settling an old record has no effect on it.
     """
 
-    __slots__ = ("_order", "begun", "committed", "next", "open")
+    __slots__ = ("_order", "begun", "committed", "keys", "next", "open")
 
     def __init__(self) -> None:
         self.begun = -1  # the offset of the first record; -1 before one was read
         self.next: int | None = None  # the offset after the latest record that was read
         self.committed: int | None = None
         self.open: dict[int, Any] = {}  # unsettled events by offset
+        self.keys: dict[bytes, tuple[Any, Any]] = {}  # what the reader has made of the keys of records
         self._order: deque[int] = deque()  # offsets in order, from the oldest unsettled one
 
     def skip(self, offset: int) -> None:

@@ -320,6 +320,53 @@ static PyType_Spec batch_spec = {
     "evbus_like.speedups._built.RecordBatch", sizeof(Batch), 0, Py_TPFLAGS_DEFAULT, batch_slots,
 };
 
+/* ---- The headers of a received record. kafka/records.py: fields */
+
+static PyObject *
+py_fields(PyObject *module, PyObject *headers)
+{
+    static const char *const names[] = {"evbus-routing-key", "evbus-id", "content-type"};
+    PyObject *found[3] = {NULL, NULL, NULL}, *others = NULL, *name, *text = NULL, *result = NULL;
+    char *bytes;
+    Py_ssize_t size;
+    if (!PyList_Check(headers) || (others = PyDict_New()) == NULL)
+        goto end;
+    for (Py_ssize_t index = 0; index < PyList_Size(headers); index++) {
+        PyObject *pair = PyList_GetItem(headers, index);
+        if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2)
+            goto end;
+        name = PyTuple_GetItem(pair, 0);
+        if (Py_TYPE(name) != &PyUnicode_Type || PyBytes_AsStringAndSize(PyTuple_GetItem(pair, 1), &bytes, &size) < 0 ||
+            (text = PyUnicode_DecodeUTF8(bytes, size, NULL)) == NULL)
+            goto end;
+        int which = 0;
+        while (which < 3 && PyUnicode_CompareWithASCIIString(name, names[which]) != 0)
+            which++;
+        if (which < 3 ? found[which] != NULL || PyUnicode_GetLength(text) > 255
+                      : PyDict_Contains(others, name) || PyDict_SetItem(others, name, text) < 0)
+            goto end;
+        if (which < 3)
+            found[which] = text;
+        else
+            Py_DECREF(text);
+        text = NULL;
+    }
+    for (int which = 0; which < 3; which++)
+        if (found[which] == NULL && (found[which] = PyUnicode_FromStringAndSize("", 0)) == NULL)
+            goto end;
+    result = PyTuple_Pack(4, found[0], found[1], found[2], others);
+end:
+    Py_XDECREF(text);
+    Py_XDECREF(others);
+    for (int which = 0; which < 3; which++)
+        Py_XDECREF(found[which]);
+    if (result == NULL) { /* it is left to Python */
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    return result;
+}
+
 /* ---- the module */
 
 static int
@@ -334,6 +381,7 @@ execute(PyObject *module)
 }
 
 static PyMethodDef functions[] = {
+    {"fields", py_fields, METH_O, NULL},
     {"finite", py_finite, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from evbus_like import speedups
 from evbus_like.engine import values
+from evbus_like.kafka import records
 from evbus_like.kafka.internals import FlatProduceRequest, QuickBuilder, appender
 
 ROOT = Path(__file__).parents[2]
@@ -111,15 +112,15 @@ def test_no_infinity_passes_in_a_value_or_a_key(finite, number):
 quick = pytest.mark.skipif(speedups.RecordBatch is None, reason="record batches are not built in C here")
 field = st.none() | st.binary(max_size=300) | st.sampled_from((63, 64, 8191, 8192)).map(bytes)
 headers = st.lists(st.tuples(st.text(st.characters(codec="utf-8"), max_size=70), field), max_size=5)
-records = st.lists(st.tuples(st.integers(0, 2**61), field, field, headers), max_size=12)
+written = st.lists(st.tuples(st.integers(0, 2**61), field, field, headers), max_size=12)
 states = st.tuples(st.integers(-1, 2**63 - 1), st.integers(-1, 2**15 - 1), st.integers(0, 2**31 - 1))
 
 
 @quick
-@given(records, st.sampled_from((1, 100, 1000, 20_000)), states)
-def test_a_record_batch_has_the_bytes_of_aiokafka_s_and_is_full_with_the_same_record(records, limit, state):
+@given(written, st.sampled_from((1, 100, 1000, 20_000)), states)
+def test_a_record_batch_has_the_bytes_of_aiokafka_s_and_is_full_with_the_same_record(written, limit, state):
     ours, theirs = QuickBuilder(limit), BatchBuilder(limit, 0)
-    for record in records:
+    for record in written:
         took = [append(*record) is not None for append in (appender(ours), appender(theirs))]
         assert took[0] == took[1]
         assert (ours.size(), ours.record_count()) == (theirs.size(), theirs.record_count())
@@ -157,6 +158,43 @@ def test_what_is_no_record_is_an_error_and_leaves_the_batch_as_it_was(record):
     other = BatchBuilder(1000, 0)
     other.append(timestamp=1, key=b"k", value=b"v", headers=[])
     assert bytes(batch._build()) == bytes(other._build())
+
+
+KNOWN = st.sampled_from(("evbus-routing-key", "evbus-id", "content-type", "tenant"))
+values_of = (
+    st.none() | st.binary(max_size=8) | st.text(max_size=9).map(str.encode) | st.sampled_from((255, 256)).map(bytes)
+)
+received = st.lists(st.tuples(KNOWN | st.text(max_size=5), values_of), max_size=6)
+FIELDS = pytest.mark.parametrize("fields", [speedups.TWINS["fields"], records.fields], ids=["Python", "fastest"])
+
+
+@given(received)
+def test_both_read_the_same_fields_from_headers(headers):
+    assert records.fields(headers) == speedups.TWINS["fields"](headers)
+
+
+@FIELDS
+def test_the_fields_of_an_event_are_taken_from_its_headers(fields):
+    headers = [("tenant", "é".encode()), ("evbus-id", b"7"), ("evbus-routing-key", b"created")]
+    assert fields(headers) == ("created", "7", "", {"tenant": "é"})
+    assert fields([]) == ("", "", "", {})
+
+
+@FIELDS
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("a", None)],
+        [("a", b"\xff")],
+        [("a", b"1"), ("a", b"2")],
+        [("evbus-id", b"1"), ("evbus-id", b"1")],
+        [("evbus-id", b"x" * 256)],
+        (),
+    ],
+    ids=["null", "not UTF-8", "repeated", "two ids", "long", "no list"],
+)
+def test_unusual_headers_are_left_to_the_slower_way(fields, headers):
+    assert fields(headers) is None
 
 
 @pytest.mark.parametrize("topics", [[], [("a", [(0, b"records")]), ("bé", [(1, bytearray(9)), (2, b"")])]])

@@ -127,6 +127,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Receive until `stop`, then wait for the events that are being handled."""
+        self.invoker.loop = asyncio.get_running_loop()
         backoff = Backoff(0.1, RETRY_CAP)
         try:
             while not self._stopping:
@@ -329,10 +330,11 @@ class Consumer:
         task = asyncio.current_task()
         while not self.invoker.closing:
             event = await self._queue.next()
+            if not self._busy:
+                self._idle.clear()
             self._busy += 1
-            self._idle.clear()
             try:
-                await self._handle(event)
+                await (self._call(event) if self._dedup is None else self._handle(event))
             except BaseException as error:
                 if ends(error, task):
                     raise

@@ -41,14 +41,16 @@ DURABLE_WITHIN = 30.0  # seconds for the events that a handler put to be deliver
 class Invoker(Protocol):
     """What a consumer does with each event.
 
-    `closing` is set when the worker stops: from then on a cancelled call ends. `call_now` handles an event without a
-    worker task, for invokers that never wait; it is None where `call` must be awaited.
+    `closing` is set when the worker stops: from then on a cancelled call ends. `loop` is set to the consumer's loop.
+    `call_now` handles an event without a worker task, for invokers that never wait; it is None where `call` must be
+    awaited.
     """
 
     handler: Handler
     options: HandlerOptions
     closing: bool
     breaker: CircuitBreaker | None
+    loop: asyncio.AbstractEventLoop | None
 
     @property
     def call_now(self) -> Callable[[ReceivedEvent], Disposition] | None:
@@ -70,6 +72,7 @@ class UserCodeInvoker(ABC, Generic[T]):
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
     breaker: CircuitBreaker | None = None  # of the consumer, if the handler has one
+    loop: asyncio.AbstractEventLoop | None = None  # given, the current task is found in a third of the time
     deaths: Deaths | None = None  # notes of events under way that may be delivered again, if the worker keeps them
 
     def __init__(
@@ -103,7 +106,7 @@ class UserCodeInvoker(ABC, Generic[T]):
 
     async def _invoke_once(self, event: ReceivedEvent, current: Handling) -> T:
         """Process one event in a context of its own; returns when what the code put is delivered or stored."""
-        token, task = handling.set(current), asyncio.current_task()
+        token, task = handling.set(current), asyncio.current_task(self.loop)
         try:
             result = await self._process(event, current)
             if current.is_forked:
@@ -186,13 +189,15 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
     ) -> None:
         super().__init__(handler, decode, bus, max_event_bytes, middleware)
         self._where = self.options.where
+        self._name = f"{handler.service}.{handler.name}"
         self._looks_at_it = middleware is not None or self._where is not None
 
     async def call(self, event: ReceivedEvent) -> Disposition:
         """Handle one event, unless it has expired."""
         if EXPIRES in event.headers and expired(event.headers, time()):
             return EXPIRED
-        return await self._invoke(event, Handling(event, f"{self.handler.service}.{self.handler.name}"))
+        current = Handling(event, self._name)
+        return await (self._invoke_once(event, current) if self.deaths is None else self._invoke(event, current))
 
     async def _process(self, event: ReceivedEvent, current: Handling) -> Disposition:
         if problem := self.read(event):

@@ -106,7 +106,8 @@ class Settler:
             self._requeues.reset()
         self._open.discard(event)
         self._acks.append(event)
-        self._acks_added.set()
+        if len(self._acks) == 1:
+            self._acks_added.set()
 
     def forget(self, event: ReceivedEvent) -> None:
         """Drop an event that the source has taken back: it is delivered again, here or elsewhere."""

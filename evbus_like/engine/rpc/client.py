@@ -58,6 +58,7 @@ class ReplyInvoker:
     """Gives each answer to the future of its call; answers that nobody waits for, late or forged, are dropped."""
 
     breaker: CircuitBreaker | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, caller: str, decode: Callable[[ReceivedEvent], Any], max_event_bytes: int) -> None:
         self.options = HandlerOptions(caller, ("replies",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ class ResponseInvoker:
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
     breaker: CircuitBreaker | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, service: str, invokers: Mapping[Key, HandlerInvoker], decode: Decode) -> None:
         workers = max((each.options.max_workers for each in invokers.values()), default=1)

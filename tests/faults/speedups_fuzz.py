@@ -1,0 +1,154 @@
+"""Fuzz the functions in C, built with sanitizers: `python -m tests.faults.speedups_fuzz [--minutes 10]`.
+
+Each result is compared with that of the twin in Python. Bad types and sizes must be errors, never a crash: a finding of
+AddressSanitizer or UndefinedBehaviorSanitizer ends the process with its report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+SOURCE = Path(__file__).parents[2] / "evbus_like" / "speedups" / "built.c"
+FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC")
+SCALARS: tuple[Callable[[random.Random], Any], ...] = (
+    lambda some: None,
+    lambda some: some.choice((True, 1.5, float("nan"), float("inf"), -0.0, 1j, object())),
+    lambda some: some.randint(-(2**70), 2**70),
+    lambda some: some.randbytes(some.choice((0, 1, 63, 64, 300))),
+    lambda some: "é\ud800a"[some.randint(0, 2) :] * some.choice((0, 1, 40)),
+    lambda some: some.choice((bytearray(3), frozenset((1,)), int, (), [], {})),
+)
+
+
+def build(folder: Path) -> Path:
+    """Build the functions with sanitizers."""
+    target = folder / "_built.so"
+    include = sysconfig.get_paths()["include"]
+    subprocess.run(["cc", *FLAGS, f"-I{include}", str(SOURCE), "-o", str(target)], check=True)
+    return target
+
+
+def load(path: str) -> Any:
+    """Load what was built."""
+    loader = ExtensionFileLoader("_built", path)
+    spec = spec_from_loader("_built", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def value(some: random.Random, depth: int = 5) -> Any:
+    """Make a body, or what is none."""
+    kind = some.randrange(9) if depth else 9
+    if kind == 0:
+        return [value(some, depth - 1) for _ in range(some.randrange(4))]
+    if kind == 1:
+        return tuple(value(some, depth - 1) for _ in range(some.randrange(4)))
+    if kind == 2:
+        return {f"key{number}": value(some, depth - 1) for number in range(some.randrange(4))}
+    return some.choice(SCALARS)(some)
+
+
+def nested(some: random.Random) -> Any:
+    """Make a body of some hundred levels."""
+    body: Any = some.choice(((), 1.5))
+    for _ in range(some.randrange(240, 270)):
+        body = some.choice(([body], (body,), {"a": body}))
+    return body
+
+
+def header(some: random.Random) -> Any:
+    """Make a header of a record, which is seldom wrong."""
+    if not some.randrange(40):
+        return value(some, 2)
+    names = ("evbus-id", "evbus-routing-key", "content-type", "a", "é" * 80, "")
+    return some.choice(names), some.choice((None, b"", b"v", b"\xff", some.randbytes(some.choice((1, 64, 255, 256)))))
+
+
+def record(some: random.Random) -> tuple[Any, ...]:
+    """Make the arguments of a record, which are seldom wrong."""
+    if not some.randrange(40):
+        return tuple(value(some, 2) for _ in range(some.randrange(6)))
+    payload = some.choice((None, b"", some.randbytes(some.choice((1, 63, 64, 8191, 8192)))))
+    return some.randrange(2**61), some.choice((None, b"key")), payload, [header(some) for _ in range(some.randrange(4))]
+
+
+def batches(built: Any, some: random.Random) -> int:
+    """Fill a batch here and with aiokafka; returns how many records were tried."""
+    from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+    limit = some.choice((0, 1, 200, 10_000))
+    ours, theirs = built.RecordBatch(limit), DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, limit)
+    tried, count = some.randrange(20), 0
+    for _ in range(tried):
+        given = record(some)
+        try:
+            took = ours.append(*given)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        assert (took is None) == (theirs.append(count, *given) is None), given
+        count += took is not None
+        assert (ours.size(), ours.count()) == (theirs.size(), count)
+    state = some.choice(((-1, -1, 0), (2**63 - 1, 2**15 - 1, 2**31 - 1)))
+    theirs.set_producer_state(*state)
+    assert bytes(ours.build(*state)) == bytes(theirs.build())
+    return tried
+
+
+def fuzz(path: str, seconds: float, seed: int) -> int:
+    """Call the functions with random arguments; returns the number of inputs."""
+    from evbus_like import speedups
+    from evbus_like.engine import values  # noqa: F401 - has a twin
+    from evbus_like.kafka import records  # noqa: F401 - has the other
+
+    built, twins, some, end, inputs = load(path), speedups.TWINS, random.Random(seed), monotonic() + seconds, 0
+    while monotonic() < end:
+        for _ in range(200):
+            body = value(some)
+            assert built.finite(body) == twins["finite"](body), body
+            headers = [header(some) for _ in range(some.randrange(5))]
+            if all(isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str) for each in headers):
+                assert built.fields(headers) == twins["fields"](headers), headers
+            else:
+                built.fields(headers)
+            built.fields(body)
+        deep = nested(some)
+        assert built.finite(deep) == twins["finite"](deep)
+        inputs += 601 + sum(batches(built, some) for _ in range(20))
+    return inputs
+
+
+def main() -> None:
+    """Build, and fuzz in a process that has the sanitizers."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.speedups_fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--built", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.built:
+        print(f"{fuzz(asked.built, asked.minutes * 60, asked.seed):,} inputs, seed {asked.seed}: no difference")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        path = build(Path(name))
+        library = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+        # Python itself leaks by design; its own allocator would hide overruns.
+        more = {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc", "LD_PRELOAD": library.stdout.strip()}
+        command = [sys.executable, "-m", __spec__.name, "--built", str(path), "--minutes", str(asked.minutes)]
+        raise SystemExit(subprocess.run([*command, "--seed", str(asked.seed)], env={**os.environ, **more}).returncode)
+
+
+if __name__ == "__main__":
+    main()
