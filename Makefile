@@ -73,6 +73,7 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.kafka_stress
 	@$(PY) -m tests.faults.kafka_poison
 	@$(PY) -m tests.faults.kafka_fuzz
+	@$(PY) -m tests.faults.speedups_fuzz
 	@$(PY) -m tests.faults.postgres_kills
 
 cluster: $(VENV)/.test   ## clusters of three nodes, which are killed, frozen and restarted under load (ARGS="--rounds 1": once)
