@@ -5,6 +5,7 @@ An ingress plugin declares its own options as OPTIONS, a mapping of the name to 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
@@ -113,6 +114,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "acks": (-1, 1),
     "session_timeout": (1, 86400),
 }
+# The most bytes of texts, by the option's name: RabbitMQ takes no longer names.
+LONGEST_TEXT = dict.fromkeys(("exchange", "routing_key", "rpc_exchange", "dead_letter_exchange", "virtualhost"), 255)
 # Options that may be empty text: it means nothing, or the default.
 MAY_BE_EMPTY = ("exchange", "routing_key", "app_id", "id_header", "dead_letter_exchange", "password")
 TEXTS = ("topics", "bootstrap_servers", "hosts", "accept")  # lists of names
@@ -172,6 +175,8 @@ def _out_of_range(name: str, value: float, allowed: tuple[float, float]) -> Iter
 def _wrong_text(full: str, value: Any, name: str) -> Iterator[str]:
     if isinstance(value, str) and "\0" in value:
         yield f"option {full} must not contain a NUL character"
+    elif isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST_TEXT.get(name, math.inf):
+        yield f"option {full} is longer than {LONGEST_TEXT[name]} bytes"
     elif not value and name not in MAY_BE_EMPTY and (isinstance(value, str) or name in TEXTS):
         yield f"option {full} must not be empty; leave it out for its default"
     elif name in TEXTS:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from evbus_like import plugin
+from evbus_like import errors, plugin
 from evbus_like.engine import cloudevents
 from evbus_like.hub import conflict, plugins
 from evbus_like.hub.profiles import settings
@@ -51,9 +51,13 @@ def __virtual__(hub: Any) -> bool | tuple[bool, str]:
 
 def validate(hub: Any, ctx: plugin.Context) -> None:
     """Check the profile without connecting; raises ProfileError."""
-    from evbus_like.kafka import connection
+    from evbus_like.kafka import connection, topics
+    from evbus_like.kafka import settings as kafka_settings
 
     connection.keywords(ctx.acct)
+    for topic in kafka_settings.settings(ctx.acct).topics:
+        if wrong := topics.wrong_name(topic):
+            raise errors.ProfileError(f"option topics: {wrong.partition(';')[0]}")
     cloudevents.CloudEvents.of(ctx.acct, cloudevents.KAFKA)
 
 

@@ -236,6 +236,25 @@ def test_a_wrong_value_of_an_option_of_a_database_is_named(one_hub, name):
         assert re.search(rf"\b{name}\b", str(caught.value)), (name, value, str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("provider", "profile", "name"),
+    [
+        ("amqp", {"exchange": "x" * 256}, "exchange"),
+        ("amqp", {"exchange": "ä" * 128}, "exchange"),
+        ("amqp", {"routing_key": "x" * 256}, "routing_key"),
+        ("amqp", {"rpc_exchange": "x" * 256}, "rpc_exchange"),
+        ("amqp", {"connection": {"virtualhost": "x" * 256}}, "virtualhost"),
+        ("internal", {"routing_key": "x" * 256}, "routing_key"),
+        ("kafka", {"topics": ["x" * 250]}, "topics"),
+        ("kafka", {"topics": ["new orders"]}, "topics"),
+        ("kafka", {"topics": ".."}, "topics"),
+    ],
+)
+def test_a_name_that_no_broker_takes_is_a_problem_of_the_profile(one_hub, provider, profile, name):
+    with pytest.raises(errors.ProfileError, match=rf"option (connection\.)?{name}\b"):
+        plan.entries(one_hub, {provider: {"default": profile}}, one_hub.evbus.RUNTIME.reporter)
+
+
 def test_every_number_among_the_options_has_a_range():
     for _, path, kinds in OPTIONS:
         if isinstance(0.5, kinds) or (isinstance(1, kinds) and kinds is not bool and kinds is not object):
