@@ -255,7 +255,7 @@ MUTANTS = (
         "replayed-for-every-handler-on-kafka",
         "On Kafka a replayed record is an event for its own handler alone.",
         "records.Reader.event",
-        never(IF(4, of=5)),
+        never(IF(2, of=7)),
         "tests/unit/test_kafka_reading.py::test_a_record_that_was_replayed_for_one_handler_is_an_event_for_no_other",
     ),
     Mutant(
