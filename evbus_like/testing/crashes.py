@@ -242,8 +242,8 @@ class CrashTest:
         putter = self._hub.evbus.RUNTIME.putter
         wait = putter._wait
 
-        async def noted(event: Any, confirm: str, *more: Any, **others: Any) -> Any:
-            receipt = await wait(event, confirm, *more, **others)
+        async def noted(event: Any, receipt: Any, confirm: str, *more: Any) -> Any:
+            await wait(event, receipt, confirm, *more)
             if current() is not None and (self._stored or confirm == "delivered"):
                 self._safe.add(event.id)
             return receipt
