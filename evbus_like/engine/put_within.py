@@ -19,7 +19,7 @@ async def put_within(
         raise BadEvent(f"within stores the event, to be delivered after the commit: confirm={confirm!r} cannot be had")
     tables = tables_of(bus)
     names = _serialize(bus, tables, event)
-    await tables.store(event, within, timeout, due)
+    await tables.store(event, within, timeout, due=due)
     return StoredReceipt(event.id, names) if due is None else StoredForLater(event.id, names, due)
 
 
