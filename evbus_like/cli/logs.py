@@ -20,7 +20,7 @@ from evbus_like.hub.profiles import settings
 from evbus_like.processes import worker
 
 FORMATS = ("text", "json")
-CLIENTS = ("aio_pika", "aiormq", "aiokafka", "aiohttp")
+CLIENTS = ("aio_pika", "aiormq", "aiokafka")
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50, "quiet": 100}
 FIELDS = ("event_id", "routing_key", "profile", "destination", "handler", "trace_id")  # of a record, where it has them
 OWN_FILE = "evbus.log"  # pop-config's default, which nobody asked for

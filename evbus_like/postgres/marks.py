@@ -38,8 +38,7 @@ LEFT JOIN pg_catalog.pg_class i ON i.relnamespace = n.oid AND i.relname = 'evbus
 LEFT JOIN pg_catalog.pg_class s ON s.relnamespace = n.oid AND s.relname = 'evbus_schema'
 """
 REMOVE = """DELETE FROM {inbox} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {inbox}
-    WHERE handled_at < clock_timestamp() - make_interval(secs => %s) ORDER BY handled_at LIMIT %s
-    FOR UPDATE SKIP LOCKED))"""
+    WHERE handled_at < clock_timestamp() - make_interval(secs => %s) ORDER BY handled_at LIMIT %s))"""
 LIBRARIES = ("psycopg", "psycopg_pool", "asyncpg", "sqlalchemy")
 REFUSED = ("does not exist", "authentication failed", "no pg_hba.conf entry", "is not permitted to log in")
 

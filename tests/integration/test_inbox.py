@@ -512,12 +512,20 @@ async def test_an_event_without_an_id_is_handled_without_a_mark_and_that_is_said
     assert caplog.text.count("events without an id") == 1
 
 
-async def test_old_marks_are_removed_in_batches(url: str, sql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_marks_are_removed_in_batches_with_the_rights_that_a_start_asks_for(
+    url: str, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(marks, "REMOVE_BATCH", 10)
     monkeypatch.setattr(marks, "REMOVE_EVERY", (0.05, 0.05))
+    sql("create role guest login; grant select on evbus_schema to guest")
+    sql("grant select, insert, delete on evbus_inbox to guest")
     sql("insert into evbus_inbox select 'x', n, now() - n * interval '1 minute' from generate_series(0, 94) n")
-    async with bus(contexts(url, inbox_keep=30 * 60 - 30), shipping(writes)):
-        await eventually(lambda: sql("select count(*) from evbus_inbox") == "30")
+    try:
+        guest = url.replace("postgres@", "guest@")
+        async with bus(contexts(guest, inbox_keep=30 * 60 - 30), shipping(writes)):
+            await eventually(lambda: sql("select count(*) from evbus_inbox") == "30")
+    finally:
+        sql("drop owned by guest; drop role guest")
 
 
 async def test_the_transaction_is_there_only_in_such_a_handler(url: str) -> None:

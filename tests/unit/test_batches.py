@@ -416,7 +416,7 @@ async def test_at_debug_each_event_of_a_batch_has_a_line_with_what_became_of_it(
     ("options", "message"),
     [
         ({"batch": 0}, "batch must be a whole number greater than 0"),
-        ({"batch": 10_001}, "batch must be at most 10000 events"),
+        ({"batch": 10_001}, "batch must be a whole number greater than 0, and at most 10000"),
         ({"linger": 1}, "linger is for batch="),
         ({"batch": 2, "linger": -1}, "linger must be seconds, at most 3600, not -1"),
         ({"batch": 20, "prefetch": 10}, "prefetch=10 is less than batch=20, so that no batch would ever be full"),

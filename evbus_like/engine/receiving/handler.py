@@ -105,7 +105,7 @@ class HandlerOptions:
             value = getattr(self, name)
             if value is None and name in ("prefetch", "timeout", "batch"):
                 continue
-            if problem := rules.number_problem(name, value, kinds is int):
+            if problem := rules.number_problem(name, value, kinds is int, MOST_BATCH if name == "batch" else MOST):
                 return problem
         for name in ("reliable", "dedup_durable"):
             if not isinstance(getattr(self, name), bool):
@@ -162,8 +162,6 @@ class HandlerOptions:
         return found
 
     def _batch_problem(self) -> str:
-        if self.batch is not None and self.batch > MOST_BATCH:
-            return f"batch must be at most {MOST_BATCH} events, not {shown(self.batch)}"
         if self.linger is not None:
             if (
                 not isinstance(self.linger, (int, float))

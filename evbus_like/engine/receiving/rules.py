@@ -163,11 +163,11 @@ def choices() -> str:
     return ", ".join(f"evbus.{each.upper()}" for each in ON_ERROR)
 
 
-def number_problem(name: str, value: Any, whole: bool) -> str:
+def number_problem(name: str, value: Any, whole: bool, most: int = MOST) -> str:
     """Return what is wrong with a number of a handler, or an empty string."""
-    if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= MOST:
+    if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most:
         return ""
-    return f"{name} must be{' a whole number' * whole} greater than 0, and at most {MOST}, not {shown(value)}"
+    return f"{name} must be{' a whole number' * whole} greater than 0, and at most {most}, not {shown(value)}"
 
 
 def later_problem(later: Any) -> str:
