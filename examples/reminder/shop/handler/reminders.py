@@ -3,12 +3,16 @@
 import evbus_like.handlers as evbus
 
 HALF_AN_HOUR = 30 * 60
+A_DAY = 24 * 60 * 60
 
 
 @evbus.handler("shop", "ordered")
 async def plan(hub, event):
-    """Plan the reminder, and keep its id with the order: in your database, here in a dictionary."""
-    receipt = await hub.evbus.broker.dispatch("billing", "unpaid", event.body, delay=HALF_AN_HOUR)
+    """Plan the reminder, and keep its id with the order: in your database, here in a dictionary.
+
+    Where nothing could send or handle it for a day after it was due, nobody wants it any more.
+    """
+    receipt = await hub.evbus.broker.dispatch("billing", "unpaid", event.body, delay=HALF_AN_HOUR, expires=A_DAY)
     hub.UNPAID[event.body["order"]] = receipt.schedule_id
 
 
