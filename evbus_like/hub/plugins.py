@@ -31,7 +31,9 @@ def add_later(hub: Any, dyne: str) -> None:
     """Put a dyne on the hub whose plugins are imported at its first use."""
     if dyne not in hub._subs:
         hub._cache_reset()
-        hub._subs[dyne] = _LaterSub(hub, dyne, dyne_name=dyne, omit_class=True, mod_basename="pop.sub")
+        sub = Sub(hub, dyne, dyne_name=dyne, omit_class=True, mod_basename="pop.sub")
+        sub.__class__ = _LaterSub
+        hub._subs[dyne] = sub
 
 
 def is_imported(sub: Any) -> bool:
@@ -41,13 +43,14 @@ def is_imported(sub: Any) -> bool:
 
 def has_subdir(sub: Any, name: str) -> bool:
     """Whether a sub has plugins in a folder of this name, without importing them."""
-    return name in sub._subs or any(os.path.isdir(os.path.join(path, name)) for path in sub._dirs)
+    return name in vars(sub)["_subs"] or any(os.path.isdir(os.path.join(path, name)) for path in sub._dirs)
 
 
 class _LaterSub(Sub):  # type: ignore[misc]
-    """A sub that does at the first look-up what pop does when it is added; then it is an ordinary one.
+    """A sub that does at its first use what pop does when it is added; then it is an ordinary one.
 
-    Importing acct and all that it brings takes as long as the rest of a start.
+    Importing acct and all that it brings takes as long as the rest of a start. pop-config reads `_loaded`, and others
+    `_subs`, without a look-up.
     """
 
     def __getattr__(self, item: str) -> Any:
@@ -55,6 +58,21 @@ class _LaterSub(Sub):  # type: ignore[misc]
             return self.__getattribute__(item)
         self._load_all()
         return getattr(self, item)
+
+    def __setattr__(self, item: str, value: Any) -> None:
+        if not item.startswith("_"):
+            self._load_all()  # else what acct sets at its start would replace it
+        object.__setattr__(self, item, value)
+
+    @property
+    def _loaded(self) -> Any:
+        self._load_all()
+        return self._loaded
+
+    @property
+    def _subs(self) -> Any:
+        self._load_all()
+        return self._subs
 
     def _load_all(self) -> None:
         self.__class__ = Sub

@@ -60,7 +60,14 @@ def test_handlers_and_services_import_what_they_need(imported):
 
 @pytest.mark.parametrize(
     ("used", "brings"),
-    [("acct.DEFAULT", set()), ("crypto.fernet", {"cryptography"}), ("rend.yaml", {"jinja2"}), ("output.json", set())],
+    [
+        ("acct.DEFAULT", set()),
+        ("crypto.fernet", {"cryptography"}),
+        ("crypto._loaded['fernet']", {"cryptography"}),
+        ("acct._subs['backend']", set()),
+        ("rend.yaml", {"jinja2"}),
+        ("output.json", set()),
+    ],
 )
 def test_acct_and_what_it_brings_is_on_the_hub_and_imported_at_its_first_use(imported, used, brings):
     assert brings <= imported(f"hub.pop.sub.add(dyne_name='acct'); assert hub.{used}")
@@ -77,3 +84,11 @@ def test_a_command_does_without_pip(run_python):
             print("pip imported:", any(name.partition(".")[0] == "pip" for name in sys.modules))
     """
     assert "pip imported: False" in run_python(program)
+
+
+def test_what_an_application_sets_before_the_first_use_stays(imported):
+    imported("hub.acct.DEFAULT = 'mine'; assert hub.acct.DEFAULT == 'mine' and hub.acct.BACKEND_KEY")
+
+
+def test_pop_config_knows_the_ciphers_of_acct(imported):
+    imported("sys.argv = ['app']; hub.pop.config.load(['acct'], cli='acct'); assert hub.OPT.acct.crypto_plugin")
