@@ -180,7 +180,7 @@ class HandOver:
         copy = event.copy()
         try:
             copy.body = self._convert(event.body, event.content_type, serializer)
-        except Exception as error:  # the body is of whoever wrote the row
+        except Exception as error:  # the body is that of the program which wrote the row
             assert event.receipt is not None
             for lane in lanes:
                 event.receipt.settle(lane.name, PutError(str(error)))  # type: ignore[attr-defined]
