@@ -68,9 +68,11 @@ soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minut
 	@$(PY) -m tests.faults.damage --rounds 500 >&2
 	@$(PY) -m tests.faults.soak $(ARGS)
 	@$(PY) -m tests.faults.stress
+	@$(PY) -m tests.faults.stress --count 20000 --cut 2
 	@$(PY) -m tests.faults.poison
 	@$(PY) -m tests.faults.fuzz
 	@$(PY) -m tests.faults.kafka_stress
+	@$(PY) -m tests.faults.kafka_stress --count 20000 --cut 5
 	@$(PY) -m tests.faults.kafka_poison
 	@$(PY) -m tests.faults.kafka_fuzz
 	@$(PY) -m tests.faults.speedups_fuzz
