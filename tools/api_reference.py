@@ -3,7 +3,7 @@
 `{api} evbus_like.evbus.broker` with `:as: hub.evbus.broker` shows the functions as they are called on the hub, without
 their parameter `hub`. A module with `__all__` is shown with the functions, classes and constants that it names.
 
-The directive `contract` shows the docstring of a module.
+The directive `contract` shows the docstring of a module, `members` a table of the attributes and methods of a class.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import safe_getattr, stringify_signature
 
 CODE = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
+ATTRIBUTE = re.compile(r"^    ([a-z]\w*): .+?  # (.+)$", re.MULTILINE)  # its comment says what it is
 LITERAL = re.compile(r"^( *)(.*)::\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
 
 
@@ -74,6 +75,33 @@ def members(kind: type, name: str) -> Iterator[str]:
             yield from described("property", f"{name}.{member}", value.__doc__, [])
 
 
+def member_table(path: str) -> str:
+    """Return the table of a class: attributes with their defaults and comments, methods with their docstrings."""
+    module, _, name = path.rpartition(".")
+    kind = getattr(import_module(module), name)
+    rows = []
+    for attribute, comment in ATTRIBUTE.findall(inspect.getsource(kind)):
+        rows.append(f"| `{attribute}` | {default(getattr(kind, attribute))} | {comment} |")
+    for member, value in vars(kind).items():
+        if inspect.isfunction(value) and not member.startswith("_"):
+            names = ", ".join(str(each.replace(annotation=each.empty)) for each in parameters(value))
+            prefix = "async " if inspect.iscoroutinefunction(value) else ""
+            rows.append(f"| `{prefix}{member}({names})` | | {' '.join((value.__doc__ or '').split())} |")
+    return "\n".join(["| member | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a method."""
+    return [each for name, each in inspect.signature(function).parameters.items() if name != "self"]
+
+
+def default(value: Any) -> str:
+    """Return a default as the tables show it; nothing where a value must be given, or the suite gives it."""
+    if value is None or value in ("", ()):
+        return ""
+    return f"{value >> 20} MiB" if value not in (True, False) else str(value)
+
+
 def public(module: ModuleType, shown: str, without: list[str]) -> Iterator[str]:
     """Yield what `__all__` of a module names."""
     for name in sorted(set(module.__all__) - set(without), key=str.lower):
@@ -110,6 +138,20 @@ class Api(SphinxDirective):
         return made
 
 
+class Members(SphinxDirective):
+    """The directive `members`: the table of a class."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the table."""
+        node = nodes.container()
+        lines = member_table(self.arguments[0]).splitlines()
+        self.state.nested_parse(StringList(lines, source=self.arguments[0]), self.content_offset, node)
+        made: list[nodes.Node] = node.children
+        return made
+
+
 class Contract(SphinxDirective):
     """The directive `contract`: the docstring of a module, without its first paragraph and its last one."""
 
@@ -133,4 +175,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("api", Api)
     app.add_directive("contract", Contract)
+    app.add_directive("members", Members)
     return {"parallel_read_safe": True}

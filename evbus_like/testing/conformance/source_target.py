@@ -15,28 +15,25 @@ from evbus_like.testing.conformance.target import Record
 class SourceFeatures:
     """What a kind of source can do. A test of a feature that is False is skipped."""
 
-    processes: bool = True  # several worker processes can share the source
-    survives_restart: bool = True  # the source can be killed and started, and keeps its events
+    processes: bool = True  # several worker processes can share the source; the tests start some, and kill some
+    survives_restart: bool = True  # a killed source keeps its events; needs `kill` and `start`
     headers: bool = True  # the headers and the id of an event arrive
-    typed_headers: bool = True  # header values keep their types; False: their text arrives, 7 as "7"
+    typed_headers: bool = True  # values of headers keep their types; False: their text arrives, `7` as `"7"`
     content_type: bool = True  # the content type arrives; False: all bodies are JSON
     redelivered: bool = True  # an event that was delivered before has `redelivered` set
     keyed_order: bool = False  # events of one key are handled in order, also when some are retried
     delays: bool = False  # `later` works: the source can deliver an event again after a delay, and others meanwhile
     rewinds: bool = False  # `since` works: a new handler can start at the earliest event
     keeps_unwanted: bool = False  # an unreliable service pool also gets events published while no worker ran
-    dead_letters: bool = True  # the plugin has `dead_letters`, so that `evbus dead` shows, replays and removes them
+    dead_letters: bool = True  # the plugin has `dead_letters`, for `evbus dead`
     max_event_bytes: int = 16 * 1024 * 1024  # the largest body that the source takes
 
 
 class SourceTarget:
-    """A source, and a publisher of its events. The publisher must share no code with the plugin.
+    """A source, and a publisher of its events. The publisher must share no code with the plugin."""
 
-    The suite sets `hub` before each start of a bus, for sources that live in the process.
-    """
-
-    provider: str = ""
-    hub: Any = None
+    provider: str = ""  # the provider, as in `ACCT`
+    hub: Any = None  # set by the suite: the hub of the running bus, for sources that live in the process
 
     def profile(self) -> dict[str, Any]:
         """Return the options of a profile that leads to this source: plain data, which goes to other processes."""
@@ -63,9 +60,9 @@ class SourceTarget:
         raise missing_method(self, "dead_letters", "see which events were dead-lettered")
 
     async def kill(self) -> None:
-        """Take the source down as a crash does; for survives_restart."""
+        """Take the source down as a crash does; for `survives_restart`."""
         raise missing_method(self, "kill", "take the source down", "survives_restart")
 
     async def start(self) -> None:
-        """Bring it up again at the same address, and return when it answers; for survives_restart."""
+        """Bring it up again at the same address, and return when it answers; for `survives_restart`."""
         raise missing_method(self, "start", "bring the source up again", "survives_restart")
