@@ -90,7 +90,11 @@ class Group:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for task in late:
-                log.warning("%s: a handler did not end within %g s; its event comes again", task.get_name(), timeout)
+                log.warning(
+                    "%s: a handler did not end within %g s (setting stop_timeout); its event comes again",
+                    task.get_name(),
+                    timeout,
+                )
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=3 * GRACE)
