@@ -26,7 +26,7 @@ NUMBERS = (
 def numbers() -> str:
     """Give the three numbers of the README, from the results of the last full benchmark."""
     groups = {group["name"]: {leg["name"]: leg.get("rate", 0.0) for leg in group["legs"]} for group in latest()}
-    rows = ["| a second, on two cores that the broker shares | evbus_like | |", "|---|---|---|"]
+    rows = ["| per second, on two cores shared with the broker | evbus_like | |", "|---|---|---|"]
     for group, ours, peer, what, name in NUMBERS:
         rates = groups[group]
         rows.append(f"| {what} | {round(rates[ours], -3):,.0f} | {name}: {round(rates[peer], -2):,.0f} |")
