@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from evbus_like.amqp.settings import Target
+from evbus_like.amqp.settings import Target, for_cluster
 from evbus_like.engine.backoff import Backoff
 from evbus_like.engine.errors import DeliveryError, DestinationRefused, TransientError
 
@@ -174,6 +174,8 @@ async def _resolve(target: Target) -> list[Target]:
         return [target]
     found = {str(info[4][0]): info[0] for info in infos}
     families = list(found.values())
+    if families.count(families[0]) > 1:
+        target = for_cluster(target)
     return [
         replace(
             target,

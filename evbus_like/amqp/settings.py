@@ -14,6 +14,7 @@ from yarl import URL
 from evbus_like import tls
 from evbus_like.engine.cloudevents import AMQP, CloudEvents
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.host_names import host_and_port, is_host
 from evbus_like.engine.options import problems
 from evbus_like.engine.suggest import shown
 
@@ -32,7 +33,7 @@ CONNECTION = {
         Mapping,
         "cafile, capath, cadata, certfile, keyfile, no_verify_ssl: aio-pika's names, for profiles of evbus-pika",
     ),
-    "heartbeat": (NUMBER, "seconds between signs of life (default: 60; 10 with several hosts)"),
+    "heartbeat": (NUMBER, "seconds between signs of life (default: 60; 10 with several hosts or addresses)"),
     "timeout": ((*NUMBER, type(None)), "seconds that connecting may take (default: the profile's timeout)"),
     "client_properties": (Mapping, "what the broker shows of this client"),
     "name": (str, "the connection's name in the broker's listings"),
@@ -44,8 +45,6 @@ DECLARE = {
     "internal": (bool, "only other exchanges may publish to it (default: false)"),
     "arguments": (Mapping, "further arguments, such as alternate-exchange"),
 }
-HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")
-HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?", re.ASCII)
 CLUSTER_HEARTBEAT = "10"  # seconds: another host may take over, so a dead one is to be noticed soon
 # No part of a URL that has not this form is shown: an @, /, ? or # of a password would move its end elsewhere.
 FORM = re.compile(r"amqps?://([^/?#\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^?#@\s]*)?(\?[^#@\s]*)?")
@@ -99,9 +98,14 @@ def targets(acct: Mapping[str, Any]) -> tuple[Target, ...]:
     else:
         return (target(acct),)
     several = tuple({each.place: each for each in found}.values())
-    if len(several) < 2 or "heartbeat" in several[0].url.query:
-        return several
-    return tuple(replace(each, url=each.url.update_query(heartbeat=CLUSTER_HEARTBEAT)) for each in several)
+    return several if len(several) < 2 else tuple(map(for_cluster, several))
+
+
+def for_cluster(made: Target) -> Target:
+    """Return a target of one of several hosts: it has a short heartbeat, unless the profile has one."""
+    if "heartbeat" in made.url.query:
+        return made
+    return replace(made, url=made.url.update_query(heartbeat=CLUSTER_HEARTBEAT))
 
 
 def _of_urls(acct: Mapping[str, Any], urls: Sequence[Any]) -> list[Target]:
@@ -139,16 +143,18 @@ def _of_hosts(acct: Mapping[str, Any], connection: Mapping[str, Any]) -> list[Ta
         raise ProfileError(f"connection has hosts and also {', '.join(both)}; give one or the other")
     found = []
     for number, entry in enumerate(hosts.split(",") if isinstance(hosts, str) else hosts, 1):
-        form = HOST_AND_PORT.fullmatch(entry.strip())
-        if form is None:
+        if not entry.strip():
+            raise ProfileError(f"entry {number} of connection.hosts is empty; is there a comma too many?")
+        split = host_and_port(entry.strip())
+        if split is None:
             raise ProfileError(
                 f"entry {number} of connection.hosts is no host or host:port, and is not shown: {AS_OPTIONS}; an IPv6"
                 " address is written [::1]"
             )
-        port = {"port": int(form[2])} if form[2] else {}
+        port = {"port": split.port} if split.port is not None else {}
         if port and (wrong := list(problems(port, CONNECTION))):
             raise ProfileError(f"entry {number} of connection.hosts: {'; '.join(wrong)}")
-        found.append(target({**acct, "connection": {**rest, "host": form[1].strip("[]"), **port}}))
+        found.append(target({**acct, "connection": {**rest, "host": split.host, **port}}))
     return found
 
 
@@ -175,7 +181,8 @@ def target(acct: Mapping[str, Any]) -> Target:
     for name in ("heartbeat", "name"):
         if given.get(name) is not None:
             query[name] = str(int(given[name]) if name == "heartbeat" else given[name])
-    place = f"{url.host}:{url.port}{'' if url.path in ('', '/', '//') else ' virtual host ' + unquote(url.path[1:])}"
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+    place = f"{host}:{url.port}{'' if url.path in ('', '/', '//') else ' virtual host ' + unquote(url.path[1:])}"
     return Target(
         url.with_query(query),
         tls.context(block) if wants_tls else None,
@@ -191,8 +198,11 @@ def _url(given: Mapping[str, Any]) -> URL:
         if both:
             raise ProfileError(f"connection has a url and also {', '.join(both)}; give one or the other")
         return _parsed(given["url"])
-    if not HOST.fullmatch(given.get("host", "localhost")):
-        raise ProfileError(f"connection.host is no host name or address, and is not shown: {AS_OPTIONS}")
+    if not is_host(given.get("host", "localhost")):
+        raise ProfileError(
+            "connection.host is no host name or address, and is not shown: a port is the option port, several hosts are"
+            f" the option hosts, {AS_OPTIONS}"
+        )
     return URL.build(
         scheme="amqp",
         host=given.get("host", "localhost"),
@@ -213,8 +223,11 @@ def _parsed(text: str) -> URL:
         url = host = None
     if not text.startswith(("amqp://", "amqps://")):
         raise ProfileError(f"connection.url must begin with amqp:// or amqps://; {ENCODE}")
-    if url is None or not host:
-        raise ProfileError(f"connection.url is no valid URL, such as amqp://host:5672/vhost; {ENCODE}")
+    if url is None or not host or not is_host(host):
+        raise ProfileError(
+            f"connection.url is no valid URL, such as amqp://host:5672/vhost; {ENCODE}. For several hosts, connection"
+            " is a list of URLs"
+        )
     numbers = {name: url.query[name] for name in ("heartbeat", "timeout") if name in url.query}
     values = {
         name: int(value) if re.fullmatch(r"\d{1,9}", value, re.ASCII) else value for name, value in numbers.items()

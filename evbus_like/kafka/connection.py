@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from evbus_like import tls
 from evbus_like.engine.errors import ProfileError
+from evbus_like.engine.host_names import host_and_port, is_host
 from evbus_like.engine.options import problems
 from evbus_like.engine.suggest import shown
 
@@ -45,7 +44,6 @@ CONNECTION = {
 }
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
-SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:]+)(:\d{1,5})?")
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -90,26 +88,23 @@ def keywords(acct: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_server(text: str) -> bool:
-    if not SERVER.fullmatch(text):
-        return False
-    if text.count(":") > 1 and not text.startswith("["):  # an IPv6 address without a port
-        try:
-            ipaddress.IPv6Address(text)
-        except ValueError:
-            return False
-        return True
-    host, colon, port = text.rpartition(":")
-    return not colon or (bool(host) and 0 < int(port) < 65536)
+    split = host_and_port(text)
+    if split is None:
+        return ":" in text and is_host(text)  # an IPv6 address without a port
+    return split.port is None or 0 < split.port < 65536
 
 
 def _check_values(given: Mapping[str, Any]) -> None:
     """Refuse values that aiokafka would refuse only when it connects."""
     servers = given.get("bootstrap_servers", "localhost")
-    for server in servers.split(",") if isinstance(servers, str) else servers:
+    for number, server in enumerate(servers.split(",") if isinstance(servers, str) else servers, 1):
+        if not server.strip():
+            raise ProfileError(f"entry {number} of connection.bootstrap_servers is empty; is there a comma too many?")
         if not _is_server(server.strip()):
             raise ProfileError(
-                "connection.bootstrap_servers must be host:port, or a list of them; nothing of it is shown, because a"
-                " URL may hold a password: user and password are the options sasl_plain_username, sasl_plain_password"
+                f"entry {number} of connection.bootstrap_servers is no host:port, and is not shown, because a URL may"
+                " hold a password: user and password are the options sasl_plain_username, sasl_plain_password; an IPv6"
+                " address is written [::1]:9092"
             )
     if given.get("sasl_mechanism") not in (None, *MECHANISMS):
         raise ProfileError(

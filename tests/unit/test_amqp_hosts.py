@@ -196,6 +196,16 @@ async def test_an_address_of_the_other_family_is_the_second_choice_and_not_shown
     assert cluster.links[0].target.place == "both:5672"
 
 
+@pytest.mark.parametrize(
+    ("connection", "heartbeat"),
+    [("amqp://many", "10"), ("amqp://many?heartbeat=30", "30"), ("amqp://both", None), ("amqp://10.0.0.1", None)],
+)
+async def test_a_name_with_several_addresses_has_the_short_heartbeat_of_a_cluster(connection, heartbeat):
+    link = await Hosts(targets({"connection": connection})).connect(Cluster().open_one)
+
+    assert link.target.url.query.get("heartbeat") == heartbeat
+
+
 async def test_an_unknown_name_does_not_keep_the_others_from_being_tried():
     link = await hosts("unknown", "10.0.0.1").connect(Cluster({"unknown": LOST}).open_one)
 

@@ -196,6 +196,17 @@ def test_all_hosts_have_tls_if_the_profile_asks_for_it():
     ]
 
 
+def test_an_ipv6_address_is_in_brackets_in_messages_too():
+    connections = ["amqp://[::1]/v", {"hosts": ["[::1]"]}, {"host": "::1"}, {"hosts": ["[::1]:5673"]}]
+
+    assert [targets({"connection": connection})[0].place for connection in connections] == [
+        "[::1]:5672 virtual host v",
+        "[::1]:5672",
+        "[::1]:5672",
+        "[::1]:5673",
+    ]
+
+
 def test_a_host_that_is_named_twice_counts_once():
     assert len(targets({"connection": {"hosts": ["a", "a:5672", "b"]}})) == 2
 
@@ -209,7 +220,15 @@ WRONG_CLUSTERS = {
     "no hosts": ({"hosts": []}, r"connection\.hosts must not be empty"),
     "empty hosts": ({"hosts": ""}, r"connection\.hosts must not be empty"),
     "an empty host": ({"hosts": ["a", ""]}, r"connection\.hosts must be a list of text, and has empty text"),
-    "a comma too many": ({"hosts": "a,"}, r"entry 2 of connection\.hosts is no host"),
+    "a comma too many": ({"hosts": "a,"}, r"entry 2 of connection\.hosts is empty; is there a comma too many\?"),
+    "a comma too many in the middle": ({"hosts": "a, ,b"}, r"entry 2 of connection\.hosts is empty"),
+    "two hosts in one entry": ({"hosts": ["a,b"]}, r"entry 1 of connection\.hosts is no host"),
+    "a weight": ({"hosts": ["a", "b weight=3"]}, r"entry 2 of connection\.hosts is no host"),
+    "an empty part of a name": ({"hosts": ["a", "b..example"]}, r"entry 2 of connection\.hosts is no host"),
+    "a part of a name that is too long": ({"hosts": ["a" * 64]}, r"entry 1 of connection\.hosts is no host"),
+    "a number in brackets": ({"hosts": ["[1]"]}, r"entry 1 of connection\.hosts is no host"),
+    "hosts in a URL": ("amqp://u:hunter2@a,b/", "For several hosts, connection is a list of URLs"),
+    "an impossible name in a URL": ("amqp://a..b/", r"connection\.url is no valid URL"),
     "a number": ({"hosts": ["a", 5672]}, r"connection\.hosts must be a list of text, and has int"),
     "a mapping in the list": ([{"host": "a"}], "its entry 1 is no URL but a dict"),
     "nothing in the list": (["amqp://a", None], "its entry 2 is no URL but a NoneType"),

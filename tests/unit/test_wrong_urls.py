@@ -47,7 +47,19 @@ def test_a_wrong_number_in_a_url_is_named(query, named):
         target({"connection": f"amqp://host/?{query}"})
 
 
-@pytest.mark.parametrize("host", [f"amqp://u:{SECRET}@host", f"u:{SECRET}@host", "host/x", "host name", "host:5672"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"amqp://u:{SECRET}@host",
+        f"u:{SECRET}@host",
+        "host/x",
+        "host name",
+        "host:5672",
+        "10.0.0.1:5672",
+        "a:5672",
+        "a..b",
+    ],
+)
 def test_a_host_that_is_no_host_is_refused_without_a_part_of_it(host):
     with pytest.raises(ProfileError, match=r"connection\.host") as caught:
         target({"connection": {"host": host}})
@@ -68,6 +80,9 @@ def test_a_host_that_is_no_host_is_refused_without_a_part_of_it(host):
         "1:2:9092",
         ":9092",
         "a:1,",
+        "a..b:1",
+        "[1]:9092",
+        ["a:1,b:1"],
         "",
         [],
     ],
@@ -77,6 +92,19 @@ def test_a_server_of_kafka_that_is_no_server_is_refused_without_a_part_of_it(ser
         keywords({"connection": {"bootstrap_servers": servers}})
 
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("servers", "said"),
+    [
+        ("a:1,", "entry 2 of .* is empty"),
+        ("a:1,,b:1", "entry 2 of .* is empty"),
+        (["a:1", "b:x"], "entry 2 of .* is no"),
+    ],
+)
+def test_the_wrong_one_of_several_servers_of_kafka_is_named(servers, said):
+    with pytest.raises(ProfileError, match=said):
+        keywords({"connection": {"bootstrap_servers": servers}})
 
 
 @pytest.mark.parametrize(
