@@ -28,6 +28,14 @@ def ends(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, GeneratorExit) and not is_current(task))
 
 
+def raise_if_cancelled(task: asyncio.Task[Any] | None, error: BaseException) -> None:
+    """Raise if an exception ends `task`, also if the code that it called turned a cancellation into another error."""
+    if ends(error, task):
+        raise error
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
 def is_current(task: asyncio.Task[Any] | None) -> bool:
     """Whether this task runs now; it does not when its loop has gone and its coroutine is only closed."""
     try:

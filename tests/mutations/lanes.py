@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant(
         "unknown-outcome-is-delivered",
         "An event without a confirm is sent again.",
-        "Worker._publish",
+        "LaneConnection.publish",
         nothing_on("TimeoutError", WITH),
         f"{UNIT}/test_worker.py::test_a_publish_that_hangs_is_cut_off_and_sent_again",
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "every-outcome-is-delivered",
         "An unconfirmed event is not counted as delivered.",
-        "Worker._settle",
+        "Sender._settle",
         always(IF(3, of=8)),
         f"{UNIT}/test_worker.py::test_outcomes_settle_each_event_by_itself",
     ),
@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "poison-takes-its-neighbours",
         "Only the poison event of a batch is dead-lettered.",
-        "Worker._failed",
+        "Sender._failed",
         never(IF(2, of=6)),
         f"{UNIT}/test_worker.py::test_a_poison_event_is_dead_lettered_alone_and_the_rest_goes_on",
     ),

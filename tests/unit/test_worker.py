@@ -1,4 +1,4 @@
-"""engine/worker.py: what a lane does when its destination fails, in each of the ways in which one can."""
+"""engine/sending/worker.py and sender.py: what a lane does when its destination fails, in each of the ways."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""engine/sending/worker.py: events that wait for a part of their destination, and those of other parts."""
+"""engine/sending/sender.py: events that wait for a part of their destination, and those of other parts."""
 
 import json
 from collections import defaultdict
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evbus_like.engine.errors import Stalled, TransientError
-from evbus_like.engine.sending import worker
+from evbus_like.engine.sending import sender
 from tests.unit.fakes import Destination, entry, running, until
 
 PARTS = 3
@@ -83,7 +83,7 @@ async def test_the_deadline_of_retries_holds_for_stalled_events():
 
 
 async def test_the_state_says_that_a_part_is_away_and_then_that_it_is_back(monkeypatch):
-    monkeypatch.setattr(worker, "STALL_NOTED", 0.0)
+    monkeypatch.setattr(sender, "STALL_NOTED", 0.0)
     destination = Parted(away={0})
     async with running(entry(destination)) as bus:
         bus.putter.put_nowait(body=0)
