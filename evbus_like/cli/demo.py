@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evbus_like.cli import common, console
+from evbus_like.engine.account import Account
 from evbus_like.hub.profiles import settings
 
 DATA = Path(__file__).parent.parent / "data" / "github-webhooks.ndjson.gz"
@@ -50,32 +51,33 @@ async def run(hub: Any) -> int:
                 if reading.done() and not reading.cancelled():
                     reading.result()
     seconds = time.perf_counter() - begun
-    received = reader.received if reader else None
     well = account.complete and account.put == len(events) and (reader is None or reader.equal == len(events))
     if options.json:
-        result: dict[str, Any] = {
-            "events": len(events),
-            "seconds": round(seconds, 3),
-            "rate": round(account.delivered / seconds),
-        }
-        result |= {"received": received, "equal": reader.equal if reader else None, "account": account.as_dict()}
-        console.document(result)
+        console.document(_facts(account, seconds, reader, len(events)))
     else:
-        console.account_table(
-            f"{len(events)} webhooks of {len({e['routing_key'].split('.')[1] for e in webhooks})} kinds", account
-        )
+        kinds = len({each["routing_key"].split(".")[1] for each in webhooks})
+        console.account_table(f"{len(events)} webhooks of {kinds} kinds", account)
         per_second = f"{account.delivered / seconds:,.0f} events/s"
         print(f"{account.put} in, {account.delivered} out in {seconds:.2f} s: {per_second}")
         if reader:
-            print(f"{received} read back from memory, {reader.equal} with equal bodies")
+            print(f"{reader.received} read back from memory, {reader.equal} with equal bodies")
     number = getattr(stopped, "number", None)
     if number is not None and not well:
-        kept = account.delivered, account.remaining
-        print(
-            f"evbus demo: ended by {signal.Signals(number).name}: {kept[0]} delivered, {kept[1]} not", file=sys.stderr
-        )
+        counts = f"{account.delivered} delivered, {account.remaining} not"
+        print(f"evbus demo: ended by {signal.Signals(number).name}: {counts}", file=sys.stderr)
         return 128 + int(number)
     return 0 if well else 1
+
+
+def _facts(account: Account, seconds: float, reader: Reader | None, count: int) -> dict[str, Any]:
+    return {
+        "events": count,
+        "seconds": round(seconds, 3),
+        "rate": round(account.delivered / seconds),
+        "received": reader.received if reader else None,
+        "equal": reader.equal if reader else None,
+        "account": account.as_dict(),
+    }
 
 
 class Reader:

@@ -1,30 +1,16 @@
 """hub.evbus: the bus on the hub. Start it, join it, stop it."""
 
 import asyncio
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.engine import bus as engine_bus
-from evbus_like.engine import errors
 from evbus_like.engine import put as engine_put
 from evbus_like.engine import signals as engine_signals
 from evbus_like.engine.account import Account
-from evbus_like.hub import (
-    conflict,
-    leftovers,
-    letter_requests,
-    outbox,
-    pauses,
-    plugins,
-    postgres,
-    rates,
-    reporter,
-    runtime,
-    traced,
-)
-from evbus_like.hub.application import events, lifespan, middleware, rpc_proxy
-from evbus_like.hub.profiles import plan, settings, variables
+from evbus_like.hub import conflict, plugins, reporter, runtime, starting
+from evbus_like.hub.application import events, lifespan, rpc_proxy
+from evbus_like.hub.profiles import settings
 
 if TYPE_CHECKING:  # a start stays short
     from evbus_like.engine.sending.reload import Reloaded
@@ -56,62 +42,9 @@ async def start(hub: runtime.Hub, contexts: runtime.Contexts | None = None) -> N
     for middleware and lifespan plugins, and LifecycleError if the bus runs already, or a lifespan function failed;
     `join` raises the same. If a broker cannot be reached, its events wait.
     """
-    now = hub.evbus.RUNTIME
-    now.bus.require_not_running()
-    if now.starting:
-        raise errors.LifecycleError("start was called while another start of this hub opens the outbox; a hub has one")
-    try:
-        settings.check(hub)
-        variables.warn(hub)
-        now.events.must_be_sound()
-        middleware.begin(hub)
-        now.lifespan = lifespan.load(hub)
-        rpc_proxy.begin(hub)
-        databases = postgres.of_contexts(hub, contexts)
-        rates.begin(hub, databases)
-        entries = plan.entries(hub, contexts, now.reporter)
-        now.bus.intake.maxsize = int(settings.config(hub, "max_queued", now.bus.intake.maxsize))
-        now.bus.intake.max_bytes = int(settings.config(hub, "max_queued_bytes", now.bus.intake.max_bytes))
-        now.putter.timeout = float(settings.config(hub, "put_timeout", now.putter.timeout))
-        now.bus.stop_grace = float(settings.config(hub, "stop_grace", now.bus.stop_grace))
-        now.starting = True
-        await lifespan.start(hub)
-        await postgres.look_at(databases)
-        box = await outbox.opened(hub, entries)
-    except BaseException as error:
-        await now.lifespan.stop(lifespan.TIMEOUT)
-        if isinstance(error, Exception):
-            now.bus.start_failed(error)
-        raise
-    finally:
-        now.starting = False
-    now.begin(contexts)
-    now.reporter.lanes = {entry.lane.name: entry.lane for entry in entries}
-    now.reporter.start(settings.config(hub, "error_callback_ref"))
-    hub.evbus.STARTED = True
-    if traced.has_meters():
-        from evbus_like.hub import monitoring  # a program without an SDK does not need it
-
-        monitoring.of(hub).export()
-    sending_leftovers, answering = leftovers.watch(hub, box), letter_requests.watch(hub)
-    now.bus.cancel_elsewhere = functools.partial(outbox.cancel_elsewhere, hub)
-    relaying = postgres.begin(hub, databases)
-    following = pauses.watch(hub)
-    try:
-        await now.bus.run(entries, box)
-    finally:
-        hub.evbus.STARTED = False
-        await postgres.end(hub, relaying)
-        await rates.end(hub)
-        await lifespan.stop(hub, 5.0)  # unless `stop` has done so
-        await pauses.end(following)
-        await letter_requests.end(answering)
-        await leftovers.end(sending_leftovers)
-        await rpc_proxy.close(hub)
-        await now.close(5.0)
-        await now.reporter.close(5.0)
-        if now.monitor is not None:
-            await now.monitor.close()
+    prepared = await starting.prepare(hub, contexts)
+    async with starting.beside(hub, prepared):
+        await hub.evbus.RUNTIME.bus.run(prepared.entries, prepared.box)
 
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:

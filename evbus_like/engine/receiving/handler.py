@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -83,66 +83,75 @@ class HandlerOptions:
 
     def problem(self) -> str:
         """Say what is wrong with the options by themselves; nothing where all is well."""
+        return next(self._problems(), "")
+
+    def _problems(self) -> Iterator[str]:
         if self.delivery not in DELIVERIES:
-            return (
-                f"delivery must be evbus.SERVICE_POOL, evbus.SINGLETON or evbus.BROADCAST, not {shown(self.delivery)}"
-            )
+            yield f"delivery must be evbus.SERVICE_POOL, evbus.SINGLETON or evbus.BROADCAST, not {shown(self.delivery)}"
+        yield from self._failing_problems()
+        yield from self._event_problems()
+        yield from self._number_problems()
+        if self.shards is not None and (problem := self._shards_problem()):
+            yield problem
+        if self.max_priority is not None and (problem := self._priority_problem()):
+            yield problem
+        if self.breaker is not None and (problem := _breaker_problem(self.breaker)):
+            yield problem
+        if self.rate is not None and (problem := rate.problem("rate", self.rate)):
+            yield problem
+        if self.rate_by and self.rate is None:
+            yield "rate_by is for rate=, of which each sender gets a fair share"
+        if problem := self._batch_problem():
+            yield problem
+        if self.where is not None and (problem := where_problem(self.where)):
+            yield problem
+        yield from self._name_problems()
+        if self.dedup_durable and not self.dedup:
+            yield "dedup_durable needs dedup=, the number of event ids to remember"
+
+    def _failing_problems(self) -> Iterator[str]:
         if self.on_error not in ON_ERROR:
-            return f"on_error must be one of {rules.choices()}, not {shown(self.on_error)}"
+            yield f"on_error must be one of {rules.choices()}, not {shown(self.on_error)}"
         if problem := rules.problem(self.rules) or rules.later_problem(self.later):
-            return problem
+            yield problem
         if self.later and self.on_error != RETRY:
-            return f"later= is for on_error=evbus.RETRY, and this says evbus.{self.on_error.upper()}"
+            yield f"later= is for on_error=evbus.RETRY, and this says evbus.{self.on_error.upper()}"
+
+    def _event_problems(self) -> Iterator[str]:
         for name in ("source", "event_types"):
             values = (self.source,) if name == "source" else self.event_types
             if not values or not all(isinstance(value, str) and value.strip() for value in values):
-                return f"{name.removesuffix('s')} must be non-empty text, not {shown(getattr(self, name))}"
+                yield f"{name.removesuffix('s')} must be non-empty text, not {shown(getattr(self, name))}"
         for word in (word for event_type in self.event_types for word in event_type.split(".")):
             if len(word) > 1 and not {"*", "#"}.isdisjoint(word):
                 where = f"{shown(word)} has one within a word"
-                return f"in an event type, * and # stand for whole words between dots, and {where}"
+                yield f"in an event type, * and # stand for whole words between dots, and {where}"
+
+    def _number_problems(self) -> Iterator[str]:
         for name, kinds in NUMBERS.items():
             value = getattr(self, name)
             if value is None and name in ("prefetch", "timeout", "batch"):
                 continue
             if problem := rules.number_problem(name, value, kinds is int, MOST_BATCH if name == "batch" else MOST):
-                return problem
+                yield problem
         for name in ("reliable", "dedup_durable"):
             if not isinstance(getattr(self, name), bool):
-                return f"{name} must be True or False, not {shown(getattr(self, name))}"
+                yield f"{name} must be True or False, not {shown(getattr(self, name))}"
         if not isinstance(self.dedup, int) or isinstance(self.dedup, bool) or not 0 <= self.dedup <= MOST:
-            return f"dedup must be the number of event ids to remember, not {shown(self.dedup)}"
-        if self.shards is not None and (problem := self._shards_problem()):
-            return problem
-        if self.max_priority is not None and (problem := self._priority_problem()):
-            return problem
-        if self.breaker is not None:
-            if not isinstance(self.breaker, Breaker):
-                return f"breaker must be evbus.Breaker(...), not {shown(self.breaker)}"
-            if problem := self.breaker.problem():
-                return f"breaker: {problem}"
-        if self.rate is not None and (problem := rate.problem("rate", self.rate)):
-            return problem
-        if self.rate_by and self.rate is None:
-            return "rate_by is for rate=, of which each sender gets a fair share"
-        if problem := self._batch_problem():
-            return problem
-        if self.where is not None and (problem := where_problem(self.where)):
-            return problem
+            yield f"dedup must be the number of event ids to remember, not {shown(self.dedup)}"
+
+    def _name_problems(self) -> Iterator[str]:
         for each in self.expected_exceptions:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
-                return f"expected_exceptions must be classes of exceptions, and {shown(each)} is none"
+                yield f"expected_exceptions must be classes of exceptions, and {shown(each)} is none"
         for name in ("name", "profile", "broadcast_identifier", "default_format", "rate_by", "inbox"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "broadcast_identifier"):
-                return f"{name} must be text, not {shown(value)}"
+                yield f"{name} must be text, not {shown(value)}"
         if not all(isinstance(path, str) and path for path in self.sensitive):
-            return f"sensitive must be names of parts of the body, not {shown(self.sensitive)}"
+            yield f"sensitive must be names of parts of the body, not {shown(self.sensitive)}"
         if not all(isinstance(name, str) and name for name in self.accept):
-            return f"accept must be names of serializers, not {shown(self.accept)}"
-        if self.dedup_durable and not self.dedup:
-            return "dedup_durable needs dedup=, the number of event ids to remember"
-        return ""
+            yield f"accept must be names of serializers, not {shown(self.accept)}"
 
     @property
     def lingers(self) -> float:
@@ -189,6 +198,13 @@ class HandlerOptions:
         if self.delivery == BROADCAST:
             return "shards= shares events out among workers, and with BROADCAST every worker gets every event"
         return "" if self.reliable else "shards= needs reliable=True: a shard keeps its events while it has no worker"
+
+
+def _breaker_problem(breaker: Any) -> str:
+    if not isinstance(breaker, Breaker):
+        return f"breaker must be evbus.Breaker(...), not {shown(breaker)}"
+    problem = breaker.problem()
+    return f"breaker: {problem}" if problem else ""
 
 
 def where_problem(where: Any) -> str:
