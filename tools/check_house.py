@@ -1,5 +1,7 @@
 """Check who imports whom: no circles, no hub in the engine and the backends, only public modules for users.
 
+It also looks whether the files exist that tests say they are about.
+
 `python -m tools.check_house` prints every violation and exits with 1 where there is one. `--graph` prints the number of
 files, rooms (files and folders directly in a folder), arrows (imports between rooms) and floors (the longest chain of
 them) of every folder instead.
@@ -25,6 +27,7 @@ PYTHON = re.compile(r"^(?P<indent> *)```(?:\{code-block\} *)?python\n(?P<body>.*
 OPTION = re.compile(r"^:\w+:.*", re.MULTILINE)  # of a code-block directive
 PROMPT = re.compile(r"^(?:>>>|\.\.\.) ?", re.MULTILINE)
 MENTION = re.compile(rf"\b{PACKAGE}\.(\w+(?:\.\w+)*)")
+SUBJECT = re.compile(r"\b(?:\w+/)+\w+\.py\b")
 USERS = (
     "README.md",
     "docs/**/*.md",
@@ -144,7 +147,16 @@ def contracts(house: House) -> Iterator[str]:
                     yield f"{house.where(path, number)}: mentions {match[0]}, which is not public"
 
 
-RULES = (circle, engine, backends, command, face, contracts)
+def subjects(house: House) -> Iterator[str]:
+    """The files of the package that the first line of a test names exist."""
+    for path in sorted(house.root.glob("tests/**/test_*.py")):
+        first, _, _ = path.read_text(encoding="utf-8").partition("\n")
+        for name in SUBJECT.findall(first):
+            if not any((house.root / folder / name).is_file() for folder in (PACKAGE, "")):
+                yield f"{house.where(path, 1)}: names {name}, which does not exist"
+
+
+RULES = (circle, engine, backends, command, face, contracts, subjects)
 
 
 def violations(root: Path) -> dict[str, list[str]]:

@@ -29,9 +29,9 @@ async def run(hub: Any) -> int:
     else:
         columns = ("kind", "name", "for", "package", "file", "trouble")
         console.table(shown.many(len(rows), "plugin"), columns, [_cells(row) for row in rows])
-        told = [(f"{row['kind']} {row['name']}", each) for row in rows for each in row["options"]]
-        told += [(COMMON, each) for each in _options(options.COMMON)]
-        cells = [(of, each["name"], " or ".join(each["types"]), each["help"]) for of, each in told]
+        described = [(f"{row['kind']} {row['name']}", each) for row in rows for each in row["options"]]
+        described += [(COMMON, each) for each in _options(options.COMMON)]
+        cells = [(of, each["name"], " or ".join(each["types"]), each["help"]) for of, each in described]
         console.table("options of profiles", ("plugin", "option", "type", "what it is"), cells)
     return 1 if any(row["trouble"] for row in rows) else 0
 

@@ -58,7 +58,7 @@ def _others(first: Path, own: Path) -> list[Path]:
 
 async def _watch(hub: Hub, first: Path) -> None:
     seen: Collection[Path] = ()
-    told: dict[Path, str] = {}
+    logged: dict[Path, str] = {}
     await hub.evbus.RUNTIME.bus.join()
     while True:
         box = hub.evbus.RUNTIME.bus.outbox
@@ -66,8 +66,8 @@ async def _watch(hub: Hub, first: Path) -> None:
         for path in free:
             if path in seen or THIS is None:  # twice: a worker that is being restarted comes first
                 trouble = await _sent(hub, path)
-                if trouble and told.get(path) != trouble:
-                    told[path] = trouble
+                if trouble and logged.get(path) != trouble:
+                    logged[path] = trouble
                     log.warning("events in the outbox %s of an earlier worker are not sent: %s", path, trouble)
         seen = free
         await asyncio.sleep(LOOK_EVERY)

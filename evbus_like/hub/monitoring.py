@@ -33,18 +33,18 @@ log = logging.getLogger("evbus_like.http")
 class Monitor:
     """Shows one hub's bus while somebody can ask, or the workers of a supervisor, for which `ask` asks.
 
-    Their application is what `told` returns.
+    Their application is what `describe` returns.
     """
 
     def __init__(
         self,
         hub: Hub,
         ask: Callable[[], Awaitable[Status]] | None = None,
-        told: Callable[[], Interface] | None = None,
+        describe: Callable[[], Interface] | None = None,
     ) -> None:
         self._hub = hub
         self._ask = ask
-        self._told = told
+        self._describe = describe
         self._delay = usage.LoopDelay()
         self._port: Port | None = None
         self._socket: LocalSocket | None = None
@@ -74,7 +74,7 @@ class Monitor:
 
     def interface(self) -> Interface:
         """Return what the application declares, handles and serves."""
-        return interface.of(self._hub) if self._told is None else self._told()
+        return interface.of(self._hub) if self._describe is None else self._describe()
 
     async def open_port(self, access: Access) -> str:
         """Open the HTTP port, and return its URL; raises SettingError and LifecycleError."""

@@ -27,7 +27,7 @@ class Stream:
     def __init__(self, status: Callable[[], Awaitable[Status]]) -> None:
         self._status = status
         self._message = b""
-        self._told = asyncio.Event()  # of the next document; each has an event of its own
+        self._next = asyncio.Event()  # set when there is the next document; each has an event of its own
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self.following = 0
@@ -37,11 +37,11 @@ class Stream:
         """Send until the follower goes, or the stream is closed; raises TimeoutError for one that is too slow."""
         self.following += 1
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._tell(), name="evbus_like stream")
+            self._task = asyncio.create_task(self._publish(), name="evbus_like stream")
         try:
             await self._send(write, BEGIN)
             while not self._closed:
-                await self._told.wait()
+                await self._next.wait()
                 if not self._closed:
                     await self._send(write, self._message)
         except TimeoutError:
@@ -54,7 +54,7 @@ class Stream:
         async with asyncio.timeout(WITHIN):
             await write(message)
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         while self.following and not self._closed:
             try:
                 self._message = b"event: status\ndata: " + json.dumps(await self._status()).encode() + b"\n\n"
@@ -65,8 +65,8 @@ class Stream:
             await asyncio.sleep(EVERY)
 
     def _wake(self) -> None:
-        told, self._told = self._told, asyncio.Event()
-        told.set()
+        ready, self._next = self._next, asyncio.Event()
+        ready.set()
 
     async def close(self) -> None:
         """End the stream for all."""

@@ -26,7 +26,7 @@ ALIVE = 30.0  # seconds without a notification after which the connection is tri
 
 async def listen(database: Database, wake: Callable[[], object]) -> None:
     """Call a function at each notification, until it is cancelled; the connection is made again as often as needed."""
-    wait, told = RETRY[0], ""
+    wait, logged = RETRY[0], ""
     channel = sql.SQL("LISTEN {}").format(sql.Identifier(ddl.channel_of(database.schema)))
     while True:
         try:
@@ -47,7 +47,7 @@ async def listen(database: Database, wake: Callable[[], object]) -> None:
                 with suppress(Exception):
                     await conn.close()
         except (psycopg.Error, OSError, TimeoutError) as error:
-            if told != (told := said(error)):
-                log.warning("%s cannot listen, and polls: %s", database.label, told)
+            if logged != (logged := said(error)):
+                log.warning("%s cannot listen, and polls: %s", database.label, logged)
             await asyncio.sleep(wait)
             wait = min(RETRY[1], 2 * wait)

@@ -134,15 +134,15 @@ async def connected(database: Database, stack: AsyncExitStack) -> psycopg.AsyncC
 
 async def remove_old(database: Database) -> None:
     """Remove marks that are older than the profile's inbox_keep, in batches, until this is cancelled."""
-    pause, told = max(REMOVE_EVERY[0], min(REMOVE_EVERY[1], database.inbox_keep / 10)), ""
+    pause, logged = max(REMOVE_EVERY[0], min(REMOVE_EVERY[1], database.inbox_keep / 10)), ""
     while True:
         await asyncio.sleep(pause * (0.5 + random()))  # processes that were started together take turns
         try:
             await remove(database)
-            told = ""
+            logged = ""
         except (psycopg.Error, OSError, TimeoutError) as error:
-            if told != (told := said(error)):
-                log.warning("%s: old marks of the inbox are not removed: %s", database.label, told)
+            if logged != (logged := said(error)):
+                log.warning("%s: old marks of the inbox are not removed: %s", database.label, logged)
 
 
 async def remove(database: Database) -> int:

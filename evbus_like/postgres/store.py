@@ -168,8 +168,8 @@ class Store:
 
     def _stored(self, conn: Any, adapter: Adapter, place: Place, later: bool) -> None:
         database = place.database
-        told = adapter.after_commit(conn, lambda: self._soon(database, True, later))
-        if not told:
+        calls_back = adapter.after_commit(conn, lambda: self._soon(database, True, later))
+        if not calls_back:
             self._soon(database, False, later)
 
     # ---- the first put on a connection

@@ -68,17 +68,17 @@ class Supervision:
             signal.SIGUSR1: self._supervisor.roll,
         }
         loop = asyncio.get_running_loop()
-        heeded = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in heeded:
+        caught = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in caught:
             loop.add_signal_handler(number, handlers[number])
-        telling = [asyncio.create_task(self._tell()), asyncio.create_task(self._notifier.keep_alive())]
+        reporting = [asyncio.create_task(self._report_state()), asyncio.create_task(self._notifier.keep_alive())]
         try:
             return await self._supervisor.run()
         finally:
-            for task in (*telling, *self._reloads):
+            for task in (*reporting, *self._reloads):
                 task.cancel()
-            await asyncio.gather(*telling, *self._reloads, return_exceptions=True)
-            for number in heeded:
+            await asyncio.gather(*reporting, *self._reloads, return_exceptions=True)
+            for number in caught:
                 loop.remove_signal_handler(number)
                 if number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, signal.SIG_IGN if self._first_signal else signal.SIG_DFL)
@@ -107,12 +107,12 @@ class Supervision:
         await asyncio.gather(*(child.tells("reloaded", self._limits.stop) for child in reloading))
         self._notifier.ready(self.status())
 
-    async def _tell(self) -> None:
-        """Tell the report and the service manager when all receive; then, now and then, how many do."""
-        told = -EVERY
+    async def _report_state(self) -> None:
+        """Report, also to the service manager, when all receive, and from then on now and then how many do."""
+        last = -EVERY
         while not self._all_receive():
-            if time.monotonic() - told >= EVERY:
-                told = time.monotonic()
+            if time.monotonic() - last >= EVERY:
+                last = time.monotonic()
                 self._notifier.starting(self.status())
             await asyncio.sleep(LOOK_EVERY)
         self._report.receiving(self._supervisor.children)

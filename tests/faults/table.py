@@ -159,7 +159,7 @@ FAULTS = {
         "Two processes share an outbox.",
         _tests(
             "tests/processes/test_outbox_lock.py",
-            "a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
+            "a_second_process_is_refused_with_the_owner_s_pid_and_takes_it_after_a_kill",
         ),
     ),
     28: Fault(
@@ -180,7 +180,7 @@ FAULTS = {
     32: Fault(
         "A profile's name is a regular expression that takes too long.",
         _tests(f"{UNIT}/test_match.py", "an_endless_regex_is_stopped_and_says_so")
-        + _tests(f"{UNIT}/test_router.py", "a_name_whose_route_cannot_be_told_is_tried_once"),
+        + _tests(f"{UNIT}/test_router.py", "a_name_whose_route_cannot_be_found_is_tried_once"),
     ),
     33: Fault(
         "Log records are sent to a destination that fails.",

@@ -127,13 +127,13 @@ async def test_a_handler_that_cannot_be_used_is_named_with_the_reason(app, sourc
     assert "shipping" in text
 
 
-async def test_all_that_is_wrong_is_told_at_once(app):
+async def test_all_that_is_wrong_is_reported_at_once(app):
     text = await problem(app(one="1 / 0", two='@evbus.handler("a", "b")\ndef f(hub): ...'))
     assert "'one'" in text
     assert "handler.two.f" in text
 
 
-async def test_what_only_the_source_knows_to_be_wrong_is_told_with_the_rest(app):
+async def test_what_only_the_source_knows_to_be_wrong_is_reported_with_the_rest(app):
     text = await problem(
         app(
             one='@evbus.handler("a", "b")\ndef f(hub): ...\n@evbus.handler("a", "b")\ndef good(hub, event): ...',

@@ -92,7 +92,7 @@ async def test_the_answer_after_a_transfer_is_the_asked_methods(app):
         await eventually(lambda: hub.SEEN == [("onward", {"got": 9})], HANG)
 
 
-async def test_who_asks_without_a_handler_for_the_answer_is_told(app):
+async def test_who_asks_without_a_handler_for_the_answer_gets_an_error(app):
     async with Serving(app(WORLD, handler__front=HANDLERS)) as hub:
         with pytest.raises(HandlerError, match=r"nobody would hear the answer of world.nope: mark .*on_response"):
             await hub.rpc.world.nope.ask()

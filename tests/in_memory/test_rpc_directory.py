@@ -53,14 +53,14 @@ def test_an_empty_file_knows_no_service(tmp_path, name):
         ("world: {}\nworld: {}\n", "s.yml", "no YAML: .*world.* twice"),
     ],
 )
-def test_a_bad_file_is_told_with_its_place(tmp_path, text, name, message):
+def test_a_bad_file_is_an_error_with_its_place(tmp_path, text, name, message):
     path = write(tmp_path, text, name)
     with pytest.raises(HandlerError, match=message) as caught:
         load(path)
     assert path in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):
+def test_a_file_that_is_missing_or_no_text_is_an_error(tmp_path):
     with pytest.raises(HandlerError, match="does not exist"):
         load(str(tmp_path / "nowhere.yml"))
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")

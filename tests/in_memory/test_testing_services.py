@@ -94,7 +94,7 @@ async def test_a_method_is_called_by_itself_and_its_own_error_is_raised(hub):
         assert (type(caught.value).__name__, caught.value.args) == ("TooOld", ("no", 5))
 
 
-async def test_what_a_caller_would_be_told_of_is_raised(hub):
+async def test_what_a_caller_would_get_as_an_error_is_raised(hub):
     async with handling(hub) as bus:
         with pytest.raises(IncorrectSignature, match="name"):
             await bus.request("world.hello", nmae="ann")

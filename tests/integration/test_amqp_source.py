@@ -89,7 +89,7 @@ async def test_the_lags_of_all_workers_together_are_the_events_of_their_queue_th
         await eventually(lambda: lag() == 0)
 
 
-async def test_an_id_stands_in_a_header_where_there_is_no_message_id(rabbitmq, profile, fresh_name):
+async def test_an_id_is_in_a_header_where_there_is_no_message_id(rabbitmq, profile, fresh_name):
     seen = RecordingHandler()
     async with (
         receiving(profile, handle(seen, fresh_name, "placed")),

@@ -197,7 +197,7 @@ async def test_a_topic_that_does_not_exist_yet_is_waited_for_and_read_from_its_b
         assert stats_of(group)["trouble"] == ""
 
 
-async def test_a_missing_topic_is_told_of_once_for_all_handlers_that_wait_for_it(strict_kafka, fresh_name, caplog):
+async def test_a_missing_topic_is_logged_once_for_all_handlers_that_wait_for_it(strict_kafka, fresh_name, caplog):
     handlers = [taker(Taken(), fresh_name, name=f"take{number}") for number in range(3)]
     async with receiving(profiles(strict_kafka), *handlers):
         pass

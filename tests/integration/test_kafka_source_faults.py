@@ -78,7 +78,7 @@ async def test_a_broker_that_is_killed_and_started_again_is_read_on(kafka, fresh
     record_property("costs", f"{len(handled) - 2 * COUNT} repeats")
 
 
-async def test_an_outage_beyond_the_timeout_is_told_and_survived(kafka, fresh_name):
+async def test_an_outage_beyond_the_timeout_is_reported_and_survived(kafka, fresh_name):
     slow = Slow()
     await create_topic(kafka.bootstrap, f"{fresh_name}.events")
     async with receiving(profiles(kafka.bootstrap, timeout=3), handler(slow.take, fresh_name)) as group:

@@ -68,7 +68,7 @@ asyncio.run(main())
 """
 
 
-def test_sighup_reloads_the_file_and_a_wrong_file_is_told_and_changes_nothing(tmp_path):
+def test_sighup_reloads_the_file_and_a_wrong_file_is_logged_and_changes_nothing(tmp_path):
     file = tmp_path / "credentials.yml"
     file.write_text("internal: {default: }")
     file.chmod(0o600)

@@ -98,7 +98,7 @@ MUTANTS = (
         "Only one process at a time uses an outbox.",
         "lock._try",
         value(RETURN(1, of=2), "True"),
-        "tests/processes/test_outbox_lock.py::test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill",
+        "tests/processes/test_outbox_lock.py::test_a_second_process_is_refused_with_the_owner_s_pid_and_takes_it_after_a_kill",
     ),
     Mutant(
         "no-bound-on-the-disk",

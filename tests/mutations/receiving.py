@@ -465,7 +465,7 @@ MUTANTS = (
         "Fields that a handler marks as sensitive are not logged.",
         "sensitive.redacted",
         always(IF(1, of=2)),
-        f"{UNIT}/test_telling.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
+        f"{UNIT}/test_failure_log.py::test_neither_log_nor_traceback_nor_dead_letter_shows_what_is_sensitive",
     ),
     Mutant(
         "mappings-in-contexts-show-their-data",

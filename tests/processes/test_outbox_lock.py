@@ -123,7 +123,7 @@ async def test_another_name_for_the_file_is_the_same_outbox(path, tmp_path):
         Outbox(tmp_path / "link.db").open()
 
 
-async def test_a_second_process_is_refused_and_told_who_has_it_and_takes_it_after_a_kill(path):
+async def test_a_second_process_is_refused_with_the_owner_s_pid_and_takes_it_after_a_kill(path):
     process = await spawn(HOLD, path)
     async with asyncio.timeout(HANG):
         assert await process.stdout.readline() == b"open\n"

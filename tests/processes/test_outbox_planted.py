@@ -1,4 +1,4 @@
-"""engine/files.py and outbox/files.py: what somebody planted where an outbox is to be is neither used nor changed."""
+"""engine/outbox/files.py: what somebody planted where an outbox is to be is neither used nor changed."""
 
 import os
 import socket

@@ -28,7 +28,7 @@ CLEAN = {
     "docs/_build/copy.md": "```python\nimport evbus_like.engine\n```\n",
     "examples/one.py": "import evbus_like.errors, evbus_like.plugin\nfrom evbus_like.testing import running",
     "tests/conformance/test_one.py": "from tests import brokers",
-    "tests/unit/test_bus.py": "from evbus_like.engine import bus",
+    "tests/unit/test_bus.py": '"""engine/bus.py and evbus_like/errors.py: a bus."""\nfrom evbus_like.engine import bus',
 }
 
 
@@ -104,9 +104,10 @@ def test_a_clean_tree_passes_in_silence(check):
             '"""A page.\n\nSee evbus_like.engine.event.Event."""',
             "init.py:3: mentions evbus_like.engine.event.Event",
         ),
+        ("tests/unit/test_bus.py", '"""engine/buses.py: a bus."""', "test_bus.py:1: names engine/buses.py"),
     ],
 )
-def test_a_forbidden_import_is_named_with_its_place(check, path, text, message):
+def test_what_a_rule_forbids_is_named_with_its_place(check, path, text, message):
     code, printed = check({path: text})
     assert code == 1
     assert message in printed

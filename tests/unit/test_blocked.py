@@ -1,4 +1,4 @@
-"""engine/block.py and worker.py: a destination that says that it takes nothing for now, and for how long."""
+"""engine/sending/block.py and sender.py: a destination that says that it takes nothing for now, and for how long."""
 
 import asyncio
 

@@ -354,7 +354,7 @@ async def test_an_event_whose_dead_letter_cannot_be_written_stays_and_is_tried_a
     assert account.balanced
 
 
-async def test_a_delivery_of_a_spilled_event_is_told_to_whoever_waits(path):
+async def test_a_delivery_of_a_spilled_event_settles_the_receipt_of_its_put(path):
     destination = away()
     async with running(entry(destination, **SPILL), outbox=opened(path)) as bus:
         puts = [asyncio.create_task(bus.putter.put("k", n, confirm="delivered", timeout=5)) for n in range(8)]
@@ -450,7 +450,7 @@ async def test_a_dead_letter_whose_profile_matches_nothing_is_kept_in_the_outbox
         assert outbox.counts().dead == 1
 
 
-async def test_a_dead_letter_whose_route_cannot_be_told_is_kept_in_the_outbox_and_counts_as_no_event(path, caplog):
+async def test_a_dead_letter_whose_route_cannot_be_found_is_kept_in_the_outbox_and_counts_as_no_event(path, caplog):
     def matches(profile):
         if profile == "failed":
             raise TimeoutError("stopped")

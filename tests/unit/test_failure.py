@@ -27,7 +27,7 @@ def test_a_plugin_s_own_word_is_kept(kind):
         (OSError(errno.EHOSTUNREACH, "no route"), TransientError),
     ],
 )
-def test_connection_errors_time_outs_and_a_library_s_cancellations_are_told(error, kind):
+def test_connection_errors_time_outs_and_a_library_s_cancellations_are_classified(error, kind):
     assert type(classify(error)) is kind
 
 

@@ -1,4 +1,4 @@
-"""kafka/connect.py: the client's keywords, and TLS that fails closed."""
+"""kafka/connection.py: the client's keywords, and TLS that fails closed."""
 
 import ssl
 

@@ -1,4 +1,4 @@
-"""engine/lane.py: one destination's queue, its bounds and its account."""
+"""engine/sending/lane.py: one destination's queue, its bounds and its account."""
 
 import asyncio
 

@@ -108,7 +108,7 @@ def failing(count, handler="shipping.ship", at=1000.0):
         log.handle(record)
 
 
-def test_repeated_trouble_is_told_ten_times_in_a_minute_and_then_by_its_count(root, capsys):
+def test_repeated_trouble_is_logged_ten_times_in_a_minute_and_then_by_its_count(root, capsys):
     set_up()
     failing(500)
     failing(3, "shipping.audit")

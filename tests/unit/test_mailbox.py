@@ -1,4 +1,4 @@
-"""engine/mailbox.py: bodies in, bodies out; events for who wants the headers."""
+"""memory/queues.py: bodies in, bodies out; events for who wants the headers."""
 
 import asyncio
 

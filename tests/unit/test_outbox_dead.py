@@ -1,4 +1,4 @@
-"""engine/outbox/dead.py: events that were given up are kept, found, replayed and purged."""
+"""engine/outbox/dead_letters.py: events that were given up are kept, found, replayed and purged."""
 
 import time
 
@@ -43,7 +43,7 @@ async def test_a_list_does_not_read_the_bodies(path):
         assert listed.size > 1000
 
 
-async def test_an_event_that_was_never_in_the_outbox_can_be_buried(path):
+async def test_an_event_that_was_never_in_the_outbox_can_be_dead_lettered(path):
     event = make(1)
     async with opened(path) as outbox:
         number = await outbox.dead_letter_event("memory", event, "no", "poison", 1)

@@ -1,4 +1,4 @@
-"""engine/receiving/patterns.py: the patterns of AMQP's topic exchanges."""
+"""engine/receiving/subscription.py: the patterns of AMQP's topic exchanges."""
 
 import pytest
 from hypothesis import given

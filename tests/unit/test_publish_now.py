@@ -111,7 +111,7 @@ async def test_a_poison_event_behind_publish_now_is_dead_lettered_alone():
     assert account.balanced
 
 
-async def test_a_delivery_that_is_waited_for_is_told():
+async def test_a_delivery_that_is_waited_for_settles_the_receipt():
     destination = Immediate()
     async with running(entry(destination)) as bus:
         receipt = await bus.putter.put(body=1, confirm="delivered")

@@ -1,4 +1,4 @@
-"""engine/reload.py: a running bus goes on with other profiles; no event is lost, repeated or out of order for it."""
+"""engine/sending/reload.py: a running bus gets other profiles; no event is lost, repeated or out of order for it."""
 
 import asyncio
 

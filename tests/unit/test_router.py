@@ -1,4 +1,4 @@
-"""engine/router.py: which lanes an event's profile leads to."""
+"""engine/sending/router.py: which lanes an event's profile leads to."""
 
 import pytest
 
@@ -29,7 +29,7 @@ async def test_patterns_are_tried_once_for_a_name():
     assert tried == ["orders"]
 
 
-async def test_a_name_whose_route_cannot_be_told_is_tried_once():
+async def test_a_name_whose_route_cannot_be_found_is_tried_once():
     tried = []
 
     def slow(name):

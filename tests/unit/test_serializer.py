@@ -1,4 +1,4 @@
-"""engine/serializer.py: a body becomes bytes, or an error says why not."""
+"""engine/sending/serializer.py: a body becomes bytes, or an error says why not."""
 
 import pytest
 

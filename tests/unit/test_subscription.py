@@ -1,4 +1,4 @@
-"""engine/receiving/subscription.py: names and flags of queues, as nameko 2.14 has them (nameko/events.py)."""
+"""engine/receiving/subscription.py: names and flags of queues, as nameko 2.14 has them."""
 
 import pytest
 

@@ -246,7 +246,7 @@ async def test_a_reload_reaches_the_workers_that_have_begun():
 
 
 @pytest.mark.parametrize("alive", [True, False])
-async def test_a_worker_whose_event_loop_hangs_is_killed_and_one_that_never_told_of_it_is_not(
+async def test_a_worker_whose_event_loop_hangs_is_killed_and_one_that_never_reported_it_is_not(
     alive, monkeypatch, caplog
 ):
     monkeypatch.setattr(module, "TICK", 0.005)

@@ -1,4 +1,4 @@
-"""engine/watch.py: deadlines for many waits with one timer."""
+"""engine/waiting.py: deadlines for many waits with one timer."""
 
 import asyncio
 

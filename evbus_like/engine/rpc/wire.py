@@ -84,7 +84,7 @@ def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
     """
     if isinstance(error, RemoteError):  # an error of another service keeps its name
         names = {"exc_type": error.exc_type, "exc_path": error.exc_path}
-        return _told(error.exc_args, error.value, error.code, **names)
+        return _error(error.exc_args, error.value, error.code, **names)
     kind = type(error)
     path = PATHS.get(kind, "") if own and isinstance(error, RpcError) else ""
     path = path or text(f"{_module(kind)}.{kind.__qualname__}")
@@ -94,7 +94,7 @@ def refusal(error: BaseException, own: bool = True) -> dict[str, Any]:
         raise
     except BaseException:  # attributes may be properties, and raise
         args, code = (), None
-    return _told(args, text(error), code, exc_type=path.rpartition(".")[2], exc_path=path)
+    return _error(args, text(error), code, exc_type=path.rpartition(".")[2], exc_path=path)
 
 
 def _module(kind: type) -> str:
@@ -106,39 +106,39 @@ def _module(kind: type) -> str:
     return name
 
 
-def _told(args: Any, value: str, code: Any, **names: str) -> dict[str, Any]:
+def _error(args: Any, value: str, code: Any, **names: str) -> dict[str, Any]:
     args = args[:MOST] if isinstance(args, (tuple, list)) else ()
-    told = {**names, "exc_args": [safe(each) for each in args], "value": value}
+    error = {**names, "exc_args": [safe(each) for each in args], "value": value}
     if isinstance(code, (int, str)):
-        told["code"] = safe(code)
-    return {"result": None, "error": told}
+        error["code"] = safe(code)
+    return {"result": None, "error": error}
 
 
 def result(body: Any, called: str) -> Any:
     """Return the result of an answer; raises its error, and BadRequest if the body is not an answer."""
     if not isinstance(body, Mapping) or "result" not in body:
         raise BadRequest(f"{called} gave an answer that is none: an answer has a result and an error")
-    told = body.get("error")
-    if told is None:
+    given = body.get("error")
+    if given is None:
         return body["result"]
-    error = facts(told)
+    error = facts(given)
     known = KNOWN.get(error["path"])
     if known is not None:
         raise known(f"{called}: {error['message']}")
     raise RemoteError(called, error["class"], error["message"], error["code"], error["path"], error["args"])
 
 
-def facts(told: Any) -> dict[str, Any]:
+def facts(given: Any) -> dict[str, Any]:
     """Return an answer's error as plain data (class, message, code, args, path), whatever was sent."""
-    if not isinstance(told, Mapping):
-        told = {"value": told}
-    args, code = told.get("exc_args"), told.get("code")
+    if not isinstance(given, Mapping):
+        given = {"value": given}
+    args, code = given.get("exc_args"), given.get("code")
     return {
-        "class": text(told.get("exc_type") or "Exception"),
-        "message": text(told.get("value", "")),
+        "class": text(given.get("exc_type") or "Exception"),
+        "message": text(given.get("value", "")),
         "code": safe(code) if isinstance(code, (int, str)) else None,
         "args": [safe(each) for each in args[:MOST]] if isinstance(args, list) else [],
-        "path": text(told.get("exc_path") or ""),
+        "path": text(given.get("exc_path") or ""),
     }
 
 

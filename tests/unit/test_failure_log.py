@@ -134,7 +134,7 @@ async def test_a_body_that_is_not_as_declared_is_not_quoted_where_it_is_sensitiv
     assert "4111" not in caplog.text
 
 
-async def test_a_failure_is_told_with_the_event_the_attempt_and_the_application_s_own_frames(caplog):
+async def test_a_failure_is_logged_with_the_event_the_attempt_and_the_application_s_own_frames(caplog):
     text, _ = await failed({"card": "gold"}, caplog, on_error="retry", attempts=1)
     line, *trace = text.splitlines()
     assert line == (
