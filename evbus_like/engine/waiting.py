@@ -1,4 +1,4 @@
-"""Waiting: for a condition from any event loop, with deadlines, and for a coroutine in another loop."""
+"""Waiting: for a condition from any event loop, with deadlines, for the end of tasks, and for another loop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from evbus_like.engine.suggest import shown
 
 NEVER = float("inf")
+GRACE = 2.0  # seconds for cancelled tasks to end
 LOOP_GRACE = 1.0  # seconds that a put from another event loop waits beyond its own deadline
 YEAR = 365 * 86400  # seconds: the most that a caller may wait
 T = TypeVar("T")
@@ -126,6 +127,19 @@ class DeadlineTimer:
                 self._at = deadline
         if self._at < NEVER:
             self._set(self._at)
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> bool:
+    """Cancel tasks and wait a while for their end; returns whether one of them still runs."""
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return False
+    done, running = await asyncio.wait(tasks, timeout=GRACE)
+    for task in done:
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log it
+    return bool(running)
 
 
 async def run_in_loop(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from evbus_like.engine import dead_letter_headers
 from evbus_like.engine.errors import DestinationRefused, TransientError, Unroutable
@@ -11,17 +10,17 @@ from evbus_like.engine.event import Event, readable
 from evbus_like.engine.message import Message
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
-from evbus_like.memory.queues import Exchange, RpcEvent, put_back
+from evbus_like.memory.queues import Exchange, Queues, RpcEvent, put_back
 
 
 class MemoryFeed:
     """The feed of one subscription; `internal` is the ingress plugin that has the queues."""
 
-    def __init__(self, internal: Any, subscription: Subscription) -> None:
+    def __init__(self, internal: Queues, subscription: Subscription) -> None:
         self.subscription = subscription
         self._internal = internal
         self._exchange = internal.EXCHANGES.setdefault(subscription.exchange, Exchange())
-        self._binding = self._exchange.bind(subscription, lambda name: internal.mailbox(name))
+        self._binding = self._exchange.bind(subscription, internal.mailbox)
         self._taken: dict[ReceivedEvent, Event] = {}
         if subscription.exclusive and self._binding.readers > 1:
             self._exchange.leave(subscription)  # the other reader stays
@@ -104,13 +103,13 @@ class MemoryFeed:
             self._internal.QUEUE.pop(self.subscription.queue, None)
 
 
-def send(internal: Any, messages: Sequence[Message]) -> None:
+def send(internal: Queues, messages: Sequence[Message]) -> None:
     """Put messages to the queues of their exchange that want them, and settle each."""
     for message in messages:
         message.settle(_failure(internal, message))
 
 
-def _failure(internal: Any, message: Message) -> Exception | None:
+def _failure(internal: Queues, message: Message) -> Exception | None:
     """Send a message; gives what went wrong, or None."""
     exchange = internal.EXCHANGES.get(message.exchange)
     if exchange is None or not exchange.route(message.routing_key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from evbus_like.engine.event import Event
 from evbus_like.engine.queue import Queue
@@ -114,6 +114,16 @@ class Exchange:
         for mailbox in route:
             mailbox.put_nowait(event)
         return None
+
+
+class Queues(Protocol):
+    """All queues and exchanges of a process: the ingress plugin `internal`."""
+
+    EXCHANGES: dict[str, Exchange]  # by name
+    QUEUE: dict[str, Mailbox]  # by routing key
+
+    def mailbox(self, routing_key: str) -> Mailbox:
+        """Return the queue of a routing key, made at the first call."""
 
 
 class RpcEvent(Event):

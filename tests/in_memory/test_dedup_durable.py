@@ -158,7 +158,7 @@ async def test_an_id_is_on_the_disk_before_its_event_is_acknowledged_though_the_
 
     source.ack = ack
     consumer = made(source, Log(), dedup=3)
-    consumer._dedup = window
+    consumer.pool._dedup = window
     task = asyncio.create_task(consumer.run())
     source.put(1, 2)
     await eventually(lambda: len(source.settled) == 2, HANG)

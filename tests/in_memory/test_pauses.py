@@ -77,7 +77,7 @@ async def test_the_handler_under_way_is_finished_and_what_is_not_begun_goes_back
         await eventually(lambda: hub.SEEN)
         pauses.change(pauses.path(hub), pause=["shipping.ship"])
         (consumer,) = hub.evbus.RUNTIME.handlers.consumers
-        await eventually(lambda: consumer._paused and not consumer._queue._ready)  # what is not begun has left it
+        await eventually(lambda: consumer._paused and not consumer.pool._queue._ready)  # what is not begun has left it
         hub.GATE.set()
         await eventually(lambda: state_of(hub, "shipping.ship")["state"] == "paused")
         assert hub.SEEN == [0, "done 0"]

@@ -202,7 +202,7 @@ async def test_a_flood_is_bounded_by_the_prefetch(rabbitmq, fresh_name):
     async def look(event):
         nonlocal open_at_most
         await go_on.wait()
-        open_at_most = max(open_at_most, worker.group.consumers[0]._settler.open)
+        open_at_most = max(open_at_most, worker.group.consumers[0].pool.settler.open)
 
     seen = RecordingHandler(look)
     async with receiving(profile, handle(seen, fresh_name, "placed", prefetch=prefetch, max_workers=20)) as worker:

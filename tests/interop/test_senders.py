@@ -173,7 +173,7 @@ async def test_whatever_kombu_and_pika_send_to_a_service_is_settled_and_calls_ar
             await asyncio.to_thread(pika_sends, *place, key, messages)
             sent += len(messages) + await asyncio.to_thread(kombu_sends, *place, key, [{"args": [1], "kwargs": {}}, 5])
         consumer = hub.evbus.RUNTIME.services.consumers[0]
-        await eventually(lambda: consumer.stats.received >= sent and not consumer._settler.open, DEADLINE)
+        await eventually(lambda: consumer.stats.received >= sent and not consumer.pool.settler.open, DEADLINE)
         assert await asyncio.gather(*(hub.rpc[fresh_name].hello(n, timeout=DEADLINE) for n in range(20))) == [
             *range(20)
         ]

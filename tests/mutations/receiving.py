@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "acknowledged-before-the-handler",
         "An event is acknowledged after its handler.",
-        "Consumer._call",
+        "WorkerPool._call",
         early(CALL(5, of=5), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_is_acknowledged_after_its_handler_and_not_before",
     ),
@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant(
         "shutdown-acknowledges",
         "The event of a handler that shuts the worker down is not acknowledged.",
-        "Consumer._settle",
+        "WorkerPool._settle",
         early(AWAIT, before=CALL(1, of=4)),
         f"{CONSUMER}_a_handler_that_shuts_the_worker_down_leaves_its_event_unsettled",
     ),
@@ -321,7 +321,7 @@ MUTANTS = (
     Mutant(
         "begins-what-is-another-worker-s",
         "No handler is called with an event that its source has taken back.",
-        "Consumer._call",
+        "WorkerPool._call",
         never(IF(1, of=5)),
         f"{UNIT}/test_taken_back.py::test_an_event_that_the_source_took_back_is_not_begun_and_makes_room",
     ),
@@ -342,7 +342,7 @@ MUTANTS = (
     Mutant(
         "dedup-without-the-event-s-end",
         "With dedup an event whose handling failed is handled when it is redelivered.",
-        "Consumer._call",
+        "WorkerPool._call",
         early(IF(5, of=5), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_that_failed_is_no_repeat_when_it_comes_again",
     ),
@@ -400,7 +400,7 @@ MUTANTS = (
     Mutant(
         "no-bound-on-what-is-received",
         "At most prefetch and one batch of events are received and unsettled.",
-        "Consumer._receive",
+        "WorkerPool.receive",
         never(IF(5, of=5)),
         f"{CONSUMER}_no_more_events_are_received_than_prefetch_and_one_batch",
     ),
@@ -414,7 +414,7 @@ MUTANTS = (
     Mutant(
         "a-retry-lets-its-key-pass",
         "An event with an order is retried in its place.",
-        "Consumer._settle",
+        "WorkerPool._settle",
         operator(OR, "and"),
         f"{CONSUMER}_events_of_one_order_are_handled_one_after_another_even_when_one_is_handled_again",
     ),
@@ -435,7 +435,7 @@ MUTANTS = (
     Mutant(
         "a-stop-cuts-handlers-off",
         "A stop waits for running handlers.",
-        "Consumer._finish",
+        "WorkerPool.finish",
         drop(AWAIT(1, of=2)),
         f"{CONSUMER}_stop_waits_for_the_handler_under_way_and_gives_the_rest_back",
     ),

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from evbus_like import handlers as marks
-from evbus_like.engine.receiving.batch_consumer import BatchConsumer
 from evbus_like.engine.receiving.batch_invoker import BatchInvoker
+from evbus_like.engine.receiving.batch_pool import BatchPool
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.invoker import HandlerInvoker
+from evbus_like.engine.receiving.pool import WorkerPool
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from tests.unit.fakes import HANG
@@ -161,11 +162,8 @@ class ObservedConsumer(Consumer):
 
     def __init__(self, invoker: HandlerInvoker, source: Any, subscription: Subscription) -> None:
         self.shutdowns: list[str] = []
-        super().__init__(invoker, source, subscription, self.shutdowns.append)
-
-
-class ObservedBatchConsumer(ObservedConsumer, BatchConsumer):
-    """The same for batches."""
+        pool = BatchPool if isinstance(invoker, BatchInvoker) else WorkerPool
+        super().__init__(invoker, source, subscription, self.shutdowns.append, pool=pool)
 
 
 def made(
@@ -183,7 +181,7 @@ def made(
     subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=chosen.most_open)
     kind: Any = InboxInvoker if chosen.inbox else BatchInvoker if chosen.batch else HandlerInvoker
     caller = kind(handler, decode or (lambda event: event.raw), bus, source.max_event_bytes)
-    return (ObservedBatchConsumer if chosen.batch else ObservedConsumer)(caller, source, subscription)
+    return ObservedConsumer(caller, source, subscription)
 
 
 @asynccontextmanager

@@ -142,7 +142,7 @@ async def test_a_body_that_cannot_be_read_is_a_dead_letter_without_a_call_whatev
 
     source, log = Source(), Log()
     async with consuming(source, log, on_error=policy) as consumer:
-        consumer.invoker._decode = decode
+        consumer.invoker.decode = decode
         for number, raw in enumerate((b"{not json", b"1" * (source.max_event_bytes + 1), b"7")):
             source.queue.append(ReceivedEvent(raw, "kind", "orders", str(number)))
         source.put()

@@ -82,7 +82,7 @@ async def failed(body, caplog, function=wrong_card, **options):
     """What the log, and the dead letter, say of a handler that fails."""
     source = Source()
     async with consuming(source, Log(function), **{"on_error": REJECT, **options}) as consumer:
-        consumer.invoker._decode = body if callable(body) else lambda event: body
+        consumer.invoker.decode = body if callable(body) else lambda event: body
         source.put(1)
         await until(lambda: source.settled)
     record = next(each for each in caplog.records if "1" in each.getMessage())
@@ -127,7 +127,7 @@ async def test_a_body_that_is_not_as_declared_is_not_quoted_where_it_is_sensitiv
     source = Source()
     async with consuming(source, Log(), sensitive="kind") as consumer:
         consumer.invoker.handler.declared["kind"] = Declared
-        consumer.invoker._decode = lambda event: {"kind": "gold-4111"}
+        consumer.invoker.decode = lambda event: {"kind": "gold-4111"}
         source.put(1)
         await until(lambda: source.settled)
     assert source.reasons["1"] == f"its body is not as declared: auth.made: kind: invalid enum value '{HIDDEN}'"

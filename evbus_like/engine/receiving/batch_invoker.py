@@ -1,11 +1,11 @@
-"""Calls a handler of batches, and finds the events that spoil one."""
+"""Calls a handler of batches, and finds the events that make one fail."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ class BatchInvoker(HandlerInvoker):
         """Call events that may have been delivered before with a note; alone, those that have ended a worker."""
         repeats = {event for event in events if event.redelivered or event.may_repeat}
         suspects = {event for event in repeats if deaths.count(self.handler.ref, event)}
-        held: set[Any] = set()
+        held: set[Hashable] = set()
         for is_suspect, group in groupby(events, suspects.__contains__):
             if not is_suspect:
                 some = [*group]
@@ -78,7 +78,7 @@ class BatchInvoker(HandlerInvoker):
         """Decode an event, and pass it through middleware and filter; returns READY, or what becomes of it."""
         return await self._invoke_once(event, Handling(event, f"{self.handler.service}.{self.handler.name}"))
 
-    async def _call_suspect(self, event: ReceivedEvent, results: Results, held: set[Any], deaths: Deaths) -> None:
+    async def _call_suspect(self, event: ReceivedEvent, results: Results, held: set[Hashable], deaths: Deaths) -> None:
         """Call an event that has ended a worker, or give it up."""
         async with deaths.noted(self.handler.ref, event) as problem:
             if problem:
@@ -87,7 +87,7 @@ class BatchInvoker(HandlerInvoker):
             else:
                 await self._call_some([event], results, held)
 
-    async def _call_some(self, events: Sequence[ReceivedEvent], results: Results, held: set[Any]) -> None:
+    async def _call_some(self, events: Sequence[ReceivedEvent], results: Results, held: set[Hashable]) -> None:
         """Call events at once; if that fails, in halves. Of the keys in `held`, an event is to be handled again."""
         for event in events:
             if event.order in held:
@@ -101,7 +101,7 @@ class BatchInvoker(HandlerInvoker):
         outcomes: Any = await self._invoke_once(events[0], BatchHandling(events, name))
         if isinstance(outcomes, Halve):
             log.warning(
-                "%s failed with %d events at once (%s); each half is called again, to find what spoils them",
+                "%s failed with %d events at once (%s); each half is called again, to find the ones that fail",
                 *(self.handler.ref, len(events), type(outcomes.error).__name__),
             )
             middle = len(events) // 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.rules import MOST, Decision
 from evbus_like.engine.suggest import shown
 
@@ -76,7 +77,7 @@ class CircuitBreaker:
         self._until = 0.0
         self._trial: asyncio.Task[Any] | None = None  # the worker that tries
         self._trials = 0  # failed ones in a row
-        self._free: set[Any] = set()  # events whose failure costs no attempt
+        self._free: set[ReceivedEvent] = set()  # events whose failure costs no attempt
 
     # ---- for the workers
 
@@ -104,7 +105,7 @@ class CircuitBreaker:
         elif self._is_trial():
             self._close()
 
-    def failed(self, event: Any, error: BaseException) -> None:
+    def failed(self, event: ReceivedEvent, error: BaseException) -> None:
         """Note that a call has failed."""
         if not self.options.counts(error):
             return
@@ -121,7 +122,7 @@ class CircuitBreaker:
         else:  # it was under way when the pause began
             self._free.add(event)
 
-    def is_free(self, event: Any) -> bool:
+    def is_free(self, event: ReceivedEvent) -> bool:
         """Whether the failure of this event costs no attempt: it is handled again after the pause."""
         if event not in self._free:
             return False

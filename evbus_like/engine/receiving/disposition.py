@@ -74,6 +74,19 @@ def _delay(policy: Policy, attempt: int) -> float:
     return random.uniform(ceiling / 2, ceiling)
 
 
+def outcome_of(disposition: Disposition) -> str:
+    """Return what becomes of an event that was handled, in words."""
+    if disposition is DONE:
+        return "handled"
+    if disposition is UNWANTED:
+        return "not wanted"
+    if disposition is EXPIRED:
+        return "expired"
+    if disposition is REPEAT:
+        return "a repeat, which the inbox has"
+    return "answered, and not yet confirmed" if disposition.until is not None else f"failed, {described(disposition)}"
+
+
 def described(disposition: Disposition) -> str:
     """Return a disposition in words, for logs and the command."""
     return {

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from evbus_like.engine.errors import HandlerShutdown, LifecycleError
-from evbus_like.engine.receiving.consumer import GRACE, Consumer
-from evbus_like.engine.waiting import run_in_loop
+from evbus_like.engine.receiving.consumer import Consumer
+from evbus_like.engine.waiting import GRACE, run_in_loop
 
 log = logging.getLogger("evbus_like.handlers")
 

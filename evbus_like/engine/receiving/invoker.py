@@ -43,7 +43,7 @@ class Invoker(Protocol):
 
     `closing` is set when the worker stops: from then on a cancelled call ends. `loop` is set to the consumer's loop.
     `call_now` handles an event without a worker task, for invokers that never wait; it is None where `call` must be
-    awaited.
+    awaited. `decode` returns the body of an event, for what looks at it before the call; None for invokers without.
     """
 
     handler: Handler
@@ -51,6 +51,10 @@ class Invoker(Protocol):
     closing: bool
     breaker: CircuitBreaker | None
     loop: asyncio.AbstractEventLoop | None
+
+    @property
+    def decode(self) -> Decode | None:
+        """Return an event's body."""
 
     @property
     def call_now(self) -> Callable[[ReceivedEvent], Disposition] | None:
@@ -81,7 +85,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         self.handler = handler
         self.options = handler.options
         self.closing = False
-        self.decode = self._decode = decode
+        self.decode = decode
         self._bus = bus
         self._max_event_bytes = max_event_bytes
         self._middleware = middleware
@@ -139,7 +143,7 @@ class UserCodeInvoker(ABC, Generic[T]):
         if not size and isinstance(event, BodilessEvent) and (event.problem or MARKS.isdisjoint(event.headers)):
             return event.problem
         try:
-            event.body = self._decode(event)
+            event.body = self.decode(event)
         except Exception as error:
             quotes = self.options.sensitive and getattr(error, "quotes", True)
             why = type(error).__name__ if quotes else str(error) if isinstance(error, BadBody) else text_of(error)
@@ -254,22 +258,22 @@ class HandlerInvoker(UserCodeInvoker[Disposition]):
             )
             log.error("%r does not reach %s and becomes a dead letter: %s", event, self.handler.ref, reason)
             return Disposition(DEAD_LETTER, reason=reason)
-        options, told = self.options, decision(error)
+        options, decided = self.options, decision(error)
         if self.breaker is not None:
-            self.breaker.failed(event, told or error)
+            self.breaker.failed(event, decided or error)
             if self.breaker.is_free(event):
                 text = clean_text_of(error, event.body, event.raw, options)
                 disposition = Disposition(AGAIN, reason=text)
                 log_handler_failure(self.handler.ref, options, event, error, disposition, text, options.policy())
                 return disposition
-        if told is not None and (told.reason or told.__cause__ is None):
-            text = cleaned(told.reason or f"evbus.{type(told).__name__}", event.body, event.raw, options)
+        if decided is not None and (decided.reason or decided.__cause__ is None):
+            text = cleaned(decided.reason or f"evbus.{type(decided).__name__}", event.body, event.raw, options)
         else:
-            cause = error if told is None or told.__cause__ is None else told.__cause__
+            cause = error if decided is None or decided.__cause__ is None else decided.__cause__
             text = clean_text_of(cause, event.body, event.raw, options)
-        policy = options.policy(told or error)
-        disposition = failed(policy, event.attempt, text, told)
-        log_handler_failure(self.handler.ref, options, event, told or error, disposition, text, policy)
+        policy = options.policy(decided or error)
+        disposition = failed(policy, event.attempt, text, decided)
+        log_handler_failure(self.handler.ref, options, event, decided or error, disposition, text, policy)
         return disposition
 
 

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from typing import Protocol
 
 from evbus_like.engine.receiving.received import ReceivedEvent
+
+
+class Ready(Protocol):
+    """Events that are ready, in an order of its own: what a queue needs of a deque."""
+
+    def append(self, event: ReceivedEvent, /) -> None:
+        """Add an event as the last one."""
+
+    def appendleft(self, event: ReceivedEvent, /) -> None:
+        """Add an event that is the next."""
+
+    def popleft(self) -> ReceivedEvent:
+        """Take the next event."""
+
+    def pop(self) -> ReceivedEvent:
+        """Take one that is not the next, if there are several."""
+
+    def clear(self) -> None:
+        """Remove all events."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[ReceivedEvent]: ...
 
 
 class KeyedQueue:
@@ -17,7 +40,7 @@ class KeyedQueue:
 
     def __init__(self, no_waiter: Callable[[], None] = lambda: None) -> None:
         self._no_waiter = no_waiter
-        self._ready: deque[ReceivedEvent] = deque()
+        self._ready: Ready = deque()
         # By the keys that are being handled; None while no other event of the key waits, which is most of the time.
         self._blocked: dict[Hashable, deque[ReceivedEvent] | None] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()

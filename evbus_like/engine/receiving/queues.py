@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from evbus_like.engine.rate import Bucket
 from evbus_like.engine.receiving.batch_queue import BatchQueue
 from evbus_like.engine.receiving.breaker import CircuitBreaker
 from evbus_like.engine.receiving.gated_queue import GatedQueue
 from evbus_like.engine.receiving.handler import HandlerOptions
+from evbus_like.engine.receiving.invoker import Decode
 from evbus_like.engine.receiving.keyed_queue import KeyedQueue
-from evbus_like.engine.receiving.rated_queue import FairShares, RatedQueue, share_of
-from evbus_like.engine.receiving.received import ReceivedEvent
+from evbus_like.engine.receiving.rated_queue import RatedQueue, share_of
 
 
 def queue_for(
@@ -21,8 +20,8 @@ def queue_for(
     breaker: CircuitBreaker | None,
     bucket: Bucket | None,
     on_wait: Callable[[], None],
-    decode: Callable[[ReceivedEvent], Any] | None,
-) -> Any:
+    decode: Decode | None,
+) -> KeyedQueue:
     """Return a queue that does what the options say and no more; `decode` is for shares by a part of the body."""
     kinds: list[type[KeyedQueue]] = []
     if breaker is not None:  # first: a worker that waits for it must keep no place of the rate
@@ -31,14 +30,14 @@ def queue_for(
         kinds.append(RatedQueue)
     if options.batch is not None:
         kinds.append(BatchQueue)
-    kind = (kinds or [KeyedQueue])[0] if len(kinds) < 2 else type("Queue", tuple(kinds), {})
-    queue: Any = kind(add_worker)
-    if breaker is not None:
+    kind: type[KeyedQueue] = (kinds or [KeyedQueue])[0] if len(kinds) < 2 else type("Queue", tuple(kinds), {})
+    queue = kind(add_worker)
+    if breaker is not None and isinstance(queue, GatedQueue):
         queue.breaker = breaker
-    if bucket is not None:
+    if bucket is not None and isinstance(queue, RatedQueue):
         queue.bucket, queue.on_wait = bucket, on_wait
         if options.rate_by:
-            queue._ready = FairShares(share_of(options.rate_by, decode or (lambda event: None)))
-    if options.batch is not None:
+            queue.share_out(share_of(options.rate_by, decode or (lambda event: None)))
+    if options.batch is not None and isinstance(queue, BatchQueue):
         queue.most, queue.linger = options.batch, options.lingers
     return queue

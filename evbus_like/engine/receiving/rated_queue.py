@@ -24,6 +24,10 @@ class RatedQueue(KeyedQueue):
         super().__init__(no_waiter)
         self._turn = asyncio.Lock()  # one worker at a time waits for the next place, and keeps it from no other process
 
+    def share_out(self, key_of: Callable[[ReceivedEvent], Hashable]) -> None:
+        """Give the events of each key in turn; called before the first event comes."""
+        self._ready = FairShares(key_of)
+
     async def next(self) -> ReceivedEvent:
         async with self._turn:
             while True:
@@ -59,7 +63,7 @@ class RatedQueue(KeyedQueue):
 
 
 class FairShares:
-    """Ready events, one of each sender in turn; with the interface of a deque as far as queues need it."""
+    """Ready events, one of each sender in turn."""
 
     def __init__(self, key_of: Callable[[ReceivedEvent], Hashable]) -> None:
         self._key_of = key_of

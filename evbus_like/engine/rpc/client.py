@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -23,14 +23,15 @@ from evbus_like.engine.errors import (
 from evbus_like.engine.histogram import BOUNDS, Histogram
 from evbus_like.engine.message import Message, SendBuffer, new_id
 from evbus_like.engine.receiving.breaker import CircuitBreaker
-from evbus_like.engine.receiving.consumer import GRACE, Consumer
+from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.disposition import DONE, Disposition
 from evbus_like.engine.receiving.failure_log import text_of
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
+from evbus_like.engine.receiving.invoker import Decode
 from evbus_like.engine.receiving.received import BadBody, ReceivedEvent
 from evbus_like.engine.receiving.source import Source
 from evbus_like.engine.rpc.subscriptions import replies
-from evbus_like.engine.waiting import DeadlineTimer
+from evbus_like.engine.waiting import GRACE, DeadlineTimer
 
 log = logging.getLogger("evbus_like.rpc")
 
@@ -57,10 +58,11 @@ class ClientStats:
 class ReplyInvoker:
     """Gives each answer to the future of its call; answers that nobody waits for, late or forged, are dropped."""
 
+    decode: Decode | None = None
     breaker: CircuitBreaker | None = None
     loop: asyncio.AbstractEventLoop | None = None
 
-    def __init__(self, caller: str, decode: Callable[[ReceivedEvent], Any], max_event_bytes: int) -> None:
+    def __init__(self, caller: str, decode: Decode, max_event_bytes: int) -> None:
         self.options = HandlerOptions(caller, ("replies",))
         self.handler = Handler(f"calls of {caller}", caller, "replies", self.call_now, False, self.options)
         self.closing = False
@@ -100,7 +102,7 @@ class ReplyInvoker:
 class Client:
     """Calls over one source and one exchange, from one event loop; the first call subscribes to the reply queue."""
 
-    def __init__(self, source: Source, caller: str, exchange: str, decode: Callable[[ReceivedEvent], Any]) -> None:
+    def __init__(self, source: Source, caller: str, exchange: str, decode: Decode) -> None:
         self.source = source
         self.exchange = exchange
         self.response_queues: set[str] = set()  # queues for handlers of responses that are known to exist
@@ -109,7 +111,7 @@ class Client:
         subscription = replies(caller, exchange)
         self._reply_to = subscription.identifier
         self._consumer = Consumer(self._invoker, source, subscription, log.error)
-        self._buffer = SendBuffer(self._consumer.send, source.name)
+        self._buffer = SendBuffer(self._consumer.pool.send, source.name)
         self._consumer.before_leaving = self._until_quiet
         self._deadlines = DeadlineTimer()
         self._task: asyncio.Task[None] | None = None

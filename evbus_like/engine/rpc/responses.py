@@ -24,6 +24,7 @@ class ResponseInvoker:
     """Passes each answer to the invoker of its handler."""
 
     call_now: Callable[[ReceivedEvent], Disposition] | None = None
+    decode: Decode | None = None
     breaker: CircuitBreaker | None = None
     loop: asyncio.AbstractEventLoop | None = None
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from evbus_like.engine.errors import EvbusError, HandlerError
 from evbus_like.engine.rate import Bucket
-from evbus_like.engine.receiving.batch_consumer import BatchConsumer
 from evbus_like.engine.receiving.batch_invoker import BatchInvoker
+from evbus_like.engine.receiving.batch_pool import BatchPool
 from evbus_like.engine.receiving.consumer import Consumer
 from evbus_like.engine.receiving.group import Group
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.receiving.inbox import InboxInvoker
 from evbus_like.engine.receiving.invoker import HandlerInvoker
+from evbus_like.engine.receiving.pool import WorkerPool
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.shared_rate import bucket
 from evbus_like.hub import decoding, rates
@@ -42,8 +43,8 @@ async def consumers(
     made: list[Consumer] = []
     for caller, source, asked in found:
         window = await durable_dedup.window(box, asked.queue, caller.options)
-        kind = BatchConsumer if isinstance(caller, BatchInvoker) else Consumer
-        made.append(kind(caller, source, asked, group.shut_down, window, _bucket(hub, caller.handler)))
+        pool = BatchPool if isinstance(caller, BatchInvoker) else WorkerPool
+        made.append(Consumer(caller, source, asked, group.shut_down, window, _bucket(hub, caller.handler), pool))
     refuse(await inboxes.open_for(group, made))
     return made
 

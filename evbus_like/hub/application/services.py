@@ -163,7 +163,7 @@ def consumer_of(
     asked = requests(service, exchange, workers)
     source.check(asked)
     consumer = Consumer(invoker, source, asked, group.shut_down)
-    replies.connect(consumer.send, source.name)
+    replies.connect(consumer.pool.send, source.name)
     return consumer
 
 

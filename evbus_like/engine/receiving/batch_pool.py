@@ -1,4 +1,4 @@
-"""A consumer whose handler is called with batches of events."""
+"""A worker pool whose handler is called with batches of events."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from evbus_like.engine import event_log
 from evbus_like.engine.histogram import BOUNDS
 from evbus_like.engine.receiving.batch_invoker import HELD, BatchInvoker
 from evbus_like.engine.receiving.batch_queue import BatchQueue
-from evbus_like.engine.receiving.consumer import Consumer, outcome_of
 from evbus_like.engine.receiving.dedup import DedupWindow
-from evbus_like.engine.receiving.disposition import ACK, AGAIN, Disposition, is_unhandled
+from evbus_like.engine.receiving.disposition import ACK, AGAIN, Disposition, is_unhandled, outcome_of
+from evbus_like.engine.receiving.pool import WorkerPool
 from evbus_like.engine.receiving.received import ReceivedEvent
 from evbus_like.engine.receiving.rules import REQUEUE, RETRY
 
 log = logging.getLogger("evbus_like.handlers")
 
 
-class BatchConsumer(Consumer):
+class BatchPool(WorkerPool):
     """Handles events in batches; each event is settled by itself."""
 
     invoker: BatchInvoker
@@ -32,14 +32,14 @@ class BatchConsumer(Consumer):
         """Handle one batch after another."""
         while not self.invoker.closing:
             events = await self._queue.next_batch()
-            self._busy += len(events)
+            self.busy += len(events)
             self._idle.clear()
             try:
                 await self._handle_batch(events)
             except Exception as error:
                 log.exception("%s could not handle %d events, which become dead letters", self.name, len(events))
                 for event in events:
-                    await self._settler.give_up(event, f"it could not be handled: {type(error).__name__}")
+                    await self.settler.give_up(event, f"it could not be handled: {type(error).__name__}")
             finally:
                 for _ in events:
                     self._ended()
@@ -59,17 +59,17 @@ class BatchConsumer(Consumer):
             for event in events:
                 if event.id and dedup.has(event.id) and not event.revoked:
                     self.stats.repeats += 1
-                    self._settler.ack(event)
-                elif event not in again and not self._stopping:
+                    self.settler.ack(event)
+                elif event not in again and not self.stopping:
                     chosen.append(event)
             await self._call_batch(chosen, dedup)
-        if again := [event for event in again if event in self._settler]:
+        if again := [event for event in again if event in self.settler]:
             await self._handle_batch(again)
 
     async def _call_batch(self, events: Sequence[ReceivedEvent], dedup: DedupWindow | None = None) -> None:
         for event in events:
             if event.revoked:
-                self._settler.forget(event)
+                self.settler.forget(event)
         events = [event for event in events if not event.revoked]
         if not events:
             return
@@ -102,7 +102,7 @@ class BatchConsumer(Consumer):
                 continue
             self._count(disposition)
             if disposition.kind == ACK:
-                self._settler.ack(event)
+                self.settler.ack(event)
             elif disposition.kind == AGAIN:
                 held.append(event)
             elif disposition.kind in (RETRY, REQUEUE) and event.order is not None and event.order in waiting:
@@ -119,8 +119,8 @@ class BatchConsumer(Consumer):
         kept: list[ReceivedEvent] = []
         for event in events:
             event.busy = False
-            if event in self._settler and not event.revoked:
+            if event in self.settler and not event.revoked:
                 kept.append(event)
             else:
-                self._settler.forget(event)
+                self.settler.forget(event)
         self._queue.put_back(kept)
