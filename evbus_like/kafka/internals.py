@@ -34,15 +34,12 @@ CLIENT = (
 )
 PRODUCER = (
     "_closed",
-    "_sender._in_flight",
-    "_message_accumulator._batch_size",
-    "_message_accumulator._batches",
-    "_message_accumulator._compression_type",
-    "_sender._muted_partitions",
-    "_sender._send_produce_req",
-    "_sender.sender_task",
+    *(f"_message_accumulator.{name}" for name in ("_batch_size", "_batches", "_compression_type")),
+    *(f"_message_accumulator.{name}" for name in ("_pop_batch", "reenqueue", "waiter")),
+    *(f"_sender.{name}" for name in ("_acks", "_in_flight", "_muted_partitions", "_retry_backoff")),
+    *(f"_sender.{name}" for name in ("_send_produce_req", "_txn_manager", "sender_task")),
 )
-PRODUCE_HANDLER = ("_can_retry", "create_request", "do", "handle_response")
+PRODUCE_HANDLER = ("_can_retry", "create_request", "handle_response")
 COORDINATOR = ("check_errors", "commit_offsets", "fetch_committed_offsets", "coordinator_id", "generation")
 GROUP_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
 NO_GROUP_TASKS = ("_reset_committed_task",)
@@ -314,17 +311,56 @@ class FlatProduceRequest(ProduceRequest_v8):  # type: ignore[misc]  # as above
         return b"".join(parts)
 
 
-class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka ships no types
+class ProduceHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka ships no types
     """Asks brokers for their reasons (version 8, KIP-467), which aiokafka ignores, and fails batches with them."""
 
     def __init__(self, sender: Any, batches: Any, reasons: dict[Any, Exception] | None = None) -> None:
         super().__init__(sender, batches)
         self._reasons = {} if reasons is None else reasons  # why a batch is sent again, by TopicPartition
+        self._failed: dict[Any, bool] = {}
+        self._again: list[Any] = self._to_reenqueue
 
     def create_request(self) -> Any:
         request = super().create_request()
         request._CLASSES = (*request._CLASSES, FlatProduceRequest)
         return request
+
+    def take(self, answer: asyncio.Task[Any], failed: dict[Any, bool]) -> list[Any]:
+        """Take the answer to the request; returns the batches that are to be sent again, in order.
+
+        `failed` are partitions where a batch of an earlier request was not taken, and whether that is sent again. It
+        gets those of this request.
+        """
+        self._failed = failed
+        try:
+            response = answer.result()
+        except (kafka.KafkaError, asyncio.CancelledError) as error:
+            trouble = error if isinstance(error, kafka.KafkaError) else kafka.KafkaConnectionError("cancelled")
+            if getattr(trouble, "invalid_metadata", False):
+                self._client.force_metadata_update()
+            for batch in self._batches.values():
+                self._lost(batch, trouble)
+        else:
+            if self._sender._acks == 0:
+                for batch in self._batches.values():
+                    batch.done_noack()
+            else:
+                self.handle_response(response)
+        for place, batch in self._batches.items():
+            if batch in self._to_reenqueue:
+                failed[place] = True
+            elif batch.future.done() and (batch.future.cancelled() or batch.future.exception() is not None):
+                failed[place] = False
+        return self._again
+
+    def _lost(self, batch: Any, error: Any) -> None:
+        """Handle a batch whose request has no answer."""
+        if self._failed.get(batch.tp) is False:
+            _not_sent(batch, "records before it were refused")
+        elif self._can_retry(error, batch):
+            self._to_reenqueue.append(batch)
+        else:
+            batch.failure(error)
 
     def _can_retry(self, error: Any, batch: Any) -> Any:
         self._reasons[batch.tp] = error
@@ -340,33 +376,31 @@ class DetailedHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka 
         super().handle_response(response)
 
     def _refused(self, topic: str, partition: int, code: int, *more: Any) -> bool:
-        """Fail a batch that aiokafka would not send again."""
-        batch = self._batches.get(aiokafka.TopicPartition(topic, partition))
-        error = kafka.for_code(code)
-        if not code or batch is None or error.retriable or error is kafka.DuplicateSequenceNumber:
+        """Fail a batch that aiokafka would not send again; one behind a batch that was not taken shares its fate."""
+        place = aiokafka.TopicPartition(topic, partition)
+        batch, error = self._batches.get(place), kafka.for_code(code)
+        if not code or batch is None:
+            return False
+        if self._failed.get(place) is False:
+            _not_sent(batch, "records before it were refused")
+            return True
+        if place in self._failed and error is kafka.OutOfOrderSequenceNumber:
+            self._to_reenqueue.append(batch)
+            return True
+        if error.retriable or error is kafka.DuplicateSequenceNumber:
             return False
         records, words = more[3:5] if len(more) > 3 else ((), None)
         batch.failure(BrokerError(topic, partition, code, words, {index: text or "" for index, text in records or ()}))
-        for waiting in self._sender._message_accumulator._batches.pop(batch.tp, ()):  # none may overtake it
-            waiting.failure(NotSent(f"records before it were refused: {codes.name(code)}"))
-            for future in (waiting.future, waiting._drain_waiter):
-                future.exception()  # nobody may wait for it yet
+        for waiting in self._sender._message_accumulator._batches.pop(place, ()):  # none may overtake it
+            _not_sent(waiting, f"records before it were refused: {codes.name(code)}")
         return True
 
 
-def ask_for_reasons(producer: Any) -> dict[Any, Exception]:
-    """Let a producer fail batches with a BrokerError; gives why it sends others again, by TopicPartition."""
-    sender = producer._sender
-    reasons: dict[Any, Exception] = {}
-
-    async def send(node_id: int, batches: Any) -> None:
-        await DetailedHandler(sender, batches, reasons).do(node_id)
-        sender._in_flight.remove(node_id)
-        for place in batches:
-            sender._muted_partitions.remove(place)
-
-    sender._send_produce_req = send
-    return reasons
+def _not_sent(batch: Any, why: str) -> None:
+    """Fail a batch behind one that was refused; nobody may wait for it yet."""
+    batch.failure(NotSent(why))
+    for future in (batch.future, batch._drain_waiter):
+        future.exception()
 
 
 def create_batch(producer: Any, size: int | None) -> Any:

@@ -30,6 +30,7 @@ from evbus_like.kafka.connection import address, keywords
 from evbus_like.kafka.in_flight import InFlight, Waiting
 from evbus_like.kafka.isolation import Isolation
 from evbus_like.kafka.leaders import Place
+from evbus_like.kafka.pipeline import Pipeline
 from evbus_like.kafka.plan import Layout, Planner
 from evbus_like.kafka.topics import wrong_name
 
@@ -72,6 +73,7 @@ class Producer:
         self._leaderless: set[Place] = set()  # partitions without a leader at the last publish
         self._in_flight = InFlight()
         self._reasons: dict[Any, Exception] = {}  # why aiokafka sends again what is in flight, by partition
+        self._pipeline: Pipeline | None = None
 
     async def open(self) -> None:
         """Connect to the cluster; raises DeliveryError."""
@@ -79,7 +81,8 @@ class Producer:
         try:
             self._producer = aiokafka.AIOKafkaProducer(**self._keywords)
             internals.check_producer(self._producer)
-            self._reasons = internals.ask_for_reasons(self._producer)
+            self._pipeline = Pipeline(self._producer)
+            self._reasons = self._pipeline.reasons
             brokers.follow(self._producer.client)
         except (ValueError, RuntimeError) as error:
             raise ProfileError(f"the options of the connection contradict each other: {error}") from None
@@ -288,6 +291,8 @@ class Producer:
         future: asyncio.Future[Any] = await self._producer.send_batch(
             batch.builder, batch.topic, partition=batch.partition
         )
+        if self._pipeline is not None:
+            self._pipeline.added(aiokafka.TopicPartition(batch.topic, batch.partition))
         return future
 
     def _fail(

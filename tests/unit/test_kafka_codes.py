@@ -77,7 +77,7 @@ def answered(code, *more):
     )
     accumulator = SimpleNamespace(_batches={place: [behind]})
     sender = SimpleNamespace(client=None, _retry_backoff=0.1, _txn_manager=object(), _message_accumulator=accumulator)
-    handler = internals.DetailedHandler(sender, {place: batch})
+    handler = internals.ProduceHandler(sender, {place: batch})
     handler._client = SimpleNamespace(force_metadata_update=lambda: None)
     response = SimpleNamespace(API_VERSION=8, topics=[("t", [(0, code, -1, -1, -1, *more)])])
     handler.handle_response(response)
