@@ -48,7 +48,15 @@ MUTANTS = (
         "Lane.must_store",
         value(RETURN(1, of=2), "False"),
         f"{UNIT}/test_durable.py::"
-        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids[beside-memory]",
+    ),
+    Mutant(
+        "accepted-before-the-commit",
+        "An event of a profile with outbox: always alone is on the disk before put returns.",
+        "Commits.store",
+        insert("done(None)", before=CALL(1, of=3)),
+        f"{UNIT}/test_durable.py::"
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids[alone]",
     ),
     Mutant(
         "settled-before-confirmed",
@@ -56,7 +64,15 @@ MUTANTS = (
         "Lane.accept",
         insert("self.forget_stored(event)", before=ASSIGNMENT(3, of=3)),
         f"{UNIT}/test_durable.py::"
-        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids",
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids[beside-memory]",
+    ),
+    Mutant(
+        "settled-when-handed-over",
+        "An event of one lane that stores it stays on the disk until its destination has confirmed it.",
+        "Lane.accept_stored",
+        insert("[self.forget_stored(each) for each in events]", before=ASSIGNMENT(3, of=3)),
+        f"{UNIT}/test_durable.py::"
+        "test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids[alone]",
     ),
     Mutant(
         "never-settled",

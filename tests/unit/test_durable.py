@@ -53,9 +53,11 @@ def away():
     return Destination(open=[TransientError("away")] * 1000)
 
 
-async def test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids(path):
+@pytest.mark.parametrize("names", [(), ("fake:memory",)], ids=["alone", "beside-memory"])
+async def test_what_put_has_accepted_is_on_the_disk_and_a_restart_sends_it_in_order_with_its_ids(path, names):
     ids = []
-    async with running(entry(away(), **DURABLE), outbox=opened(path)) as bus:
+    others = [entry(Destination(), name) for name in names]  # an event of several lanes is stored in another way
+    async with running(entry(away(), **DURABLE), *others, outbox=opened(path)) as bus:
         for number in range(20):
             ids.append((await bus.putter.put("k", number, headers={"n": number}, key="x")).id)
             assert bus.bus.outbox.counts().pending == {"fake:default": number + 1}
