@@ -53,9 +53,9 @@ async def wait_for_end(process):
     return process.returncode, out, err
 
 
-async def read_line_with(process, stream, text):
+async def read_line_with(process, stream, text, within=DEADLINE):
     """Read lines until one contains the text, and give that line; a process that does not write it is killed."""
-    killer = asyncio.get_running_loop().call_later(DEADLINE, process.kill)
+    killer = asyncio.get_running_loop().call_later(within, process.kill)
     try:
         while text not in (line := await asyncio.to_thread(stream.readline)):
             assert line, f"the stream ended before {text!r}"
