@@ -3,14 +3,16 @@
 YEAR = 31_536_000  # seconds
 
 # "range" is ours, not pop's: the least and the largest value, and the unit. So is "or_number": text that may be a
-# whole number without quotes in a settings file. And "longest", the most bytes of a text.
+# whole number without quotes in a settings file. And "longest", the most bytes of a text, and "path", any bytes.
 CONFIG = {
     "config": {
+        "path": True,
         "default": None,
         "os": "EVBUS_CONFIG",
         "help": "A YAML file with these settings, under evbus_like:, and the settings of acct and pop_config",
     },
     "acct_file": {
+        "path": True,
         "os": "ACCT_FILE",
         "default": None,
         "sensitive": True,
@@ -58,6 +60,7 @@ CONFIG = {
         "range": (4096, 2**53, "bytes"),
     },
     "outbox_path": {
+        "path": True,
         "os": "EVBUS_OUTBOX",
         "default": None,
         "help": "The outbox file, for profiles with outbox: always or when_full: spill, and for dead letters"
@@ -178,6 +181,7 @@ CONFIG = {
         "range": (0.001, YEAR, "seconds"),
     },
     "services_file": {
+        "path": True,
         "os": "EVBUS_SERVICES_FILE",
         "default": None,
         "help": "A YAML or INI file with the profile and the exchange of each service (default: the profile"
@@ -211,6 +215,7 @@ CONFIG = {
         "range": (1, 10**6, "times"),
     },
     "events": {
+        "path": True,
         "default": [],
         "help": "Files of newline-delimited JSON events; - or none means standard input",
     },
@@ -302,6 +307,7 @@ CONFIG = {
         " from the services file, else default)",
     },
     "body_file": {
+        "path": True,
         "default": None,
         "help": "A file with the event's body, JSON; - means standard input",
     },
@@ -310,6 +316,7 @@ CONFIG = {
         "help": "The event's body, JSON",
     },
     "file": {
+        "path": True,
         "default": None,
         "help": "A file with the event's body, JSON; - means standard input. Also accepted after SERVICE.NAME",
     },

@@ -39,7 +39,7 @@ from evbus_like.engine.receiving.rules import (
 )
 from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON
 from evbus_like.engine.rpc.wire import ERROR, RESPONSE, Transfer
-from evbus_like.engine.suggest import shown
+from evbus_like.engine.suggest import shown, text_problem
 
 __all__ = [
     "ACK_AND_LOG",
@@ -307,6 +307,8 @@ def _answers(kind: str, service: str, method: str, given: dict[str, Any]) -> Cal
     for name, value in (("service", service), ("method", method)):
         if not isinstance(value, str) or not value.strip():
             raise HandlerError(f"{name} must be non-empty text, not {shown(value)}")
+        if problem := text_problem(value):
+            raise HandlerError(f"{name} {problem}")
     of_many = {"expected_exceptions": type, "sensitive": str, "accept": str, "rules": Rule, "later": float}
     for name, type_ in of_many.items():
         if name in given:

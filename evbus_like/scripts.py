@@ -17,18 +17,15 @@ def start() -> None:
     import pop.hub
 
     from evbus_like.cli import application, main, output
+    from evbus_like.hub import packages
 
     output.begin()
     application.look_here()
     sys.argv[0] = "evbus"
-    hub = pop.hub.Hub()
-
-    def add() -> int:
-        hub.pop.sub.add(dyne_name="evbus")
-        return 0
-
     try:
-        add()
+        with packages.blamed():
+            hub = pop.hub.Hub()
+            hub.pop.sub.add(dyne_name="evbus")
     except Exception as error:
         failed = error  # pop's own frames would hold the traceback
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,9 +18,10 @@ from evbus_like.engine.cloudevents import AMQP, CloudEvents
 from evbus_like.engine.errors import ProfileError
 from evbus_like.engine.host_names import host_and_port, is_host
 from evbus_like.engine.options import problems
-from evbus_like.engine.suggest import shown
+from evbus_like.engine.suggest import did_you_mean, shown, text_problem
 
 NUMBER = (int, float)
+LONGEST_NAME = 255  # bytes
 CONNECT_TIMEOUT = 10.0  # seconds
 CONNECTION = {
     "url": (str, "amqp://user:password@host:port/vhost, or amqps:// for TLS; instead of the next five"),
@@ -45,6 +48,8 @@ DECLARE = {
     "internal": (bool, "only other exchanges may publish to it (default: false)"),
     "arguments": (Mapping, "further arguments, such as alternate-exchange"),
 }
+TYPES = ("topic", "direct", "fanout", "headers")
+OF_PLUGINS = "x-"  # what types begin with that a plugin of the broker brings (the specification's 3.1.3)
 CLUSTER_HEARTBEAT = "10"  # seconds: another host may take over, so a dead one is to be noticed soon
 # No part of a URL that has not this form is shown: an @, /, ? or # of a password would move its end elsewhere.
 FORM = re.compile(r"amqps?://([^/?#\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^?#@\s]*)?(\?[^#@\s]*)?")
@@ -64,6 +69,7 @@ TLS_NAMES = {
 }
 
 
+ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 FLAG = (str, bool, int)  # the texts of a URL, and what aio-pika takes
 TLS_OPTIONS = {name: (FLAG if name == "no_verify_ssl" else str, "") for name in TLS_NAMES}
 
@@ -160,6 +166,8 @@ def _of_hosts(acct: Mapping[str, Any], connection: Mapping[str, Any]) -> list[Ta
 
 def _check_connection(given: Mapping[str, Any]) -> None:
     wrong = list(problems(given, CONNECTION, "connection."))
+    if isinstance(given.get("client_properties"), Mapping):
+        wrong += _table_problems("connection.client_properties", given["client_properties"])
     if wrong:
         raise ProfileError("; ".join(wrong))
 
@@ -243,7 +251,12 @@ def _translated(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ProfileError("; ".join(wrong))
     block = {TLS_NAMES[name]: value for name, value in options.items()}
     if "verify" in block:
-        block["verify"] = str(block["verify"]).lower() not in ("1", "true", "yes", "on")
+        word = str(block["verify"]).lower()
+        if word not in (*ON, *OFF):
+            raise ProfileError(
+                f"option connection.ssl_options.no_verify_ssl is true or false, not {shown(block['verify'])}"
+            )
+        block["verify"] = word not in ON
     return block
 
 
@@ -307,7 +320,36 @@ def check_declare(acct: Mapping[str, Any]) -> None:
     if block is None:
         return
     wrong = list(problems(block, DECLARE, "declare."))
+    kind = block.get("type")
+    if isinstance(kind, str) and kind and kind not in TYPES and not kind.startswith(OF_PLUGINS):
+        wrong.append(
+            f"option declare.type is {', '.join(TYPES)}, or a type of a plugin of the broker, which begins with"
+            f" {OF_PLUGINS}, not {shown(kind)}; {did_you_mean(kind, TYPES)}"
+        )
+    if isinstance(block.get("arguments"), Mapping):
+        wrong += _table_problems("declare.arguments", block["arguments"])
     if acct.get("exchange") in (None, "", "default"):
         wrong.append("declare needs the exchange's name; the default exchange always exists")
     if wrong:
         raise ProfileError("; ".join(wrong))
+
+
+def _table_problems(place: str, value: Any) -> Iterator[str]:
+    """Yield what AMQP cannot hold of a table of a broker's arguments."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if not isinstance(name, str) or text_problem(name) or not 0 < len(name.encode()) <= LONGEST_NAME:
+                yield f"option {place} has a name that is no text of 1 to {LONGEST_NAME} bytes, {shown(name)}"
+            else:
+                yield from _table_problems(f"{place}.{name}", each)
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _table_problems(f"{place}[{number}]", each)
+    elif isinstance(value, str):
+        if problem := text_problem(value):
+            yield f"option {place} {problem}"
+    elif isinstance(value, NUMBER):
+        if not -(2**63) <= value < 2**63:  # also for NaN
+            yield f"option {place} must be a finite number of 64 bits, not {shown(value)}"
+    elif value is not None and not isinstance(value, (bytes, datetime, Decimal)):
+        yield f"option {place} is a {type(value).__name__}, which AMQP does not have; put it in quotes"

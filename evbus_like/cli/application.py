@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import sysconfig
@@ -15,8 +16,10 @@ from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler
 from evbus_like.engine.rpc.service import Method
 from evbus_like.engine.suggest import did_you_mean, shown
-from evbus_like.hub import plugins
+from evbus_like.hub import packages, plugins
 from evbus_like.hub.application import handlers, responses, services
+
+log = logging.getLogger("evbus_like.cli")
 
 OURS = "evbus_like"
 SERVING = ("handler", "service")  # the dynes that make a package an application
@@ -43,9 +46,12 @@ def look_here() -> None:
 def load(hub: Any) -> None:
     """Put the applications on the hub: their settings (hub.OPT.shop), their own dynes (hub.shop), their plugins.
 
-    `--app` names them; by default, every package with handlers or services. Raises UsageError for an unknown one.
+    `--app` names them; by default, every package with handlers or services. Raises UsageError for an unknown one, and
+    HandlerError for a conf.py that is wrong.
     """
     hub.pop.sub.add(dyne_name="evbus")
+    for problem in packages.check():
+        log.warning("%s", problem)
     found = _packages(hub)
     wanted = list(hub.OPT.evbus_like.app or found)
     for name in wanted:
@@ -133,4 +139,5 @@ def _packages(hub: Any) -> dict[str, dict[str, list[str]]]:
 def _settings(hub: Any, names: Sequence[str]) -> None:
     """Read the configuration again, with the settings of the applications and their defaults for ours."""
     hub.args.PARSER, hub.args.SUBPARSER, hub.args.SUBPARSERS = Parser(conflict_handler="resolve"), None, {}
-    hub.pop.config.load([OURS, *names], cli=OURS, logs=False)
+    with packages.blamed():
+        hub.pop.config.load([OURS, *names], cli=OURS, logs=False)

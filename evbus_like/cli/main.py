@@ -18,7 +18,7 @@ from evbus_like.cli import console, logs, output, shown
 from evbus_like.cli.errors import NotFound
 from evbus_like.cli.parser import Parser
 from evbus_like.engine.errors import EvbusError
-from evbus_like.hub import outbox
+from evbus_like.hub import outbox, packages
 from evbus_like.hub.profiles import settings, variables
 from evbus_like.hub.secrets import redact
 
@@ -105,7 +105,8 @@ def _loaded(hub: Any) -> Parser:
     with _no_pip():
         hub.pop.sub.add(dyne_name="config")
     made = hub.args.PARSER = Parser(conflict_handler="resolve")
-    hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
+    with packages.blamed():
+        hub.pop.config.load(["evbus_like"], cli="evbus_like", logs=False)
     return made
 
 

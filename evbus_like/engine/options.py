@@ -14,7 +14,7 @@ from typing import Any
 from evbus_like.engine import rate
 from evbus_like.engine.expiry import LONGEST, MOST_PRIORITY, SHORTEST
 from evbus_like.engine.sending.destination import LaneOptions
-from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.engine.suggest import did_you_mean, shown, text_problem
 
 Spec = Mapping[str, tuple[Any, str]]
 NUMBER = (int, float)
@@ -173,8 +173,8 @@ def _out_of_range(name: str, value: float, allowed: tuple[float, float]) -> Iter
 
 
 def _wrong_text(full: str, value: Any, name: str) -> Iterator[str]:
-    if isinstance(value, str) and "\0" in value:
-        yield f"option {full} must not contain a NUL character"
+    if isinstance(value, str) and (problem := text_problem(value)):
+        yield f"option {full} {problem}"
     elif isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST_TEXT.get(name, math.inf):
         yield f"option {full} is longer than {LONGEST_TEXT[name]} bytes"
     elif not value and name not in MAY_BE_EMPTY and (isinstance(value, str) or name in TEXTS):
@@ -184,6 +184,9 @@ def _wrong_text(full: str, value: Any, name: str) -> Iterator[str]:
             if not isinstance(each, str) or not each.strip():
                 kind = f"{type(each).__name__}; put it in quotes" if not isinstance(each, str) else "empty text"
                 yield f"option {full} must be a list of text, and has {kind}"
+                return
+            if problem := text_problem(each):
+                yield f"option {full} {problem}"
                 return
 
 

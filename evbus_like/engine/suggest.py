@@ -1,8 +1,9 @@
-"""Suggestions for a misspelled name."""
+"""What messages say of wrong values: a similar name, a short form, and what is wrong with a text."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -27,3 +28,14 @@ def shown(value: object) -> str:
     except Exception:  # such as an int of more than 4300 digits
         text = type(value).__name__
     return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def text_problem(text: str, is_path: bool = False) -> str:
+    """Return why a text can be sent nowhere, or be no path, or an empty string."""
+    if "\0" in text:
+        return "must not contain a NUL character"
+    try:
+        os.fsencode(text) if is_path else text.encode()
+    except UnicodeEncodeError as error:
+        return f"must not contain {text[error.start]!a}, a lone surrogate, which is not valid UTF-8 text"
+    return ""

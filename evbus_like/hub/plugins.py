@@ -18,12 +18,16 @@ from pop.hub import Sub
 from evbus_like.engine.errors import HandlerError, ProfileError
 from evbus_like.engine.sending.serializer import Serializer
 from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.hub import packages
 from evbus_like.hub.runtime import Hub
 
 
 def add(hub: Any, dyne: str) -> None:
-    """Put a dyne on the hub; raises HandlerError for a plugin that ends the program while it is imported."""
-    with _no_exit(dyne):
+    """Put a dyne on the hub.
+
+    Raises HandlerError for a plugin that ends the program while it is imported, and for a folder that is not there.
+    """
+    with packages.blamed(), _no_exit(dyne):
         hub.pop.sub.add(dyne_name=dyne)
 
 

@@ -358,3 +358,21 @@ def test_what_an_application_prints_is_no_part_of_a_document(application):
     assert (code, listed[0]["handler"]) == (0, "shop.sold")
     assert "sold" in str(schema)
     assert "loaded" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('DYNE = {"handler": ["handlr"]}', "DYNE names the folder 'handlr' for 'handler'"),
+        ('DYNE = {"event": ["nowhere"]}', "DYNE names the folder 'nowhere' for 'event'"),
+        ('DYNE = {"handler": [7]}', "DYNE must have a list of folders"),
+        ('DYNE = {"handler": ["."]}\nCONFIG = {"a": 7}', "CONFIG must map names to mappings"),
+        ('DYNE = {"handler": ["."]}\nraise SystemExit(3)', "it ends the program, with SystemExit(3)"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_wrong_conf_py_of_a_package_is_named_before_anything_starts(folder, command, text, problem):
+    (folder / "shop").mkdir()
+    (folder / "shop" / "conf.py").write_text(text)
+    code, _, err = shell(folder, f"$EVBUS {command}")
+    assert (code, "shop/conf.py: " in err, problem in err) == (2, True, True), err

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from evbus_like import errors, handlers, tls
+from evbus_like.hub.application import handlers as application_handlers
 from evbus_like.hub.application import services
 from evbus_like.testing import new_hub
 
@@ -16,7 +17,7 @@ WRONG = {
     "bool": ["yes", 1, 0, None, [], {}, LONG, 10**5000],
     "int": [math.nan, math.inf, -5, 10**400, 10**5000, 1e300, True, "10s", "", None, [1], {}, b"1", LONG],
     "float": [math.nan, math.inf, -math.inf, -5, 10**400, 10**5000, 1e300, True, "10s", "", None, [1], {}, b"1", LONG],
-    "str": [7, 10**5000, 1.5, True, False, ["json"], [LONG], {"a": 1}, {}, b"x", None],
+    "str": [7, 10**5000, 1.5, True, False, ["json"], [LONG], {"a": 1}, {}, b"x", None, "a\ud800", "a\0"],
     "str | Sequence[str]": [7, 10**5000, True, None, [1], [""], [None], "", b"x", [LONG, 7]],
     "Sequence[Rule]": ["x", LONG, 7, 10**5000, None, [1], [ValueError], int, {1: 2}],
     "Sequence[float]": ["x", LONG, -7, 10**5000, 10**400, None, True, [0], [math.nan], [1, "2"], int, [LONG]],
@@ -100,7 +101,7 @@ PLACES = {
 def test_a_wrong_source_event_type_service_or_method_is_named_in_a_short_message(place):
     async def function(hub, event): ...
 
-    for value in (7, 10**5000, True, None, b"x", "", " ", [""], [None], [7], {}, []):
+    for value in (7, 10**5000, True, None, b"x", "", " ", [""], [None], [7], {}, [], "a\ud800", "a\0"):
         try:
             made = PLACES[place](value)(function)
             marks = getattr(made, handlers.MARK, None) or [each for _, each in getattr(made, handlers.ANSWERS)]
@@ -110,6 +111,20 @@ def test_a_wrong_source_event_type_service_or_method_is_named_in_a_short_message
         named = place.split()[-1]
         assert named in text, f"{type(value).__name__} {str(value)[:20]} was accepted, or is not named: {text[:200]}"
         assert len(text) < 300, text[:100]
+
+
+@pytest.mark.parametrize(
+    ("service", "problem"),
+    [("7", "must be text, not 7"), (r"'a\ud800'", "must not contain '.ud800'"), (r"'a\0'", "must not contain a NUL")],
+)
+@pytest.mark.parametrize("dyne", ["handler", "service"])
+def test_a_service_whose_name_is_no_text_is_named(app, dyne, service, problem):
+    mark = "import evbus_like.handlers as evbus\n\n\n@evbus.handler('shop', 'sold')\n" if dyne == "handler" else ""
+    hub = app(**{f"{dyne}__more": f"{mark}async def one(hub, event): ...\n\nSERVICE = {service}\n"})
+    look_up = {"handler": application_handlers.found, "service": services.found}[dyne]
+    application_handlers.load(hub)
+    with pytest.raises(errors.HandlerError, match=rf"{dyne}.more: SERVICE {problem}"):
+        look_up(hub)
 
 
 @pytest.mark.parametrize("mark", OF_ANSWERS)

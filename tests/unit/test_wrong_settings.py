@@ -1,5 +1,6 @@
 """Every setting and every profile option, fed wrong values: refused at start with its name, and without a secret."""
 
+import datetime
 import math
 import os
 import re
@@ -41,7 +42,8 @@ WRONG_NUMBERS = [
     None,
     b"1",
 ]
-WRONG_TEXTS = [7, 1.5, True, ["json"], {"a": 1}, b"x", "a\0b"]
+SURROGATE = "a\ud800"
+WRONG_TEXTS = [7, 1.5, True, ["json"], {"a": 1}, b"x", "a\0b", SURROGATE]
 NUMBERS = [name for name, spec in settings.SPECS.items() if "range" in spec]
 TEXTS = [
     name
@@ -62,7 +64,11 @@ def wrong_values(name):
         if "longest" in settings.SPECS[name]:
             return [*WRONG_TEXTS, "n" * (settings.SPECS[name]["longest"] + 1), "ä" * 101]
         return WRONG_TEXTS if default is None else [*WRONG_TEXTS, "", "  ", None]
-    return ["yes", 1, None, {}] if isinstance(default, bool) else ["a.b", 7, [1], [None], {"a": 1}, None]
+    return (
+        ["yes", 1, None, {}]
+        if isinstance(default, bool)
+        else ["a.b", 7, [1], [None], {"a": 1}, None, [SURROGATE], ["a\0"]]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +166,9 @@ WRONG_OPTIONS = [
     1,
     "",
     " \0",
+    SURROGATE,
+    [SURROGATE],
+    ["a\0"],
     "10s",
     [],
     [1],
@@ -184,6 +193,7 @@ def hubs_options():
             blocks["connection"] = module.CONNECTION
         if provider == "amqp":
             blocks["declare"] = amqp_settings.DECLARE
+            blocks["ssl_options"] = amqp_settings.TLS_OPTIONS
         for name, spec in specs.items():
             yield provider, (name,), spec[0]
         for block, inner in blocks.items():
@@ -199,12 +209,14 @@ def is_right(kinds, name, value):
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if isinstance(value, bool):
         return bool in kinds or object in kinds
+    if name == "no_verify_ssl":
+        return value == 1
     if value == "" or value == []:
         return name in options.MAY_BE_EMPTY
     if isinstance(value, (int, float)):
         least, most = options.RANGES.get(name, (1, 0))
         return isinstance(value, kinds) and least <= value <= most
-    return isinstance(value, kinds) and value not in ([1], [""], " \0")
+    return isinstance(value, kinds) and value not in ([1], [""], " \0", SURROGATE, [SURROGATE], ["a\0"])
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -215,6 +227,7 @@ def test_a_wrong_value_of_an_option_is_a_problem_of_the_profile_that_names_it(on
             if is_right(kinds, path[-1], value):
                 continue
             profile = {path[0]: value} if len(path) == 1 else {path[0]: {path[1]: value}}
+            profile = {"connection": profile} if path[0] == "ssl_options" and len(path) == 2 else profile
             if path[0] == "declare" and len(path) == 2:
                 profile["exchange"] = "orders"
             with pytest.raises(errors.ProfileError) as caught:
@@ -255,10 +268,58 @@ def test_a_name_that_no_broker_takes_is_a_problem_of_the_profile(one_hub, provid
         plan.entries(one_hub, {provider: {"default": profile}}, one_hub.evbus.RUNTIME.reporter)
 
 
+@pytest.mark.parametrize("option", ["arguments", "client_properties"])
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"a": SURROGATE}, r"\.a must not contain '\\ud800', a lone surrogate"),
+        ({"a": [{"b": "\0"}]}, r"\.a\[0\]\.b must not contain a NUL character"),
+        ({"a": math.nan}, r"\.a must be a finite number of 64 bits, not nan"),
+        ({"a": 2**63}, r"\.a must be a finite number of 64 bits"),
+        ({"a": {"b": datetime.date(2026, 1, 31)}}, r"\.a\.b is a date, which AMQP does not have; put it in quotes"),
+        ({"a": ("b",)}, r"\.a is a tuple"),
+        ({1: "a"}, " has a name that is no text of 1 to 255 bytes, 1"),
+        ({"": "a"}, " has a name that is no text"),
+        ({SURROGATE: "a"}, " has a name that is no text"),
+        ({"ä" * 128: "a"}, " has a name that is no text"),
+    ],
+)
+def test_what_amqp_cannot_hold_of_a_table_is_a_problem_of_the_profile(one_hub, option, table, problem):
+    of_exchange = option == "arguments"
+    profile = {"exchange": "x", "declare": {option: table}} if of_exchange else {"connection": {option: table}}
+    block = "declare" if of_exchange else "connection"
+    with pytest.raises(errors.ProfileError, match=rf"option {block}\.{option}{problem}"):
+        plan.entries(one_hub, {"amqp": {"default": profile}}, one_hub.evbus.RUNTIME.reporter)
+
+
+@pytest.mark.parametrize("kind", ["topci", "Topic", "7", "direct,topic"])
+def test_a_type_of_exchange_that_no_broker_has_is_a_problem_of_the_profile(one_hub, kind):
+    profile = {"exchange": "x", "declare": {"type": kind}}
+    with pytest.raises(
+        errors.ProfileError, match=r"option declare\.type is topic, direct, fanout, headers, or"
+    ) as caught:
+        plan.entries(one_hub, {"amqp": {"default": profile}}, one_hub.evbus.RUNTIME.reporter)
+    assert kind != "topci" or "did you mean 'topic'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [*amqp_settings.TYPES, "x-consistent-hash", "x-delayed-message"])
+def test_types_of_exchange_of_the_broker_and_of_its_plugins_are_taken(one_hub, kind):
+    profile = {"exchange": "x", "declare": {"type": kind, "arguments": {"a": [1, None, True, {"b": 0.5}, b"c"]}}}
+    plan.entries(one_hub, {"amqp": {"default": profile}}, one_hub.evbus.RUNTIME.reporter)
+
+
+def test_a_path_among_the_settings_may_have_bytes_that_are_not_utf_8():
+    paths = {name for name, spec in settings.SPECS.items() if spec.get("path")}
+    assert paths >= {"config", "acct_file", "outbox_path", "services_file"}
+    for name in paths:
+        value = ["/a/\udcff"] if isinstance(settings.SPECS[name]["default"], list) else "/a/\udcff"
+        assert settings.checked(name, value) == ("", value)
+
+
 def test_every_number_among_the_options_has_a_range():
     for _, path, kinds in OPTIONS:
         if isinstance(0.5, kinds) or (isinstance(1, kinds) and kinds is not bool and kinds is not object):
-            assert kinds is object or path[-1] in options.RANGES, path
+            assert kinds in (object, amqp_settings.FLAG) or path[-1] in options.RANGES, path
 
 
 SECRET_NAMES = [
@@ -288,7 +349,7 @@ def test_an_option_whose_name_may_hold_a_secret_is_not_shown(one_hub, caplog, pr
 
 
 async def test_a_profile_or_provider_whose_name_is_no_text_is_named_at_start(hub):
-    names = [False, True, None, 1.1, 2024, ("a",), "", "  "]
+    names = [False, True, None, 1.1, 2024, ("a",), "", "  ", SURROGATE, "a\0"]
     for contexts in [each for name in names for each in ({"internal": {name: None}}, {name: {"default": None}})]:
         with pytest.raises(errors.ProfileError, match="the name of a provider or a profile must"):
             await hub.evbus.init.start(contexts)

@@ -15,7 +15,7 @@ from evbus_like.engine.receiving import rules
 from evbus_like.engine.receiving.breaker import Breaker
 from evbus_like.engine.receiving.rules import MOST, ON_ERROR, RETRY, Policy, Rule
 from evbus_like.engine.receiving.subscription import BROADCAST, DELIVERIES, SERVICE_POOL
-from evbus_like.engine.suggest import shown
+from evbus_like.engine.suggest import shown, text_problem
 
 MOST_SHARDS = 256
 MOST_BATCH = 10_000
@@ -122,6 +122,8 @@ class HandlerOptions:
             values = (self.source,) if name == "source" else self.event_types
             if not values or not all(isinstance(value, str) and value.strip() for value in values):
                 yield f"{name.removesuffix('s')} must be non-empty text, not {shown(getattr(self, name))}"
+            elif problem := next(filter(None, map(text_problem, values)), ""):
+                yield f"{name.removesuffix('s')} {problem}"
         for word in (word for event_type in self.event_types for word in event_type.split(".")):
             if len(word) > 1 and not {"*", "#"}.isdisjoint(word):
                 where = f"{shown(word)} has one within a word"
@@ -148,6 +150,8 @@ class HandlerOptions:
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "broadcast_identifier"):
                 yield f"{name} must be text, not {shown(value)}"
+            elif problem := text_problem(value or ""):
+                yield f"{name} {problem}"
         if not all(isinstance(path, str) and path for path in self.sensitive):
             yield f"sensitive must be names of parts of the body, not {shown(self.sensitive)}"
         if not all(isinstance(name, str) and name for name in self.accept):

@@ -12,6 +12,7 @@ from evbus_like import handlers as marks
 from evbus_like.engine.errors import HandlerError
 from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import BROADCAST, matches
+from evbus_like.engine.suggest import shown, text_problem
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import durable_dedup, inboxes
 from evbus_like.hub.profiles import settings
@@ -64,6 +65,7 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         for name, function in getattr(hub.handler._loaded.get("init"), "_funcs", {}).items()
         if getattr(function, marks.MARK, ())
     ]
+    wrong += service_problems(hub, "handler")
     made: list[Handler] = []
     log_bodies = bool(settings.config(hub, "log_bodies", False))
     for ref, service, function, options in marked(hub):
@@ -87,6 +89,16 @@ def looked_up(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) 
         made.append(Handler(ref, service, name, call, is_async, options, _declared(hub, options)))
     wrong += _duplicates(made)
     return made, wrong
+
+
+def service_problems(hub: Hub, dyne: str) -> Iterator[str]:
+    """Yield what is wrong with the constant SERVICE of each plugin of a dyne."""
+    for name, plugin in plugins.loaded(hub, dyne).items():
+        given = getattr(plugin, "SERVICE", "")
+        if not isinstance(given, str):
+            yield f"{dyne}.{name}: SERVICE must be text, not {shown(given)}"
+        elif problem := text_problem(given):
+            yield f"{dyne}.{name}: SERVICE {problem}"
 
 
 def _name(options: HandlerOptions, function: Any) -> str:

@@ -15,10 +15,10 @@ from evbus_like.engine.receiving.rules import MOST
 from evbus_like.engine.rpc.reply import ReplySender
 from evbus_like.engine.rpc.service import Method, ServiceInvoker
 from evbus_like.engine.rpc.subscriptions import requests
-from evbus_like.engine.suggest import shown
+from evbus_like.engine.suggest import shown, text_problem
 from evbus_like.hub import decoding, plugins
 from evbus_like.hub.application import rpc_proxy
-from evbus_like.hub.application.handlers import among, kind_problem
+from evbus_like.hub.application.handlers import among, kind_problem, service_problems
 from evbus_like.hub.application.rpc_clients import exchange_of, must_send
 from evbus_like.hub.profiles import settings
 from evbus_like.hub.profiles.source import PluginSource
@@ -43,6 +43,7 @@ def found(hub: Hub, only: Collection[str] = (), skip: Collection[str] = ()) -> d
         f"the service plugin {name!r} could not be loaded: {reason}"
         for name, reason in hub.evbus.RUNTIME.broken.get("service", {}).items()
     ]
+    wrong += service_problems(hub, "service")
     made: dict[str, tuple[Any, dict[str, Method]]] = {}
     for plugin_name, plugin in plugins.loaded(hub, "service").items():
         service = str(getattr(plugin, "SERVICE", "") or plugin_name)
@@ -119,7 +120,8 @@ def _trouble(method: Method) -> str:
         return f"accept must be names of serializers, not {shown(method.accept)}"
     if not isinstance(method.name, str) or "." in method.name or method.name.startswith("_"):
         return f"name must be text without dots, and not begin with _: {shown(method.name)}"
-    return ""
+    problem = text_problem(method.name)
+    return problem and f"name {problem}"
 
 
 def consumers(hub: Hub, contexts: Mapping[str, Any] | None, found: Mapping[str, Any], group: Group) -> list[Consumer]:

@@ -15,7 +15,7 @@ from evbus_like.engine.foreign import tamed
 from evbus_like.engine.sending.destination import LaneOptions
 from evbus_like.engine.sending.lane import Lane
 from evbus_like.engine.sending.router import Entry
-from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.engine.suggest import did_you_mean, shown, text_problem
 from evbus_like.hub import decoding, pauses, plugins, rates, secrets
 from evbus_like.hub.profiles import contract, settings
 from evbus_like.hub.profiles.destination import PluginDestination
@@ -65,7 +65,8 @@ def pairs(contexts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Any]]:
 def name_problem(name: Any) -> str:
     """Return what is wrong with the name of a provider or a profile, or an empty string."""
     if isinstance(name, str):
-        return "" if name.strip() else "the name of a provider or a profile must not be empty"
+        problem = text_problem(name) if name.strip() else "must not be empty"
+        return problem and f"the name of a provider or a profile {problem}"
     return (
         f"the name of a provider or a profile must be text, not {name!r} ({type(name).__name__}): YAML reads some words"
         " and numbers as other values, such as no, null and 1.10; write the name in quotes"

@@ -10,7 +10,7 @@ from typing import Any
 
 from evbus_like import conf
 from evbus_like.engine.errors import SettingError
-from evbus_like.engine.suggest import did_you_mean, shown
+from evbus_like.engine.suggest import did_you_mean, shown, text_problem
 from evbus_like.engine.waiting import wrong_timeout
 from evbus_like.hub.runtime import Hub
 from evbus_like.hub.secrets import redact
@@ -123,7 +123,9 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
         return ("" if isinstance(value, bool) else f"must be true or false, not {_said(spec, value)}"), value
     if isinstance(default, list):
         texts = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
-        return ("" if texts else f"must be a list of texts, not {_said(spec, value)}"), value
+        if not texts:
+            return f"must be a list of texts, not {_said(spec, value)}", value
+        return next(filter(None, (text_problem(each, bool(spec.get("path"))) for each in value)), ""), value
     if spec.get("or_number") and type(value) is int:
         value = str(value)
     if not isinstance(value, str):
@@ -132,7 +134,7 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
         return "must not be empty", value
     if len(value.encode(errors="replace")) > spec.get("longest", inf):
         return f"must be text of at most {spec['longest']} bytes, not {_said(spec, value)}", value
-    return ("must not contain a NUL character" if "\0" in value else ""), value
+    return text_problem(value, bool(spec.get("path"))), value
 
 
 def _number(value: Any, kind: type, allowed: tuple[float, float, str]) -> tuple[str, Any]:
