@@ -18,6 +18,7 @@ import pop.hub
 from benchmarks.runner import WEBHOOKS
 from evbus_like.amqp.encoder import Encoder
 from evbus_like.amqp.settings import PublishOptions
+from evbus_like.engine import event as events
 from evbus_like.engine.event import Event
 from evbus_like.engine.queue import Queue
 from evbus_like.memory.queues import Mailbox
@@ -40,7 +41,7 @@ async def main() -> None:
     await hub.evbus.init.join()
     bus, lane = hub.evbus.RUNTIME.bus, hub.evbus.RUNTIME.bus.lanes[0]
     mailbox = await hub.ingress.internal.get("all")
-    route = bus.route("default")
+    route = bus.admission.route("default")
     webhook = json.loads(gzip.decompress(WEBHOOKS.read_bytes()).splitlines()[0])["body"]
     event = Event("bench", json_serialize.dump(None, SMALL), "default")
     event.content_type = "application/json"
@@ -62,10 +63,15 @@ async def main() -> None:
 
     rows = [
         ("put_nowait, bound once", nanoseconds(put_nowait)),
-        ("  of it: the event and its id", nanoseconds(lambda: Event("bench", SMALL, "default"))),
+        (
+            "  of it: the event and its id",
+            nanoseconds(
+                lambda: Event.make(events.prefix, events.next_number(), "bench", SMALL, "default", None, None, False)
+            ),
+        ),
         ("  of it: the intake queue", nanoseconds(queue_of(event))),
         ("looking up hub.evbus.broker.put_nowait", nanoseconds(lambda: hub.evbus.broker.put_nowait)),
-        ("route, from the cache", nanoseconds(lambda: bus.router.cache.get("default"))),
+        ("route, from the cache", nanoseconds(lambda: bus.admission.router.cache.get("default"))),
         ("serialize: json, small", nanoseconds(lambda: route.sole.pack(SMALL, route.lanes))),
         ("serialize: msgpack, small", nanoseconds(lambda: msgpack_serialize.dump(None, SMALL))),
         ("serialize: yaml, small", nanoseconds(lambda: yaml_serialize.dump(None, SMALL), 500)),

@@ -9,8 +9,9 @@ import re
 import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from evbus_like import speedups
 from evbus_like.engine.errors import BadEvent
 from evbus_like.engine.expiry import CHECKED, header_problem
 from evbus_like.engine.suggest import shown
@@ -30,32 +31,112 @@ MAX_CARRIED = 16 * 1024  # bytes of the headers that a chain of events carries, 
 MAX_SERVICE = MAX_ROUTING_KEY - len(".events")  # bytes: the exchange, or topic, of a service's events has this suffix
 
 
-class Event:
+FIELDS = (
+    "body",
+    "content_type",
+    "headers",
+    "id",
+    "key",
+    "packed",
+    "profile",
+    "quiet",
+    "receipt",
+    "routing_key",
+    "seq",
+    "size",
+    "timestamp",
+)
+
+
+@speedups.fastest
+class EventFields:
+    """What an event holds. In C the garbage collector passes over those events that can be part of no cycle.
+
+    Texts, numbers and bytes lead nowhere. Headers are the event's own dict of such values, and `packed` is a text and
+    bytes. So `make` leaves an event untracked if the collector does not track its body either, and `untrack` does if
+    that is bytes now. A receipt may lead back to the event, through the task that waits for it, and so may what an
+    application does with a failed event: `attach` has it tracked from then on, and every Failure calls that.
+    """
+
+    __slots__ = FIELDS
+
+    body: Any
+    content_type: str
+    headers: dict[str, Any] | None
+    id: str
+    key: str | bytes | None
+    packed: tuple[str, bytes] | None
+    profile: str
+    quiet: bool
+    receipt: Receipt | None  # to be set by `attach` alone
+    routing_key: str
+    seq: int
+    size: int
+    timestamp: float
+
+    @classmethod
+    def make(
+        cls,
+        prefix: str,
+        number: int,
+        routing_key: str,
+        body: Any,
+        profile: str,
+        headers: dict[str, Any] | None,
+        key: Any,
+        quiet: bool,
+    ) -> Self:
+        """Make an event of plain values; the prefix and the number are its id."""
+        event = cls.__new__(cls)
+        event.fill(prefix, number, routing_key, body, profile, headers, key, quiet)
+        return event
+
+    def fill(
+        self,
+        prefix: str,
+        number: int,
+        routing_key: str,
+        body: Any,
+        profile: str,
+        headers: dict[str, Any] | None,
+        key: Any,
+        quiet: bool,
+    ) -> None:
+        """Set all fields of a new event."""
+        self.id = f"{prefix}{number:x}"
+        self.routing_key = routing_key
+        self.body = body
+        self.profile = profile
+        self.headers = headers
+        self.key = key
+        self.quiet = quiet
+        self.timestamp = 0.0
+        self.content_type = ""
+        self.receipt = self.packed = None
+        self.seq = self.size = 0
+
+    def attach(self, receipt: Receipt | None) -> None:
+        """Set the receipt; the collector goes over the event from now on."""
+        self.receipt = receipt
+
+
+@speedups.fastest
+def untrack(events: list[Any]) -> None:
+    """Let the collector pass over those of these events that have bytes as bodies, and no receipt."""
+
+
+class Event(EventFields):
     """One event.
 
     `body` is the caller's object until the bus has serialized it, and `bytes` from then on. `id` is unique and
     the same for every attempt. `timestamp` is when it was accepted, in seconds since 1970. `quiet` events were put by
     an error callback or a log handler: their failures are counted but not reported, so that a report cannot cause
     another. `seq` is its number in the outbox, 0 if it is not there, and below 0 if a database of the application holds
-    it. `size` is what the intake queue counts for it, and `packed` its body as bytes, with the serializer, where that
-    was found by serializing it.
+    it. `size` is what the intake queue counts for it, and `packed` its body as bytes, with the name of the serializer,
+    where that was found by serializing it.
     """
 
-    __slots__ = (
-        "body",
-        "content_type",
-        "headers",
-        "id",
-        "key",
-        "packed",
-        "profile",
-        "quiet",
-        "receipt",
-        "routing_key",
-        "seq",
-        "size",
-        "timestamp",
-    )
+    __slots__ = ()
 
     def __init__(
         self,
@@ -66,24 +147,15 @@ class Event:
         key: str | bytes | None = None,
         quiet: bool = False,
     ) -> None:
-        self.id = f"{_prefix}-{_count():x}"
-        self.routing_key = routing_key
-        self.body = body
-        self.profile = profile
-        self.headers = own_headers(headers) if headers else None  # the caller may change its own
-        self.key = key
-        self.quiet = quiet
-        self.timestamp = 0.0
-        self.content_type = ""
-        self.receipt: Receipt | None = None
-        self.packed: tuple[object, bytes] | None = None
-        self.seq = self.size = 0
+        own = own_headers(headers) if headers else None  # the caller may change its own
+        self.fill(prefix, next_number(), routing_key, body, profile, own, key, quiet)
 
     def copy(self) -> Event:
         """Return a copy with the same id, for lanes with another serializer."""
-        copy = Event.__new__(Event)
-        for name in Event.__slots__:
-            setattr(copy, name, getattr(self, name))
+        copy = Event.make(prefix, 0, self.routing_key, self.body, self.profile, self.headers, self.key, self.quiet)
+        copy.id, copy.content_type, copy.timestamp = self.id, self.content_type, self.timestamp
+        copy.packed, copy.seq, copy.size = self.packed, self.seq, self.size
+        copy.attach(self.receipt)
         return copy
 
     def __repr__(self) -> str:  # bodies and headers may hold secrets
@@ -246,14 +318,14 @@ def _size(text: str) -> int | None:
 
 
 # A random prefix for the process and a counter, because uuid4 costs more than serializing a small body.
-_count = itertools.count(1).__next__
-_prefix = ""
+next_number = itertools.count(1).__next__
+prefix = ""
 
 
 def _renew_prefix() -> None:
     """Choose a prefix for this process; a forked child must not repeat its parent's ids."""
-    global _prefix
-    _prefix = uuid.uuid4().hex[:20]
+    global prefix
+    prefix = f"{uuid.uuid4().hex[:20]}-"
 
 
 _renew_prefix()

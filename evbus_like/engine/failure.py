@@ -24,6 +24,10 @@ class Failure:
     final: bool = True
     stopped: bool = False
 
+    def __post_init__(self) -> None:
+        """Let the garbage collector go over the event: code of the application gets it, and may write into its body."""
+        self.event.attach(self.event.receipt)
+
 
 class UnknownKindError(TransientError):
     """Stands for an exception of unknown kind while its events are retried."""

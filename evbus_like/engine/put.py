@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from evbus_like.engine import event as events
 from evbus_like.engine.bus import Bus
 from evbus_like.engine.errors import BadEvent, BusStopped, NotDelivered, OutboxFull, PutTimeout, QueueFull
-from evbus_like.engine.event import MAX_ROUTING_KEY, Event, check, plain, quiet_context, service_headers
+from evbus_like.engine.event import (
+    MAX_ROUTING_KEY,
+    Event,
+    check,
+    next_number,
+    own_headers,
+    plain,
+    quiet_context,
+    service_headers,
+)
 from evbus_like.engine.expiry import with_options
 from evbus_like.engine.handling import current
 from evbus_like.engine.put_later import cancel, due_time, put_later
@@ -21,6 +31,7 @@ from evbus_like.engine.waiting import LOOP_GRACE, run_in_loop, wrong_timeout
 
 Confirm = Literal["queued", "accepted", "delivered"]
 BULK = 3  # a body that is not serialized yet takes about three times its bytes
+new_event = Event.make
 PUTS_IN_A_ROW = 100  # accepted puts that never wait, before the lanes' tasks run
 
 
@@ -87,10 +98,12 @@ class Putter:
                 )
         under_way = current()
         if under_way is None:
-            event = Event(routing_key, body, profile, headers, key, quiet_context())
+            own = own_headers(headers) if headers else None  # the caller may change its own
+            event = new_event(events.prefix, next_number(), routing_key, body, profile, own, key, quiet_context())
         else:  # put by a handler, which succeeds only when the event is stored or delivered
             event = Event(routing_key, body, profile, under_way.onto(headers), key, quiet_context())
-            event.receipt = receipt = Receipt(event.id)
+            receipt = Receipt(event.id)
+            event.attach(receipt)
             self.bus.intake.put_nowait(event)
             under_way.expect(receipt)  # not if the queue was full: then the handler knows that the event is lost
             return event.id
@@ -233,7 +246,7 @@ class Putter:
     async def _wait(self, event: Event, receipt: Receipt, confirm: str, deadline: float, timeout: float) -> Receipt:
         """Put an event that must wait, for the outbox, for earlier events, or for what `confirm` asks."""
         bus = self.bus
-        event.receipt = receipt
+        event.attach(receipt)
         if bus.intake.items:
             await self._put_in_order(event, receipt, deadline, timeout)
         else:
@@ -257,14 +270,17 @@ class Putter:
             self.bus.admission.check_headers(profile, headers, size)
         if key is not None or type(routing_key) is not str or type(profile) is not str:
             routing_key, profile, key = plain(routing_key), plain(profile), plain(key)
-        return Event(routing_key, body, profile, headers, key, quiet_context())
+        own = own_headers(headers) if headers else None  # the caller may change its own
+        return new_event(events.prefix, next_number(), routing_key, body, profile, own, key, quiet_context())
 
     async def _queue(self, event: Event, confirm: str, timeout: float) -> Receipt:
         """Queue the event without waiting for the listener."""
         if confirm == "delivered":
             raise BadEvent('confirm="delivered" needs a running bus: await hub.evbus.init.join() after starting it')
         under_way = current()
-        receipt = event.receipt = None if under_way is None else Receipt(event.id)
+        receipt = None if under_way is None else Receipt(event.id)
+        if receipt is not None:
+            event.attach(receipt)
         try:
             self.bus.intake.put_nowait(event)
         except QueueFull as full:

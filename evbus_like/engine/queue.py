@@ -60,7 +60,7 @@ class Queue(Generic[T]):
         if 0 < self.maxsize <= len(self.items):
             raise QueueFull(f"{self.name} is full ({self.maxsize} items)")
         self.items.append(item)
-        if self._getters:
+        if self._getters.waiters:
             self._getters.wake_one()
 
     def extend(self, items: Sequence[T]) -> None:
@@ -68,7 +68,7 @@ class Queue(Generic[T]):
         if self.is_shutdown:
             raise self.shut_down()
         self.items.extend(items)
-        if self._getters:
+        if self._getters.waiters:
             for _ in range(min(len(items), len(self._getters))):
                 self._getters.wake_one()
 
@@ -90,7 +90,7 @@ class Queue(Generic[T]):
             if self.is_shutdown:
                 raise self.shut_down() from None
             raise asyncio.QueueEmpty(f"{self.name} is empty") from None
-        if self._putters:
+        if self._putters.waiters:
             self._putters.wake_one()
         return item
 
@@ -128,7 +128,7 @@ class Queue(Generic[T]):
         except IndexError:  # another thread was faster
             pass
         self._taken += len(taken)
-        for _ in range(min(len(taken), len(self._putters))):
+        for _ in range(min(len(taken), len(self._putters.waiters))):
             self._putters.wake_one()
         return taken
 
@@ -198,7 +198,7 @@ class Intake(Queue[Event]):
         if waiting >= self._measure_at:
             self._measure(item)
         self.items.append(item)
-        if self._getters:
+        if self._getters.waiters:
             self._getters.wake_one()
 
     def get_nowait(self) -> Event:

@@ -32,16 +32,16 @@ class CrossLoopCondition:
     """Tasks that wait for one condition; the first to wait is the first to be woken."""
 
     def __init__(self) -> None:
-        self._waiters: deque[Waiter] = deque()
+        self.waiters: deque[Waiter] = deque()  # public, because reading it costs less than a call
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiters)
 
     async def wait(self, must_wait: Callable[[], bool]) -> None:
         """Wait until woken; the condition is checked again after registering, so that no wake-up is lost."""
         loop = asyncio.get_running_loop()
         waiter: Waiter = (loop, loop.create_future())
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         if not must_wait():
             self._forget(waiter)
             return
@@ -55,9 +55,9 @@ class CrossLoopCondition:
 
     def wake_one(self) -> None:
         """Wake the first task that still waits, in its own loop."""
-        while self._waiters:
+        while self.waiters:
             try:
-                loop, future = self._waiters.popleft()
+                loop, future = self.waiters.popleft()
             except IndexError:  # another thread was faster
                 return
             if future.done():
@@ -80,12 +80,12 @@ class CrossLoopCondition:
 
     def wake_all(self) -> None:
         """Wake all tasks that wait now."""
-        for _ in range(len(self._waiters)):
+        for _ in range(len(self.waiters)):
             self.wake_one()
 
     def _forget(self, waiter: Waiter) -> None:
         with suppress(ValueError):
-            self._waiters.remove(waiter)
+            self.waiters.remove(waiter)
 
 
 class DeadlineTimer:

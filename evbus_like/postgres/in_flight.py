@@ -81,7 +81,7 @@ def event_of(row: Row, left: int, settled: Callable[[InFlight], object]) -> Even
     event.key = None if key is None else rows.key_of(key)
     event.quiet = False
     event.timestamp = put_at
-    event.receipt = receipt
+    event.attach(receipt)
     event.packed = None
     event.seq = rows.ELSEWHERE
     event.size = 0

@@ -14,11 +14,14 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from evbus_like.engine.event import FIELDS
 
 SOURCE = Path(__file__).parents[2] / "evbus_like" / "speedups" / "built.c"
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC")
@@ -113,6 +116,35 @@ def batches(built: Any, some: random.Random) -> int:
     return tried
 
 
+def events(built: Any, some: random.Random) -> int:
+    """Make events of any values, change them, and let the collector find those that lead back to themselves."""
+    kind: Any = type("Event", (built.EventFields,), {"__slots__": ()})
+    names = [name for name in FIELDS if name != "receipt"]
+    made: list[Any] = [kind.make("id-", 1, "k", None, "p", None, None, False), kind()]
+    for _ in range(some.randrange(20)):
+        given = [value(some, 2) for _ in range(6 if some.randrange(10) else some.randrange(9))]
+        name: list[Any] = (
+            ["a" * some.randrange(45), some.randrange(2**65)] if some.randrange(10) else [value(some, 2), 1]
+        )
+        try:
+            made.append(kind.make(*name, *given))
+            made[-1].fill(*name, *reversed(given))
+            assert made[-1].routing_key is given[5]
+            assert made[-1].id == f"{name[0]}{name[1]:x}"
+        except (TypeError, OverflowError):
+            right = len(given) == 6 and list(map(type, name)) == [str, int] and name[1] < 2**64
+            assert not right or len(name[0]) > 40 or not name[0].isascii()
+        setattr(some.choice(made), some.choice(names), some.choice((given, made, b"body", some.choice(made))))
+        some.choice(made).attach(some.choice((None, given, made)))
+        built.untrack(some.choice((made, given, *given[:1])))
+        if not some.randrange(4):
+            with suppress(AttributeError):
+                delattr(some.choice(made), some.choice(names))
+    for event in made:
+        event.attach(None)  # from now on it is found
+    return 20
+
+
 def fuzz(path: str, seconds: float, seed: int) -> int:
     """Call the functions with random arguments; returns the number of inputs."""
     from evbus_like import speedups
@@ -132,7 +164,7 @@ def fuzz(path: str, seconds: float, seed: int) -> int:
             built.fields(body)
         deep = nested(some)
         assert built.finite(deep) == twins["finite"](deep)
-        inputs += 601 + sum(batches(built, some) for _ in range(20))
+        inputs += 601 + sum(batches(built, some) + events(built, some) for _ in range(20))
     return inputs
 
 

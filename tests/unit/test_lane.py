@@ -97,7 +97,7 @@ async def test_receipts_hear_what_became_of_their_events():
     receipts = []
     for _ in range(3):
         one = event()
-        one.receipt = Receipt(one.id, ("a",))
+        one.attach(Receipt(one.id, ("a",)))
         receipts.append(one.receipt)
         lane.extend([one], 1)
 

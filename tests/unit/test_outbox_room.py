@@ -85,7 +85,7 @@ async def test_an_event_that_nobody_puts_again_is_counted_as_rejected_where_the_
         await bus.putter.put("k", 1)
         bound(outbox, 10)
         event = Event("k", 2, "default")
-        event.receipt = Receipt(event.id) if awaited else None  # put_nowait in a handler makes one
+        event.attach(Receipt(event.id) if awaited else None)  # put_nowait in a handler makes one
         bus.bus.intake.put_nowait(event)
         await until(lambda: not bus.bus.intake.items)
         account = bus.bus.account()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evbus_like.engine import expiry
 from evbus_like.engine.dead_letter_headers import DESTINATION
 from evbus_like.engine.errors import BadEvent, OutboxFull, PutError
-from evbus_like.engine.event import Event
+from evbus_like.engine.event import Event, untrack
 from evbus_like.engine.failure import Failure, Report
 from evbus_like.engine.queue import size_of
 from evbus_like.engine.receipt import Receipt
@@ -100,6 +100,7 @@ class Admission:
         """Add consecutive events to the lanes of one route; returns their bytes."""
         if route is not None and run:
             self.taken += len(run)
+            untrack(run)
             for lane in route.lanes:
                 lane.extend(run, size)
         return size
@@ -126,7 +127,7 @@ class Admission:
         serializer = route.sole if route is not None else None
         if serializer is None:
             return size_of(event.body)
-        if event.packed is not None and event.packed[0] is serializer:
+        if event.packed is not None and event.packed[0] == serializer.name:
             return len(event.packed[1])
         try:
             packed = serializer.dump(event.body)
@@ -136,7 +137,7 @@ class Admission:
             return size_of(event.body)
         if type(packed) is not bytes:
             return size_of(event.body)
-        event.packed = serializer, packed
+        event.packed = serializer.name, packed
         return len(packed)
 
     def check_headers(self, profile: str, headers: Mapping[str, Any], size: int) -> None:
@@ -176,7 +177,7 @@ class Admission:
             event.timestamp = time()
             if event.receipt is not None:
                 event.receipt.accept(route.names)
-                event.receipt = event.receipt.for_delivery()
+                event.attach(event.receipt.for_delivery())
             for lane in route.lanes:
                 lane.extend((event,), len(event.body))
         return route.names
@@ -189,12 +190,13 @@ class Admission:
             event.body = _packed(route, event)
             event.content_type = route.sole.content_type  # type: ignore[union-attr]
             event.timestamp = time()
-            event.receipt = receipt and receipt.for_delivery()
+            event.attach(receipt and receipt.for_delivery())
             self.commits.store(event, lane, route.names, partial(self._stored, event, receipt, route))
         except OutboxFull:
             # The put waits for room and tries again.
             self.taken -= 1
-            event.body, event.receipt = raw, receipt
+            event.body = raw
+            event.attach(receipt)
             raise
         except PutError:
             self.rejected += 1
@@ -215,7 +217,7 @@ class Admission:
             raise
         event.timestamp = time()
         receipt = event.receipt
-        event.receipt = receipt and receipt.for_delivery()
+        event.attach(receipt and receipt.for_delivery())
         routed = []
         for index, (serializer, lanes) in enumerate(route.groups):
             each = event.copy() if index else event
@@ -231,7 +233,8 @@ class Admission:
                 self.commits.add(routed, partial(self._stored, event, receipt, route))
             except OutboxFull:
                 # The put waits for room and tries again.
-                event.body, event.headers, event.receipt = raw, headers, receipt
+                event.body, event.headers = raw, headers
+                event.attach(receipt)
                 raise
             except PutError:
                 self.taken += 1
@@ -343,7 +346,7 @@ def _packed(route: Route, event: Event) -> bytes:
     kept, packed = event.packed, None
     if kept is not None:
         event.packed = None
-        packed = kept[1] if kept[0] is serializer else None
+        packed = kept[1] if kept[0] == serializer.name else None
     if packed is None:
         try:
             packed = serializer.dump(event.body)

@@ -21,7 +21,8 @@ def fitted(event: Event, profile: str, why: Mapping[str, Any], lanes: Sequence[L
     handlers must not get it as an event, its expiry and priority, and the largest ones until the others fit.
     """
     copy = event.copy()
-    copy.profile, copy.receipt, copy.seq = profile, None, 0
+    copy.profile, copy.seq = profile, 0
+    copy.attach(None)
     own = {name: value for name, value in (event.headers or {}).items() if name not in NOT_FORWARDED}
     for headers, body in _forms(own, event.body, why, lanes):
         copy.headers, copy.body = headers, body

@@ -252,7 +252,7 @@ class Lane:
         self.behind = max(0, self.behind - len(rows)) if rows else 0
         for seq, event in rows:
             event.seq = self.last_seq = seq
-            event.receipt = self._awaited.pop(seq, None) if self._awaited else None
+            event.attach(self._awaited.pop(seq, None) if self._awaited else None)
             self.bytes += len(event.body)
             self.queue.append(event)
             self.may_expire = self.may_expire or expiry.can_expire(event.headers)
