@@ -19,7 +19,6 @@ from evbus_like.engine.dead_letter_headers import CUT, REASON, RETRY_CUT, UNHAND
 from evbus_like.engine.receiving.received import ReceivedEvent
 
 NOT_COPIED = OWN | {COUNT, "CC", "BCC"}  # the last two would route the copy to other queues, too
-LENGTH = 4  # bytes of a table before its entries
 DEATH = 2000  # bytes of the headers that RabbitMQ adds when a copy expires (x-death), with three names of queues
 SHORT = 200  # bytes of a reason in the smaller forms
 LEAST = (props.CONTENT_TYPE, props.CONTENT_ENCODING, props.CORRELATION_ID, props.REPLY_TO, props.MESSAGE_ID)

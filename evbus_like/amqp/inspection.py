@@ -24,34 +24,36 @@ LISTEN = 1.5  # seconds: each worker answers, and announces itself every second
 
 
 async def inspect(
-    connection: SharedConnection, acct: Mapping[str, Any], asked: Subscription, sender: MessageSender
+    connection: SharedConnection, acct: Mapping[str, Any], subscription: Subscription, sender: MessageSender
 ) -> Inspection:
     """Return advice about the exchange, the queue and the dead letters; raises what subscribing would raise."""
     advice: list[str] = []
-    exchange, queue = topology.exchange_of(acct, asked), asked.queue
-    declared = topology.declares_its_exchange(acct, asked)
+    exchange, queue = topology.exchange_of(acct, subscription), subscription.queue
+    declared = topology.declares_its_exchange(acct, subscription)
     if not declared or await _found(connection, lambda channel: topology.check_exchange(channel, exchange)):
-        await _on_channel(connection, lambda channel: topology.declare_its_exchange(channel, acct, asked))
-    if not asked.auto_delete:
+        await _on_channel(connection, lambda channel: topology.declare_its_exchange(channel, acct, subscription))
+    if not subscription.auto_delete:
         if await _found(connection, lambda channel: topology.declare_queue(channel, queue, passive=True)):
-            await _on_channel(connection, lambda channel: topology.declare_its_queue(channel, acct, asked))
-        elif not asked.of_calls:
+            await _on_channel(connection, lambda channel: topology.declare_its_queue(channel, acct, subscription))
+        elif not subscription.of_calls:
             advice.append(
                 f"its queue {queue!r} does not exist yet: RabbitMQ keeps no events for it before the first `evbus run`"
             )
-    if asked.shards and (text := shards.changed(asked, await shards.existing(connection, asked))):
+    if subscription.shards and (text := shards.changed(subscription, await shards.existing(connection, subscription))):
         advice.append(text)
-    readers = await _workers(connection, asked, sender) if asked.shards else []
-    return Inspection([*advice, *await _dead_letters(connection, acct, asked)], workers=readers)
+    readers = await _workers(connection, subscription, sender) if subscription.shards else []
+    return Inspection([*advice, *await _dead_letters(connection, acct, subscription)], workers=readers)
 
 
 async def _workers(
-    connection: SharedConnection, asked: Subscription, sender: MessageSender
+    connection: SharedConnection, subscription: Subscription, sender: MessageSender
 ) -> list[tuple[str, list[int]]]:
     """Ask the workers of a handler with shards what they read."""
-    if not await _found(connection, lambda channel: topology.check_exchange(channel, members.exchange_of(asked.queue))):
+    if not await _found(
+        connection, lambda channel: topology.check_exchange(channel, members.exchange_of(subscription.queue))
+    ):
         return []
-    asking = members.Members(connection, sender, asked.queue, known=0)
+    asking = members.Members(connection, sender, subscription.queue, known=0)
     try:
         await asking.open(lambda _: None)
         await asyncio.sleep(LISTEN)
@@ -62,8 +64,8 @@ async def _workers(
         await asking.close()
 
 
-async def _dead_letters(connection: SharedConnection, acct: Mapping[str, Any], asked: Subscription) -> list[str]:
-    exchange, queue = acct.get("dead_letter_exchange") or "", asked.dead
+async def _dead_letters(connection: SharedConnection, acct: Mapping[str, Any], subscription: Subscription) -> list[str]:
+    exchange, queue = acct.get("dead_letter_exchange") or "", subscription.dead
     if exchange:
         if await _found(connection, lambda channel: topology.check_exchange(channel, exchange)):
             return []

@@ -11,7 +11,7 @@ from evbus_like.engine.receiving.handler import Handler, HandlerOptions
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.engine.rpc import subscriptions
 from evbus_like.hub.application import handlers, responses, rpc_proxy
-from evbus_like.hub.application.binding import subscription
+from evbus_like.hub.application.binding import subscription_of
 
 HERE = "<this instance>"  # for a broadcast identifier that is chosen at start
 
@@ -43,8 +43,8 @@ async def _add_workers(hub: Any, rows: list[dict[str, Any]]) -> None:
     handlers.refuse([text for _, text in wrong])
     for each in found:
         row = of.get(each.name.removeprefix("handler "))
-        if row is not None and each.asked.shards:
-            seen = await each.source.inspect(each.asked)
+        if row is not None and each.subscription.shards:
+            seen = await each.source.inspect(each.subscription)
             row.setdefault("workers", []).extend(
                 {"worker": worker, "source": each.source.name, "shards": list(shards)}
                 for worker, shards in seen.workers
@@ -64,8 +64,8 @@ def _show_workers(rows: list[dict[str, Any]]) -> None:
 
 
 def _described(hub: Any, handler: Handler) -> dict[str, Any]:
-    asked = subscription(hub, handler, HERE)
-    return _row(handler, asked, asked.source, list(asked.event_types), handler.options.profile)
+    subscription = subscription_of(hub, handler, HERE)
+    return _row(handler, subscription, subscription.source, list(subscription.event_types), handler.options.profile)
 
 
 def _of_answers(hub: Any, marked: responses.Marked) -> dict[str, Any]:
@@ -73,23 +73,23 @@ def _of_answers(hub: Any, marked: responses.Marked) -> dict[str, Any]:
     rpc_proxy.calls(hub).begin()  # reads the services file
     to = rpc_proxy.calls(hub).route(marked.of)
     called, kind = marked.key
-    asked = subscriptions.responses(responses.owner(hub), to.exchange)
+    subscription = subscriptions.responses(responses.owner(hub), to.exchange)
     events = [f"{called.rpartition('.')[2]} ({kind})"]
-    return _row(marked.handler, asked, marked.of, events, to.profile or "default")
+    return _row(marked.handler, subscription, marked.of, events, to.profile or "default")
 
 
-def _row(handler: Handler, asked: Subscription, source: str, events: list[str], profile: str) -> dict[str, Any]:
+def _row(handler: Handler, subscription: Subscription, source: str, events: list[str], profile: str) -> dict[str, Any]:
     options = handler.options
     return {
         "handler": f"{handler.service}.{handler.name}",
         "source": source,
         "events": events,
-        "delivery": asked.delivery,
-        "shards": asked.shards,
-        "reliable": asked.reliable,
+        "delivery": subscription.delivery,
+        "shards": subscription.shards,
+        "reliable": subscription.reliable,
         "profile": profile,
-        "queue": asked.queue,
-        "dead_letters": asked.dead,
+        "queue": subscription.queue,
+        "dead_letters": subscription.dead,
         "on_error": options.on_error,
         "attempts": options.attempts,
         "later": list(options.later),

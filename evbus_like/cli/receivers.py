@@ -24,7 +24,7 @@ class Receiver(NamedTuple):
     name: str
     invoker: Any
     source: PluginSource
-    asked: Subscription
+    subscription: Subscription
 
 
 def found(hub: Any, given: Mapping[str, Any], only: Sequence[str], skip: Sequence[str]) -> tuple[list[Receiver], Any]:
@@ -45,8 +45,8 @@ def found(hub: Any, given: Mapping[str, Any], only: Sequence[str], skip: Sequenc
     bound, unbound = binding.bound(hub, given, made)
     wrong += [("handler", text) for text in (*mistakes, *unbound)]
     receivers = [
-        Receiver(f"handler {each.handler.service}.{each.handler.name}", each, source, asked)
-        for each, source, asked in bound
+        Receiver(f"handler {each.handler.service}.{each.handler.name}", each, source, subscription)
+        for each, source, subscription in bound
     ]
     for name, consumers in (("service", _of_services), ("answers", _of_answers)):
         try:
@@ -73,7 +73,7 @@ async def inspect(hub: Any, each: Receiver, serializer: str, timeout: float) -> 
     advice = list(_formats(hub, each, serializer))
     try:
         async with asyncio.timeout(timeout):
-            seen = await each.source.inspect(each.asked)
+            seen = await each.source.inspect(each.subscription)
     except TimeoutError:
         return f"no answer within {timeout:g} s", advice
     except Exception as error:
@@ -83,7 +83,7 @@ async def inspect(hub: Any, each: Receiver, serializer: str, timeout: float) -> 
 
 def _formats(hub: Any, each: Receiver, serializer: str) -> Iterator[str]:
     """Yield advice about the formats that those who send to a receiver are known to use."""
-    calls = each.asked.of_calls
+    calls = each.subscription.of_calls
     used = "json" if calls else serializer
     plugin = plugins.loaded(hub, "serialize").get(used)
     if plugin is None or not getattr(plugin, "CONTENT_TYPE", ""):

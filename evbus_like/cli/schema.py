@@ -14,7 +14,7 @@ from evbus_like.engine.declared.declaration import declare
 from evbus_like.engine.errors import DeclarationError
 from evbus_like.engine.rpc.subscriptions import EXCHANGE
 from evbus_like.hub.application import handlers, rpc_proxy, services
-from evbus_like.hub.application.binding import subscription
+from evbus_like.hub.application.binding import subscription_of
 
 
 async def run(hub: Any) -> int:
@@ -40,10 +40,17 @@ async def run(hub: Any) -> int:
 def _received(hub: Any) -> Iterator[Received]:
     handlers.load(hub)
     for each in handlers.found(hub, hub.OPT.evbus_like.only, hub.OPT.evbus_like.skip):
-        asked = subscription(hub, each, HERE)
+        subscription = subscription_of(hub, each, HERE)
         declared = {name: event.declaration for name, event in each.declared.items()}
         about = inspect.getdoc(_function(hub, each.ref)) or ""
-        yield Received(f"{each.service}.{each.name}", asked.source, asked.event_types, asked.queue, about, declared)
+        yield Received(
+            f"{each.service}.{each.name}",
+            subscription.source,
+            subscription.event_types,
+            subscription.queue,
+            about,
+            declared,
+        )
 
 
 def _served(hub: Any) -> Iterator[Served]:

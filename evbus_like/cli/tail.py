@@ -117,7 +117,7 @@ def service_of(source: PluginSource) -> str:
 def _consumer(
     hub: Any, source: PluginSource, options: HandlerOptions, since: Any, view: View, group: Group
 ) -> Consumer:
-    asked = Subscription(
+    subscription = Subscription(
         source=options.source,
         event_types=options.event_types,
         service="evbus",
@@ -128,10 +128,10 @@ def _consumer(
         since=since,
         identifier=uuid.uuid4().hex,
     )
-    source.check(asked)
+    source.check(subscription)
     handler = Handler(f"evbus {NAME}", "evbus", NAME, view.take, True, options)
     return Consumer(
-        HandlerInvoker(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, asked, group.shut_down
+        HandlerInvoker(handler, view.decode, hub.evbus.RUNTIME.bus, ANY_SIZE), source, subscription, group.shut_down
     )
 
 

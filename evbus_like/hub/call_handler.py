@@ -115,18 +115,18 @@ async def call(hub: Hub, handler: Handler, event: ReceivedEvent, tap: Recorder) 
     watched, failures = watch(handler)
     options = handler.options
     decode = decoding.decoder(hub, options.accept, options.default_format, declared=handler.declared)
-    invoker = BatchInvoker if options.batch else HandlerInvoker
-    caller = invoker(watched, decode, hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
-    calling = asyncio.create_task(caller.call(event), name=f"evbus_like call {handler.ref}")
+    kind = BatchInvoker if options.batch else HandlerInvoker
+    invoker = kind(watched, decode, hub.evbus.RUNTIME.bus, max(len(event.raw), 1))
+    calling = asyncio.create_task(invoker.call(event), name=f"evbus_like call {handler.ref}")
     try:
         disposition = await asyncio.shield(calling)
     except asyncio.CancelledError:  # our own cancellation must not become a disposition
-        caller.closing = True
+        invoker.closing = True
         calling.cancel()
         await asyncio.wait([calling], timeout=LEAVE)
         raise
     finally:
-        caller.close()
+        invoker.close()
     sent = [each for each in tap.sent if each.cause == event.id]
     return Outcome(
         f"{handler.service}.{handler.name}", event, disposition, failures.pop(event, None) or _why(disposition), sent
@@ -194,26 +194,26 @@ def _why(disposition: Disposition) -> BaseException | None:
     return None if disposition is DONE or uncalled else HandlerFailed(disposition.reason)
 
 
-def watch_calls(caller: HandlerInvoker, tell: Callable[[Outcome], None]) -> None:
+def watch_calls(invoker: HandlerInvoker, report: Callable[[Outcome], None]) -> None:
     """Make a consumer's invoker report the outcome of each call."""
-    caller.handler, failures = watch(caller.handler)
-    handle, name = caller.call, f"{caller.handler.service}.{caller.handler.name}"
-    if isinstance(caller, BatchInvoker):
-        handle_all = caller.call_batch
+    invoker.handler, failures = watch(invoker.handler)
+    handle, name = invoker.call, f"{invoker.handler.service}.{invoker.handler.name}"
+    if isinstance(invoker, BatchInvoker):
+        handle_all = invoker.call_batch
 
         async def call_batch(events: Sequence[ReceivedEvent]) -> list[Disposition]:
             dispositions = await handle_all(events)
             for event, disposition in zip(events, dispositions, strict=True):
                 if disposition is not HELD:
-                    tell(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
+                    report(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
             return dispositions
 
-        caller.call_batch = call_batch  # type: ignore[method-assign]
+        invoker.call_batch = call_batch  # type: ignore[method-assign]
         return
 
     async def call(event: ReceivedEvent) -> Disposition:
         disposition = await handle(event)
-        tell(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
+        report(Outcome(name, event, disposition, failures.pop(event, None) or _why(disposition)))
         return disposition
 
-    caller.call = call  # type: ignore[method-assign]
+    invoker.call = call  # type: ignore[method-assign]

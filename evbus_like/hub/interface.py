@@ -39,14 +39,14 @@ def _event(event: Any) -> Event:
 
 
 def _handler(hub: Hub, consumer: Consumer) -> Handler:
-    handler, asked = consumer.invoker.handler, consumer.subscription
+    handler, subscription = consumer.invoker.handler, consumer.subscription
     return {
         "handler": f"{handler.service}.{handler.name}",
-        "of": asked.source,
-        "events": [*asked.event_types],
+        "of": subscription.source,
+        "events": [*subscription.event_types],
         "source": consumer.source.name,
-        "delivery": asked.delivery + ("" if asked.reliable else ", not reliable"),
-        "queue": asked.queue,
+        "delivery": subscription.delivery + ("" if subscription.reliable else ", not reliable"),
+        "queue": subscription.queue,
         "on_error": handler.options.on_error,
         "about": inspect.getdoc(_function(hub, handler.ref)) or "",
         "function": f"hub.{handler.ref}",

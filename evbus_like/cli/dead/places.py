@@ -84,19 +84,21 @@ async def _of_receivers(hub: Any, choice: Choice, at: str | None, places: Places
     places.unlooked |= {f"dead letters of the {part}": text for part, text in wrong}
     for each in found:
         if (at is None or _is_at(each.source.name, at)) and choice.may_own(owner_of(each)):
-            if each.asked.delivery == BROADCAST and not handlers.identifier(hub, each.invoker.handler.options):
+            if each.subscription.delivery == BROADCAST and not handlers.identifier(hub, each.invoker.handler.options):
                 reason = "its queue has a random name in each process: set broadcast_identifier"
                 places.unlooked[f"dead letters of {each.name}"] = reason
             else:
-                look = partial(each.source.dead_letters, each.asked)
-                places.found.append(Place(each.source.name, each.asked.dead, owner_of(each), each.asked.queue, look))
+                look = partial(each.source.dead_letters, each.subscription)
+                places.found.append(
+                    Place(each.source.name, each.subscription.dead, owner_of(each), each.subscription.queue, look)
+                )
     if at is None:
         places.unlooked |= dict(_elsewhere(hub, given, choice))
 
 
 def owner_of(each: receivers.Receiver) -> str:
     """Return the name of a handler, SERVICE.NAME, or of what else receives."""
-    return f"{each.asked.service}.{each.asked.name}"
+    return f"{each.subscription.service}.{each.subscription.name}"
 
 
 def _elsewhere(hub: Any, given: Mapping[str, Any], choice: Choice) -> Iterator[tuple[str, str]]:

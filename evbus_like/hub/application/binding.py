@@ -41,10 +41,12 @@ async def consumers(
     refuse([*wrong, *unbound])
     box = await durable_dedup.box(hub, handlers)
     made: list[Consumer] = []
-    for caller, source, asked in found:
-        window = await durable_dedup.window(box, asked.queue, caller.options)
-        pool = BatchPool if isinstance(caller, BatchInvoker) else WorkerPool
-        made.append(Consumer(caller, source, asked, group.shut_down, window, _bucket(hub, caller.handler), pool))
+    for invoker, source, subscription in found:
+        window = await durable_dedup.window(box, subscription.queue, invoker.options)
+        pool = BatchPool if isinstance(invoker, BatchInvoker) else WorkerPool
+        made.append(
+            Consumer(invoker, source, subscription, group.shut_down, window, _bucket(hub, invoker.handler), pool)
+        )
     refuse(await inboxes.open_for(group, made))
     return made
 
@@ -60,19 +62,19 @@ def bound(
     for handler in handlers:
         try:
             for source in sources.named(_profile(hub, handler, contexts)):
-                asked = subscription(hub, handler, own)
+                subscription = subscription_of(hub, handler, own)
                 options, most = handler.options, source.max_event_bytes
-                _check(source, asked)
+                _check(source, subscription)
                 check_later(source, options)
                 decode = decoding.of_source(
                     hub, source, options.accept, options.default_format, declared=handler.declared
                 )
                 kind = InboxInvoker if options.inbox else BatchInvoker if options.batch else HandlerInvoker
-                caller = traced(kind)(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
-                if isinstance(caller, InboxInvoker):
-                    of_inbox.give(caller, handler, asked)
-                caller.deaths = hub.evbus.RUNTIME.deaths
-                made.append((caller, source, asked))
+                invoker = traced(kind)(handler, decode, hub.evbus.RUNTIME.bus, most, hub.evbus.RUNTIME.middleware)
+                if isinstance(invoker, InboxInvoker):
+                    of_inbox.give(invoker, handler, subscription)
+                invoker.deaths = hub.evbus.RUNTIME.deaths
+                made.append((invoker, source, subscription))
         except EvbusError as error:
             wrong.append(f"{handler.ref}: {error}")
     return made, wrong
@@ -84,7 +86,7 @@ def _profile(hub: Hub, handler: Handler, contexts: Mapping[str, Any] | None) -> 
     return own if own != DEFAULT else rpc_proxy.subscribed(hub, handler.options.source, contexts) or own
 
 
-def subscription(hub: Hub, handler: Handler, own: str) -> Subscription:
+def subscription_of(hub: Hub, handler: Handler, own: str) -> Subscription:
     """Return the subscription of a handler; `own` identifies this instance unless the handler or a setting does."""
     options = handler.options
     return Subscription(

@@ -61,10 +61,10 @@ class Inboxes:
         self._contexts = contexts
         self._made: dict[str, Inbox] = {}
 
-    def give(self, caller: InboxInvoker, handler: Handler, asked: Subscription) -> None:
+    def give(self, invoker: InboxInvoker, handler: Handler, subscription: Subscription) -> None:
         """Give an invoker its inbox; raises HandlerError."""
-        caller.inbox = made = self._named(handler.options.inbox.removeprefix(f"{plan.DATABASES}:"))
-        caller.listener = listener(handler, asked)
+        invoker.inbox = made = self._named(handler.options.inbox.removeprefix(f"{plan.DATABASES}:"))
+        invoker.listener = listener(handler, subscription)
         made.size += handler.options.max_workers
 
     def _named(self, name: str) -> Inbox:
@@ -90,12 +90,12 @@ class Inboxes:
         return made
 
 
-def listener(handler: Handler, asked: Subscription) -> str:
+def listener(handler: Handler, subscription: Subscription) -> str:
     """Return the name under which a handler's events are marked; those that share a queue share it."""
-    if asked.delivery == SINGLETON:
-        return asked.queue
+    if subscription.delivery == SINGLETON:
+        return subscription.queue
     name = f"{handler.service}.{handler.name}"
-    return f"{name}-{asked.identifier}" if asked.delivery == BROADCAST else name
+    return f"{name}-{subscription.identifier}" if subscription.delivery == BROADCAST else name
 
 
 class Opened:

@@ -122,7 +122,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
         return []
     service = owner(hub)
     ways: dict[tuple[str, str], Any] = {}
-    takers: dict[tuple[str, str], dict[Key, HandlerInvoker]] = {}
+    invokers: dict[tuple[str, str], dict[Key, HandlerInvoker]] = {}
     wrong: list[str] = []
     for each in chosen:
         try:
@@ -133,7 +133,7 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
             continue
         way = (source.name, exchange)
         ways[way] = source
-        takers.setdefault(way, {})[each.key] = invoker = traced(HandlerInvoker)(
+        invokers.setdefault(way, {})[each.key] = invoker = traced(HandlerInvoker)(
             each.handler,
             response_decoder(decoding.of_source(hub, source, each.handler.options.accept, otherwise=decoding.JSON)),
             hub.evbus.RUNTIME.bus,
@@ -146,10 +146,10 @@ def consumers(hub: Hub, chosen: list[Marked], group: Group, way_to: WayTo) -> li
     made = []
     for way, source in ways.items():
         decode = decoding.of_source(hub, source, otherwise=decoding.JSON)
-        taker = ResponseInvoker(service, takers[way], decode)
-        asked = responses(service, way[1], prefetch=taker.options.max_workers)
-        source.check(asked)
-        made.append(Consumer(taker, source, asked, group.shut_down))
+        all_invokers = ResponseInvoker(service, invokers[way], decode)
+        subscription = responses(service, way[1], prefetch=all_invokers.options.max_workers)
+        source.check(subscription)
+        made.append(Consumer(all_invokers, source, subscription, group.shut_down))
     return made
 
 

@@ -179,8 +179,8 @@ class RpcClients:
         if engine.loop is None or engine.state != "running" or self._closed:
             raise LifecycleError(f"{service}.{method} was called while no bus runs: await hub.evbus.init.join() first")
         own = headers and own_headers(headers)
-        asked = CallRequest(plain(service), plain(method), list(args), kwargs, timeout, how, own)
-        going = self._go(asked)
+        request = CallRequest(plain(service), plain(method), list(args), kwargs, timeout, how, own)
+        going = self._go(request)
         if engine.loop is asyncio.get_running_loop():
             return await going
         return await run_in_loop(
@@ -191,43 +191,45 @@ class RpcClients:
             closed=LifecycleError(f"{service}.{method} was called after the bus's event loop was closed"),
         )
 
-    async def _go(self, asked: CallRequest) -> Any:
-        client = self.client(asked.service)
-        if asked.headers:
-            _check_headers(self.way(asked.service)[0], asked.headers)
+    async def _go(self, request: CallRequest) -> Any:
+        client = self.client(request.service)
+        if request.headers:
+            _check_headers(self.way(request.service)[0], request.headers)
         under_way = current()
         headers: dict[str, Any] = {wire.SOURCE: self._source_name}
         if under_way is not None:
             headers = {**under_way.headers, wire.SOURCE: under_way.handler}
-        if asked.headers:
-            headers.update(asked.headers)
-        body: Any = {"args": asked.args, "kwargs": asked.kwargs}
+        if request.headers:
+            headers.update(request.headers)
+        body: Any = {"args": request.args, "kwargs": request.kwargs}
         through = self._hub.evbus.RUNTIME.middleware
         if through is None:
-            return await self._send(client, asked, body, headers)
-        limit = asyncio.timeout(asked.timeout)
+            return await self._send(client, request, body, headers)
+        limit = asyncio.timeout(request.timeout)
         try:
             async with limit:
-                return await self._through(through, client, asked, body, headers)
+                return await self._through(through, client, request, body, headers)
         except TimeoutError:
             if limit.expired():
-                raise RpcTimeout(f"{asked.called} and its middleware took longer than {asked.timeout:g} s") from None
+                raise RpcTimeout(
+                    f"{request.called} and its middleware took longer than {request.timeout:g} s"
+                ) from None
             raise
 
     async def _through(
-        self, through: Middleware, client: Client, asked: CallRequest, body: Any, headers: Mapping[str, Any]
+        self, through: Middleware, client: Client, request: CallRequest, body: Any, headers: Mapping[str, Any]
     ) -> Any:
         """Call through the middleware, which gets the request before it is sent and the answer when it arrives."""
-        message = MiddlewareMessage(REQUEST, asked.service, asked.method, body, headers)
+        message = MiddlewareMessage(REQUEST, request.service, request.method, body, headers)
         await through.outgoing(message)
         if message.is_answered:
             return message.answer
-        return await self._send(client, asked, message.body, message.headers, through)
+        return await self._send(client, request, message.body, message.headers, through)
 
     async def _send(
         self,
         client: Client,
-        asked: CallRequest,
+        request: CallRequest,
         body: Any,
         headers: Mapping[str, Any],
         through: Middleware | None = None,
@@ -237,12 +239,12 @@ class RpcClients:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the code of an argument may raise SystemExit, which would end the loop
-            raise UnserializableValue(f"an argument of {asked.called}: {tamed(error)}") from None
-        service, method, timeout = asked.service, asked.method, asked.timeout
-        if asked.how == "cast":
+            raise UnserializableValue(f"an argument of {request.called}: {tamed(error)}") from None
+        service, method, timeout = request.service, request.method, request.timeout
+        if request.how == "cast":
             return await client.send(service, method, packed, headers, timeout)
-        if asked.how == "ask":
-            return await self._ask(client, asked, packed, headers)
+        if request.how == "ask":
+            return await self._ask(client, request, packed, headers)
         answer = await client.call(service, method, packed, headers, timeout)
         if through is not None:
             message = MiddlewareMessage(ANSWER, service, method, answer, None)
@@ -250,24 +252,24 @@ class RpcClients:
             if message.is_answered:
                 return message.answer
             answer = message.body
-        return wire.result(answer, asked.called)
+        return wire.result(answer, request.called)
 
-    async def _ask(self, client: Client, asked: CallRequest, body: bytes, headers: Mapping[str, Any]) -> str:
+    async def _ask(self, client: Client, request: CallRequest, body: bytes, headers: Mapping[str, Any]) -> str:
         """Send a request whose answer goes to handlers; returns its correlation id."""
         from evbus_like.hub.application import responses  # only this form of call needs what receives
 
         try:
-            async with asyncio.timeout(asked.timeout):
-                reply_to = await responses.expect(self._hub, client, asked.service, asked.method)
+            async with asyncio.timeout(request.timeout):
+                reply_to = await responses.expect(self._hub, client, request.service, request.method)
         except TimeoutError:
             raise RpcTimeout(
-                f"{asked.called} was not called: {client.source.name} made no queue for its answer within"
-                f" {asked.timeout:g} s: {client.trouble or 'no answer'}"
+                f"{request.called} was not called: {client.source.name} made no queue for its answer within"
+                f" {request.timeout:g} s: {client.trouble or 'no answer'}"
             ) from None
         except DeliveryError as error:
-            raise RpcError(f"{asked.called} was not called, its answer would have no queue: {error}") from None
-        correlation_id = f"{asked.called}:{uuid.uuid4().hex}"[-LONGEST:]
-        await client.send(asked.service, asked.method, body, headers, asked.timeout, correlation_id, reply_to)
+            raise RpcError(f"{request.called} was not called, its answer would have no queue: {error}") from None
+        correlation_id = f"{request.called}:{uuid.uuid4().hex}"[-LONGEST:]
+        await client.send(request.service, request.method, body, headers, request.timeout, correlation_id, reply_to)
         return correlation_id
 
     @property

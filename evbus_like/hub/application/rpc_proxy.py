@@ -114,8 +114,8 @@ class MethodProxy:
 
         The handlers are marked by `evbus_like.handlers.on_response` and `on_error`. Returns when the broker has it.
         """
-        asked: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, "ask")
-        return asked
+        correlation_id: str = await calls(self._hub).call(self._service, self._method, args, kwargs, timeout, "ask")
+        return correlation_id
 
     async def publish(self, **kwargs: Any) -> Receipt:
         """Put a notification of this service and method: the event `method` of `service`."""

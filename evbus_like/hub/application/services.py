@@ -162,9 +162,9 @@ def consumer_of(
         service, methods, _decoder(hub, source, accept, methods), bus, replies, workers, limit, middleware
     )
     invoker.deaths = hub.evbus.RUNTIME.deaths
-    asked = requests(service, exchange, workers)
-    source.check(asked)
-    consumer = Consumer(invoker, source, asked, group.shut_down)
+    subscription = requests(service, exchange, workers)
+    source.check(subscription)
+    consumer = Consumer(invoker, source, subscription, group.shut_down)
     replies.connect(consumer.pool.send, source.name)
     return consumer
 

@@ -1,4 +1,4 @@
-"""Sources, part four: looks at dead letters, as `evbus dead` lists, replays and removes them."""
+"""Sources, part five: looks at dead letters, as `evbus dead` lists, replays and removes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources, part three: killed workers, and a source that is down, crashes and restarts."""
+"""Sources, part six: killed workers, and a source that is down, crashes and restarts."""
 
 from __future__ import annotations
 
