@@ -21,6 +21,7 @@ myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 add_module_names = True
+smartquotes = False  # options such as --only, and quotes in commands, stay as they are typed
 python_maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 html_theme = "furo"

@@ -56,7 +56,7 @@ CONFIG = {
         "os": "EVBUS_MAX_QUEUED_BYTES",
         "default": 32 * 1024 * 1024,
         "type": int,
-        "help": "The most bytes of events in the intake queue, and one event more; beyond it put waits",
+        "help": "The most bytes of events in the intake queue; the last event may exceed it, then put waits",
         "range": (4096, 2**53, "bytes"),
     },
     "outbox_path": {
@@ -99,8 +99,8 @@ CONFIG = {
         "os": "EVBUS_LIFESPAN_TIMEOUT",
         "default": 20.0,
         "type": float,
-        "help": "Seconds that the start functions of an application's lifespan plugins may take together; the stop"
-        " functions, too, and at most half of the stop",
+        "help": "Seconds that the start functions of an application's lifespan plugins may take together; so may the"
+        " stop functions, but at most half of the stop",
         "range": (0.001, YEAR, "seconds"),
     },
     "put_timeout": {
@@ -121,8 +121,8 @@ CONFIG = {
         "os": "EVBUS_STOP_GRACE",
         "default": 2.0,
         "type": float,
-        "help": "Seconds of a stop that a destination which is down has to come back (5 from the start of the bus, if"
-        " it has not failed yet); then its events stay in the outbox, or are lost from memory and reported",
+        "help": "Seconds that a stop waits for a destination that is down (if it has not failed yet, until 5 after the"
+        " start of the bus); then its events stay in the outbox, or are lost from memory and reported",
         "range": (0, YEAR, "seconds"),
     },
     "watch_credentials": {
@@ -196,8 +196,9 @@ CONFIG = {
     "timeout": {
         "default": 30.0,
         "type": float,
-        "help": "Seconds to wait at the end for undelivered events (outbox flush, dead replay --send: seconds"
-        " in which nothing was sent)",
+        "help": "evbus demo, evbus pipe: seconds to wait at the end for undelivered events. evbus check: seconds to"
+        " wait for each answer. evbus outbox: flush ends when nothing was sent for so many seconds. evbus dead:"
+        " replay --send ends when nothing was sent for so many seconds",
         "range": (0, YEAR, "seconds"),
     },
     "json": {
@@ -206,7 +207,7 @@ CONFIG = {
     },
     "watch": {
         "default": False,
-        "help": "status: show it again every second, until Ctrl-C",
+        "help": "evbus status: show it again every second, until Ctrl-C",
     },
     "repeat": {
         "default": 1,
@@ -223,7 +224,7 @@ CONFIG = {
         "default": 1,
         "type": int,
         "range": (1, 2**53, "lines"),
-        "help": "pipe: begin with this line of the first file, as a pipe that stopped early says",
+        "help": "evbus pipe: begin with this line of the first file, as a pipe that stopped early says",
     },
     "event_profile": {
         "default": None,
@@ -235,19 +236,19 @@ CONFIG = {
     },
     "asyncapi": {
         "default": False,
-        "help": "schema: an AsyncAPI 3.0 document of what is sent, received and served, instead of a JSON Schema",
+        "help": "evbus schema: an AsyncAPI 3.0 document of what is sent, received and served, instead of a JSON Schema",
     },
     "html": {
         "default": False,
-        "help": "schema: one HTML page of the AsyncAPI document, for people",
+        "help": "evbus schema: one HTML page of the AsyncAPI document, for people",
     },
     "title": {
         "default": "Declared events",
-        "help": "schema --asyncapi, --html: the title in the document",
+        "help": "evbus schema: with --asyncapi or --html, the title in the document",
     },
     "api_version": {
         "default": "1.0.0",
-        "help": "schema --asyncapi, --html: the version of the application's interface in the document",
+        "help": "evbus schema: with --asyncapi or --html, the version of the application's interface in the document",
     },
     "app": {
         "default": [],
@@ -346,23 +347,23 @@ CONFIG = {
     },
     "db_schema": {
         "default": "public",
-        "help": "schema: the schema of the tables",
+        "help": "evbus db: schema: the schema of the tables",
     },
     "db_parts": {
         "default": 8,
         "type": int,
-        "help": "schema: the parts of the table, which are shared out to the processes that relay",
+        "help": "evbus db: schema: the parts of the table, which are shared out to the processes that relay",
         "range": (1, 1024, "parts"),
     },
     "db_after": {
         "default": 0,
         "type": int,
-        "help": "schema: print only what is newer than this version; 0: there are no tables yet",
+        "help": "evbus db: schema: print only what is newer than this version; 0: there are no tables yet",
         "range": (0, 10**6, "a version"),
     },
     "db_notify": {
         "default": False,
-        "help": "schema: print the trigger for profiles with listen: true instead",
+        "help": "evbus db: schema: print the trigger for profiles with listen: true instead",
     },
     "dead_action": {
         "default": None,
@@ -375,60 +376,60 @@ CONFIG = {
     "rate": {
         "default": None,
         "type": float,
-        "help": "plan: events that are put, a second. dead replay: letters a second, at most",
+        "help": "evbus plan: events that are put, a second. evbus dead: replay: letters a second, at most",
         "range": (0.001, 10**9, "events a second"),
     },
     "bytes": {
         "default": None,
         "type": int,
-        "help": "plan: the size of an event's body, serialized",
+        "help": "evbus plan: the size of an event's body, serialized",
         "range": (1, 2**31 - 1, "bytes"),
     },
     "destinations": {
         "default": 1,
         "type": int,
-        "help": "plan: how many destinations each event goes to",
+        "help": "evbus plan: how many destinations each event goes to",
         "range": (1, 1000, "destinations"),
     },
     "handlers": {
         "default": 1,
         "type": int,
-        "help": "plan: how many handlers get each event",
+        "help": "evbus plan: how many handlers get each event",
         "range": (0, 1000, "handlers"),
     },
     "calls": {
         "default": 0.0,
         "type": float,
-        "help": "plan: calls a second",
+        "help": "evbus plan: calls a second",
         "range": (0, 10**9, "calls a second"),
     },
     "durable": {
         "default": False,
-        "help": "plan: events go through the outbox (outbox: always)",
+        "help": "evbus plan: events go through the outbox (outbox: always)",
     },
     "handler_ms": {
         "default": 0.0,
         "type": float,
-        "help": "plan: what a handler's own code takes of a core for an event",
+        "help": "evbus plan: what a handler's own code takes of a core for an event",
         "range": (0, 10**7, "milliseconds"),
     },
     "cores": {
         "default": 4,
         "type": int,
-        "help": "plan: the cores of a machine, and of a broker node",
+        "help": "evbus plan: the cores of a machine, and of a broker node",
         "range": (1, 4096, "cores"),
     },
     "speed": {
         "default": 1.0,
         "type": float,
-        "help": "plan: the speed of a core beside the one that was measured: what `make bench` shows for the bare loop,"
+        "help": "evbus plan: the speed of a core beside the one that was measured: what `make bench` shows for the bare"
         " divided by 405,000",
         "range": (0.01, 100, "times"),
     },
     "all": {
         "default": False,
-        "help": "replay, purge: every dead letter that matches the filters; all without a filter. resume: all that is"
-        " paused",
+        "help": "evbus dead: replay, purge: every dead letter that matches the filters; all without a filter."
+        " evbus resume: all that is paused",
     },
     "destination": {
         "default": None,
@@ -456,17 +457,18 @@ CONFIG = {
     },
     "routing_key": {
         "default": None,
-        "help": "dead: filter by the routing key, a glob pattern: 'orders.*' (* also stands for dots; quote it)."
-        " call-handler: the event's type (default: the first that the handler is marked with)",
+        "help": "evbus dead: filter: the routing key, a glob pattern: 'orders.*' (* also stands for dots; quote it)."
+        " evbus call-handler: the event's type (default: the first that the handler is marked with)",
     },
     "reason": {
         "default": None,
-        "help": "Filter: a part of the reason, ignoring case. pause: why, for those who see it in the status",
+        "help": "evbus dead: filter: a part of the reason, ignoring case. evbus pause: why, for those who see it in"
+        " the status",
     },
     "paused_names": {
         "default": [],
-        "help": "pause: handlers (SERVICE.NAME, or the service), destinations (PROVIDER:PROFILE), or patterns of them;"
-        " without any, list what is paused. resume: names as they were paused",
+        "help": "evbus pause: handlers (SERVICE.NAME, or the service), destinations (PROVIDER:PROFILE), or patterns of"
+        " them; without any, list what is paused. evbus resume: names as they were paused",
     },
     "older_than": {
         "default": None,
@@ -764,7 +766,7 @@ a destination. Without names, list what is paused.
   evbus resume shipping.ship
 
 The application is that of the current folder, of --app, or of service_name, as for `evbus run`.
-Exit code: 0, 1 if there is no such handler or destination, or it could not be written.""",
+Exit code: 0 done, 1 there is no such handler or destination, and nothing is paused, 2 it could not be written.""",
     },
     "resume": {
         "help": "let what `evbus pause` has stopped go on",
@@ -774,7 +776,7 @@ there, or --all of them.
   evbus resume shipping.ship
   evbus resume --all
 
-Exit code: 0, 1 if it is not paused, or it could not be written.""",
+Exit code: 0 done, 1 it is not paused, 2 it could not be written.""",
     },
     "handlers": {
         "help": "list the handlers that evbus run would start",
@@ -863,8 +865,8 @@ Exit code: 0, or 2 if the shell is not one of these.""",
 
 set-aside and discard work beside a running bus that does not send to the destination.
 
-Exit code: 0 done (flush: everything was delivered), 1 events remain or were not delivered, nothing waits
-for a destination that is named, or no event of an id is sent later, 2 it could not be done, for example
+Exit code: 0 done (flush: everything was delivered), 1 events remain or were not delivered, nothing waits for a
+destination that is named, or an id is not that of an event to be sent later, 2 it could not be done, for example
 because the file is damaged or open in a bus.""",
     },
     "db": {

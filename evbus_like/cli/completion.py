@@ -15,6 +15,7 @@ WORDS: dict[str, tuple[str, ...]] = {"outbox_action": (*outbox.ACTIONS,), "dead_
 
 async def run(hub: Any) -> int:
     """Print the script of the shell that the command line names."""
+    hub.args.PARSER.explain()
     print(script(hub.args.PARSER, hub.OPT.evbus_like.shell), end="")
     return 0
 

@@ -97,7 +97,9 @@ def parser() -> Parser:
     import pop.hub
 
     sys.argv = ["evbus", COMMANDS[0]]
-    return _loaded(pop.hub.Hub())
+    made = _loaded(pop.hub.Hub())
+    made.explain()
+    return made
 
 
 def _loaded(hub: Any) -> Parser:

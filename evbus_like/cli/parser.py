@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from evbus_like.cli import config_file
 from evbus_like.cli.errors import UsageError
+
+PART = re.compile(r"(?:^|(?<=\. ))((?:evbus [a-z-]+(?:, )?)+): ")
+ACTION = re.compile(r"(?!filter)[a-z-]+(?:, [a-z-]+)*: ")  # such as "replay, purge: "
+
+
+def own_help(text: str, command: str) -> str:
+    """Return what the help of a shared option says for a subcommand: the part that begins with `evbus COMMAND: `.
+
+    A text without such parts is for all subcommands, and so is what comes before the first part.
+    """
+    before, *parts = PART.split(text)
+    if not parts:
+        return text
+    said = [before] if before else []
+    for names, what in zip(parts[::2], parts[1::2], strict=True):
+        if command in names.split(", "):
+            said.append(what)
+    kept = " ".join(each.strip() for each in said).rstrip(".")
+    return kept if ACTION.match(kept) else kept[:1].upper() + kept[1:]
 
 
 class Help(argparse.HelpFormatter):
@@ -63,6 +83,20 @@ class Parser(argparse.ArgumentParser):
             self.settings_file = (path, frozenset(data.get(config_file.OURS) or ()))
             parsed.config = config_file.for_pop(path, data)
         return parsed
+
+    def format_help(self) -> str:
+        """Return the help, with what each option does for this subcommand."""
+        self.explain()
+        return super().format_help()
+
+    def explain(self) -> None:
+        """Have the help of each option, also of subcommands, say what it does there."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for each in action.choices.values():
+                    each.explain()
+            elif action.help:
+                action.help = own_help(action.help, self.prog)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and raise UsageError."""
