@@ -8,7 +8,7 @@ WORKERS ?= 6
 SPREAD := --dist loadscope --no-loadscope-reorder
 
 # Tests that failed are run once more, alone: a deadline that a busy machine misses is no fault of the code. They are
-# named, for what they wait for is to be mended. `make test ARGS=...` shows the first run as it is.
+# named, for what they wait for is to be mended. With ARGS=... `make test` and `make unit` show the first run as it is.
 AGAIN = || { [ $$? -eq 1 ] && echo "failed beside other tests; once more, alone:" && \
 	$(PY) -m pytest -v --last-failed --last-failed-no-failures none --maxfail 3; }
 
@@ -57,7 +57,11 @@ else
 endif
 
 unit: $(VENV)/.test      ## the tests of the parts alone, in half a minute: no broker, no process
+ifdef ARGS
 	@$(PY) -m pytest -n 3 $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
+else
+	@$(PY) -m pytest --cache-clear -n 3 $(SPREAD) --hypothesis-profile quick tests/unit$(AGAIN)
+endif
 
 brokers4: $(VENV)/.test  ## the tests that use RabbitMQ, on RabbitMQ 4, which Debian's next release has; needs root
 	@EVBUS_TEST_RABBITMQ=4 $(PY) -m tests.brokers install
