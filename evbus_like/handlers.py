@@ -139,33 +139,34 @@ def handler(
     - `on_error`: RETRY (`attempts` times, waiting `backoff` seconds, doubled up to `max_backoff`; then the dead
       letters), REQUEUE (forever), ACK_AND_LOG, SHUTDOWN (the worker stops with exit code 1), REJECT (the dead letters
       at once). `requeue_on_error=True` means REQUEUE, as in nameko.
-    - `rules` for exceptions, `on(...)`: the first one that matches goes before the options above.
-    - `later`: delays in seconds, such as [60, 600, 3600], of more attempts after the quick ones. For sources that can
-      delay an event: RabbitMQ and memory.
+    - `rules` for exceptions, `on(...)`: the first one that matches takes precedence over the options above.
+    - `later`: delays in seconds, such as [60, 600, 3600], for further attempts after the quick ones. Only for sources
+      that can delay an event: RabbitMQ and memory.
     - `where(headers, body)` says whether an event is wanted; others are acknowledged without a call, and counted.
     - `expected_exceptions` are logged in one line, without a traceback. `sensitive` names parts of the body that no log
       shows: `"password"`, `"card.number"`, `"*"` for all.
-    - `max_workers` calls at once, sync functions in threads; `prefetch` events received and not settled (max_workers).
-    - `shards`: on RabbitMQ, so many queues, each read by one worker of the cluster: events of a key are handled one
-      after another. Then `prefetch` is for each of them.
-    - `max_priority`: on RabbitMQ, events of a higher `priority` come first; those above this one, from 1 to 255, count
-      as this one. It needs a classic queue, and a small `prefetch`.
-    - `batch`: the function is called with a list of at most so many events, `linger` seconds (0.2) after the first of
-      them came at the latest. It returns None, one outcome for all, or a list with one for each: None, an exception,
-      RETRY, REQUEUE or REJECT. If it raises, the batch is halved, until the events are found that it fails with. Then
-      `prefetch` is by default max_workers * batch.
+    - `max_workers`: how many calls run at once, sync functions in threads. `prefetch`: how many events may be received
+      and not settled; by default as many.
+    - `shards`: on RabbitMQ, how many queues share the events by their keys. Each is read by one worker of the cluster,
+      so events of a key are handled one after another. `prefetch` is then for each queue.
+    - `max_priority`, from 1 to 255: on RabbitMQ, events of a higher `priority` come first; priorities above it count as
+      this one. It needs a classic queue, and a small `prefetch`.
+    - `batch`: the function is called with a list of at most so many events; the first waits at most `linger` seconds
+      (0.2) for others. It returns None, one outcome for all, or a list with one for each: None, an exception, RETRY,
+      REQUEUE or REJECT. If it raises, the batch is halved until the failing events are found. `prefetch` is then by
+      default max_workers * batch.
     - `breaker`, such as Breaker(failures=0.5, window=60, pause=30), stops the handler while too many calls fail, and
-      tries with one event whether what it depends on is up again.
+      then tries one event.
     - `rate`, such as "50/s" or "1000/min": at most so many events, in all processes of one `evbus run`, or of all
       machines that share a PostgreSQL. `rate_by` names a header, or a part of the body such as "customer.id": each of
-      its values gets a fair share. Then `prefetch`, among which they are shared out, is by default 1000.
+      its values gets a fair share, among the events that are received: `prefetch` is then by default 1000.
     - `timeout`: seconds that one call may take, None for no limit. An async function is cancelled; a thread goes on.
     - `since`: where a new listener begins, for sources that can rewind: "earliest", "latest", an offset, a datetime.
     - `dedup`: how many event ids to remember; an event that was handled before is acknowledged without a call.
       `dedup_durable` keeps them in the outbox file.
     - `accept`: the formats of bodies that are decoded, by the names of their serializers: `("json", "msgpack")`. An
       event of another format becomes a dead letter. By default all but yaml, or what the profile says.
-    - `default_format` of bodies without a content type, which otherwise stay bytes.
+    - `default_format`: the format of bodies without a content type, which otherwise stay bytes.
 
     - `inbox`: a profile of the provider postgres. `event.transaction` is a connection to its database, in a transaction
       that also marks the event as handled; it is committed before the event is acknowledged, and rolled back if the
@@ -236,8 +237,8 @@ def on(
     """Return a rule for the option `rules` of a handler: what becomes of an event whose handler raises one of these.
 
     `action` is RETRY (default), REQUEUE, REJECT, ACK_AND_LOG or SHUTDOWN. The numbers are those of the handler, for
-    RETRY; None means what the handler says. An exception group matches if all of its exceptions do. What is wrong is
-    named at start.
+    RETRY; None means the handler's. An exception group matches if all of its exceptions do. Mistakes are reported at
+    the start.
     """
     return Rule(
         plain(_many(exceptions, type)),

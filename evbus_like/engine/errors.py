@@ -104,8 +104,8 @@ class Blocked(TransientError):
 class Stalled(TransientError):
     """The event waits for a part of the destination, such as a partition without a leader, and this is no attempt.
 
-    Events behind it are sent meanwhile. The destination itself lets none overtake that waits for the same part: it is
-    always given the lane's oldest events first.
+    Events behind it are sent meanwhile. Those that wait for the same part keep their order: the destination always gets
+    the lane's oldest events first.
     """
 
 
@@ -220,7 +220,7 @@ class HandlerError(EvbusError, ValueError):
 
 
 class HandlerShutdown(EvbusError):
-    """A handler failed whose `on_error` is SHUTDOWN: the worker ends, and the event is handled again."""
+    """A handler with on_error SHUTDOWN failed: the worker ends, and the event is handled again."""
 
 
 class HandlerFailed(EvbusError):

@@ -104,7 +104,7 @@ class Handling:
         return self._forks != _forks
 
     def onto(self, headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return the headers of an event that is put: those of the chain, and the handler's own above them."""
+        """Return the headers of an event that is put: those of the chain, overridden by the handler's own."""
         return {**self.headers, **headers} if isinstance(headers, Mapping) else headers or self.headers
 
     def expect(self, receipt: Receipt) -> None:

@@ -26,7 +26,7 @@ COMMON: Spec = {
     ),
     "accept": (
         (str, list, tuple),
-        "the formats that are decoded of what is received from this profile, unless a handler or service has its"
+        "the formats of received bodies that are decoded, unless a handler or service has its"
         " own accept (default: for handlers all that ship but yaml, for services and answers of calls json)",
     ),
     "default_format": (str, "the serializer that is assumed for received bodies without a content type"),
@@ -41,7 +41,7 @@ COMMON: Spec = {
         " waits on the disk) (default: block)",
     ),
     "dead_letter": (str, "the event profile that gets the dead letters of this one, instead of the outbox"),
-    "expires": (NUMBER, "events expire so many seconds after their put, unless it has an expires= (default: never)"),
+    "expires": (NUMBER, "events whose put has no expires= expire so many seconds after it (default: never)"),
     "priority": (int, "RabbitMQ: the priority of events whose put has no priority=, 0 to 255"),
     "rate": (str, "the most events that are sent in a time: 50/s, 1000/min, 10/h (default: no limit)"),
     "max_events": (int, "how many events may wait in the lane (default: 100000)"),

@@ -46,11 +46,11 @@ async def put(
     the event is only queued. `confirm="queued"` always only queues; `confirm="delivered"` waits until every matching
     destination has confirmed, or raises NotDelivered. `timeout` is in seconds (None: the setting put_timeout).
 
-    `within` is a connection of the application to its PostgreSQL, in a transaction: the event is stored with that, and
+    `within` is a connection of the application to its PostgreSQL, in a transaction: the event is stored in it, and
     delivered after the commit. It is one of psycopg 3 or asyncpg, SQLAlchemy's session or connection, or Django's.
 
     `expires`: seconds from now on after which nobody wants the event: it is neither sent nor handled any more, and is
-    counted. `priority`, from 0 to 255, is for RabbitMQ alone: of a queue with priorities, the larger ones come first.
+    counted. `priority`, from 0 to 255, is for RabbitMQ alone: from a queue with priorities, higher ones come first.
 
     With `delay`, in seconds, or `at`, a datetime with a time zone, the event is stored in the outbox, or `within` your
     transaction, and sent when it is due, never before; the receipt's `schedule_id` is for `cancel`. `expires` counts
@@ -67,8 +67,8 @@ async def put(
 async def cancel(hub: runtime.Hub, schedule_id: str, within: Any = None) -> bool:
     """Delete an event that was put with `delay` or `at`, by the `schedule_id` of its receipt, before it is due.
 
-    Return False if none of this id waits in this process's outbox or in a PostgreSQL of the profiles: it was sent, or
-    cancelled, before. With `within`, a connection as for `put`, an event in that database is deleted if your
+    Return False if no event with this id waits in this process's outbox or in a PostgreSQL of the profiles: it was sent
+    or cancelled before. With `within`, a connection as for `put`, an event in that database is deleted if your
     transaction commits. Works from any thread and any event loop. Raises LifecycleError unless the bus runs, and
     StorageError.
     """

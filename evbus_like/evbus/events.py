@@ -15,7 +15,7 @@ def bind(hub: runtime.Hub) -> list[events.DeclaredEvent]:
 
 
 def get(hub: runtime.Hub, service: str, name: str) -> events.DeclaredEvent:
-    """Return a declared event by its service and its name; raises BadEvent that names similar ones."""
+    """Return a declared event by its service and its name; raises BadEvent, which names similar ones."""
     return events.get(hub, service, name)
 
 

@@ -64,7 +64,7 @@ def transactions(hub: runtime.Hub, profile: str, connect: Any) -> None:
 
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
-    """Wait until every handler receives; raises TimeoutError after `timeout` seconds that names the others.
+    """Wait until every handler receives; raises TimeoutError, which names the others, after `timeout` seconds.
 
     Then the application's lifespan functions `ready` run, once, within the setting lifespan_timeout; raises
     LifecycleError if one fails.

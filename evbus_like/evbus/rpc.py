@@ -37,7 +37,7 @@ async def start(
 
 
 async def join(hub: runtime.Hub, timeout: float = 30.0) -> None:
-    """Wait until every service can be called; raises TimeoutError after `timeout` seconds that names the others.
+    """Wait until every service can be called; raises TimeoutError, which names the others, after `timeout` seconds.
 
     If no handlers were started, the application's lifespan functions `ready` run then, as in `handlers.join`.
     """

@@ -28,7 +28,7 @@ OPTIONS = {
         "the broker: a URL, a list of URLs for a cluster, or a mapping: url, host, hosts, port, login, password,"
         " virtualhost, ... (default: guest on localhost)",
     ),
-    "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
+    "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; with it there is no plaintext"),
     "exchange": (str, "the exchange (default: AMQP's default exchange, where the routing key is the queue's name)"),
     "declare": (
         Mapping,
@@ -52,8 +52,7 @@ OPTIONS = {
     "format": (str, "cloudevents (or cloudevents-binary), cloudevents-structured: events are sent as CloudEvents 1.0"),
     "cloudevents_prefix": (
         str,
-        "of the headers with the attributes of a CloudEvent in binary mode: cloudEvents: or ce- (default:"
-        " cloudEvents_)",
+        "the prefix of a CloudEvent's headers in binary mode: cloudEvents: or ce- (default: cloudEvents_)",
     ),
     "batched": (
         bool,

@@ -25,7 +25,7 @@ OPTIONS = {
         Mapping,
         "the cluster: bootstrap_servers, security_protocol, sasl_mechanism, acks, ... (default: localhost:9092)",
     ),
-    "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; asking for it means TLS or nothing"),
+    "ssl": (Mapping, "TLS: ca_file, cert_file, key_file, password, ...; with it there is no plaintext"),
     "topics": (
         (str, list, tuple, type(None)),
         "the topic, or topics, of all events of the profile; each gets every event (default: the routing key;"

@@ -30,9 +30,9 @@ OPTIONS: options.Spec = {
     "max_event_bytes": (int, "the largest body that is stored (default: 16777216, 16 MiB)"),
     "inbox_keep": (
         options.NUMBER,
-        "seconds that the marks of events that handlers with inbox= have handled are kept (default: 604800, 7 days)",
+        "seconds that the marks of handled events are kept, for handlers with inbox= (default: 604800, 7 days)",
     ),
-    "rates": (bool, "whether the rates of handlers and profiles are shared with other machines here"),
+    "rates": (bool, "whether machines share the rates of handlers and profiles by this database (default: true)"),
     "timeout": (options.NUMBER, "seconds that connecting, or a statement of the relay, may take (default: 10)"),
 }
 LEASES = (1.0, 3600.0)

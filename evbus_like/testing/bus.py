@@ -118,9 +118,9 @@ class Bus:
         be, or is missing. The first such point raises CrashError, with its line.
 
         `reset` sets the application's state back before each run; `restart` does what a new process would, after each
-        kill: it rolls back and closes the connections of the application's own. All three may be async. `bus.sent` has
+        kill: it rolls back and closes the application's own connections. All three may be async. `bus.sent` has
         what the two deliveries put. Events that the handler had put before the kill are delivered in one run, and lost
-        in a second, but for those put with confirm="delivered"; `stored` says that the profiles have `outbox: always`,
+        in a second, except those put with confirm="delivered"; `stored` says that the profiles have `outbox: always`,
         so that an event is safe when `await put` returns. At most `most` points are tried; each delivery has `timeout`
         seconds. The event is that of `call`. Raises HandlerError, and what the handler raises when nothing is killed.
         """

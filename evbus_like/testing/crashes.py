@@ -34,7 +34,7 @@ class CrashPoint:
     """A moment at which the handler was killed: before or after (`after`) an await, a put or an SQL statement.
 
     `kind` is "await", "put", "SQL", or "end" when the handler had returned and its event was not acknowledged yet.
-    `puts_lost` says that what the handler had put until then, and was not safe, was lost with it.
+    With `puts_lost`, what the handler had put and was not safe was lost with it.
     """
 
     file: str

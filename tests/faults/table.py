@@ -254,7 +254,8 @@ def markdown() -> str:
     tests = marked()
     lines = ["| | fault | tests |", "|---|---|---|"]
     for number, fault in FAULTS.items():
-        places = [*tests[number], *fault.elsewhere] + ([f"*{fault.missing}*"] if fault.missing else [])
+        places = [f"`{place}`" for place in (*tests[number], *fault.elsewhere)]
+        places += [f"*{fault.missing}*"] if fault.missing else []
         lines.append(f"| {number} | {fault.sentence} | {'<br>'.join(places)} |")
     return "\n".join(lines) + "\n"
 

@@ -73,7 +73,7 @@ events of one key are handled one after another in the whole cluster, by at most
 attribute `shards`, the numbers of those that it reads, the status of the handlers shows them.
 
 Lag. If the feed has the attribute `lag`, status and metrics show it: how many events the source holds for it that are
-not settled, or None while that is not known. It is read often, and must be at hand: it asks nobody.
+not settled, or None while that is not known. It is read often, so it must be known without asking the source.
 
 Revoked events. A source that must give up some events of a feed, but not the feed, sets `event.revoked`: no handler
 starts on such an event, and nothing settles it. `event.busy` is true while a handler runs: wait for it.

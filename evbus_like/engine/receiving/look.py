@@ -71,7 +71,7 @@ class Look(Protocol):
 
 
 def found(event: ReceivedEvent, subscription: Subscription, token: Any, died: float | None = None) -> FoundLetter:
-    """Return the dead letter that a subscription's handler left as an event; `died` is for want of a header."""
+    """Return the dead letter that a handler left, as an event; `died` is for events without that header."""
     headers = event.headers
     return FoundLetter(
         name=event.id or hashlib.sha256(event.raw).hexdigest()[:16],
