@@ -65,7 +65,12 @@ endif
 
 brokers4: $(VENV)/.test  ## the tests that use RabbitMQ, on RabbitMQ 4, which Debian's next release has; needs root
 	@EVBUS_TEST_RABBITMQ=4 $(PY) -m tests.brokers install
-	@EVBUS_TEST_RABBITMQ=4 $(PY) -m pytest -n $(WORKERS) $(SPREAD) -m rabbitmq $(or $(ARGS),$(WITHOUT_BROKERS:%=--ignore %))
+ifdef ARGS
+	@EVBUS_TEST_RABBITMQ=4 $(PY) -m pytest -n $(WORKERS) $(SPREAD) -m rabbitmq $(ARGS)
+else
+	@export EVBUS_TEST_RABBITMQ=4; $(PY) -m pytest --cache-clear -n $(WORKERS) $(SPREAD) -m rabbitmq \
+		$(WITHOUT_BROKERS:%=--ignore %)$(AGAIN)
+endif
 
 soak: $(VENV)/.test      ## an hour of random faults and 50 kills (ARGS="--minutes 5": less), then 100,000 failing events
 	@$(PY) -m tests.brokers install

@@ -71,8 +71,11 @@ class RabbitMQ(BrokerProcess):
         except OSError:
             return False
 
-    def ctl(self, *arguments: str, seconds: float = 60) -> str:
-        """Run rabbitmqctl against this node and return what it printed; BrokerError if it failed."""
+    def ctl(self, *arguments: str, seconds: float = 300) -> str:
+        """Run rabbitmqctl against this node and return what it printed; BrokerError if it failed.
+
+        It takes a second or two of a core, and much longer beside other work.
+        """
         command = tool(str(BIN / "rabbitmqctl"), "--quiet", *arguments)
         ran = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=seconds)
         if ran.returncode:
