@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from evbus_like.amqp import failures, feed, shards
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from evbus_like.amqp.look import DeadLetterLook
 
 
+# Handlers that subscribe at the same time. A thousand at once would all wait for the broker's answer until the deadline
+# of each, and a handler whose channel it does not close in time cuts the connection of all: none would ever be done.
+SUBSCRIBE_AT_ONCE = 20
+
+
 class Receiver:
     """One connection for the handlers' channels, and another for retries, dead letters, requests and answers."""
 
@@ -35,6 +42,7 @@ class Receiver:
         self._acct = acct
         self._leaderless: set[str] = set()  # names of queues
         self._incoming = SharedConnection(hosts, properties)
+        self._subscribing = asyncio.Semaphore(SUBSCRIBE_AT_ONCE)
         self._bindings = Bindings(self._incoming, acct)
         outgoing = SharedConnection(hosts, properties)
         self._republisher = Republisher(outgoing)
@@ -63,7 +71,8 @@ class Receiver:
     async def _read(self, queue: str, begin: Callable[[SharedConnection], Awaitable[Feed | None]]) -> Feed | None:
         own = self._incoming.another() if queue in self._leaderless else None
         try:
-            made = await begin(own or self._incoming)
+            async with self._subscribing if own is None else nullcontext():
+                made = await begin(own or self._incoming)
         except BaseException as error:
             if isinstance(error, NoLeader):
                 self._leaderless.add(queue)

@@ -29,6 +29,26 @@ class Feed:
         self.acked += events
 
 
+async def test_of_a_thousand_handlers_twenty_ask_for_their_queues_at_a_time(monkeypatch):
+    asking, most = 0, 0
+
+    async def subscribe(*_):
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await asyncio.sleep(0)
+        asking -= 1
+        return SimpleNamespace(own_connection=None)
+
+    monkeypatch.setattr(feed, "subscribe", subscribe)
+    receiver = Receiver({})
+    receiver._bindings = SimpleNamespace(keep=lambda made: None)
+    wanted = [Subscription("orders", ("placed",), "shipping", f"ship{number}") for number in range(1000)]
+    made = await asyncio.gather(*map(receiver.subscribe, wanted))
+    assert len(made) == 1000
+    assert most == 20
+
+
 @pytest.mark.parametrize("verb", ["retry", "dead"])
 async def test_an_event_is_acknowledged_only_when_its_copy_is_safe(verb):
     receiver, feed, event, safe = Receiver({}), Feed(), ReceivedEvent(b"x"), asyncio.Event()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from evbus_like.engine.receiving import subscription
 from evbus_like.engine.receiving.subscription import BROADCAST, SERVICE_POOL, SINGLETON, Subscription
 
 
@@ -34,3 +35,12 @@ def test_instances_of_a_broadcast_have_queues_of_their_own_and_those_of_a_pool_s
 
     assert len(queues(BROADCAST)) == 2
     assert len(queues(SERVICE_POOL)) == len(queues(SINGLETON)) == 1
+
+
+def test_an_event_type_is_compared_with_patterns_alone(monkeypatch):
+    tried = []
+    monkeypatch.setattr(subscription, "matches", lambda pattern, event_type: tried.append(pattern))
+    asked = Subscription("orders", ("placed", "paid", "refund.*"), "shipping", "ship")
+    assert asked.wants("paid")
+    assert not asked.wants("cancelled")
+    assert tried == ["refund.*"]

@@ -78,7 +78,12 @@ class Subscription:
 
     def wants(self, event_type: str) -> bool:
         """Whether an event type is wanted, for sources that cannot filter by themselves."""
-        return any(matches(wanted, event_type) for wanted in self.event_types)
+        return event_type in self.event_types or any(matches(each, event_type) for each in self._patterns)
+
+    @functools.cached_property
+    def _patterns(self) -> list[str]:
+        """The patterns: a new event type is compared with all subscriptions, and few of a thousand have one."""
+        return [each for each in self.event_types if is_pattern(each)]
 
 
 def is_pattern(event_type: str) -> bool:
