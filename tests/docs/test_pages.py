@@ -127,7 +127,7 @@ def test_the_plans_of_the_scaling_page_are_those_that_the_command_prints(tmp_pat
     sessions = [
         step for block in blocks(DOCS / "scaling.md") if block.language == "console" for step in session(block.text)
     ]
-    assert len(sessions) == 2
+    assert len(sessions) == 4
     for command, expected in sessions:
         ran = run(command, tmp_path)
         assert ran.returncode == 0, ran.stdout
