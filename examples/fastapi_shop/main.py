@@ -1,6 +1,6 @@
 """A FastAPI application that puts an event for each order; the bus runs in its lifespan.
 
-In this folder, with `pip install evbus-like fastapi uvicorn`:
+In this folder, with `pip install evbus-like fastapi uvicorn` and a credentials.yml such as that of the README:
 
     ACCT_FILE=credentials.yml uvicorn main:app
     curl -X POST localhost:8000/orders -H 'content-type: application/json' -d '{"item": "tea"}'

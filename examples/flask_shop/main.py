@@ -1,6 +1,6 @@
 """A Flask application whose views put events: sync code, with the bus in a thread of its own.
 
-In this folder, with `pip install evbus-like flask`:
+In this folder, with `pip install evbus-like flask` and a credentials.yml such as that of the README:
 
     ACCT_FILE=credentials.yml flask --app main run
     curl -X POST localhost:5000/orders -H 'content-type: application/json' -d '{"item": "tea"}'
