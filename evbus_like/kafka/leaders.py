@@ -7,6 +7,7 @@ for such partitions.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from evbus_like.kafka import codes, internals
 
 Place = tuple[str, int]  # topic and partition
 
+BROKER = re.compile(r"\(node id (\d+)\)|Connection at (\S+:\d+)")  # in texts of aiokafka's errors
 PAUSES = (0.0, 0.1, 0.2, 0.4)  # seconds before each look-up: a new topic, or an election, takes less than their sum
 
 
@@ -56,12 +58,26 @@ def trouble(cluster: Any, place: Place, reason: Exception | None = None, needed:
         count = f"{len(about.isr)} in-sync replica{'s' * (len(about.isr) != 1)}"
         return f"{name} has {count} and needs {needs}{down}{why}"
     leader = cluster.broker_metadata(about.leader)
-    at = f"broker {about.leader}{f' at {leader.host}:{leader.port}' if leader else ''}, its leader,"
+    broker = f"broker {about.leader}{f' at {leader.host}:{leader.port}' if leader else ''}"
+    at = f"{broker}, its leader,"
+    if (former := _other_than(about.leader, leader, reason)) is not None:
+        return f"{name} is not confirmed: {former} cannot be reached, and {broker} is its leader now"
     if reason is None:
         return f"{name} is not confirmed: {at} does not answer"
     if code is not None and code >= 0:
         return f"{name} is not confirmed: {at} answers {codes.name(code)}"
     return f"{name} is not confirmed: {at} cannot be reached ({reason})"
+
+
+def _other_than(leader: int, known: Any, reason: Exception | None) -> str | None:
+    """Return the broker that an error of aiokafka is about, if it is not the leader: it was that until now."""
+    about = BROKER.search(str(reason))
+    if about is None:
+        return None
+    node, place = about.groups()
+    if node is not None:
+        return None if int(node) == leader else f"broker {node}"
+    return None if known is None or place == f"{known.host}:{known.port}" else f"the broker at {place}"
 
 
 def _brokers(nodes: Sequence[int]) -> str:

@@ -330,3 +330,30 @@ def test_the_planner_makes_records_as_the_profile_says() -> None:
     layout = Planner({"topics": "orders", "partition": 1}).lay_out(client, events_for("a", "b"), {"orders": [0, 1]})
     assert list(layout.batches) == [("orders", 1)]
     assert layout.outcomes == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("not ready (node id 2).", "broker 2 cannot be reached, and broker 3 at kafka3:9092 is its leader now"),
+        (
+            "Connection at kafka2:9092 closed",
+            "the broker at kafka2:9092 cannot be reached, and broker 3 at kafka3:9092 is",
+        ),
+        (
+            "not ready (node id 3).",
+            "broker 3 at kafka3:9092, its leader, cannot be reached (KafkaConnectionError: not ready",
+        ),
+        (
+            "Connection at kafka3:9092 closed",
+            "broker 3 at kafka3:9092, its leader, cannot be reached (KafkaConnectionError: Connection",
+        ),
+        ("no words", "broker 3 at kafka3:9092, its leader, cannot be reached (KafkaConnectionError: no words)"),
+    ],
+)
+def test_the_broker_that_cannot_be_reached_is_named_and_not_the_leader_that_was_elected_meanwhile(
+    said: str, expected: str
+) -> None:
+    cluster = cluster_of(orders=[3])
+    cluster._brokers[3] = SimpleNamespace(nodeId=3, host="kafka3", port=9092, rack=None)
+    assert f"is not confirmed: {expected}" in leaders.trouble(cluster, ("orders", 0), KafkaConnectionError(said))
