@@ -59,9 +59,21 @@ def load(hub: Any, data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
+        _check_text(data)
         if not data.startswith(BOM):
             raise
     return orjson.loads(data[len(BOM) :])
+
+
+def _check_text(data: bytes) -> None:
+    """Raise ValueError for what is not UTF-8, of which orjson says that surrogates are not allowed."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is not UTF-8 text, from byte {error.start} on; its sender should name the charset in the content type,"
+            " or the compression in the content encoding"
+        ) from None
 
 
 def _default(value: Any) -> Any:

@@ -46,6 +46,10 @@ def load(hub: Any, data: bytes) -> Any:
         raise ValueError("the body is nested too deeply for msgpack") from None
     except msgpack.FormatError:
         raise ValueError("the body is not valid msgpack") from None
+    except TypeError:
+        raise ValueError(
+            "a map of the body has a list or a map as a key, which no mapping of Python can have"
+        ) from None
 
 
 def _check_elements(data: bytes, limit: int) -> None:

@@ -326,6 +326,20 @@ def test_deep_nesting_is_refused(hub: Any, name: str, depth: int) -> None:
     assert reason(hub, raw, f"application/{name}", accept=ALL).rpartition(": ")[2]
 
 
+@pytest.mark.parametrize(
+    ("raw", "start"),
+    [(b"\xff\xfe\x00", 0), (b'{"a": "\xe4"}', 7), (gzip.compress(JSON), 1), (b"\xef\xbb\xbf\xff", 3)],
+)
+def test_json_that_is_not_utf_8_is_refused_in_words_that_name_the_place(hub: Any, raw: bytes, start: int) -> None:
+    found = reason(hub, raw, "application/json")
+    assert f"it is not UTF-8 text, from byte {start} on; its sender should name the charset" in found
+
+
+@pytest.mark.parametrize("raw", [b"\x81\x90\x01", b"\x81\x80\x01", b"\x91\x81\x91\x01\x02"])
+def test_a_map_of_msgpack_whose_key_python_cannot_have_is_refused_in_words(hub: Any, raw: bytes) -> None:
+    assert "a map of the body has a list or a map as a key" in reason(hub, raw, "application/msgpack")
+
+
 def test_what_is_no_msgpack_is_refused_in_words(hub: Any) -> None:
     assert "not valid msgpack" in reason(hub, b"\xc1", "application/msgpack")
 
