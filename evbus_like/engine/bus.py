@@ -15,6 +15,7 @@ from evbus_like.engine.account import Account
 from evbus_like.engine.errors import BusStopped, LifecycleError, PutError
 from evbus_like.engine.event import Event
 from evbus_like.engine.failure import Report
+from evbus_like.engine.forked import detach
 from evbus_like.engine.queue import Intake, size_of
 from evbus_like.engine.sending.admission import Admission
 from evbus_like.engine.sending.lane import Lane
@@ -359,6 +360,8 @@ _running: WeakSet[Bus] = WeakSet()
 
 def _close_in_child() -> None:
     """Close running buses in a forked child, because their loop, connections and outbox belong to the parent."""
+    for loop in {bus.loop for bus in _running}:
+        detach(loop)
     for bus in list(_running):
         bus.forked = bus.closed = True
 

@@ -211,3 +211,51 @@ def test_a_process_that_a_handler_with_an_inbox_forks_neither_commits_nor_rolls_
     program = INBOX.format(end=end)
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
     assert ran.stdout.splitlines() == ["parent begin 1", "parent commit 1"], ran.stderr
+
+
+LOOP = """
+import asyncio, os, sys
+from evbus_like.testing import new_hub
+
+async def echo(reader, writer):
+    while line := await reader.readline():
+        writer.write(line)
+
+async def main():
+    hub = new_hub()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    listener = asyncio.create_task(hub.evbus.init.start({{"internal": {{"default": {{"outbox": "always"}}}}}}))
+    await hub.evbus.init.join()
+    child = os.fork()
+    if not child:
+        {end}
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        await asyncio.sleep(0.05)
+    writer.write(b"still here\\n")
+    async with asyncio.timeout(10):
+        print(await reader.readline(), flush=True)
+    begun = asyncio.get_running_loop().time()
+    for number in range(20):  # each is stored by a thread
+        await hub.evbus.broker.put("k", number)
+    print("quick", asyncio.get_running_loop().time() - begun < 3.0, flush=True)
+    account = await hub.evbus.init.stop(5)
+    await listener
+    print("child", os.waitstatus_to_exitcode(ended[1]), "parent", account.delivered, flush=True)
+    writer.close()
+    server.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("sys.exit(3)", 3), ("return", 0), ("raise ValueError", 1), ("os._exit(4)", 4)]
+)
+def test_a_child_that_is_forked_in_the_event_loop_and_ends_leaves_the_parents_connections_and_threads(
+    end, code, tmp_path
+):
+    program = [sys.executable, "-W", "ignore", "-c", LOOP.format(end=end)]
+    here = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=90, env=here)
+    assert ran.stdout.splitlines() == ["b'still here\\n'", "quick True", f"child {code} parent 20"], ran.stderr[-2000:]
