@@ -8,7 +8,7 @@ from evbus_like.engine.errors import Blocked, NotDelivered, TransientError
 from evbus_like.engine.sending.block import Block
 from tests.unit.fakes import HANG, Destination, entry, running, until
 
-QUICK = 0.02  # a lane's deadline in seconds; the tests outwait several of them
+QUICK = 0.05  # a lane's deadline in seconds; the tests outwait several of them
 
 
 class Alarmed(Destination):
@@ -42,7 +42,7 @@ class Alarmed(Destination):
 
 
 async def several_deadlines():
-    await asyncio.sleep(8 * QUICK)
+    await asyncio.sleep(5 * QUICK)
 
 
 async def test_a_publish_under_way_is_waited_for_beyond_its_deadline_and_not_repeated(caplog):
