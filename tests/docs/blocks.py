@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 INFO = re.compile(r"(?:\{code-block\} *)?(?P<language>\w*)")  # other directives are no blocks of code
 OPTION = re.compile(r":(?P<name>\w+): *(?P<value>.*)")
-DEADLINE = 120.0  # seconds; only stops a hang
+DEADLINE = 300.0  # seconds; only stops a hang
 
 
 @dataclass(frozen=True)
