@@ -201,8 +201,10 @@ def declaring(error: BaseException, place: str, what: str, advice: str) -> Deliv
     return lost(error, place)
 
 
-def lost(error: BaseException | None, place: str) -> TransientError:
-    """Return the error for a channel or a connection that was lost."""
+def lost(error: BaseException | None, place: str, closed: Closed | None = None) -> TransientError:
+    """Return the error for a channel or a connection that was lost; `closed` is why RabbitMQ closed the connection."""
+    if closed is not None and closed.code in ORDERLY:
+        return TransientError(f"RabbitMQ at {place} closed the connection: {closed.text}")
     reason = text(error)
     if "delivery acknowledgement" in reason:
         return TransientError(

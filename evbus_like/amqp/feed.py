@@ -101,7 +101,7 @@ class Feed:
     def lost(self, error: BaseException | None) -> None:
         """Handle the loss of the channel: `receive` and the verbs that settle raise from now on."""
         if self._trouble is None:
-            self._trouble = failures.lost(error, self._place)
+            self._trouble = failures.lost(error, self._place, self._channel.connection.closed)
             self._wake()
 
     def _cancelled(self, _frame: Any) -> None:

@@ -187,6 +187,11 @@ async def freeze_connected(load: Load) -> None:
     await asyncio.to_thread(load.connected(load.hubs[0]).pause)
 
 
+async def freeze_handling(load: Load) -> None:
+    """Freeze the node from which the handler receives, and which led its queue, until all go on without it."""
+    await asyncio.to_thread(load.handling().pause)
+
+
 async def roll(load: Load) -> None:
     """Restart one node after the other."""
     for node in load.cluster:
@@ -211,14 +216,14 @@ async def drain_connected(load: Load) -> None:
     await asyncio.to_thread(node.evaluate, "rabbit_maintenance:revive().")
 
 
-FAULTS = (drain_connected, kill_connected, kill_handling, freeze_connected, roll, two_away)
+FAULTS = (drain_connected, kill_connected, kill_handling, freeze_connected, freeze_handling, roll, two_away)
 
 
 async def once(cluster: RabbitCluster, fault: Callable[[Load], Awaitable[None]]) -> int:
     """Run one fault, print what it cost, and return how many events were lost."""
     with tempfile.TemporaryDirectory(prefix="evbus-cluster-") as folder:
         load = Load(cluster, f"cluster-{uuid.uuid4().hex[:8]}", plain=True)
-        load.at_handlers = fault is kill_handling
+        load.at_handlers = fault in (kill_handling, freeze_handling)
         async with load.run(folder):
             longest = await load.through(lambda: fault(load))
             for node in cluster:

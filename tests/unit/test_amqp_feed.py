@@ -23,7 +23,8 @@ SUBSCRIPTION = Subscription("orders", ("placed",), "shipping", "ship", prefetch=
 async def feed():
     """A feed whose connection keeps what is written."""
     written = []
-    connection = SimpleNamespace(target=SimpleNamespace(place="here"), write_now=written.append, written=written)
+    here = SimpleNamespace(place="here")
+    connection = SimpleNamespace(target=here, write_now=written.append, written=written, closed=None)
     return Feed(Channel(connection, SimpleNamespace(number=3, max_content_size=1000)), SUBSCRIPTION)
 
 
@@ -90,6 +91,25 @@ async def test_receive_and_ack_raise_once_a_feed_is_lost(feed):
         await waiting
     with pytest.raises(TransientError):
         feed.ack(events)
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        (
+            failures.Closed(320, "CONNECTION_FORCED - maintenance"),
+            "here closed the connection: CONNECTION_FORCED - main",
+        ),
+        (failures.Closed(541, "INTERNAL_ERROR"), "the connection to RabbitMQ at here was lost: the connection ended"),
+    ],
+)
+async def test_a_feed_that_is_lost_says_with_the_words_of_rabbitmq_that_a_node_or_an_operator_ended_it(
+    feed, closed, said
+):
+    feed._channel.connection.closed = closed
+    feed.lost(None)
+    with pytest.raises(TransientError, match=said):
+        await feed.receive()
 
 
 async def test_a_receive_that_is_cancelled_loses_nothing(feed):
