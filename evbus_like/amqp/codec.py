@@ -9,7 +9,6 @@ year that no calendar has; no reader here raises for them. Source of the format:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -185,9 +184,9 @@ def read_table(table: bytes) -> dict[str, Any]:
     An entry that is nested too deeply is left out.
     """
     found: dict[str, Any] = {}
-    at = 0
-    with suppress(IndexError, ValueError, struct_error):
-        while at < len(table):
+    at, whole = 0, len(table)
+    try:  # `suppress` costs as much as the entry of a text
+        while at < whole:
             end = at + 1 + table[at]
             name = table[at + 1 : end].decode(errors="backslashreplace")
             if table[end] == 0x53:  # a text, as most are: `_value` in place, whose calls would cost as much
@@ -203,6 +202,8 @@ def read_table(table: bytes) -> dict[str, Any]:
                 found[name], at = _value(table, end, 0)
             except ValueError:
                 at = _behind(table, end)
+    except (IndexError, ValueError, struct_error):
+        pass
     return found
 
 

@@ -16,6 +16,7 @@ from evbus_like.engine.message import Message
 LONGEST_EXPIRATION = 2**32 - 1  # milliseconds, for RabbitMQ
 ENCODING = pack_shortstr("utf-8")  # as kombu says; nameko's consumers look at it
 ALONE_WITHIN = 20.0  # seconds for an answer that is sent alone
+ALWAYS = props.CONTENT_TYPE | props.CONTENT_ENCODING | props.HEADERS | props.DELIVERY_MODE | props.MESSAGE_ID
 MOST_METHODS = 1000  # kept for the next message to the same place
 
 _short = Struct(">H").pack
@@ -146,18 +147,17 @@ class MessageSender:
 
 def encode_properties(message: Message) -> bytes:
     """Encode a message's properties; raises ValueError for text of more than 255 bytes."""
-    parts = {  # in the order of the wire
-        props.CONTENT_TYPE: pack_name(message.content_type),
-        props.CONTENT_ENCODING: ENCODING,
-        props.HEADERS: pack_table(message.headers or {}),
-        props.DELIVERY_MODE: props.PERSISTENT,
-    }
-    if message.correlation_id:
-        parts[props.CORRELATION_ID] = pack_shortstr(message.correlation_id)
+    flags = ALWAYS
+    parts = [pack_name(message.content_type), ENCODING, pack_table(message.headers or {}), props.PERSISTENT]
+    if message.correlation_id:  # in the order of the wire
+        flags |= props.CORRELATION_ID
+        parts.append(pack_shortstr(message.correlation_id))
     if message.reply_to:
-        parts[props.REPLY_TO] = pack_name(message.reply_to)
+        flags |= props.REPLY_TO
+        parts.append(pack_name(message.reply_to))
     if message.expires is not None:
+        flags |= props.EXPIRATION
         milliseconds = min(LONGEST_EXPIRATION, max(1, round(message.expires * 1000)))
-        parts[props.EXPIRATION] = pack_shortstr(str(milliseconds))
-    parts[props.MESSAGE_ID] = pack_shortstr(message.id)
-    return _short(sum(parts)) + b"".join(parts.values())
+        parts.append(pack_shortstr(str(milliseconds)))
+    parts.append(pack_shortstr(message.id))
+    return _short(flags) + b"".join(parts)

@@ -33,7 +33,7 @@ log = logging.getLogger("evbus_like.bus")
 
 State = Literal["new", "running", "stopping", "stopped"]
 CHUNK = 100  # events admitted at once
-SHARE_EVENTS, SHARE_BYTES = 1000, 512 * 1024  # admitted before other tasks of the loop run
+SHARE_EVENTS, SHARE_BYTES = 1000, 256 * 1024  # admitted before other tasks of the loop run
 STOP_GRACE = 2.0  # seconds, as the setting stop_grace
 ANSWER_MS = 1000  # the most milliseconds to wait for the answers of a closed outbox
 LOOP_GRACE = 10.0  # seconds that a stop from another event loop waits beyond its own deadline
@@ -65,6 +65,7 @@ class Bus:
         self.deadlines = DeadlineTimer()  # of puts that wait for their receipts
         self._due: list[Callable[[], None]] = []  # deliveries that need not wait, one for each lane
         self._due_scheduled = False  # whether they are scheduled
+        self._event_bytes = 1  # of the events that were admitted last, on average
         self._changed = CrossLoopCondition()  # woken when the state changes
         self._start_error: BaseException | None = None
         self._failed_starts = 0
@@ -301,9 +302,11 @@ class Bus:
         """Admit events of the intake queue, as many as is fair to the other tasks of the loop."""
         events = size = 0
         while self.intake.items and events < SHARE_EVENTS and size < SHARE_BYTES:
-            chunk = self.intake.take(CHUNK)
-            size += self.admission.admit_batch(chunk)
+            chunk = self.intake.take(max(1, min(CHUNK, (SHARE_BYTES - size) // self._event_bytes)))
+            admitted = self.admission.admit_batch(chunk)
             self.intake.task_done(len(chunk))
+            self._event_bytes = admitted // max(1, len(chunk)) + 1
+            size += admitted
             events += CHUNK
         self.deliver_due()
 

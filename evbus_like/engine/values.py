@@ -24,6 +24,7 @@ import decimal
 import enum
 import gc
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -39,6 +40,10 @@ MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 TEXTS = (decimal.Decimal, uuid.UUID)
 TIMES = (datetime.datetime, datetime.date, datetime.time)
 PLAIN = frozenset((str, int, bool, type(None), bytes, decimal.Decimal, uuid.UUID, *TIMES))  # never a NaN in its text
+DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+LONG = 19  # digits of the shortest int beyond 64 bits
+ZEROS = b"0" * LONG
+EXPONENT = re.compile(rb"-(?<=[eE]-)[0-9]{3}")  # it begins with a literal, and so is found fast
 BUILTINS = frozenset((dict, list, tuple, str, int, float, bool, type(None), bytes))
 
 
@@ -196,6 +201,12 @@ def finite(value: Any) -> bool:
         if not level:
             return True
     return False
+
+
+@fastest
+def has_odd_number(data: bytes) -> bool:
+    """Return whether a JSON text may have a number that 64 bits do not hold: of 19 digits, or an exponent below -99."""
+    return ZEROS in data.translate(DIGITS) or (b"-" in data and EXPONENT.search(data) is not None)
 
 
 def simple(value: Any, native: bool) -> bool:

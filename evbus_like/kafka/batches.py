@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
 
+from evbus_like.engine.event import Event
 from evbus_like.kafka import internals
 
 MAX_CACHED_KEYS = 10_000
@@ -46,7 +47,18 @@ class PartitionBatches:
         batch = Batch(self.topic, self.partition, internals.create_batch(self._producer, self._size))
         self.batches.append(batch)
         self._append = internals.appender(batch.builder)
+        self._extend = internals.extender(batch.builder)
         self._note = batch.positions.append
+
+    def extend(self, events: Sequence[Event], at: int, key: bytes | None) -> int:
+        """Append the records of events that are alike, from events[at] on; returns how many: none is left to `add`."""
+        if self._extend is None:
+            return 0
+        positions = self.batches[-1].positions
+        most = len(events) if self._most is None else self._most - len(positions)
+        count: int = self._extend(events, at, most, key)
+        positions.extend(range(at, at + count))
+        return count
 
     def add(self, position: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Append one event's record (timestamp in milliseconds) to the last batch, or to a new one."""

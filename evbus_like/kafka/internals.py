@@ -423,6 +423,7 @@ class QuickBuilder:
     def __init__(self, size: int) -> None:
         self._records = speedups.RecordBatch(size)
         self.append_record = self._records.append
+        self.extend = self._records.extend
         self.record_count = self._records.count
         self._state = (-1, -1, 0)
         self._closed = False
@@ -457,6 +458,11 @@ def appender(builder: Any) -> Any:
     return lambda timestamp, key, value, headers: builder.append(
         timestamp=timestamp, key=key, value=value, headers=headers
     )
+
+
+def extender(builder: Any) -> Any:
+    """Return the function that appends the records of many events, or None where each must be appended by itself."""
+    return builder.extend if type(builder) is QuickBuilder else None
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:

@@ -79,7 +79,10 @@ class Planner:
         names: tuple[Any, ...]
         value: bytes | None
         record, accepted, timestamp = self.record, 0.0, 0
+        done, alike = 0, not tombstones and not taken and type(self).record is Planner.record
         for position, event in enumerate(events) if not taken else _others(events, taken):
+            if position < done:
+                continue
             if event.headers:
                 names = (event.routing_key, event.key, event.headers.get(SERVICE_HEADER))
             else:
@@ -90,6 +93,10 @@ class Planner:
             if plan.problem is not None:
                 outcomes[position] = plan.problem
                 continue
+            if alike and len(plan.batches) == 1:
+                done = position + plan.batches[0].extend(events, position, plan.key)
+                if position < done:
+                    continue
             headers, value = record(event)
             if tombstones and (event.content_type, value) in tombstones:
                 value = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evbus_like import speedups
 from evbus_like.engine.cloudevents import MARKS, peeked, with_trace
 from evbus_like.engine.event import MAX_ROUTING_KEY, readable
 from evbus_like.engine.receiving.received import BodilessEvent, ReceivedEvent
 from evbus_like.engine.receiving.subscription import Subscription
 from evbus_like.kafka.offsets import Partition
-from evbus_like.speedups import fastest
 
 TYPE_HEADER = "evbus-routing-key"
 ONLY = "evbus-only"  # names the one queue that a replayed record is for
@@ -27,7 +27,6 @@ def text(value: bytes | None) -> Any:
         return value
 
 
-@fastest
 def fields(headers: Sequence[tuple[str, bytes | None]]) -> tuple[str, str, str, dict[str, Any]] | None:
     """Return the type, the id and the content type of an event, and its other headers, from those of a record.
 
@@ -61,7 +60,7 @@ class Reader:
         and content types are remembered and logged, so they must be short: longer ones are none.
         """
         topic, key, value = record.topic, record.key, record.value
-        found = fields(record.headers)
+        found = record.fields() if type(record) is speedups.Record else fields(record.headers)
         if found is not None and found[0] and (not found[3] or MARKS.isdisjoint(found[3])):
             event_type, event_id, content_type, headers = found
         else:

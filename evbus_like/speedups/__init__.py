@@ -21,6 +21,7 @@ def _load() -> Any:
 
 _built = _load()
 IN_C = _built is not None
+Record: Any = getattr(_built, "Record", None)  # what `read` of kafka/unreadable.py gives
 RecordBatch: Any = getattr(_built, "RecordBatch", None)  # also None where the processor has no CRC-32C
 TWINS: dict[str, Callable[..., Any]] = {}  # by name
 

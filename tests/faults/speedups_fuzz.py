@@ -145,26 +145,71 @@ def events(built: Any, some: random.Random) -> int:
     return 20
 
 
+def received(built: Any, twins: Any, some: random.Random) -> int:
+    """Read records, often damaged ones, here and with the twin; returns how many there were."""
+    from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+    from evbus_like.kafka import records
+
+    builder, count = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20), some.randrange(1, 6)
+    for index in range(count):
+        headers = [each for each in (header(some) for _ in range(some.choice((0, 2, 3, 20)))) if is_header(each)]
+        payload = some.choice((None, b"", some.randbytes(some.choice((1, 63, 64, 300)))))
+        builder.append(index, some.randrange(2**61), some.choice((None, b"key")), payload, headers)
+    raw = bytearray(builder.build())
+    for _ in range(some.choice((0, 1, 3))):
+        raw[some.randrange(61, len(raw))] = some.randrange(256)
+    place = some.choice((61, some.randrange(len(raw)))), some.choice((len(raw), some.randrange(61, len(raw) + 1)))
+    data, given = bytes(raw), (some.choice((count, 1)), "topic", 3, some.choice((0, 2**62)), 1000, some.choice((-1, 5)))
+    if place[0] > place[1]:
+        return 0
+    ours, twin = built.read(data, *place, *given), twins["read"](data, *place, *given)
+    assert (len(ours[0]), ours[1]) == (len(twin[0]), twin[1]), (data, place, given)
+    for one, other in zip(ours[0], twin[0], strict=True):
+        assert all(getattr(one, name) == getattr(other, name) for name in other._fields), (data, place, given)
+        assert one.fields() == records.fields(other.headers), other
+    return count
+
+
+def alike(built: Any, some: random.Random) -> int:
+    """Append the records of many events at once; returns how many there were."""
+    batch, events = built.RecordBatch(some.choice((1, 300, 10_000))), list[Any]()
+    for number in range(some.randrange(9)):
+        body = some.randbytes(some.randrange(99))
+        event = built.EventFields.make("é"[number % 2 :], number, some.choice("ab"), body, "p", None, None, False)
+        event.content_type, event.timestamp = "application/json", 1.5
+        if not some.randrange(9):
+            setattr(event, some.choice([name for name in FIELDS if name != "receipt"]), value(some, 1))
+        if not some.randrange(30):
+            del event.id
+        events.append(event if some.randrange(40) else value(some, 1))
+    with suppress(TypeError, ValueError, OverflowError, AttributeError, UnicodeError):
+        batch.extend(events, some.randrange(-1, 9), some.randrange(-1, 9), some.choice((None, b"k", "k")))
+    batch.build(-1, -1, 0)
+    return len(events)
+
+
 def fuzz(path: str, seconds: float, seed: int) -> int:
     """Call the functions with random arguments; returns the number of inputs."""
     from evbus_like import speedups
     from evbus_like.engine import values  # noqa: F401 - has a twin
-    from evbus_like.kafka import records  # noqa: F401 - has the other
+    from evbus_like.kafka import unreadable  # noqa: F401 - has the other
 
     built, twins, some, end, inputs = load(path), speedups.TWINS, random.Random(seed), monotonic() + seconds, 0
     while monotonic() < end:
         for _ in range(200):
             body = value(some)
             assert built.finite(body) == twins["finite"](body), body
-            headers = [header(some) for _ in range(some.randrange(5))]
-            if all(map(is_header, headers)):
-                assert built.fields(headers) == twins["fields"](headers), headers
-            else:
-                built.fields(headers)
-            built.fields(body)
+            text = some.choice(
+                (some.randbytes(40), b"1" * some.randrange(15, 22), b"[1e-%d, -0.5]" % some.randrange(2000))
+            )
+            assert built.has_odd_number(text) == twins["has_odd_number"](text), text
         deep = nested(some)
         assert built.finite(deep) == twins["finite"](deep)
-        inputs += 601 + sum(batches(built, some) + events(built, some) for _ in range(20))
+        inputs += 401 + sum(
+            batches(built, some) + events(built, some) + alike(built, some) + received(built, twins, some)
+            for _ in range(20)
+        )
     return inputs
 
 

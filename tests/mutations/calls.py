@@ -46,7 +46,7 @@ MUTANTS = (
         "answered-before-its-puts-are-safe",
         "A request is answered only when the events that its method put are delivered or stored.",
         "UserCodeInvoker._invoke_once",
-        drop(AWAIT(2, of=3)),
+        drop(AWAIT(3, of=4)),
         f"{IN_MEMORY}/test_rpc_safe.py::test_a_request_is_answered_only_when_what_its_method_put_is_delivered",
     ),
     Mutant(

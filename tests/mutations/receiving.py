@@ -43,14 +43,14 @@ MUTANTS = (
         "acknowledged-before-the-handler",
         "An event is acknowledged after its handler.",
         "WorkerPool._call",
-        early(CALL(5, of=5), before=ASSIGNMENT(3, of=4)),
+        early(CALL(3, of=6), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_is_acknowledged_after_its_handler_and_not_before",
     ),
     Mutant(
         "acknowledged-before-the-consequences",
         "An event is acknowledged only when the events that its handler put are delivered or stored.",
         "UserCodeInvoker._invoke_once",
-        drop(AWAIT(2, of=3)),
+        drop(AWAIT(3, of=4)),
         f"{HANDLERS}_an_event_is_settled_only_when_what_its_handler_put_is_delivered",
     ),
     Mutant(
@@ -322,7 +322,7 @@ MUTANTS = (
         "begins-what-is-another-worker-s",
         "No handler is called with an event that its source has taken back.",
         "WorkerPool._call",
-        never(IF(1, of=5)),
+        never(IF(1, of=7)),
         f"{UNIT}/test_taken_back.py::test_an_event_that_the_source_took_back_is_not_begun_and_makes_room",
     ),
     Mutant(
@@ -343,7 +343,7 @@ MUTANTS = (
         "dedup-without-the-event-s-end",
         "With dedup an event whose handling failed is handled when it is redelivered.",
         "WorkerPool._call",
-        early(IF(5, of=5), before=ASSIGNMENT(3, of=4)),
+        early(IF(4, of=7), before=ASSIGNMENT(3, of=4)),
         f"{CONSUMER}_an_event_that_failed_is_no_repeat_when_it_comes_again",
     ),
     Mutant(

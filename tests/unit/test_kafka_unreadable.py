@@ -90,7 +90,7 @@ def test_a_compressed_batch_that_cannot_be_decompressed_is_unreadable():
 
 
 def test_a_library_that_is_missing_is_an_error_of_the_worker_and_not_of_the_record(monkeypatch):
-    def missing(records, batch):
+    def missing(*given):
         raise UnsupportedCodecError("Libraries for lz4 compression codec not found")
 
     monkeypatch.setattr(unreadable, "_parse", missing)

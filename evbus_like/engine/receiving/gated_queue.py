@@ -12,6 +12,9 @@ class GatedQueue(KeyedQueue):
 
     breaker: CircuitBreaker
 
+    def next_ready(self) -> ReceivedEvent | None:
+        return None  # `next` asks the breaker
+
     async def next(self) -> ReceivedEvent:
         while True:
             await self.breaker.wait()

@@ -85,15 +85,20 @@ class KeyedQueue:
                 raise
         return self._ready.popleft()
 
+    def next_ready(self) -> ReceivedEvent | None:
+        """Return the next ready event if `next` would return it at once."""
+        return self._ready.popleft() if self._ready else None
+
     def done(self, event: ReceivedEvent) -> None:
         """Make the next event of the same key ready."""
-        if event.order is None:
+        order = event.order
+        if order is None:
             return
-        blocked = self._blocked.get(event.order)
+        blocked = self._blocked.get(order)
         if blocked:
             self._make_ready(blocked.popleft())
         else:
-            self._blocked.pop(event.order, None)
+            self._blocked.pop(order, None)
 
     def clear(self) -> list[ReceivedEvent]:
         """Remove and return the events that `next` has not returned; the keys of the others stay blocked."""

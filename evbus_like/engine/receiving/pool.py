@@ -156,18 +156,23 @@ class WorkerPool:
     async def _work(self) -> None:
         """Handle one event after another."""
         task = asyncio.current_task()
-        while not self.invoker.closing:
-            event = await self._queue.next()
+        queue, invoker = self._queue, self.invoker
+        handle = self._call if self._dedup is None else self._handle
+        while not invoker.closing:
+            event: ReceivedEvent | None = await queue.next()
             if not self.busy:
                 self._idle.clear()
             self.busy += 1
             try:
-                await (self._call(event) if self._dedup is None else self._handle(event))
-            except BaseException as error:
-                if ends(error, task):
-                    raise
-                log.exception("%s could not handle %s, which becomes a dead letter", self.name, event)
-                await self.settler.give_up(event, f"it could not be handled: {type(error).__name__}")
+                while event is not None:
+                    try:
+                        await handle(event)
+                    except BaseException as error:
+                        if ends(error, task):
+                            raise
+                        log.exception("%s could not handle %s, which becomes a dead letter", self.name, event)
+                        await self.settler.give_up(event, f"it could not be handled: {type(error).__name__}")
+                    event = None if invoker.closing else queue.next_ready()
             finally:
                 self._ended()
 
@@ -195,11 +200,17 @@ class WorkerPool:
         event.busy = True
         begun = perf_counter()
         disposition = await self.invoker.call(event)
-        took = perf_counter() - begun
-        self.running.counts[bisect_left(BOUNDS, took)] += 1  # `Histogram.add` in place: its call would cost as much
-        self.running.sum += took
+        took, running = perf_counter() - begun, self.running
+        running.counts[bisect_left(BOUNDS, took)] += 1  # `Histogram.add` in place: its call would cost as much
+        running.sum += took
         if self._is_logged:
             event_log.handled(event, self._handler, outcome_of(disposition), took)
+        if disposition is DONE:  # most
+            self.stats.handled += 1
+            if dedup is not None:
+                await dedup.add(event.id)
+            self.settler.ack(event)
+            return
         if disposition.until is not None:
             self.busy += 1
             disposition.until.add_done_callback(partial(self._decided, event))

@@ -28,6 +28,9 @@ class RatedQueue(KeyedQueue):
         """Give the events of each key in turn; called before the first event comes."""
         self._ready = FairShares(key_of)
 
+    def next_ready(self) -> ReceivedEvent | None:
+        return None  # `next` asks the bucket
+
     async def next(self) -> ReceivedEvent:
         async with self._turn:
             while True:

@@ -99,15 +99,16 @@ class Settler:
     def ack(self, event: ReceivedEvent) -> None:
         """Acknowledge an event soon."""
         self._queue.done(event)
-        if event not in self._open:
+        try:
+            self._open.remove(event)
+        except KeyError:
             self._stats.lost += 1
             return
         if self._requeues.attempts:
             self._requeues.reset()
-        self._open.discard(event)
-        self._acks.append(event)
-        if len(self._acks) == 1:
+        if not self._acks:
             self._acks_added.set()
+        self._acks.append(event)
 
     def forget(self, event: ReceivedEvent) -> None:
         """Drop an event that the source has taken back: it is delivered again, here or elsewhere."""
