@@ -13,7 +13,18 @@ from tests.mutations.change import (
     without_the_first,
 )
 from tests.mutations.mutant import Mutant
-from tests.mutations.place import ASSIGNMENT, COMPREHENSION, COUNTING, EXCEPT, IF, KEYWORD, RETURN, SUBSCRIPT, WITH
+from tests.mutations.place import (
+    ASSIGNMENT,
+    CALL,
+    COMPREHENSION,
+    COUNTING,
+    EXCEPT,
+    IF,
+    KEYWORD,
+    RETURN,
+    SUBSCRIPT,
+    WITH,
+)
 
 UNIT = "tests/unit"
 
@@ -185,6 +196,14 @@ MUTANTS = (
         "_close_in_child",
         drop(ASSIGNMENT),
         "tests/processes/test_fork.py::test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on",
+    ),
+    Mutant(
+        "a-forked-child-shares-the-epoll",
+        "A child that ends in the event loop in which it was forked leaves the parent its connections.",
+        "bus._close_in_child",
+        drop(CALL(1, of=1)),
+        "tests/processes/test_fork.py"
+        "::test_a_child_that_is_forked_in_the_event_loop_and_ends_leaves_the_parents_connections_and_threads",
     ),
     Mutant(
         "ids-repeat-after-a-fork",

@@ -541,7 +541,7 @@ MUTANTS = (
         "a-duplicate-listener-is-let-in",
         "Two listeners of one name make the start fail.",
         "handlers.looked_up",
-        drop(COUNTING(2, of=2)),
+        drop(COUNTING(3, of=3)),
         f"{HANDLERS}_two_listeners_of_one_name_are_refused",
     ),
 )
