@@ -36,7 +36,7 @@ USERS = (
     "tests/conformance/**/*.py",
     "tests/integration/apps/**/*.py",
 )
-MOST = {"engine": {"floors": 8, "arrows": 70}}
+MOST = {"engine": {"floors": 11, "arrows": 140}}  # annotations and imports in functions count, too
 
 
 def within(module: str, *folders: str) -> bool:
@@ -156,7 +156,15 @@ def subjects(house: House) -> Iterator[str]:
                 yield f"{house.where(path, 1)}: names {name}, which does not exist"
 
 
-RULES = (circle, engine, backends, command, face, contracts, subjects)
+def sizes(house: House) -> Iterator[str]:
+    """No folder has more floors or arrows than it may."""
+    for folder, measures, _ in graph(house):
+        for name, most in MOST.get(folder, {}).items():
+            if measures[name] > most:
+                yield f"{PACKAGE}/{folder}/ has {measures[name]} {name}, and may have {most}; --graph counts them"
+
+
+RULES = (circle, engine, backends, command, face, contracts, subjects, sizes)
 
 
 def violations(root: Path) -> dict[str, list[str]]:
@@ -165,9 +173,8 @@ def violations(root: Path) -> dict[str, list[str]]:
     return {str(rule.__doc__): list(rule(house)) for rule in RULES}
 
 
-def graph(root: Path) -> Iterator[tuple[str, dict[str, int], list[list[str]]]]:
+def graph(house: House) -> Iterator[tuple[str, dict[str, int], list[list[str]]]]:
     """Yield every folder of the package with its measures and the circles between its rooms."""
-    house = House(root)
     folders = sorted({module.rpartition(".")[0] for module in house.modules} - {""})
     for folder in folders:
         inside = [module for module in house.modules if module.startswith(f"{folder}.")]
@@ -192,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--graph", action="store_true", help="measure every folder instead")
     options = parser.parse_args(arguments)
     if options.graph:
-        for folder, measures, round_about in graph(options.root):
+        for folder, measures, round_about in graph(House(options.root)):
             most = "".join(f"; at most {number} {name}" for name, number in MOST.get(folder, {}).items())
             print(f"{folder}: {', '.join(f'{number} {name}' for name, number in measures.items())}{most}")
             for group in round_about:

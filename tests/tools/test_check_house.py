@@ -141,9 +141,16 @@ def test_the_graph_counts_rooms_arrows_and_floors(check):
     assert code == 0
     lines = [line for line in printed.splitlines() if line.startswith("engine")]
     assert lines == [
-        "engine: 4 files, 3 rooms, 2 arrows, 2 floors; at most 8 floors; at most 70 arrows",
+        "engine: 4 files, 3 rooms, 2 arrows, 2 floors; at most 11 floors; at most 140 arrows",
         "engine.sending: 2 files, 2 rooms, 1 arrows, 2 floors",
     ]
+
+
+def test_a_folder_with_more_arrows_than_it_may_have_is_named(check, monkeypatch):
+    monkeypatch.setitem(check_house.MOST, "engine", {"floors": 11, "arrows": 0})
+    code, printed = check({})
+    assert code == 1
+    assert "evbus_like/engine/ has 1 arrows, and may have 0; --graph counts them" in printed
 
 
 def test_the_graph_shows_circles_between_folders_and_counts_them_as_one_floor(check):
