@@ -10,7 +10,7 @@ SPREAD := --dist loadscope --no-loadscope-reorder
 # Tests that failed are run once more, alone: a deadline that a busy machine misses is no fault of the code. They are
 # named, for what they wait for is to be mended. With ARGS=... `make test` and `make unit` show the first run as it is.
 AGAIN = || { [ $$? -eq 1 ] && echo "failed beside other tests; once more, alone:" && \
-	$(PY) -m pytest -v --last-failed --last-failed-no-failures none --maxfail 3; }
+	$(PY) -m pytest -v --last-failed --last-failed-no-failures none --maxfail 3 $(AGAIN_IN); }
 
 WITHOUT_BROKERS := tests/unit tests/in_memory tests/models tests/tools tests/processes tests/deploy tests/page
 
@@ -56,6 +56,8 @@ else
 	@echo "branch coverage of the tests without brokers: $$($(PY) -m coverage report --format=total) % (of each file: $(PY) -m coverage report)"
 endif
 
+# Without it, processes that could not collect would bring in tests with brokers.
+unit: AGAIN_IN := tests/unit
 unit: $(VENV)/.test      ## the tests of the parts alone, in half a minute: no broker, no process
 ifdef ARGS
 	@$(PY) -m pytest -n 3 $(SPREAD) --hypothesis-profile quick tests/unit $(ARGS)
