@@ -188,6 +188,19 @@ class Putter:
             finally:  # also if it was accepted, and the handler waits no longer for its delivery
                 if receipt.destinations is not None:
                     under_way.expect(receipt)
+        stores = route.stores
+        if stores is not None and stores.outbox is not None and confirm == "accepted" and not intake.items:
+            receipt = Receipt(event.id, follow=False)
+            event.attach(receipt)
+            try:
+                bus.admission.admit(event)
+            except OutboxFull as full:
+                await self._admit_when_room(event, full, deadline, timeout)
+            try:
+                await receipt.wait_accepted(bus.deadlines, deadline)
+            except TimeoutError:
+                raise self._unanswered(timeout) from None
+            return receipt
         commits = bus.admission.commits
         delayed = commits.waiting and commits.delays(route.lanes)
         if intake.items or confirm == "delivered" or not route.direct or delayed:
@@ -265,10 +278,17 @@ class Putter:
     def _event(self, routing_key: str, body: Any, profile: str, headers: Any, key: Any) -> Event:
         if self.bus.closed:
             raise self.bus.refusal(profile)
-        size = check(routing_key, profile, headers, key)
-        if headers:
-            self.bus.admission.check_headers(profile, headers, size)
-        if key is not None or type(routing_key) is not str or type(profile) is not str:
+        if (
+            headers is not None
+            or key is not None
+            or type(routing_key) is not str
+            or type(profile) is not str
+            or not routing_key.isascii()
+            or len(routing_key) > MAX_ROUTING_KEY
+        ):
+            size = check(routing_key, profile, headers, key)
+            if headers:
+                self.bus.admission.check_headers(profile, headers, size)
             routing_key, profile, key = plain(routing_key), plain(profile), plain(key)
         own = own_headers(headers) if headers else None  # the caller may change its own
         return new_event(events.prefix, next_number(), routing_key, body, profile, own, key, quiet_context())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from evbus_like.engine.waiting import DeadlineTimer
@@ -40,18 +39,27 @@ class Receipt:
         "withdrawn",
     )
 
+    outcomes: dict[str, str | Exception]
+    attempts: dict[str, int]
+    answers: dict[str, Any]
+
     def __init__(self, event_id: str, destinations: tuple[str, ...] | None = None, follow: bool = True) -> None:
         self.id = event_id
         self.destinations = destinations
-        self.outcomes: dict[str, str | Exception] = {}
         self._refused: Exception | None = None
         self._follow = follow  # whether something waits for the delivery
-        self.attempts: dict[str, int] = {}
-        self.answers: dict[str, Any] = {}
         self.irrevocable = False  # whether the event can no longer be withdrawn, though the disk may not have it yet
         self.retries_when_full = False  # whether the put tries again if the outbox is full
         self.withdrawn = False
         self._done: asyncio.Future[None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Make one of the dicts when it is first used: most receipts never need one."""
+        if name not in ("outcomes", "attempts", "answers"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        made: dict[str, Any] = {}
+        setattr(self, name, made)
+        return made
 
     @property
     def matched(self) -> bool:
@@ -112,7 +120,12 @@ class Receipt:
             while self.destinations is None:
                 if self._refused is not None:
                     raise self._refused
-                await self._sleep(deadlines, deadline)
+                self._done = done = asyncio.get_running_loop().create_future()
+                deadlines.begin(done, deadline)
+                try:
+                    await done
+                finally:
+                    deadlines.end(done)
         except (asyncio.CancelledError, TimeoutError) as left:
             self.withdrawn = self.destinations is None
             if self.withdrawn or isinstance(left, asyncio.CancelledError):
@@ -122,14 +135,11 @@ class Receipt:
         """Wait until every matching destination has an outcome; raises TimeoutError at the deadline."""
         try:
             while self.pending:
-                await self._sleep(deadlines, deadline)
+                self._done = asyncio.get_running_loop().create_future()
+                await deadlines.wait(self._done, deadline)
         except TimeoutError:
             if self.pending:
                 raise
-
-    def _sleep(self, deadlines: DeadlineTimer, deadline: float) -> Coroutine[Any, Any, None]:
-        self._done = asyncio.get_running_loop().create_future()
-        return deadlines.wait(self._done, deadline)
 
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():

@@ -102,13 +102,21 @@ class DeadlineTimer:
 
     async def wait(self, future: asyncio.Future[Any], deadline: float) -> None:
         """Await a future of the running loop; raises TimeoutError at the deadline, which is a time of that loop."""
-        self._waits[future] = deadline
-        if deadline < self._at:
-            self._set(deadline)
+        self.begin(future, deadline)
         try:
             await future
         finally:
-            del self._waits[future]
+            self.end(future)
+
+    def begin(self, future: asyncio.Future[Any], deadline: float) -> None:
+        """Do what `wait` does where a coroutine of its own would cost too much: await the future, then call `end`."""
+        self._waits[future] = deadline
+        if deadline < self._at:
+            self._set(deadline)
+
+    def end(self, future: asyncio.Future[Any]) -> None:
+        """Forget a future."""
+        del self._waits[future]
 
     def _set(self, at: float) -> None:
         if self._timer is not None:

@@ -166,7 +166,7 @@ MUTANTS = (
         "a-cancelled-put-stays",
         "A put that is cancelled before it is accepted puts no event.",
         "Receipt.wait_accepted",
-        drop(ASSIGNMENT),
+        drop(ASSIGNMENT(2, of=2)),
         f"{UNIT}/test_put.py::test_a_put_cancelled_while_it_waits_for_its_turn_is_out",
     ),
     Mutant(

@@ -108,6 +108,23 @@ async def test_what_was_settled_goes_with_the_commit_of_an_append(path, monkeypa
         assert outbox.counts().pending == {"a": 1}
 
 
+async def test_events_that_are_settled_soon_after_their_commit_do_not_wake_the_thread(path, monkeypatch):
+    monkeypatch.setattr(writer_module, "LINGER", 0.5)  # a machine may be slow
+    async with opened(path) as outbox:
+        writer, rung = outbox._writer, []
+        ring = writer._ring
+        monkeypatch.setattr(writer, "_ring", lambda: (rung.append(1), ring()))
+        seqs = [await append_one(outbox, make(), ["a"]) for _ in range(2)]
+        before = len(rung)
+        outbox.settle("a", seqs[:1])
+        assert len(rung) == before
+        await until(lambda: outbox.counts().pending == {"a": 1})
+        await until(lambda: writer._asleep)
+        outbox.settle("a", seqs[1:])
+        assert len(rung) == before + 1
+        await until(lambda: outbox.counts().pending == {})
+
+
 async def test_what_was_settled_does_not_wait_long_for_a_commit(path):
     async with opened(path) as outbox:
         seq = await append_one(outbox, make(), ["a"])

@@ -74,14 +74,14 @@ class SettleBuffer:
         self._lock = threading.Lock()
 
     def add(self, destination: str, seqs: Sequence[int]) -> bool:
-        """Add seqs; gives whether to wake the writer, which is for the first and for many."""
+        """Add seqs; gives whether there are so many that the writer must be woken."""
         with self._lock:
             first = not self._count
             if first:
                 self._due = monotonic() + LINGER
             self._count += len(seqs)
             self._seqs.setdefault(destination, []).extend(seqs)
-            return first or self._count >= ENOUGH
+            return self._count >= ENOUGH
 
     def put_back(self, seqs: dict[str, list[int]]) -> None:
         """Add seqs that could not be written, for the next commit or a later attempt."""

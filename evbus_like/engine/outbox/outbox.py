@@ -30,7 +30,7 @@ from evbus_like.engine.outbox.files import check_files
 from evbus_like.engine.outbox.jobs import Job
 from evbus_like.engine.outbox.lock import Lock, refuse_if_open_here
 from evbus_like.engine.outbox.presence import Presence
-from evbus_like.engine.outbox.record import pack, size
+from evbus_like.engine.outbox.record import OVERHEAD, pack
 from evbus_like.engine.outbox.recovery import Recovered, recover
 from evbus_like.engine.outbox.row import SIZE as ROW_SIZE
 from evbus_like.engine.outbox.row import pack as pack_row
@@ -147,9 +147,10 @@ class Outbox:
 
     def pack_one(self, event: Event, destinations: tuple[str, ...]) -> PackedEvent:
         """Do what `pack` does for one event whose destinations are known to be right."""
-        self._open_writer()
+        if self._writer is None or self._closing or self._lock.forked:
+            raise self._not_open()
         record = pack(event)
-        self.usage.reserve(size(record))
+        self.usage.reserve(len(record) + OVERHEAD)
         return record, destinations
 
     def release(self, packed: Sequence[PackedEvent]) -> None:

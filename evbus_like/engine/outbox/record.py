@@ -22,7 +22,9 @@ TEXTS = ("id", "routing_key", "profile", "content_type", "key")
 
 _HEAD = Struct(">II8s")
 _TIME = Struct(">d")
-_pack_time, _pack_head, _pack = _TIME.pack, _HEAD.pack, msgpack.packb  # bound once: they are called for every put
+# Bound once: they are called for every put. A packer keeps as much memory as the largest of what it packs.
+_pack_time, _pack_head, _pack, _pack_small = _TIME.pack, _HEAD.pack, msgpack.packb, msgpack.Packer().pack
+SMALL = 4096  # bytes of a body
 
 
 def pack(event: Event) -> bytes:
@@ -31,7 +33,8 @@ def pack(event: Event) -> bytes:
     if type(body) is not bytes:
         raise BadEvent(f"the outbox takes serialized events; the body of {event.id} is a {type(body).__name__}")
     try:
-        held = _pack((event.id, event.routing_key, event.profile, event.headers, event.key, event.content_type, body))
+        packed = _pack_small if len(body) <= SMALL else _pack
+        held = packed((event.id, event.routing_key, event.profile, event.headers, event.key, event.content_type, body))
         time = _pack_time(event.timestamp)
     except (ValueError, TypeError, OverflowError) as error:
         _check_text(event)

@@ -13,7 +13,7 @@ from typing import Any
 
 from evbus_like.engine.errors import BadEvent, EvbusError, OutboxClosed, StorageError
 from evbus_like.engine.outbox.connection import is_storage, is_suspect, storage_error
-from evbus_like.engine.outbox.jobs import Job, SettleBuffer, answer
+from evbus_like.engine.outbox.jobs import LINGER, Job, SettleBuffer, answer
 from evbus_like.engine.outbox.presence import FileGone
 from evbus_like.engine.outbox.store import PackedEvent, Store
 from evbus_like.engine.waiting import CrossLoopCondition
@@ -39,6 +39,7 @@ class Writer:
         self._doing: Sequence[Job] = ()
         self._settled = SettleBuffer()
         self._idle = False
+        self._asleep = self._napped = False  # whether settled events must ring; whether the last wait was for such
         self._bell = (
             threading.Lock()
         )  # locked while there is nothing to do; faster than a Condition, which is Python code
@@ -67,7 +68,7 @@ class Writer:
 
     def settle(self, destination: str, seqs: Sequence[int]) -> None:
         """Note that events were delivered; it is written with the next commit, or soon."""
-        if self._settled.add(destination, seqs):
+        if self._settled.add(destination, seqs) or self._asleep:
             self._ring()
 
     async def close(self, timeout: float) -> None:
@@ -135,12 +136,16 @@ class Writer:
                 return None
 
     def _wait(self) -> None:
+        """Wait for a job, or for settled events. Those of a commit come soon: at first they need no wake-up."""
         self._idle = True
+        self._asleep = self._napped
         if not self._jobs and not self._closing:  # a job that came before `_idle` was set did not ring
             patience = self._settled.patience()
-            if not self._bell.acquire(timeout=patience if 0 <= patience < WATCH else WATCH):
+            if patience < 0:
+                patience, self._napped = (WATCH, True) if self._napped else (LINGER, True)
+            if not self._bell.acquire(timeout=min(patience, WATCH)) and self._asleep:
                 self._watch()
-        self._idle = False
+        self._idle = self._asleep = False
 
     def _watch(self) -> None:
         """Notice that the files are gone, or back, while there is nothing to write."""
@@ -191,6 +196,7 @@ class Writer:
         if self._failing:
             self._works_again()
         if jobs:
+            self._napped = False
             answer([(job, result, None) for job, result in zip(jobs, results, strict=True)])
 
     def _transaction(self, jobs: Sequence[Job], settled: dict[str, list[int]]) -> list[Any]:

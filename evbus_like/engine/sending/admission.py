@@ -160,7 +160,7 @@ class Admission:
 
         If it must be stored first, its receipt tells when the lanes have it. OutboxFull leaves the event unchanged.
         """
-        route = self.route(event.profile)
+        route = self.router.cache.get(event.profile) or self.route(event.profile)
         if route.stores is not None and route.stores.outbox is not None:
             self._store(event, route, route.stores)
         elif not route.quick or (self.commits.waiting and self.commits.delays(route.lanes)):
@@ -190,8 +190,9 @@ class Admission:
             event.body = _packed(route, event)
             event.content_type = route.sole.content_type  # type: ignore[union-attr]
             event.timestamp = time()
-            event.attach(receipt and receipt.for_delivery())
-            self.commits.store(event, lane, route.names, partial(self._stored, event, receipt, route))
+            if receipt is not None:
+                event.attach(receipt.for_delivery())
+            self.commits.store(event, lane, route.names, receipt, self._failed)
         except OutboxFull:
             # The put waits for room and tries again.
             self.taken -= 1
@@ -314,6 +315,9 @@ class Admission:
             if receipt is not None:
                 receipt.accept(route.names)
             return
+        self._failed(event, receipt, error)
+
+    def _failed(self, event: Event, receipt: Receipt | None, error: PutError) -> None:
         self.rejected += 1
         if receipt is not None and not receipt.withdrawn:
             receipt.refuse(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +16,14 @@ from evbus_like.engine.sending.lane import Lane
 
 if TYPE_CHECKING:
     from evbus_like.engine.outbox import Outbox
+    from evbus_like.engine.receipt import Receipt
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024  # of their records
 MAX_WAITING = 100_000  # events of put_nowait that may wait for the disk; an awaited put waits for its own commit
 GROUP_EVENTS, GROUP_BYTES = 1000, 4 * 1024 * 1024  # the most for one commit; the first event may be larger
+
+
+Failed = Callable[[Event, "Receipt | None", PutError], None]
 
 
 class RoutedEvent:
@@ -50,14 +55,15 @@ class PendingCommit:
 class StoredEvent:
     """An event of one lane that stores it, as most are: a commit hands over all that follow each other at once."""
 
-    __slots__ = ("bytes", "done", "event", "lane", "records")
+    __slots__ = ("bytes", "event", "failed", "lane", "receipt", "records")
 
-    def __init__(self, event: Event, lane: Lane, record: Any, done: Callable[[PutError | None], None]) -> None:
+    def __init__(self, event: Event, lane: Lane, record: Any, receipt: Receipt | None, failed: Failed) -> None:
         self.event = event
         self.lane = lane
-        self.records = [record]
+        self.records = (record,)
         self.bytes = len(record[0])
-        self.done = done
+        self.receipt = receipt
+        self.failed = failed
 
 
 class Commits:
@@ -113,15 +119,18 @@ class Commits:
         self._begin()
         return None
 
-    def store(self, event: Event, lane: Lane, names: tuple[str, ...], done: Callable[[PutError | None], None]) -> None:
-        """Do what `add` does for an event of one lane that stores it; `names` is the lane's name alone."""
+    def store(self, event: Event, lane: Lane, names: tuple[str, ...], receipt: Receipt | None, failed: Failed) -> None:
+        """Do what `add` does for an event of one lane that stores it; `names` is the lane's name alone.
+
+        The receipt, if there is one, is told when the lane has the event; `failed` is called with the error.
+        """
         assert self.outbox is not None
         try:
             record = self.outbox.pack_one(event, names)
         except PutError:  # its lane may drop it
-            return self.add([RoutedEvent(event, (lane,))], done)
+            return self.add([RoutedEvent(event, (lane,))], partial(_finish, event, names, receipt, failed))
         lane.expect(stored=True)
-        waiting = StoredEvent(event, lane, record, done)
+        waiting = StoredEvent(event, lane, record, receipt, failed)
         self.waiting.append(waiting)
         self._bytes += waiting.bytes
         self._begin()
@@ -227,7 +236,16 @@ def _hand_over_run(lane: Lane, run: Sequence[StoredEvent], numbers: Iterator[int
             event.seq = next(numbers)
         lane.accept_stored(events)
     for waiting in run:
-        waiting.done(error)
+        _finish(waiting.event, waiting.records[0][1], waiting.receipt, waiting.failed, error)
+
+
+def _finish(
+    event: Event, names: tuple[str, ...], receipt: Receipt | None, failed: Failed, error: PutError | None
+) -> None:
+    if error is not None:
+        failed(event, receipt, error)
+    elif receipt is not None:
+        receipt.accept(names)
 
 
 def _drop(routed: Sequence[RoutedEvent], error: PutError) -> None:
