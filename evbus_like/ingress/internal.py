@@ -57,7 +57,7 @@ def publish_now(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -
     """Append events to their queues until one is full, and return how many were appended."""
     acct = ctx["acct"]  # ten times as fast as ctx.acct
     if key := acct.get("routing_key"):
-        return _append(hub, ctx, key, events)
+        return _append(hub, ctx, acct, key, events)
     done = 0
     while done < len(events):
         event = events[done]
@@ -68,7 +68,7 @@ def publish_now(hub: Any, ctx: plugin.Context, events: Sequence[plugin.Event]) -
             continue
         key, more = event.routing_key, range(done + 1, len(events))
         end = next((at for at in more if events[at].routing_key != key or events[at].headers), len(events))
-        taken = _append(hub, ctx, key, events[done:end])
+        taken = _append(hub, ctx, acct, key, events[done:end])
         done += taken
         if done < end:
             break
@@ -81,12 +81,12 @@ def _publish_to_exchange(hub: Any, event: Any) -> Mailbox | None:
     return exchange.put(event) if exchange is not None else None
 
 
-def _append(hub: Any, ctx: plugin.Context, key: str, events: Sequence[plugin.Event]) -> int:
+def _append(hub: Any, ctx: plugin.Context, acct: Any, key: str, events: Sequence[plugin.Event]) -> int:
     queues: dict[str, Mailbox] | None = ctx.get("queues")  # a look-up on the hub costs more than all the rest
     if queues is None:
         queues = ctx["queues"] = hub.ingress.internal.QUEUE
     queue = queues.get(key) or mailbox(hub, key)
-    if size := ctx["acct"].get("queue_events"):
+    if size := acct.get("queue_events"):
         queue.maxsize = size
     room = queue.maxsize - len(queue.items) if queue.maxsize > 0 else len(events)
     taken = events if len(events) <= room else events[: max(0, room)]

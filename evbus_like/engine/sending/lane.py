@@ -267,9 +267,10 @@ class Lane:
 
         The first `stalled` ones come on top of that.
         """
-        most = min(most, self.options.batch_events) + stalled
-        batch = list(self.queue) if len(self.queue) <= most else list(islice(self.queue, most))
-        if self.bytes > self.options.batch_bytes:
+        queue, options = self.queue, self.options
+        most = min(most, options.batch_events) + stalled
+        batch = list(queue) if len(queue) <= most else list(islice(queue, most))
+        if self.bytes > options.batch_bytes:
             size = 0
             for index, event in enumerate(batch[stalled:], stalled):
                 size += len(event.body)
@@ -472,11 +473,11 @@ class Lane:
             event.receipt.settle(self.name, Dropped(f"{self.name} was full ({policy}; {self.trouble})"))
 
     def _free(self, size: int) -> None:
-        was_full = self.full
         self.bytes -= size
-        self._measure()
-        if was_full and self.options.when_full == "spill":
-            self._recheck_outbox()
+        if self.full:
+            self._measure()
+            if self.options.when_full == "spill":
+                self._recheck_outbox()
         if self.room is not None:
             self.room.set()
 
