@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # a start stays short
 def __init__(hub: runtime.Hub) -> None:
     """Add the other dynes to the hub and make the bus; from here on, events may be put."""
     conflict.refuse()
-    for dyne in ("acct", "crypto", "rend", "output", "serial"):  # acct brings the others
+    for dyne in ("acct", "crypto", "rend", "output", "serial", "log"):  # acct brings all but the last
         plugins.add_later(hub, dyne)
-    for dyne in ("log", "ingress", "egress", "serialize", "match", "event"):
+    for dyne in ("ingress", "egress", "serialize", "match", "event"):
         plugins.add(hub, dyne)
     hub.evbus.SERIAL_PLUGIN = settings.Default("json")
     hub.evbus.STARTED = False
