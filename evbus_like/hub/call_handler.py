@@ -29,7 +29,11 @@ LEAVE = 2.0  # seconds that a cancelled handler may take
 
 @dataclass
 class Outcome:
-    """The outcome of one call of a handler: its event, the event's disposition, its error or None, and what it put."""
+    """The outcome of one call of a handler.
+
+    It has `handler`, `event`, `disposition` (what becomes of the event), `error` (None after success), and `sent`, the
+    events that the handler put.
+    """
 
     handler: str
     event: ReceivedEvent

@@ -24,7 +24,11 @@ MOST = 100_000  # events that are kept; older ones are dropped
 
 @dataclass(frozen=True)
 class Sent:
-    """One event that was put; `body` is what a receiver gets, `cause` the id of the event whose handler put it."""
+    """One event that was put, as a receiver gets it.
+
+    It has `routing_key`, `body` (decoded again), `headers`, `service`, `profile`, `id`, `key`, and `cause`, the id of the
+    event whose handler put it.
+    """
 
     routing_key: str
     body: Any
