@@ -26,8 +26,8 @@ MOST = 100_000  # events that are kept; older ones are dropped
 class Sent:
     """One event that was put, as a receiver gets it.
 
-    It has `routing_key`, `body` (decoded again), `headers`, `service`, `profile`, `id`, `key`, and `cause`, the id of the
-    event whose handler put it.
+    It has `routing_key`, `body` (decoded again), `headers`, `service`, `profile`, `id`, `key`, and `cause`, the id of
+    the event whose handler put it.
     """
 
     routing_key: str
