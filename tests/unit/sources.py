@@ -167,7 +167,13 @@ class ObservedConsumer(Consumer):
 
 
 def made(
-    source: Any, call: Any, bus: Any = None, is_async: bool = True, decode: Any = None, **options: Any
+    source: Any,
+    call: Any,
+    bus: Any = None,
+    is_async: bool = True,
+    decode: Any = None,
+    declared: dict[str, Any] | None = None,
+    **options: Any,
 ) -> ObservedConsumer:
     """A consumer of a function that takes an event."""
 
@@ -177,7 +183,7 @@ def made(
     marks.handler("orders", "kind", **options)(function)
     (chosen,) = getattr(function, marks.MARK)
     assert not chosen.problem()
-    handler = Handler("handler.shipping.ship", "shipping", "ship", call, is_async, chosen)
+    handler = Handler("handler.shipping.ship", "shipping", "ship", call, is_async, chosen, declared or {})
     subscription = Subscription("orders", ("kind",), "shipping", "ship", prefetch=chosen.most_open)
     kind: Any = InboxInvoker if chosen.inbox else BatchInvoker if chosen.batch else HandlerInvoker
     caller = kind(handler, decode or (lambda event: event.raw), bus, source.max_event_bytes)

@@ -125,8 +125,7 @@ async def test_a_body_that_is_not_as_declared_is_not_quoted_where_it_is_sensitiv
             raise BadEvent(f"auth.made: kind: invalid enum value {body['kind']!r}")
 
     source = Source()
-    async with consuming(source, Log(), sensitive="kind") as consumer:
-        consumer.invoker.handler.declared["kind"] = Declared
+    async with consuming(source, Log(), sensitive="kind", declared={"kind": Declared}) as consumer:
         consumer.invoker.decode = lambda event: {"kind": "gold-4111"}
         source.put(1)
         await until(lambda: source.settled)
