@@ -764,7 +764,10 @@ record_headers(Record *self, void *unused)
     for (Py_ssize_t left = self->count; left > 0 && found != NULL; left--) {
         at = get_header(at, end, &each);
         PyObject *value = bytes_or_none(each.bytes, each.size);
-        PyObject *pair = value == NULL ? NULL : Py_BuildValue("s#O", each.name, each.name_size, value);
+        /* Not Py_BuildValue("s#O"): on 3.11 and 3.12 it fails in a module that was built with 3.13. */
+        PyObject *name = value == NULL ? NULL : PyUnicode_FromStringAndSize(each.name, each.name_size);
+        PyObject *pair = name == NULL ? NULL : PyTuple_Pack(2, name, value);
+        Py_XDECREF(name);
         if (pair == NULL || PyList_Append(found, pair) < 0)
             Py_CLEAR(found);
         Py_XDECREF(pair);
