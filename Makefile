@@ -29,7 +29,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say which one to use: PYTHON=python3.12 make ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "make: the venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.run: $(VENV)/bin/python requirements/base.txt pyproject.toml setup.py $(wildcard evbus_like/speedups/*.c)
+$(VENV)/.run: $(VENV)/bin/python requirements/base.txt pyproject.toml setup.py $(wildcard evbus_like/speedups/*.[ch])
 	$(PY) -m pip install --quiet --editable . --config-settings editable_mode=compat
 	@touch $@
 

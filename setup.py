@@ -3,12 +3,15 @@
 
 from setuptools import Extension, setup
 
+FOLDER = "evbus_like/speedups"
+
 setup(
     ext_modules=[
         Extension(
             "evbus_like.speedups._built",
-            ["evbus_like/speedups/built.c"],
-            extra_compile_args=["-O3"],
+            [f"{FOLDER}/{name}.c" for name in ("built", "event", "received_record", "record_batch", "values")],
+            depends=[f"{FOLDER}/built.h"],
+            extra_compile_args=["-O3", "-fvisibility=hidden"],
             py_limited_api=True,  # one build for Python 3.11 and all later ones
             optional=True,  # without a compiler the package is installed all the same
         )

@@ -23,7 +23,7 @@ from typing import Any
 
 from evbus_like.engine.event import FIELDS
 
-SOURCE = Path(__file__).parents[2] / "evbus_like" / "speedups" / "built.c"
+SOURCES = Path(__file__).parents[2] / "evbus_like" / "speedups"
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC")
 SCALARS: tuple[Callable[[random.Random], Any], ...] = (
     lambda some: None,
@@ -39,7 +39,7 @@ def build(folder: Path) -> Path:
     """Build the functions with sanitizers."""
     target = folder / "_built.so"
     include = sysconfig.get_paths()["include"]
-    subprocess.run(["cc", *FLAGS, f"-I{include}", str(SOURCE), "-o", str(target)], check=True)
+    subprocess.run(["cc", *FLAGS, f"-I{include}", *map(str, SOURCES.glob("*.c")), "-o", str(target)], check=True)
     return target
 
 
