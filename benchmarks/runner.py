@@ -14,7 +14,7 @@ from benchmarks.model import Group, Leg, figure
 
 HERE = Path(__file__).parent
 WEBHOOKS = HERE.parent / "evbus_like" / "data" / "github-webhooks.ndjson.gz"
-LEG_SECONDS = 900  # after which a leg is taken for hung
+LEG_SECONDS = 900.0  # after which a leg is taken for hung
 
 Run = dict[str, Any]
 
@@ -26,10 +26,13 @@ class BenchmarkError(Exception):
 class Runner:
     """Runs groups on the brokers that it is given."""
 
-    def __init__(self, brokers: Brokers, quick: bool, rounds: int | None = None) -> None:
+    def __init__(
+        self, brokers: Brokers, quick: bool, rounds: int | None = None, leg_seconds: float = LEG_SECONDS
+    ) -> None:
         self.brokers = brokers
         self.quick = quick
         self.rounds = rounds
+        self._leg_seconds = leg_seconds
         self._number = 0
         self._environment = venvs.environment()
 
@@ -72,11 +75,12 @@ class Runner:
         return run
 
     def _process(self, leg: Leg, asked: dict[str, Any]) -> Run:
+        seconds = self._leg_seconds
         command = [venvs.python(leg.venv), str(HERE / "legs" / f"{leg.script}.py"), json.dumps(asked)]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=LEG_SECONDS, env=self._environment)
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=self._environment)
         except subprocess.TimeoutExpired:
-            raise BenchmarkError(f"{leg.name} ({leg.script}) did not end within {LEG_SECONDS} s") from None
+            raise BenchmarkError(f"{leg.name} ({leg.script}) did not end within {seconds:g} s") from None
         if ran.returncode or not ran.stdout.strip():
             raise BenchmarkError(f"{leg.name} ({leg.script}) failed:\n{ran.stderr[-3000:]}")
         result: Run = json.loads(ran.stdout.splitlines()[-1])

@@ -19,15 +19,15 @@ async def main() -> None:
         "amqp": [{"default": profile} for profile in _amqp(asked, queues)],
         "kafka": [{"default": profile} for profile in _kafka(asked, topics)],
     }
-    wide = len(queues) + len(topics)
+    wide, warm_up = len(queues) + len(topics), asked.get("warm_up", WARM_UP)
     async with running(profiles, asked) as hub:
-        await put_all(hub, bodies(asked, WARM_UP))
-        await delivered(hub, wide * WARM_UP)
+        await put_all(hub, bodies(asked, warm_up))
+        await delivered(hub, wide * warm_up)
         stream = bodies(asked, count)
         clock = Clock()
         await put_all(hub, stream)
-        await delivered(hub, wide * (WARM_UP + count))
-        clock.stop(count, sent=count + WARM_UP, deliveries=wide * count)
+        await delivered(hub, wide * (warm_up + count))
+        clock.stop(count, sent=count + warm_up, deliveries=wide * count)
 
 
 def _amqp(asked: dict[str, Any], queues: list[str]) -> list[dict[str, Any]]:

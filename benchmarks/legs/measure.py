@@ -26,11 +26,18 @@ def config() -> dict[str, Any]:
 
 
 def bodies(asked: dict[str, Any], count: int) -> Iterator[Any]:
-    """Yield `count` bodies of the kind asked for: the small one, or real webhooks over and over."""
+    """Yield `count` bodies of the kind asked for: the small one, one of `size` bytes, or real webhooks."""
+    if "size" in asked:
+        return (of_size(asked["size"]) for _ in range(count))
     if asked.get("body", "small") == "small":
         return ({"message": "event content", "n": i} for i in range(count))
     lines = gzip.decompress(Path(asked["webhooks"]).read_bytes()).splitlines()
     return islice(cycle([json.loads(line)["body"] for line in lines]), count)
+
+
+def of_size(size: int) -> Any:
+    """Make a body of about so many bytes of JSON: a list of small objects."""
+    return {"items": [{"message": "event content", "n": 12345} for _ in range(max(1, round((size - 12) / 40)))]}
 
 
 def memory(field: str = "VmHWM") -> int:
@@ -61,9 +68,12 @@ class Clock:
         """Give the seconds so far."""
         return perf_counter() - self.start
 
+    def used(self) -> float:
+        """Give the CPU seconds so far."""
+        return cpu() - self.cpu
+
     def stop(self, events: int, sent: int | None = None, **more: Any) -> None:
         """Print the line: `events` arrived, as far as the leg can see."""
-        seconds = self.lap()
-        used = cpu() - self.cpu
+        seconds, used = self.lap(), self.used()
         line = {"events": events, "sent": events if sent is None else sent, "seconds": seconds, "cpu": used}
         print(json.dumps({**line, "peak": memory(), **more}), flush=True)

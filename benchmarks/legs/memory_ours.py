@@ -17,6 +17,7 @@ from ours import outbox, running
 from evbus_like.errors import QueueFull
 
 TASKS = 100
+WARM_UP = 5000
 
 
 async def put_bound(hub: Any, stream: Iterator[Any], burst: int) -> None:
@@ -98,7 +99,7 @@ async def main() -> None:
                 size += len(await queue.get())
             return size
 
-        for warm_up, most in ((True, 5000), (False, count)):
+        for warm_up, most in ((True, asked.get("warm_up", WARM_UP)), (False, count)):
             stream = bodies(asked, most)
             clock = Clock()
             reader = asyncio.create_task(read(most))

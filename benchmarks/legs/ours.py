@@ -33,15 +33,18 @@ async def running(profiles: Mapping[str, Any], asked: Mapping[str, Any] = NOTHIN
     """Give a hub whose bus runs with these profiles, and stop it at the end.
 
     The leg may ask to be watched, with `port` (open, and nobody reads), with `scraped` (a process reads it every
-    second), or with `telemetry` (OpenTelemetry's API is imported, and no SDK is set up).
+    second), or with `telemetry` (OpenTelemetry's API is imported, and no SDK is set up). `settings` are
+    those of the hub.
     """
     if asked.get("telemetry"):
         import opentelemetry.metrics
         import opentelemetry.trace  # noqa: F401 - the bus looks whether it is imported
     hub = pop.hub.Hub()
+    if "settings" in asked:
+        hub.OPT = {"evbus_like": asked["settings"]}
     hub.pop.sub.add(dyne_name="evbus")
     listener = asyncio.create_task(hub.evbus.init.start(await hub.evbus.acct.profiles(acct_data=profiles)))
-    await hub.evbus.init.join()
+    await hub.evbus.init.join(asked.get("join", 30.0))
     try:
         async with scraped(hub, asked):
             yield hub

@@ -1,10 +1,12 @@
 """The pictures of the pages are those that the scripts draw now."""
 
+import json
 import re
 
 import pytest
 
-from benchmarks import chart
+from benchmarks import chart, growth, growth_chart
+from benchmarks.curves import CURVES
 from tests.docs.blocks import DOCS, ROOT
 from tests.docs.generated import latest
 from tools import pictures
@@ -33,6 +35,15 @@ def test_nothing_of_the_chart_is_cut_off(theme):
         assert start >= 0, text
         assert start + long <= width, text
         assert int(y) < height, text
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("theme", growth_chart.THEMES)
+def test_a_curve_shows_the_last_full_run_and_is_on_its_page(name, theme):
+    found = json.loads((growth.RESULTS / "growth.json").read_text(encoding="utf-8"))[name]["figures"]
+    file = f"growth-{name}-{theme}.svg"
+    assert (pictures.FOLDER / file).read_text(encoding="utf-8") == growth_chart.draw(CURVES[name], found, theme)
+    assert f"pictures/{file}" in (DOCS / "performance.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
